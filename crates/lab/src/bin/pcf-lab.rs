@@ -1,0 +1,2 @@
+//! `pcf-lab`.
+fn main() {}

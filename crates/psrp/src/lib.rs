@@ -1,0 +1,1 @@
+//! PowerShell Remoting Protocol over WinRM: codec and client.

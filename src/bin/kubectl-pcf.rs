@@ -1,0 +1,2 @@
+//! `kubectl-pcf`.
+fn main() {}

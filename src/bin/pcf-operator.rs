@@ -1,0 +1,2 @@
+//! `pcf-operator`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Library of the operator that fails Persistent Chat over between data centres.
