@@ -1,0 +1,1 @@
+//! The running lab: every server over one world.

@@ -1,0 +1,1 @@
+//! A thin TDS server over the world's SQL Servers.

@@ -1,0 +1,148 @@
+//! Shares and folders, as SQL Server names them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Files of the world. Paths are Windows paths (`\\server\share\file`, `E:\folder\file`); names compare without case.
+pub trait Files: Send {
+    /// Names and lengths (bytes) of the files of a folder, ordered by name.
+    fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, FileError>;
+    /// A file's content.
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError>;
+    /// Writes a file: complete under its name, or not at all.
+    fn write(&mut self, path: &str, content: &[u8]) -> Result<(), FileError>;
+    /// Removes a file.
+    fn remove(&mut self, path: &str) -> Result<(), FileError>;
+}
+
+/// Why a file operation failed: the Windows error code that SQL Server would print, and its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileError {
+    /// Windows system error code, for example 2 (not found) or 53 (network path not found).
+    pub code: u32,
+    /// Its text.
+    pub text: String,
+}
+
+impl FileError {
+    /// An error by its code.
+    pub fn new(code: u32, text: impl Into<String>) -> Self {
+        FileError { code, text: text.into() }
+    }
+    fn not_found(path: &str) -> Self {
+        FileError::new(2, format!("The system cannot find the file specified: {path}"))
+    }
+}
+
+/// Splits a Windows path into its folder and file name.
+pub fn split(path: &str) -> (&str, &str) {
+    path.rfind('\\').map_or(("", path), |i| (&path[..i], &path[i + 1..]))
+}
+
+/// Files in memory, for runs of the world in process.
+#[derive(Default)]
+pub struct MemoryFiles(BTreeMap<(String, String), (String, Vec<u8>)>);
+
+impl MemoryFiles {
+    fn key(path: &str) -> (String, String) {
+        let (folder, name) = split(path);
+        (folder.to_lowercase(), name.to_lowercase())
+    }
+}
+
+impl Files for MemoryFiles {
+    fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, FileError> {
+        let folder = folder.trim_end_matches('\\').to_lowercase();
+        Ok(self
+            .0
+            .iter()
+            .filter(|((f, _), _)| *f == folder)
+            .map(|(_, (name, content))| (name.clone(), content.len() as u64))
+            .collect())
+    }
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        self.0.get(&Self::key(path)).map(|(_, c)| c.clone()).ok_or_else(|| FileError::not_found(path))
+    }
+    fn write(&mut self, path: &str, content: &[u8]) -> Result<(), FileError> {
+        self.0.insert(Self::key(path), (split(path).1.to_string(), content.to_vec()));
+        Ok(())
+    }
+    fn remove(&mut self, path: &str) -> Result<(), FileError> {
+        self.0.remove(&Self::key(path)).map(|_| ()).ok_or_else(|| FileError::not_found(path))
+    }
+}
+
+/// Files in real directories: each Windows folder is one directory of this machine.
+pub struct DirectoryFiles(BTreeMap<String, PathBuf>);
+
+impl DirectoryFiles {
+    /// Maps Windows folders to directories. Folders that are not in the map do not exist.
+    pub fn new(folders: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
+        DirectoryFiles(
+            folders.into_iter().map(|(w, d)| (w.trim_end_matches('\\').to_lowercase(), d)).collect(),
+        )
+    }
+
+    fn directory(&self, folder: &str) -> Result<&PathBuf, FileError> {
+        self.0
+            .get(&folder.trim_end_matches('\\').to_lowercase())
+            .ok_or_else(|| FileError::new(53, format!("The network path was not found: {folder}")))
+    }
+
+    fn locate(&self, path: &str) -> Result<PathBuf, FileError> {
+        let (folder, name) = split(path);
+        if name.is_empty() || name == ".." || name.contains('/') {
+            return Err(FileError::new(
+                123,
+                format!("The filename or directory name syntax is incorrect: {path}"),
+            ));
+        }
+        let directory = self.directory(folder)?;
+        let exact = directory.join(name);
+        if exact.exists() {
+            return Ok(exact);
+        }
+        // Windows finds a file whatever the case of its name.
+        let found = self.list(folder)?.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        Ok(found.map_or(exact, |(n, _)| directory.join(n)))
+    }
+}
+
+fn system_error(path: &str, e: &std::io::Error) -> FileError {
+    let code = match e.kind() {
+        std::io::ErrorKind::NotFound => 2,
+        std::io::ErrorKind::PermissionDenied => 5,
+        std::io::ErrorKind::StorageFull => 112,
+        _ => 31,
+    };
+    FileError::new(code, format!("{path}: {e}"))
+}
+
+impl Files for DirectoryFiles {
+    fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, FileError> {
+        let directory = self.directory(folder)?;
+        let mut out = Vec::new();
+        for entry in std::fs::read_dir(directory).map_err(|e| system_error(folder, &e))? {
+            let entry = entry.map_err(|e| system_error(folder, &e))?;
+            let meta = entry.metadata().map_err(|e| system_error(folder, &e))?;
+            if let (true, Ok(name)) = (meta.is_file(), entry.file_name().into_string()) {
+                out.push((name, meta.len()));
+            }
+        }
+        out.sort();
+        Ok(out)
+    }
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        std::fs::read(self.locate(path)?).map_err(|e| system_error(path, &e))
+    }
+    fn write(&mut self, path: &str, content: &[u8]) -> Result<(), FileError> {
+        let target = self.locate(path)?;
+        let temporary = target.with_extension("wrk");
+        std::fs::write(&temporary, content)
+            .and_then(|()| std::fs::rename(&temporary, &target))
+            .map_err(|e| system_error(path, &e))
+    }
+    fn remove(&mut self, path: &str) -> Result<(), FileError> {
+        std::fs::remove_file(self.locate(path)?).map_err(|e| system_error(path, &e))
+    }
+}

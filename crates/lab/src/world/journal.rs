@@ -1,0 +1,122 @@
+//! What was done to the world, in order: each statement and each cmdlet with its effect and outcome.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// The journal. It only grows; an entry's outcome is filled in when it is known.
+#[derive(Default)]
+pub struct Journal {
+    entries: Vec<Entry>,
+}
+
+/// One statement or cmdlet.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Position in the journal, from 1.
+    pub seq: u64,
+    /// When it began.
+    pub time: Timestamp,
+    /// When its outcome was known; absent while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// FQDN of the SQL Server or Management Shell host.
+    pub server: String,
+    /// Statement or cmdlet.
+    pub kind: Kind,
+    /// What it may change.
+    pub effect: Effect,
+    /// `RESTORE LOG`, `SELECT`, `Set-CsPersistentChatState` …
+    pub name: String,
+    /// The database, file or identity that it acts on, if it names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The statement as it was sent, or the cmdlet with its parameters.
+    pub text: String,
+    /// Who sent it: host and program name of the session, or the user of the shell.
+    pub client: String,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Statement or cmdlet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// T-SQL.
+    Statement,
+    /// PowerShell.
+    Cmdlet,
+}
+
+/// What an entry may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Effect {
+    /// Nothing.
+    Read,
+    /// Application locks of its own session.
+    Lock,
+    /// Databases, msdb, jobs, sessions of others, Lync's configuration.
+    Write,
+}
+
+/// How an entry ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// Not yet.
+    Running,
+    /// As asked.
+    Ok,
+    /// Refused or failed, with the error.
+    Failed(String),
+    /// Its session or shell ended before it did.
+    Aborted,
+}
+
+impl Journal {
+    /// Begins an entry; its number closes it with [`Journal::end`].
+    #[allow(clippy::too_many_arguments)]
+    pub fn begin(
+        &mut self,
+        time: Timestamp,
+        server: &str,
+        kind: Kind,
+        effect: Effect,
+        name: &str,
+        target: Option<String>,
+        text: &str,
+        client: &str,
+    ) -> u64 {
+        let seq = self.entries.len() as u64 + 1;
+        self.entries.push(Entry {
+            seq,
+            time,
+            ended: None,
+            server: server.into(),
+            kind,
+            effect,
+            name: name.into(),
+            target,
+            text: text.into(),
+            client: client.into(),
+            outcome: Outcome::Running,
+        });
+        seq
+    }
+
+    /// Ends an entry.
+    pub fn end(&mut self, seq: u64, time: Timestamp, outcome: Outcome) {
+        let index = usize::try_from(seq).unwrap_or(0).wrapping_sub(1);
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.ended = Some(time);
+            entry.outcome = outcome;
+        }
+    }
+
+    /// All entries, oldest first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}

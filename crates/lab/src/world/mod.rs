@@ -1,0 +1,139 @@
+//! The pure world: everything that the two data centres consist of, moved by a clock that its owner turns.
+
+pub mod files;
+pub mod journal;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use jiff::Timestamp;
+
+use crate::chat::Deployment;
+use crate::scenario::Scenario;
+use crate::sql::Instance;
+use files::Files;
+use journal::Journal;
+
+/// The two data centres at one moment.
+pub struct World {
+    /// The world's clock. Only [`World::advance`] moves it.
+    pub now: Timestamp,
+    /// What the world was made from: names, topology, durations.
+    pub scenario: Scenario,
+    /// Whether each data centre still stands; a lost one answers nobody and its jobs do not run.
+    pub data_centers: BTreeMap<String, DataCenterState>,
+    /// SQL Server instances by the FQDN of their host (one instance a host).
+    pub sql: BTreeMap<String, Instance>,
+    /// Lync: Central Management store, pool, chat servers.
+    pub chat: Deployment,
+    /// Shares and folders by the path SQL Server uses (`\\sea-fs-1\mgc-logs`, `E:\mgc-logs`).
+    pub files: Box<dyn Files>,
+    /// Every statement and cmdlet that anybody ran.
+    pub journal: Journal,
+}
+
+/// Whether a data centre stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataCenterState {
+    /// Everything in it runs.
+    Up,
+    /// Power is gone: connections are cut, then refused.
+    Lost,
+}
+
+impl World {
+    /// The world of a scenario at its first moment: databases, log shipping with the backlog that the scenario asks for,
+    /// backup files written, chat running in the primary data centre.
+    pub fn new(scenario: Scenario, files: Box<dyn Files>, now: Timestamp) -> Self {
+        let data_centers =
+            scenario.data_centers.iter().map(|d| (d.name.clone(), DataCenterState::Up)).collect();
+        let chat = Deployment::new(&scenario);
+        let mut world = World {
+            now,
+            scenario,
+            data_centers,
+            sql: BTreeMap::new(),
+            chat,
+            files,
+            journal: Journal::default(),
+        };
+        crate::sql::populate(&mut world);
+        crate::chat::tick(&mut world);
+        world
+    }
+
+    /// Moves the clock to `now` (never backwards) and lets everything happen that is due until then.
+    pub fn advance(&mut self, now: Timestamp) {
+        if now > self.now {
+            self.now = now;
+        }
+        crate::sql::tick(self);
+        crate::chat::tick(self);
+    }
+
+    /// Whether the data centre that a host stands in is up. Unknown hosts are down.
+    pub fn host_is_up(&self, host: &str) -> bool {
+        self.scenario
+            .data_center_of(host)
+            .is_some_and(|d| self.data_centers.get(d) == Some(&DataCenterState::Up))
+    }
+
+    /// Cuts a data centre off: sessions of its SQL Servers end, its chat servers stop.
+    pub fn lose(&mut self, data_center: &str) -> Result<(), String> {
+        self.set_state(data_center, DataCenterState::Lost)?;
+        crate::sql::data_center_lost(self, data_center);
+        crate::chat::data_center_lost(self, data_center);
+        Ok(())
+    }
+
+    /// Gives a lost data centre its power back: its servers start with the data that they had.
+    pub fn restore(&mut self, data_center: &str) -> Result<(), String> {
+        self.set_state(data_center, DataCenterState::Up)?;
+        crate::chat::data_center_restored(self, data_center);
+        Ok(())
+    }
+
+    fn set_state(&mut self, data_center: &str, state: DataCenterState) -> Result<(), String> {
+        match self.data_centers.get_mut(data_center) {
+            Some(slot) => {
+                *slot = state;
+                Ok(())
+            }
+            None => Err(format!("there is no data centre {data_center:?} in this lab")),
+        }
+    }
+}
+
+/// The world as the servers share it.
+///
+/// Servers lock it for one step of work, never across an `await`.
+#[derive(Clone)]
+pub struct SharedWorld {
+    world: Arc<Mutex<World>>,
+    changed: Arc<tokio::sync::Notify>,
+}
+
+impl SharedWorld {
+    /// Shares a world.
+    pub fn new(world: World) -> Self {
+        SharedWorld { world: Arc::new(Mutex::new(world)), changed: Arc::new(tokio::sync::Notify::new()) }
+    }
+
+    /// Locks the world as it is now by the machine's clock, everything due having happened.
+    pub fn now(&self) -> MutexGuard<'_, World> {
+        // A panic of one connection's task must not take the whole lab down with it.
+        let mut world = self.world.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        world.advance(Timestamp::now());
+        world
+    }
+
+    /// Wakes everyone who waits in [`SharedWorld::changed`].
+    pub fn announce(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until something changed the world from outside of its clock (a data centre lost, a session killed).
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
