@@ -1,0 +1,301 @@
+//! Every T-SQL text that the operator sends, and nothing else.
+//!
+//! All of them run on a connection whose database is `master`; values travel as parameters (`@P1` …), never as text. The one
+//! exception is a database name inside a three-part name, which no parameter can stand for: [`quote_name`] writes it.
+
+/// `SET` options of every session: how errors, NULLs and deadlocks behave must not depend on a login's defaults.
+pub const SESSION: &str = "SET NOCOUNT ON; SET XACT_ABORT OFF; SET LOCK_TIMEOUT 10000; SET DEADLOCK_PRIORITY LOW;";
+
+/// Who answers, and what the login may do. No parameters.
+pub const IDENTITY: &str = "\
+SELECT CAST(SERVERPROPERTY('ServerName') AS nvarchar(256)) AS server_name,
+       CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(64)) AS product_version,
+       CAST(SERVERPROPERTY('Edition') AS nvarchar(128)) AS edition,
+       CAST(ISNULL(IS_SRVROLEMEMBER('sysadmin'), 0) AS int) AS is_sysadmin,
+       CAST(@@SPID AS int) AS spid,
+       SYSUTCDATETIME() AS utc_now,
+       CAST(DATEDIFF(minute, SYSUTCDATETIME(), SYSDATETIME()) AS int) AS zone_minutes;";
+
+/// A database's state. `@P1` database.
+pub const DATABASE: &str = "\
+SELECT CAST(d.state AS int) AS state, d.state_desc, d.is_in_standby, d.is_read_only,
+       CAST(d.user_access AS int) AS user_access, CAST(d.recovery_model AS int) AS recovery_model,
+       r.family_guid, r.recovery_fork_guid,
+       m.mirroring_guid, CAST(m.mirroring_state AS int) AS mirroring_state, CAST(m.mirroring_role AS int) AS mirroring_role,
+       CAST(m.mirroring_safety_level AS int) AS mirroring_safety_level, m.mirroring_partner_name,
+       m.mirroring_partner_instance, m.mirroring_witness_name, CAST(m.mirroring_witness_state AS int) AS mirroring_witness_state
+FROM sys.databases AS d
+LEFT JOIN sys.database_recovery_status AS r ON r.database_id = d.database_id
+LEFT JOIN sys.database_mirroring AS m ON m.database_id = d.database_id
+WHERE d.name = @P1;";
+
+/// Where roll forward must go on, for each data file. `@P1` database.
+pub const REDO: &str = "\
+SELECT CAST(f.file_id AS int) AS file_id, f.redo_start_lsn, f.redo_start_fork_guid
+FROM sys.master_files AS f WHERE f.database_id = DB_ID(@P1) AND f.type = 0 ORDER BY f.file_id;";
+
+/// The secondary half of log shipping. `@P1` database.
+pub const LOG_SHIPPING: &str = "\
+SELECT CAST(s.secondary_id AS nvarchar(36)) AS secondary_id, s.primary_server, s.primary_database,
+       s.backup_source_directory, s.backup_destination_directory, s.file_retention_period,
+       CAST(s.copy_job_id AS nvarchar(36)) AS copy_job_id, CAST(s.restore_job_id AS nvarchar(36)) AS restore_job_id,
+       s.monitor_server, CAST(s.monitor_server_security_mode AS int) AS monitor_server_security_mode,
+       s.last_copied_file, d.restore_delay, CAST(d.restore_all AS int) AS restore_all, CAST(d.restore_mode AS int) AS restore_mode,
+       CAST(d.disconnect_users AS int) AS disconnect_users, d.block_size, d.buffer_count, d.max_transfer_size, d.last_restored_file,
+       m.restore_threshold, m.threshold_alert, CAST(m.threshold_alert_enabled AS int) AS threshold_alert_enabled,
+       m.history_retention_period
+FROM msdb.dbo.log_shipping_secondary_databases AS d
+JOIN msdb.dbo.log_shipping_secondary AS s ON s.secondary_id = d.secondary_id
+LEFT JOIN msdb.dbo.log_shipping_monitor_secondary AS m
+       ON m.secondary_id = d.secondary_id AND m.secondary_database = d.secondary_database
+WHERE d.secondary_database = @P1;";
+
+/// The Agent jobs of log shipping, whether each runs now. Only the Agent's newest session counts: rows of older ones look
+/// running for ever. `@P1`, `@P2` job ids.
+pub const JOBS: &str = "\
+SELECT CAST(j.job_id AS nvarchar(36)) AS job_id, j.name, CAST(j.enabled AS int) AS enabled,
+       CAST(CASE WHEN a.start_execution_date IS NOT NULL AND a.stop_execution_date IS NULL THEN 1 ELSE 0 END AS int) AS running
+FROM msdb.dbo.sysjobs AS j
+LEFT JOIN msdb.dbo.sysjobactivity AS a
+       ON a.job_id = j.job_id AND a.session_id = (SELECT MAX(session_id) FROM msdb.dbo.syssessions)
+WHERE CAST(j.job_id AS nvarchar(36)) IN (@P1, @P2) ORDER BY j.name;";
+
+/// Schedules of a job, for re-creating it. `@P1` job id.
+pub const SCHEDULES: &str = "\
+SELECT c.name, c.enabled, c.freq_type, c.freq_interval, c.freq_subday_type, c.freq_subday_interval,
+       c.freq_relative_interval, c.freq_recurrence_factor, c.active_start_date, c.active_end_date,
+       c.active_start_time, c.active_end_time
+FROM msdb.dbo.sysjobschedules AS k JOIN msdb.dbo.sysschedules AS c ON c.schedule_id = k.schedule_id
+WHERE CAST(k.job_id AS nvarchar(36)) = @P1 ORDER BY c.name;";
+
+/// Header of every backup set in a file. `@P1` path.
+pub const HEADERS: &str = "RESTORE HEADERONLY FROM DISK = @P1;";
+
+/// Sessions that are in the database or hold a lock on it. `@P1` database.
+pub const SESSIONS: &str = "\
+SELECT CAST(s.session_id AS int) AS session_id, s.login_name, s.host_name, s.program_name
+FROM sys.dm_exec_sessions AS s LEFT JOIN sys.dm_exec_requests AS r ON r.session_id = s.session_id
+WHERE s.is_user_process = 1 AND s.session_id <> @@SPID
+  AND (s.database_id = DB_ID(@P1) OR r.database_id = DB_ID(@P1) OR EXISTS
+       (SELECT 1 FROM sys.dm_tran_locks AS l WHERE l.request_session_id = s.session_id
+         AND l.resource_type = N'DATABASE' AND l.resource_database_id = DB_ID(@P1)))
+ORDER BY s.session_id;";
+
+/// Running RESTORE statements of the instance and how far they are. No parameters.
+pub const RESTORES: &str = "\
+SELECT CAST(r.session_id AS int) AS session_id, r.command, CAST(r.percent_complete AS float) AS percent_complete, s.host_name, s.program_name
+FROM sys.dm_exec_requests AS r JOIN sys.dm_exec_sessions AS s ON s.session_id = r.session_id
+WHERE r.command LIKE N'RESTORE%' ORDER BY r.session_id;";
+
+/// The last log backups restored into the database. `@P1` database.
+pub const RESTORE_HISTORY: &str = "\
+SELECT TOP (20) CAST(h.restore_history_id AS int) AS restore_history_id, h.restore_date, h.restore_type,
+       s.first_lsn, s.last_lsn, s.backup_start_date, s.backup_finish_date, s.server_name, m.physical_device_name
+FROM msdb.dbo.restorehistory AS h
+JOIN msdb.dbo.backupset AS s ON s.backup_set_id = h.backup_set_id
+LEFT JOIN msdb.dbo.backupmediafamily AS m ON m.media_set_id = s.media_set_id AND m.mirror = 0
+WHERE h.destination_database_name = @P1 ORDER BY h.restore_history_id DESC;";
+
+/// Newest full (`D`) and log (`L`) backup of the database that this server itself took. `@P1` database.
+pub const OWN_BACKUPS: &str = "\
+SELECT s.type, MAX(s.backup_finish_date) AS newest
+FROM msdb.dbo.backupset AS s
+WHERE s.database_name = @P1 AND s.server_name = CAST(SERVERPROPERTY('ServerName') AS nvarchar(256)) AND s.is_copy_only = 0
+GROUP BY s.type ORDER BY s.type;";
+
+/// Users of the database, by quoted name, that no login of the instance stands behind.
+pub fn orphaned_users(database: &str) -> String {
+    let q = quote_name(database);
+    format!(
+        "SELECT u.name FROM {q}.sys.database_principals AS u LEFT JOIN sys.server_principals AS l ON l.sid = u.sid \
+         WHERE u.type IN ('S', 'U', 'G') AND u.principal_id > 4 AND l.sid IS NULL ORDER BY u.name;"
+    )
+}
+
+/// When each chat server last said that it is alive, from the schema of the content database.
+pub fn server_identities(database: &str) -> String {
+    let q = quote_name(database);
+    format!("SELECT i.serverAddress, i.serverLastPingTime FROM {q}.dbo.tblServerIdentity AS i ORDER BY i.serverAddress;")
+}
+
+/// When the newest message was written.
+pub fn newest_message(database: &str) -> String {
+    let q = quote_name(database);
+    format!("SELECT MAX(c.chatDate) AS newest FROM {q}.dbo.tblChat AS c;")
+}
+
+/// Takes the application lock of a pool for the session, or says at once that it cannot. `@P1` resource.
+pub const LOCK: &str = "\
+DECLARE @rc int;
+EXEC @rc = sys.sp_getapplock @Resource = @P1, @LockMode = N'Exclusive', @LockOwner = N'Session', @LockTimeout = 0;
+SELECT @rc AS rc;";
+
+/// Gives the application lock back. `@P1` resource.
+pub const UNLOCK: &str = "EXEC sys.sp_releaseapplock @Resource = @P1, @LockOwner = N'Session';";
+
+/// Who holds the application lock of a pool. `@P1` resource.
+pub const LOCK_HOLDER: &str = "\
+SELECT CAST(s.session_id AS int) AS session_id, s.host_name, s.program_name, s.login_name
+FROM sys.dm_tran_locks AS l JOIN sys.dm_exec_sessions AS s ON s.session_id = l.request_session_id
+WHERE l.resource_type = N'APPLICATION' AND l.request_status = N'GRANT' AND l.resource_description LIKE N'%' + @P1 + N'%';";
+
+/// Whether the record's table exists. No parameters.
+pub const RECORD_TABLE: &str =
+    "SELECT CAST(CASE WHEN OBJECT_ID(N'msdb.dbo.persistent_chat_failover') IS NULL THEN 0 ELSE 1 END AS int) AS present;";
+
+/// The records of a pool, newest first. `@P1` pool.
+pub const RECORDS: &str = "\
+SELECT TOP (11) r.transition, r.schema_version, r.document
+FROM msdb.dbo.persistent_chat_failover AS r WHERE r.pool = @P1 ORDER BY r.started DESC;";
+
+/// Guard of every write: the lock is held by this very session. The text is followed by the effect in the same batch, so
+/// that nothing can come between the look and the act. `{lock}` is the parameter that carries the resource.
+fn locked(lock: &str) -> String {
+    format!(
+        "IF APPLOCK_MODE(N'public', {lock}, N'Session') <> N'Exclusive' \
+         BEGIN RAISERROR(N'PCF guard: this session does not hold the lock of the pool', 16, 1); RETURN; END; "
+    )
+}
+
+/// Guard: the database is still in the state that the decision was made on (state, standby).
+fn in_state(database: &str, state: &str, standby: &str) -> String {
+    format!(
+        "IF NOT EXISTS (SELECT 1 FROM sys.databases WHERE name = {database} AND state = {state} AND is_in_standby = {standby}) \
+         BEGIN RAISERROR(N'PCF guard: the database is not in the expected state', 16, 2); RETURN; END; "
+    )
+}
+
+/// Guard: roll forward still begins where the decision says (LSN and recovery fork), in every data file.
+fn at_redo_point(database: &str, lsn: &str, fork: &str) -> String {
+    format!(
+        "IF EXISTS (SELECT 1 FROM sys.master_files WHERE database_id = DB_ID({database}) AND type = 0 \
+         AND (redo_start_lsn IS NULL OR redo_start_lsn <> CAST({lsn} AS numeric(25,0)) \
+         OR redo_start_fork_guid IS NULL OR CAST(redo_start_fork_guid AS nvarchar(36)) <> {fork})) \
+         BEGIN RAISERROR(N'PCF guard: the redo point of the database has moved', 16, 3); RETURN; END; "
+    )
+}
+
+/// Writes the record of a transition. `@P1` lock, `@P2` pool, `@P3` transition, `@P4` schema version, `@P5` document.
+pub fn write_record() -> String {
+    let guard = locked("@P1");
+    format!(
+        "{guard}IF OBJECT_ID(N'msdb.dbo.persistent_chat_failover') IS NULL \
+         CREATE TABLE msdb.dbo.persistent_chat_failover (pool nvarchar(255) NOT NULL, transition nvarchar(64) NOT NULL, \
+         schema_version int NOT NULL, started datetime2 NOT NULL, document nvarchar(max) NOT NULL, PRIMARY KEY (pool, transition)); \
+         IF EXISTS (SELECT 1 FROM msdb.dbo.persistent_chat_failover WHERE pool = @P2 AND transition = @P3) \
+         UPDATE msdb.dbo.persistent_chat_failover SET schema_version = @P4, document = @P5 WHERE pool = @P2 AND transition = @P3; \
+         ELSE \
+         INSERT INTO msdb.dbo.persistent_chat_failover (pool, transition, schema_version, started, document) \
+         VALUES (@P2, @P3, @P4, SYSUTCDATETIME(), @P5);"
+    )
+}
+
+/// Step 1: disables a job of log shipping, so that it does not start again. `@P1` lock, `@P2` job id.
+pub fn disable_job() -> String {
+    format!("{}EXEC msdb.dbo.sp_update_job @job_id = @P2, @enabled = 0;", locked("@P1"))
+}
+
+/// Step 1: stops a copy job that hangs on a dead share. `@P1` lock, `@P2` job id.
+pub fn stop_job() -> String {
+    format!("{}EXEC msdb.dbo.sp_stop_job @job_id = @P2;", locked("@P1"))
+}
+
+/// Step 1: removes the secondary half of log shipping. `@P1` lock, `@P2` database.
+pub fn remove_log_shipping() -> String {
+    format!(
+        "{}DECLARE @rc int; EXEC @rc = master.dbo.sp_delete_log_shipping_secondary_database @secondary_database = @P2; SELECT @rc AS rc;",
+        locked("@P1")
+    )
+}
+
+/// The batch that ends every session in the database, then does `restore`. Sessions come back within milliseconds: only the
+/// same batch is quick enough.
+fn kill_then(database: &str, restore: &str) -> String {
+    format!(
+        "DECLARE @k nvarchar(max); SET @k = N''; \
+         SELECT @k = @k + N'BEGIN TRY KILL ' + CONVERT(nvarchar(10), s.session_id) + N'; END TRY BEGIN CATCH END CATCH; ' \
+         FROM sys.dm_exec_sessions AS s WHERE s.is_user_process = 1 AND s.session_id <> @@SPID \
+         AND (s.database_id = DB_ID({database}) OR s.session_id IN (SELECT l.request_session_id FROM sys.dm_tran_locks AS l \
+         WHERE l.resource_type = N'DATABASE' AND l.resource_database_id = DB_ID({database}))); \
+         EXEC (@k); {restore}"
+    )
+}
+
+/// Step 3: takes a STANDBY copy back to RESTORING. `@P1` lock, `@P2` database.
+pub fn leave_standby() -> String {
+    let guards = locked("@P1") + &in_state("@P2", "0", "1");
+    guards + &kill_then("@P2", "RESTORE DATABASE @P2 WITH NORECOVERY;")
+}
+
+/// Step 3: applies one log backup. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork, `@P5` path, `@P6` position.
+pub fn restore_log(checksum: bool) -> String {
+    let guards = locked("@P1") + &in_state("@P2", "1", "0") + &at_redo_point("@P2", "@P3", "@P4");
+    let checksum = if checksum { ", CHECKSUM" } else { "" };
+    format!("{guards}RESTORE LOG @P2 FROM DISK = @P5 WITH FILE = @P6, NORECOVERY{checksum}, STATS = 5;")
+}
+
+/// Step 4, the one-way door: recovers the database. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork.
+pub fn recover() -> String {
+    let guards = locked("@P1") + &in_state("@P2", "1", "0") + &at_redo_point("@P2", "@P3", "@P4");
+    guards + "RESTORE DATABASE @P2 WITH RECOVERY;"
+}
+
+/// Step 4: lets everybody in again after a recovery that kept users out. `@P1` lock; the database by quoted name.
+pub fn set_multi_user(database: &str) -> String {
+    format!("{}ALTER DATABASE {} SET MULTI_USER;", locked("@P1"), quote_name(database))
+}
+
+/// Step 4: maps a user of the database to the login of the same name again. `@P1` lock; names are quoted.
+pub fn map_user(database: &str, user: &str) -> String {
+    let statement = format!("ALTER USER {u} WITH LOGIN = {u};", u = quote_name(user));
+    format!("{}EXEC {}.sys.sp_executesql {};", locked("@P1"), quote_name(database), quote_string(&statement))
+}
+
+/// A name as a bracketed identifier: the one quoting function for identifiers.
+pub fn quote_name(name: &str) -> String {
+    format!("[{}]", name.replace(']', "]]"))
+}
+
+/// A text as a Unicode literal, where the grammar allows no parameter.
+pub fn quote_string(text: &str) -> String {
+    format!("N'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_stay_inside_their_quotes() {
+        assert_eq!(quote_name("mgc]; DROP TABLE x --"), "[mgc]]; DROP TABLE x --]");
+        assert_eq!(quote_string("it's [x]"), "N'it''s [x]'");
+        assert!(map_user("m]gc", "o'brien]").contains("N'ALTER USER [o''brien]]] WITH LOGIN = [o''brien]]];'"));
+    }
+
+    #[test]
+    fn every_write_checks_the_lock_first() {
+        let writes = [
+            write_record(),
+            disable_job(),
+            stop_job(),
+            remove_log_shipping(),
+            leave_standby(),
+            restore_log(true),
+            restore_log(false),
+            recover(),
+            set_multi_user("mgc"),
+            map_user("mgc", "u"),
+        ];
+        for text in writes {
+            assert!(text.starts_with("IF APPLOCK_MODE(N'public', @P1, N'Session') <> N'Exclusive'"), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_batch_holds_both_a_log_restore_and_recovery() {
+        // A failed RESTORE ends its statement, not its batch: recovery behind it would run over the gap.
+        assert!(!restore_log(true).contains("WITH RECOVERY"));
+        assert!(!recover().contains("RESTORE LOG"));
+        assert!(!leave_standby().contains("WITH RECOVERY"));
+    }
+}
