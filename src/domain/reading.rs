@@ -1,0 +1,41 @@
+//! What was read from the world: known, or not known and why. Unknown is never false.
+
+use serde::{Deserialize, Serialize};
+
+use super::problem::Problem;
+
+/// One reading of the world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reading<T> {
+    /// It was read.
+    Known(T),
+    /// It could not be read.
+    Unknown(Problem),
+}
+
+impl<T> Reading<T> {
+    /// The value, if known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Reading::Known(v) => Some(v),
+            Reading::Unknown(_) => None,
+        }
+    }
+    /// The value, or why it is not known.
+    pub fn get(&self) -> Result<&T, &Problem> {
+        match self {
+            Reading::Known(v) => Ok(v),
+            Reading::Unknown(p) => Err(p),
+        }
+    }
+}
+
+impl<T> From<Result<T, Problem>> for Reading<T> {
+    fn from(r: Result<T, Problem>) -> Self {
+        match r {
+            Ok(v) => Reading::Known(v),
+            Err(p) => Reading::Unknown(p),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Text from outside (spec, servers, files) on its way to a human: one line, no control characters, bounded.
+
+/// Longest text from outside that we show, in characters.
+pub const LIMIT: usize = 600;
+
+/// Makes a text harmless for terminals and log lines: control characters, line breaks and bidirectional overrides become
+/// visible escapes; anything beyond [`LIMIT`] characters is cut.
+pub fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(LIMIT + 8));
+    for (n, c) in text.chars().enumerate() {
+        if n >= LIMIT {
+            out.push('…');
+            break;
+        }
+        let hidden = c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        if hidden {
+            out.push_str(&format!("\\u{{{:x}}}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_moves_a_cursor_or_forges_a_line_passes() {
+        let hostile = "ok\u{1b}[2J\r\n2026 ERROR forged\u{202e}txt.\u{7f}\u{9b}31m";
+        let shown = clean(hostile);
+        assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        assert!(!shown.contains('\u{202e}'));
+        assert!(shown.starts_with("ok\\u{1b}[2J\\u{d}\\u{a}2026"));
+        assert!(clean(&"x".repeat(10_000)).chars().count() <= LIMIT + 1);
+    }
+}
