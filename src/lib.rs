@@ -1,1 +1,2 @@
 //! Library of the operator that fails Persistent Chat over between data centres.
+pub mod domain;

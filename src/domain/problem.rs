@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What stands in the way, said so that a human can act on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// One word for machines: becomes a condition's reason.
@@ -155,7 +155,11 @@ impl Problem {
     }
     /// What is wrong and what to do, as one text.
     pub fn message(&self) -> String {
-        if self.fix.is_empty() { self.what.clone() } else { format!("{}. {}", self.what.trim_end_matches('.'), self.fix) }
+        if self.fix.is_empty() {
+            self.what.clone()
+        } else {
+            format!("{}. {}", self.what.trim_end_matches('.'), self.fix)
+        }
     }
 }
 

@@ -90,7 +90,7 @@ WHERE r.command LIKE N'RESTORE%' ORDER BY r.session_id;";
 /// The last log backups restored into the database. `@P1` database.
 pub const RESTORE_HISTORY: &str = "\
 SELECT TOP (20) CAST(h.restore_history_id AS int) AS restore_history_id, h.restore_date, h.restore_type,
-       s.first_lsn, s.last_lsn, s.backup_start_date, s.backup_finish_date, s.server_name, m.physical_device_name
+       s.last_lsn, s.last_recovery_fork_guid, s.backup_start_date, s.backup_finish_date, s.server_name, m.physical_device_name
 FROM msdb.dbo.restorehistory AS h
 JOIN msdb.dbo.backupset AS s ON s.backup_set_id = h.backup_set_id
 LEFT JOIN msdb.dbo.backupmediafamily AS m ON m.media_set_id = s.media_set_id AND m.mirror = 0

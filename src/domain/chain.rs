@@ -1,0 +1,380 @@
+//! The log chain: which backups follow the redo point, by LSN, recovery fork and family. Never by name or date.
+
+use serde::{Deserialize, Serialize};
+
+use super::consent::Acceptance;
+use super::problem::{Problem, Reason};
+use super::situation::{BackupSet, Folders, Lsn, RedoPoint, Situation};
+use super::text::clean;
+use super::transition::Transition;
+
+/// What can be applied from the redo point on, and what stops it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chain {
+    /// Log backups in the order in which they apply.
+    pub links: Vec<Link>,
+    /// Where roll forward stands after the last of them.
+    pub end: Option<RedoPoint>,
+    /// What exists but cannot be applied, or may exist and cannot be seen: each is a loss if nothing changes.
+    pub stuck: Vec<Stuck>,
+    /// The hole that the chain ends at: where it ends, and where the next backup that exists begins.
+    pub gap: Option<(Lsn, Lsn)>,
+}
+
+/// Something that stops the chain or may be missing from it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stuck {
+    /// The file, or the folder if a whole folder cannot be seen. With the reason it is what a consent is bound to.
+    pub file: String,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// One log backup of the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Link {
+    /// Name of the file.
+    pub file: String,
+    /// The set in it.
+    pub set: BackupSet,
+}
+
+/// Follows the chain from a redo point.
+///
+/// The rule (SQL Server, `RESTORE HEADERONLY` and `sys.master_files`): a log backup applies if
+/// `FirstLSN <= redo_start_lsn < LastLSN` and its `FirstRecoveryForkID` is `redo_start_fork_guid`; of several the one that
+/// reaches furthest. It leaves the redo point at its `LastLSN` and `RecoveryForkID`.
+pub fn follow(
+    redo: &RedoPoint,
+    family: Option<&str>,
+    database: &str,
+    files: &Folders,
+    t: Option<&Transition>,
+) -> Chain {
+    let mut chain = Chain { end: Some(redo.clone()), ..Chain::default() };
+    let mut sets: Vec<Link> = Vec::new();
+    for (file, headers) in &files.headers {
+        let damaged = t.and_then(|t| t.damaged.get(file));
+        match (&headers.sets, damaged) {
+            (_, Some((_, why))) => chain.stuck.push(stuck(file, damaged_file(file, why))),
+            (super::reading::Reading::Unknown(p), None) => chain.stuck.push(stuck(file, unreadable(file, p))),
+            (super::reading::Reading::Known(found), None) => {
+                for set in found.iter().filter(|s| s.kind == 2 && s.database.eq_ignore_ascii_case(database)) {
+                    if family.is_some_and(|f| !f.eq_ignore_ascii_case(&set.family)) {
+                        chain.stuck.push(stuck(file, foreign_family(file, set)));
+                    } else {
+                        sets.push(Link { file: file.clone(), set: set.clone() });
+                    }
+                }
+                if !found.iter().any(|s| s.database.eq_ignore_ascii_case(database)) {
+                    chain.stuck.push(stuck(file, foreign_database(file, database)));
+                }
+            }
+        }
+    }
+    for (folder, reading) in [("the backup share", &files.share), ("the copy folder", &files.copy)] {
+        if let super::reading::Reading::Unknown(p) = reading {
+            chain.stuck.push(stuck(folder, p.clone()));
+        }
+    }
+
+    let mut at = redo.clone();
+    loop {
+        let covers = |l: &&Link| l.set.first_lsn <= at.lsn && at.lsn < l.set.last_lsn;
+        let same_fork = |l: &&Link| l.set.first_fork.eq_ignore_ascii_case(&at.fork);
+        let next =
+            sets.iter().filter(covers).filter(same_fork).max_by_key(|l| (l.set.last_lsn, !l.set.damaged));
+        match next {
+            Some(link) if link.set.damaged => {
+                let why = damaged_file(&link.file, "SQL Server marks the set as damaged or incomplete");
+                chain.stuck.push(stuck(&link.file, why));
+                break;
+            }
+            Some(link) => {
+                at = RedoPoint { lsn: link.set.last_lsn, fork: link.set.last_fork.clone() };
+                chain.links.push(link.clone());
+            }
+            None => {
+                for other in sets.iter().filter(covers).filter(|l| !same_fork(l)) {
+                    chain.stuck.push(stuck(&other.file, foreign_fork(&other.file, &other.set)));
+                }
+                let beyond = sets.iter().filter(|l| l.set.first_lsn > at.lsn).min_by_key(|l| l.set.first_lsn);
+                if let Some(beyond) = beyond {
+                    chain.gap = Some((at.lsn, beyond.set.first_lsn));
+                    chain.stuck.push(stuck(&beyond.file, gap(at.lsn, &beyond.file, &beyond.set)));
+                }
+                break;
+            }
+        }
+    }
+    chain.end = Some(at);
+    // A damaged or foreign file that lies wholly before the end of the chain takes nothing away; one whose LSNs are not
+    // known may be the last link. Files that are known to be behind us never enter `headers` as problems.
+    chain.stuck.sort();
+    chain.stuck.dedup();
+    chain
+}
+
+/// The chain of a situation: from the target's redo point, or none if the target has none (then `Err` says why).
+pub fn of(s: &Situation, database: &str, t: Option<&Transition>) -> Result<Chain, Problem> {
+    let target = s.target.get().map_err(Clone::clone)?;
+    let Some(db) = &target.database else {
+        return Err(Problem::ask(
+            Reason::DatabaseState,
+            format!("{} has no database {}", clean(&target.server_name), clean(database)),
+            "Set up log shipping again from a full backup of the primary",
+        ));
+    };
+    let redo = match (&db.redo, db.standby) {
+        (Some(redo), _) => redo.clone(),
+        // In STANDBY the catalog may say nothing; the end of the last restored set is where roll forward goes on.
+        (None, true) => {
+            let last = target.history.known().and_then(|h| h.iter().find(|r| r.kind == "L"));
+            match last.and_then(|r| Some(RedoPoint { lsn: r.last_lsn?, fork: r.last_fork.clone()? })) {
+                Some(redo) => redo,
+                None => return Err(no_redo(&target.server_name, database)),
+            }
+        }
+        (None, false) => return Err(no_redo(&target.server_name, database)),
+    };
+    Ok(follow(&redo, db.family.as_deref(), database, &s.files, t))
+}
+
+/// The proof that step 4 needs: nothing applicable is left, and whatever cannot be applied was accepted as lost.
+#[derive(Clone, Debug)]
+pub struct CompleteChain {
+    redo: RedoPoint,
+}
+
+impl CompleteChain {
+    /// Makes the proof from what is seen now. The only way to get one.
+    pub fn prove(
+        s: &Situation,
+        database: &str,
+        t: &Transition,
+        accepted: &Acceptance,
+    ) -> Result<Self, Problem> {
+        let chain = of(s, database, Some(t))?;
+        if let Some(link) = chain.links.first() {
+            return Err(Problem::retry(
+                Reason::InProgress,
+                format!(
+                    "{} log backups are not applied yet, the next is {}",
+                    chain.links.len(),
+                    clean(&link.file)
+                ),
+                "They are applied before the database is recovered",
+            ));
+        }
+        if !chain.stuck.is_empty() {
+            accepted.require()?;
+        }
+        match chain.end {
+            Some(redo) => Ok(CompleteChain { redo }),
+            None => Err(no_redo("the target", database)),
+        }
+    }
+    /// Where roll forward stands: the recovery is allowed at this point only.
+    pub fn redo(&self) -> &RedoPoint {
+        &self.redo
+    }
+}
+
+fn stuck(file: &str, problem: Problem) -> Stuck {
+    Stuck { file: file.into(), problem }
+}
+
+fn no_redo(server: &str, database: &str) -> Problem {
+    Problem::ask(
+        Reason::DatabaseState,
+        format!("{} does not say where roll forward of {} goes on", clean(server), clean(database)),
+        "Give the login VIEW ANY DEFINITION; if it has it, the database is not in the middle of a restore sequence",
+    )
+}
+
+fn gap(at: Lsn, file: &str, next: &BackupSet) -> Problem {
+    Problem::ask(
+        Reason::LogChainGap,
+        format!(
+            "The log chain has a gap: roll forward ends at LSN {at}, the next backup {} begins at LSN {}",
+            clean(file),
+            next.first_lsn
+        ),
+        "Find the missing log backup (retention may have deleted it; other tools may have taken it) and put it into the backup share",
+    )
+}
+
+fn unreadable(file: &str, why: &Problem) -> Problem {
+    Problem {
+        reason: why.reason,
+        class: why.class,
+        what: format!("The log backup {} cannot be read: {}", clean(file), why.what),
+        fix: if why.fix.is_empty() {
+            "Copy it again from where it was written, or move it out of the folders if it is none of ours"
+                .into()
+        } else {
+            why.fix.clone()
+        },
+    }
+}
+
+fn damaged_file(file: &str, why: &str) -> Problem {
+    Problem::ask(
+        Reason::BackupDamaged,
+        format!("The log backup {} cannot be restored: {}", clean(file), clean(why)),
+        "Replace it by an undamaged copy",
+    )
+}
+
+fn foreign_family(file: &str, set: &BackupSet) -> Problem {
+    Problem::ask(
+        Reason::ForeignBackup,
+        format!(
+            "The log backup {} belongs to another database of the same name (family {})",
+            clean(file),
+            clean(&set.family)
+        ),
+        "Move it out of the folders of log shipping",
+    )
+}
+
+fn foreign_database(file: &str, database: &str) -> Problem {
+    Problem::ask(
+        Reason::ForeignBackup,
+        format!("The file {} holds no log backup of {}", clean(file), clean(database)),
+        "Move it out of the folders of log shipping",
+    )
+}
+
+fn foreign_fork(file: &str, set: &BackupSet) -> Problem {
+    Problem::ask(
+        Reason::ForeignBackup,
+        format!(
+            "The log backup {} of {} is on another recovery path (fork {})",
+            clean(file),
+            clean(&set.server),
+            clean(&set.first_fork)
+        ),
+        "A database that was recovered elsewhere writes into this share: find it, and move its backups away",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::reading::Reading;
+    use super::super::situation::FileHeaders;
+    use super::*;
+
+    fn set(first: i128, last: i128) -> BackupSet {
+        BackupSet {
+            position: 1,
+            kind: 2,
+            database: "mgc".into(),
+            server: r"ATL-SQL-1\CHAT".into(),
+            family: "FAM".into(),
+            first_lsn: Lsn(first),
+            last_lsn: Lsn(last),
+            first_fork: "F1".into(),
+            last_fork: "F1".into(),
+            start: "2026-11-23T09:30:00".into(),
+            finish: "2026-11-23T09:30:01".into(),
+            checksums: false,
+            damaged: false,
+        }
+    }
+    fn folders(sets: Vec<(&str, BackupSet)>) -> Folders {
+        Folders {
+            share: Reading::Known(vec![]),
+            copy: Reading::Known(vec![]),
+            copy_free: Reading::Known(1),
+            headers: sets
+                .into_iter()
+                .map(|(n, s)| (n.to_string(), FileHeaders { from_copy: true, sets: Reading::Known(vec![s]) }))
+                .collect(),
+            ignored: vec![],
+        }
+    }
+    fn at(lsn: i128) -> RedoPoint {
+        RedoPoint { lsn: Lsn(lsn), fork: "f1".into() }
+    }
+    fn names(c: &Chain) -> Vec<&str> {
+        c.links.iter().map(|l| l.file.as_str()).collect()
+    }
+
+    #[test]
+    fn order_comes_from_lsns_not_from_names() {
+        let f = folders(vec![("z.trn", set(10, 20)), ("a.trn", set(20, 30)), ("m.trn", set(30, 40))]);
+        let c = follow(&at(15), Some("fam"), "MGC", &f, None);
+        assert_eq!(names(&c), ["z.trn", "a.trn", "m.trn"]);
+        assert_eq!(c.end.unwrap().lsn, Lsn(40));
+        assert!(c.stuck.is_empty());
+    }
+
+    #[test]
+    fn applied_and_empty_sets_are_passed_over_and_copy_only_overlaps_are_no_gap() {
+        let f = folders(vec![
+            ("1", set(1, 10)),
+            ("2", set(10, 10)),
+            ("3", set(10, 14)),
+            ("4", set(10, 20)),
+            ("5", set(20, 30)),
+        ]);
+        let c = follow(&at(10), Some("FAM"), "mgc", &f, None);
+        assert_eq!(names(&c), ["4", "5"], "of two candidates the one that reaches furthest");
+        assert!(c.stuck.is_empty());
+    }
+
+    #[test]
+    fn a_hole_is_a_gap_and_never_stepped_over() {
+        let f = folders(vec![("1", set(10, 20)), ("3", set(30, 40))]);
+        let c = follow(&at(10), Some("FAM"), "mgc", &f, None);
+        assert_eq!(names(&c), ["1"]);
+        assert_eq!(c.gap, Some((Lsn(20), Lsn(30))));
+        assert_eq!(c.stuck.first().unwrap().problem.reason, Reason::LogChainGap);
+    }
+
+    #[test]
+    fn another_fork_another_family_and_damage_stop_the_chain() {
+        let mut fork = set(10, 20);
+        fork.first_fork = "F2".into();
+        let c = follow(&at(10), Some("FAM"), "mgc", &folders(vec![("x", fork)]), None);
+        assert!(c.links.is_empty());
+        assert_eq!(c.stuck.first().unwrap().problem.reason, Reason::ForeignBackup);
+
+        let mut family = set(10, 20);
+        family.family = "OTHER".into();
+        let c = follow(&at(10), Some("FAM"), "mgc", &folders(vec![("x", family)]), None);
+        assert_eq!((c.links.len(), c.stuck.first().unwrap().problem.reason), (0, Reason::ForeignBackup));
+
+        let mut damaged = set(10, 20);
+        damaged.damaged = true;
+        let c = follow(&at(10), Some("FAM"), "mgc", &folders(vec![("x", damaged)]), None);
+        assert_eq!((c.links.len(), c.stuck.first().unwrap().problem.reason), (0, Reason::BackupDamaged));
+    }
+
+    #[test]
+    fn a_file_that_nobody_can_read_may_be_the_last_link() {
+        let mut f = folders(vec![("1", set(10, 20))]);
+        let why = Problem::ask(Reason::BackupDamaged, "3241", "");
+        f.headers.insert("2".into(), FileHeaders { from_copy: true, sets: Reading::Unknown(why) });
+        let c = follow(&at(10), Some("FAM"), "mgc", &f, None);
+        assert_eq!(names(&c), ["1"]);
+        assert_eq!(c.stuck.len(), 1);
+    }
+
+    #[test]
+    fn a_fork_inside_a_set_is_followed() {
+        let mut forked = set(10, 20);
+        forked.last_fork = "F2".into();
+        let mut after = set(20, 30);
+        after.first_fork = "F2".into();
+        after.last_fork = "F2".into();
+        let c = follow(&at(10), Some("FAM"), "mgc", &folders(vec![("1", forked), ("2", after)]), None);
+        assert_eq!(names(&c), ["1", "2"]);
+        assert_eq!(c.end.unwrap().fork, "F2");
+    }
+}

@@ -1,0 +1,88 @@
+//! What is lost: an interval, never a guess.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use serde::{Deserialize, Serialize};
+
+use super::chain::Chain;
+use super::situation::{Lsn, Situation};
+use super::transition::Transition;
+
+/// What a failover loses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loss {
+    /// Everything written before this moment is kept for certain: the start of the last applied backup.
+    pub kept_until: Option<Timestamp>,
+    /// The same moment in the local time of the server that took the backup, as its header has it.
+    pub kept_until_local: Option<String>,
+    /// Nothing after this moment was written before the primary was lost: the last successful look at it. Absent: nobody
+    /// knows, because the operator did not see the primary alive.
+    pub lost_at_most_until: Option<Timestamp>,
+    /// The last applied backup.
+    pub last_file: Option<String>,
+    /// Where roll forward ended.
+    pub last_lsn: Option<Lsn>,
+    /// Log backups that exist but could not be applied, and why.
+    pub not_applied: Vec<String>,
+    /// When the newest message was written that is in the recovered database.
+    pub newest_message: Option<Timestamp>,
+}
+
+/// The loss if the database were recovered where the chain ends.
+pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
+    let history = s.target.known().and_then(|i| i.history.known());
+    let last_restored = history.and_then(|h| h.iter().find(|r| r.kind == "L"));
+    let (file, start) = match chain.links.last() {
+        Some(link) => (Some(link.file.clone()), Some(link.set.start.clone())),
+        None => (
+            last_restored.and_then(|r| r.file.clone()).map(|f| file_name(&f).to_string()),
+            last_restored.and_then(|r| r.backup_start.clone()),
+        ),
+    };
+    Loss {
+        kept_until: start.as_deref().and_then(|text| to_utc(text, zone_of_source(s))),
+        kept_until_local: start,
+        lost_at_most_until: s.source.last_seen.or(t.primary_last_seen),
+        last_file: file,
+        last_lsn: chain.end.as_ref().map(|r| r.lsn),
+        not_applied: chain.stuck.iter().map(|s| s.problem.what.clone()).collect(),
+        newest_message: None,
+    }
+}
+
+/// Minutes of the zone in which the headers' times are meant, if a server of the source or the target told it. Both
+/// servers of a stretched pool usually keep the same zone; where they do not, the source's own word wins.
+fn zone_of_source(s: &Situation) -> Option<i32> {
+    let partner = s.source.partners.iter().find_map(|p| match &p.answer {
+        super::situation::Answer::Speaks(i) => Some(i.zone_minutes),
+        super::situation::Answer::TurnsAway(_)
+        | super::situation::Answer::Silent(_)
+        | super::situation::Answer::NotAsked(_) => None,
+    });
+    partner.or_else(|| s.target.known().map(|i| i.zone_minutes))
+}
+
+fn to_utc(local: &str, zone_minutes: Option<i32>) -> Option<Timestamp> {
+    let zone = jiff::tz::Offset::from_seconds(zone_minutes?.checked_mul(60)?).ok()?;
+    let local: DateTime = local.parse().ok()?;
+    zone.to_timestamp(local).ok()
+}
+
+/// The name at the end of a Windows path.
+pub fn file_name(path: &str) -> &str {
+    path.rsplit(['\\', '/']).next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_times_become_utc_only_when_the_zone_is_known() {
+        let at = to_utc("2026-11-23T09:30:00", Some(-300));
+        assert_eq!(at.map(|t| t.to_string()).as_deref(), Some("2026-11-23T14:30:00Z"));
+        assert_eq!(to_utc("2026-11-23T09:30:00", None), None);
+        assert_eq!(to_utc("yesterday", Some(0)), None);
+    }
+}

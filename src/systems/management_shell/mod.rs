@@ -1,0 +1,78 @@
+//! The Management Shell: the cmdlets, and what their objects mean.
+
+pub mod cmdlets;
+pub mod read;
+
+/// A cmdlet with named parameters. There is no way to send script text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cmdlet {
+    /// Its name.
+    pub name: &'static str,
+    /// Its parameters.
+    pub parameters: Vec<(&'static str, Argument)>,
+}
+
+/// A parameter's value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Argument {
+    /// A string.
+    Text(String),
+    /// A switch, or a Boolean.
+    Switch(bool),
+    /// A list modifier `@{Replace=…}`.
+    Replace(Vec<String>),
+}
+
+impl Cmdlet {
+    /// The cmdlet as it would be typed. For plans and logs, never sent.
+    pub fn shown(&self) -> String {
+        let quote = |s: &str| format!("'{}'", crate::domain::text::clean(s).replace('\'', "''"));
+        let parameters: Vec<String> = self
+            .parameters
+            .iter()
+            .map(|(name, value)| match value {
+                Argument::Text(t) => format!("-{name} {}", quote(t)),
+                Argument::Switch(true) => format!("-{name}"),
+                Argument::Switch(false) => format!("-{name}:$false"),
+                Argument::Replace(list) => {
+                    format!("-{name} @{{Replace={}}}", list.iter().map(|s| quote(s)).collect::<Vec<_>>().join(","))
+                }
+            })
+            .collect();
+        if parameters.is_empty() { self.name.into() } else { format!("{} {}", self.name, parameters.join(" ")) }
+    }
+}
+
+/// An object that a cmdlet wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShellObject(pub psrp::clixml::Value);
+
+/// All that a cmdlet said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ShellOutput {
+    /// Its objects.
+    pub objects: Vec<ShellObject>,
+    /// Its error records, as text with the error id. A step succeeds only if there are none.
+    pub errors: Vec<String>,
+    /// Whether the pipeline ended as completed.
+    pub completed: bool,
+}
+
+/// Why a cmdlet could not be run, or its answer was lost.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ShellError {
+    /// Nobody there. Nothing was sent.
+    Unreachable(String),
+    /// The certificate is not trusted or names another host.
+    Tls(String),
+    /// The logon was refused.
+    Login(String),
+    /// The host refused: no such configuration, no right, a quota, a fault.
+    Refused(String),
+    /// The answer was lost: it may have run.
+    Lost(String),
+    /// The host said something that we cannot read.
+    Protocol(String),
+    /// We could not even begin.
+    NotAsked(crate::domain::problem::Problem),
+}
