@@ -1,0 +1,242 @@
+//! Step 0: everything that must hold before anything is touched.
+//!
+//! All findings are told at once. Each names the step that it gates: a Central Management store that is still being moved
+//! does not hold up the log backups. The step itself is done when nothing gates step 1.
+
+use serde::Serialize;
+
+use super::{Reads, Step, View};
+use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::pool::Pool;
+use crate::domain::primary::Verdict;
+use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::engine::permit::Permit;
+use crate::systems::Systems;
+
+/// The step.
+pub struct Preflight;
+
+/// It only looks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {}
+
+/// Something that is wrong, and the step that must not begin because of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The gated step.
+    pub gates: StepId,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+impl Step for Preflight {
+    const ID: StepId = StepId::PreflightPassed;
+    type Effect = Effect;
+
+    fn reads() -> Reads {
+        Reads::ALL
+    }
+
+    fn decide(v: &View<'_>) -> Decision<Effect> {
+        if v.t.past_point_of_no_return() {
+            return Decision::Done(Evidence::new("Passed before the database was recovered"));
+        }
+        // The primary comes first: nothing else matters while it may live.
+        match &v.verdict {
+            Verdict::Alive(p) => return Decision::Blocked(p.clone()),
+            Verdict::SilentSoFar(until) => {
+                return Decision::Wait(Waiting {
+                    reason: Reason::WaitingForSilence,
+                    message: format!("The primary does not answer; it is watched until {until} before it is taken for dead"),
+                    until: None,
+                });
+            }
+            Verdict::Dead | Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => {}
+        }
+        let (now, later): (Vec<Finding>, Vec<Finding>) =
+            findings(v).into_iter().partition(|f| f.gates <= StepId::LogShippingRemoved);
+        if let Some(problem) = together(&now, &later) {
+            return Decision::Blocked(problem);
+        }
+        if let Err(problem) = v.accepted.require() {
+            return Decision::Blocked(problem);
+        }
+        let mut message = "Nothing stands in the way of the first steps".to_string();
+        for f in &later {
+            message.push_str(&format!("; holds up {}: {}", f.gates.as_str(), f.problem.what));
+        }
+        Decision::Done(Evidence::new(message))
+    }
+
+    fn shown(e: &Effect, _pool: &Pool) -> Vec<String> {
+        match *e {}
+    }
+
+    async fn act<S: Systems>(e: &Effect, _p: &Permit<'_, S>) -> Outcome {
+        match *e {}
+    }
+}
+
+/// One problem out of several: the first that needs a human decides the reason, all are told.
+fn together(now: &[Finding], later: &[Finding]) -> Option<Problem> {
+    let lead = now.iter().find(|f| f.problem.class != Class::Retry).or(now.first())?;
+    let all: Vec<String> = now.iter().chain(later).map(|f| f.problem.what.clone()).collect();
+    let mut fixes: Vec<String> = now.iter().chain(later).map(|f| f.problem.fix.clone()).filter(|f| !f.is_empty()).collect();
+    fixes.dedup();
+    Some(Problem { reason: lead.problem.reason, class: lead.problem.class, what: all.join("; "), fix: fixes.join("; ") })
+}
+
+/// What gates one step, as one problem.
+pub fn gate(v: &View<'_>, step: StepId) -> Option<Problem> {
+    let gating: Vec<Finding> = findings(v).into_iter().filter(|f| f.gates == step).collect();
+    together(&gating, &[])
+}
+
+/// Everything that is wrong, each with the step that it gates.
+pub fn findings(v: &View<'_>) -> Vec<Finding> {
+    let mut out = Vec::new();
+    sql_and_files(v, &mut |problem| out.push(Finding { gates: StepId::LogShippingRemoved, problem }));
+    lync(v, &mut |problem| out.push(Finding { gates: StepId::DatabaseOnline, problem }));
+    mirror(v, &mut |problem| out.push(Finding { gates: StepId::MirrorEstablished, problem }));
+    out
+}
+
+fn sql_and_files(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
+    let target = match v.target() {
+        Ok(target) => target,
+        Err(p) => return found(p),
+    };
+    let server = clean(&target.server_name);
+    let field = &v.to().sql_server.field;
+    if !target.sysadmin {
+        found(Problem::ask(
+            Reason::PermissionDenied,
+            format!("The login of {field} is not sysadmin on {server}; removing log shipping needs that"),
+            "Add the login to the sysadmin role of the backup instance",
+        ));
+    }
+    match v.database() {
+        Err(p) => found(p),
+        Ok(db) if !db.is_restoring() && !v.is_recovered() => found(Problem::ask(
+            Reason::DatabaseState,
+            format!("{} on {server} is {}; only a copy that waits for log backups can be failed over to", clean(&v.pool.database), db.state_text()),
+            "Set up log shipping again, or mend the database",
+        )),
+        Ok(_) => {}
+    }
+    match target.log_shipping.get() {
+        Err(p) => found(p.clone()),
+        Ok(Some(ls)) => {
+            for (field, spec, world) in [
+                ("spec.logShipping.backupShare", &v.pool.log_shipping.backup_share, ls.source_directory()),
+                ("spec.logShipping.copyFolder", &v.pool.log_shipping.copy_folder, ls.destination_directory()),
+            ] {
+                if !same_folder(spec, world) {
+                    found(Problem::ask(
+                        Reason::InvalidSpec,
+                        format!("{field} is {}, but log shipping on {server} uses {}", clean(spec), clean(world)),
+                        format!("Correct {field}: backups in another folder would be missed"),
+                    ));
+                }
+            }
+        }
+        Ok(None) => {}
+    }
+    if let Err(p) = &v.chain {
+        if !v.is_recovered() {
+            found(p.clone());
+        }
+    }
+    if let Err(p) = v.s.files.copy.get() {
+        found(p.clone());
+    }
+}
+
+fn same_folder(a: &str, b: &str) -> bool {
+    a.trim_end_matches('\\').eq_ignore_ascii_case(b.trim_end_matches('\\'))
+}
+
+fn lync(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
+    match v.s.chat.central_management.get() {
+        Err(p) => found(p.clone()),
+        Ok(cms) if cms.active_master.is_empty() || cms.file_transfer_agents.is_empty() => found(Problem::ask(
+            Reason::CentralManagementDown,
+            "The Central Management store has no active master: the pool's state and its active servers cannot be set",
+            "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -Force on a Front End of the surviving data centre",
+        )),
+        Ok(_) => {}
+    }
+    if let Err(p) = v.s.chat.state.get() {
+        found(p.clone());
+    }
+    let service = match v.s.chat.service.get() {
+        Ok(service) => service,
+        Err(p) => return found(p.clone()),
+    };
+    for (property, server) in [
+        ("PersistentChatDatabase", Some(&v.pool.primary.sql_server)),
+        ("MirrorPersistentChatDatabase", v.pool.primary.mirror.as_ref()),
+        ("BackupPersistentChatDatabase", Some(&v.pool.backup.sql_server)),
+        ("BackupMirrorPersistentChatDatabase", v.pool.backup.mirror.as_ref()),
+    ] {
+        let Some(server) = server else { continue };
+        let published = service.databases.get(property).map_or("", String::as_str);
+        if !names_server(published, &server.host, server.instance.as_deref()) {
+            found(Problem::ask(
+                Reason::TopologyMismatch,
+                format!("{} is {}, but the topology's {property} is {:?}", server.field, server.name(), clean(published)),
+                "Correct the resource, or publish the topology",
+            ));
+        }
+    }
+    for wanted in &v.to().active_servers {
+        if !service.active.contains(wanted) && !service.inactive.contains(wanted) {
+            found(Problem::ask(
+                Reason::TopologyMismatch,
+                format!("The pool has no server {}", clean(wanted)),
+                format!("Correct spec.dataCenters[{}].servers", v.to().index),
+            ));
+        }
+    }
+}
+
+/// Whether a reference of the topology (`PersistentChatDatabase:sea-sql-1.litwareinc.com\CHAT`) names an instance.
+fn names_server(reference: &str, host: &str, instance: Option<&str>) -> bool {
+    let name = reference.rsplit(':').next().unwrap_or(reference).trim();
+    match (name.split_once('\\'), instance) {
+        (Some((h, i)), Some(instance)) => h.eq_ignore_ascii_case(host) && i.eq_ignore_ascii_case(instance),
+        (None, None) => name.eq_ignore_ascii_case(host),
+        // A default instance may be written with its service name.
+        (Some((h, i)), None) => h.eq_ignore_ascii_case(host) && i.eq_ignore_ascii_case("MSSQLSERVER"),
+        (None, Some(_)) => false,
+    }
+}
+
+fn mirror(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
+    let (Some(mirror), Some(seen)) = (&v.to().mirror, &v.s.target_mirror) else { return };
+    match seen.get() {
+        Err(p) => found(p.clone()),
+        Ok(instance) => {
+            if instance.database.as_ref().is_some_and(crate::domain::situation::Database::is_live) {
+                found(Problem::ask(
+                    Reason::DatabaseState,
+                    format!(
+                        "The mirror-to-be {} already has a live database {}; building the mirror would drop it",
+                        clean(&instance.server_name),
+                        clean(&v.pool.database)
+                    ),
+                    format!("Find out whose it is and move it away, or correct {}", mirror.field),
+                ));
+            }
+        }
+    }
+    if v.to().mirror_file_share.is_none() {
+        found(Problem::ask(
+            Reason::InvalidSpec,
+            format!("spec.dataCenters[{}].mirrorFileShare is missing; Install-CsMirrorDatabase needs it", v.to().index),
+            "Name a share that both SQL Server service accounts can write to",
+        ));
+    }
+}

@@ -1,0 +1,110 @@
+//! Step 1: remove log shipping from the backup instance, so that no job can touch the database any more.
+//!
+//! `sp_delete_log_shipping_secondary_database` also deletes the jobs and every setting; they are saved in the record first.
+//! A running restore job is waited for, never killed: an interrupted restore must be done again.
+
+use serde::Serialize;
+
+use super::{Reads, Step, View};
+use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::pool::Pool;
+use crate::domain::problem::Reason;
+use crate::domain::situation::LogShipping;
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::engine::permit::Permit;
+use crate::systems::Systems;
+use crate::systems::sql_server::{Statement, statements};
+
+/// Seconds that a running copy job is given. It reads a share that may have died with the primary.
+const COPY_JOB_PATIENCE: i64 = 60;
+
+/// The step.
+pub struct RemoveLogShipping;
+
+/// What it does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Keeps the configuration in the record.
+    Save(LogShipping),
+    /// Disables a job, so that its schedule does not start it again.
+    DisableJob(String),
+    /// Stops a copy job that hangs.
+    StopCopyJob(String),
+    /// Removes log shipping.
+    Remove,
+}
+
+impl Step for RemoveLogShipping {
+    const ID: StepId = StepId::LogShippingRemoved;
+    type Effect = Effect;
+
+    fn reads() -> Reads {
+        Reads { source: true, files: true, mirror: false, chat: false }
+    }
+
+    fn decide(v: &View<'_>) -> Decision<Effect> {
+        let target = match v.target() {
+            Ok(target) => target,
+            Err(p) => return Decision::Blocked(p),
+        };
+        let (shipping, jobs) = match (target.log_shipping.get(), target.jobs.get()) {
+            (Ok(shipping), Ok(jobs)) => (shipping, jobs),
+            (Err(p), _) | (_, Err(p)) => return Decision::Blocked(p.clone()),
+        };
+        let Some(shipping) = shipping else {
+            return Decision::Done(Evidence::new(format!("{} ships no logs for {}", clean(&target.server_name), clean(&v.pool.database))));
+        };
+        if v.t.saved_log_shipping.as_ref() != Some(shipping) && v.t.saved_log_shipping.is_none() {
+            return Decision::Act(Effect::Save(shipping.clone()));
+        }
+        if let Some(job) = jobs.iter().find(|j| j.enabled) {
+            return Decision::Act(Effect::DisableJob(job.id.clone()));
+        }
+        for job in jobs.iter().filter(|j| j.running) {
+            let waited = v.t.steps.get(&Self::ID).and_then(|h| h.started).map_or(0, |t| v.s.at.duration_since(t).as_secs());
+            let is_copy = job.id.eq_ignore_ascii_case(shipping.copy_job());
+            if is_copy && waited >= COPY_JOB_PATIENCE {
+                return Decision::Act(Effect::StopCopyJob(job.id.clone()));
+            }
+            return Decision::Wait(Waiting {
+                reason: Reason::WaitingForJob,
+                message: format!("The job {} still runs; it is not interrupted", clean(&job.name)),
+                until: None,
+            });
+        }
+        match target.restores.get() {
+            Err(p) => Decision::Blocked(p.clone()),
+            Ok(running) if !running.is_empty() => Decision::Wait(super::s3_apply_log_backups::other_restore(running)),
+            Ok(_) => Decision::Act(Effect::Remove),
+        }
+    }
+
+    fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
+        match e {
+            Effect::Save(_) => vec!["(the configuration of log shipping is saved in msdb.dbo.persistent_chat_failover)".into()],
+            Effect::DisableJob(_) | Effect::StopCopyJob(_) | Effect::Remove => vec![statement(e, pool).shown()],
+        }
+    }
+
+    async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
+        match e {
+            Effect::Save(shipping) => {
+                let shipping = shipping.clone();
+                p.intend(move |t| t.saved_log_shipping = Some(shipping)).await
+            }
+            Effect::DisableJob(_) | Effect::StopCopyJob(_) | Effect::Remove => p.sql(&statement(e, p.pool())).await,
+        }
+    }
+}
+
+fn statement(e: &Effect, pool: &Pool) -> Statement {
+    let lock = pool.lock_resource();
+    match e {
+        Effect::DisableJob(id) => Statement::new(statements::disable_job(), vec![lock.into(), id.clone().into()]),
+        Effect::StopCopyJob(id) => Statement::new(statements::stop_job(), vec![lock.into(), id.clone().into()]),
+        Effect::Save(_) | Effect::Remove => {
+            Statement::new(statements::remove_log_shipping(), vec![lock.into(), pool.database.clone().into()])
+        }
+    }
+}

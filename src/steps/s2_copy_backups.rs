@@ -1,0 +1,106 @@
+//! Step 2: copy the log backups that log shipping had not copied yet.
+//!
+//! Which ones is decided by the log chain, not by names. A file of the chain counts when it stands in the copy folder with
+//! the length that it has in the share, and SQL Server itself has read its header there.
+
+use serde::Serialize;
+
+use super::{Reads, Step, View};
+use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::pool::Pool;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::reading::Reading;
+use crate::domain::situation::BackupFile;
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::engine::permit::Permit;
+use crate::systems::Systems;
+
+/// The step.
+pub struct CopyBackups;
+
+/// What it does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Copies one file from the share to the copy folder.
+    Copy(BackupFile),
+}
+
+impl Step for CopyBackups {
+    const ID: StepId = StepId::BackupsCopied;
+    type Effect = Effect;
+
+    fn reads() -> Reads {
+        Reads { source: true, files: true, mirror: false, chat: false }
+    }
+
+    fn decide(v: &View<'_>) -> Decision<Effect> {
+        if v.t.past_point_of_no_return() {
+            return Decision::Done(Evidence::new("The database was recovered; no log backup can be applied any more"));
+        }
+        let chain = match &v.chain {
+            Ok(chain) => chain,
+            Err(p) => return Decision::Blocked(p.clone()),
+        };
+        let copy = match v.s.files.copy.get() {
+            Ok(copy) => copy,
+            Err(p) => return Decision::Blocked(p.clone()),
+        };
+        // A lost share is a loss like a missing file: the chain counts it, and a human may accept it.
+        let empty = Vec::new();
+        let share = v.s.files.share.known().unwrap_or(&empty);
+        let wanted: Vec<&BackupFile> = share.iter().filter(|f| !copy.contains(f) && matters(v, &f.name)).collect();
+        if let Some(next) = wanted.first() {
+            let need: u64 = wanted.iter().map(|f| f.length).sum();
+            return match v.s.files.copy_free.get() {
+                Ok(free) if *free < need => Decision::Blocked(Problem::ask(
+                    Reason::DiskFull,
+                    format!("The copy folder has {free} bytes free, the log backups to copy need {need}"),
+                    "Make room in the folder of spec.backupFiles.copyFolder",
+                )),
+                Ok(_) | Err(_) => Decision::Act(Effect::Copy((*next).clone())),
+            };
+        }
+        if let Err(problem) = v.accepted.require() {
+            return Decision::Blocked(problem);
+        }
+        if chain.links.iter().any(|l| !read_from_copy(v, &l.file)) {
+            return Decision::Wait(Waiting {
+                reason: Reason::InProgress,
+                message: "SQL Server has not yet read the headers of all copied files".into(),
+                until: None,
+            });
+        }
+        let left = chain.links.len();
+        Decision::Done(Evidence::new(match left {
+            0 => "Every log backup that can follow is in the copy folder".to_string(),
+            n => format!("Every log backup that can follow is in the copy folder; {n} of them are still to be applied"),
+        }))
+    }
+
+    fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
+        let Effect::Copy(f) = e;
+        vec![format!(
+            r"copy {share}\{name} to {folder}\{name} ({length} bytes)",
+            share = clean(&pool.log_shipping.backup_share),
+            folder = clean(&pool.log_shipping.copy_folder),
+            name = clean(&f.name),
+            length = f.length
+        )]
+    }
+
+    async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
+        let Effect::Copy(file) = e;
+        p.copy(file).await
+    }
+}
+
+/// Whether a file of the share is needed: it is a link of the chain, or nobody could read it where it is.
+fn matters(v: &View<'_>, name: &str) -> bool {
+    let linked = v.chain.as_ref().is_ok_and(|c| c.links.iter().any(|l| l.file == name));
+    linked || v.s.files.headers.get(name).is_some_and(|h| !h.from_copy && matches!(h.sets, Reading::Unknown(_)))
+}
+
+fn read_from_copy(v: &View<'_>, name: &str) -> bool {
+    v.s.files.headers.get(name).is_some_and(|h| h.from_copy)
+}

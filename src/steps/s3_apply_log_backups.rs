@@ -1,0 +1,135 @@
+//! Step 3: apply every log backup that is not applied yet, in the order of the log chain, always WITH NORECOVERY.
+
+use serde::Serialize;
+
+use super::{Reads, Step, View};
+use crate::domain::chain::Link;
+use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::pool::Pool;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::situation::{DatabaseState, RedoPoint, RunningRestore};
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::engine::permit::Permit;
+use crate::systems::Systems;
+use crate::systems::sql_server::{Statement, statements};
+
+/// The step.
+pub struct ApplyLogBackups;
+
+/// What it does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Takes a STANDBY copy back to RESTORING: then nobody can be in the way any more.
+    LeaveStandby,
+    /// Applies one log backup at the redo point that it was chosen for.
+    Apply(Link, RedoPoint),
+}
+
+impl Step for ApplyLogBackups {
+    const ID: StepId = StepId::LogBackupsApplied;
+    type Effect = Effect;
+
+    fn reads() -> Reads {
+        Reads { source: true, files: true, mirror: false, chat: false }
+    }
+
+    fn decide(v: &View<'_>) -> Decision<Effect> {
+        if v.t.past_point_of_no_return() {
+            return Decision::Done(Evidence::new("The database was recovered; no log backup can be applied any more"));
+        }
+        let (target, db) = match (v.target(), v.database()) {
+            (Ok(target), Ok(db)) => (target, db),
+            (Err(p), _) | (_, Err(p)) => return Decision::Blocked(p),
+        };
+        match target.restores.get() {
+            Err(p) => return Decision::Blocked(p.clone()),
+            Ok(running) if !running.is_empty() => return Decision::Wait(other_restore(running)),
+            Ok(_) => {}
+        }
+        if db.standby {
+            return Decision::Act(Effect::LeaveStandby);
+        }
+        if db.state != DatabaseState::Restoring {
+            return Decision::Blocked(Problem::ask(
+                Reason::DatabaseState,
+                format!("{} on {} is {}, no log backup can be applied", clean(&v.pool.database), clean(&target.server_name), db.state_text()),
+                "Find out who changed it; nothing is done until it is RESTORING, or ONLINE by this operator",
+            ));
+        }
+        let chain = match &v.chain {
+            Ok(chain) => chain,
+            Err(p) => return Decision::Blocked(p.clone()),
+        };
+        match (chain.links.first(), &db.redo) {
+            (Some(link), Some(redo)) if v.s.files.headers.get(&link.file).is_some_and(|h| h.from_copy) => {
+                Decision::Act(Effect::Apply(link.clone(), redo.clone()))
+            }
+            (Some(link), _) => Decision::Wait(Waiting {
+                reason: Reason::InProgress,
+                message: format!("{} is being copied", clean(&link.file)),
+                until: None,
+            }),
+            (None, _) => match v.accepted.require() {
+                Err(problem) => Decision::Blocked(problem),
+                Ok(()) => Decision::Done(Evidence::new(match &chain.end {
+                    Some(end) => format!("Nothing that can be applied is left; roll forward ends at LSN {}", end.lsn),
+                    None => "Nothing that can be applied is left".into(),
+                })),
+            },
+        }
+    }
+
+    fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
+        vec![statement(e, pool).shown()]
+    }
+
+    async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
+        let outcome = p.sql(&statement(e, p.pool())).await;
+        if let (Effect::Apply(link, _), Outcome::Refused(problem)) = (e, &outcome) {
+            // SQL Server read the header but not the rest. Remembered, or it would be tried for ever; a new length is a new file.
+            if problem.reason == Reason::BackupDamaged {
+                let (file, why) = (link.file.clone(), problem.what.clone());
+                let length = p.length_in_copy_folder(&file);
+                return match p.intend(move |t| drop(t.damaged.insert(file, (length, why)))).await {
+                    Outcome::Answered => outcome,
+                    other => other,
+                };
+            }
+        }
+        outcome
+    }
+}
+
+/// A RESTORE that somebody else runs on the instance is waited for: ending it would leave the copy between two states.
+pub fn other_restore(running: &[RunningRestore]) -> Waiting {
+    let what: Vec<String> =
+        running.iter().map(|r| format!("{} by {} ({:.0} %)", r.command, clean(&r.by), r.percent)).collect();
+    Waiting {
+        reason: Reason::WaitingForRestore,
+        message: format!("A restore still runs: {}", what.join(", ")),
+        until: None,
+    }
+}
+
+fn statement(e: &Effect, pool: &Pool) -> Statement {
+    let lock = pool.lock_resource();
+    let database = pool.database.clone();
+    match e {
+        Effect::LeaveStandby => Statement::long(statements::leave_standby(), vec![lock.into(), database.into()]),
+        Effect::Apply(link, redo) => {
+            let folder = pool.log_shipping.copy_folder.trim_end_matches('\\');
+            Statement::long(
+                statements::restore_log(link.set.checksums),
+                vec![
+                    lock.into(),
+                    database.into(),
+                    redo.lsn.to_string().into(),
+                    redo.fork.clone().into(),
+                    format!(r"{folder}\{}", link.file).into(),
+                    link.set.position.into(),
+                ],
+            )
+        }
+    }
+}

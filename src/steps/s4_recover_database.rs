@@ -1,0 +1,169 @@
+//! Step 4: recover the database. The point of no return: no log backup can be applied afterwards.
+//!
+//! It needs three proofs, each made by one pure function only: the chain is complete (or a stated loss accepted), the primary
+//! is dead (or vouched to be fenced), and consent where the policy asks for it. The intent is in the record before the
+//! statement is sent; the statement itself checks lock, state, redo point and fork once more in its own batch.
+
+use serde::Serialize;
+
+use super::{Reads, Step, View, s0_preflight};
+use crate::domain::chain::CompleteChain;
+use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::loss;
+use crate::domain::pool::Pool;
+use crate::domain::primary::Fenced;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::situation::{Database, DatabaseState, Instance, RedoPoint};
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::domain::transition::RecoveryIntent;
+use crate::engine::permit::Permit;
+use crate::systems::Systems;
+use crate::systems::sql_server::{Statement, statements};
+
+/// The step.
+pub struct RecoverDatabase;
+
+/// What it does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Recovers at this redo point, with this loss.
+    Recover(RedoPoint, Box<loss::Loss>),
+    /// Lets everybody in.
+    SetMultiUser,
+    /// Maps a user of the database to the login of its name.
+    MapUser(String),
+}
+
+/// The three proofs. A value of this type is the only way to [`Effect::Recover`].
+struct Recover {
+    chain: CompleteChain,
+    _source: Fenced,
+}
+
+impl Recover {
+    fn prove(v: &View<'_>) -> Result<Self, Problem> {
+        let chain = CompleteChain::prove(v.s, &v.pool.database, v.t, &v.accepted)?;
+        let source = Fenced::prove(v.s, v.t, v.silence, &v.accepted)?;
+        v.accepted.require_before_recovery()?;
+        Ok(Recover { chain, _source: source })
+    }
+}
+
+impl Step for RecoverDatabase {
+    const ID: StepId = StepId::DatabaseOnline;
+    type Effect = Effect;
+
+    fn reads() -> Reads {
+        Reads { source: true, files: true, mirror: true, chat: true }
+    }
+
+    fn decide(v: &View<'_>) -> Decision<Effect> {
+        let (target, db) = match (v.target(), v.database()) {
+            (Ok(target), Ok(db)) => (target, db),
+            (Err(p), _) | (_, Err(p)) => return Decision::Blocked(p),
+        };
+        if db.is_live() {
+            return after_recovery(v, target, db);
+        }
+        match db.state {
+            DatabaseState::Recovering => Decision::Wait(Waiting {
+                reason: Reason::InProgress,
+                message: format!("{} is recovering", clean(&v.pool.database)),
+                until: None,
+            }),
+            DatabaseState::Restoring => {
+                if let Some(problem) = s0_preflight::gate(v, Self::ID) {
+                    return Decision::Blocked(problem);
+                }
+                match Recover::prove(v) {
+                    Ok(proofs) => {
+                        let chain = v.chain.clone().unwrap_or_default();
+                        Decision::Act(Effect::Recover(
+                            proofs.chain.redo().clone(),
+                            Box::new(loss::expected(v.s, v.t, &chain)),
+                        ))
+                    }
+                    Err(problem) => Decision::Blocked(problem),
+                }
+            }
+            DatabaseState::Online
+            | DatabaseState::RecoveryPending
+            | DatabaseState::Suspect
+            | DatabaseState::Emergency
+            | DatabaseState::Offline
+            | DatabaseState::Other(_) => Decision::Blocked(Problem::ask(
+                Reason::DatabaseState,
+                format!("{} on {} is {}", clean(&v.pool.database), clean(&target.server_name), db.state_text()),
+                "Look into the error log of SQL Server; the log backups are still there, another copy can be restored from them",
+            )),
+        }
+    }
+
+    fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
+        vec![statement(e, pool).shown()]
+    }
+
+    async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
+        if let Effect::Recover(redo, loss) = e {
+            let (redo, loss, now) = (redo.clone(), loss.as_ref().clone(), p.now());
+            let written = p
+                .intend(move |t| {
+                    t.recovery = Some(RecoveryIntent { at: now, redo });
+                    t.loss = Some(loss);
+                })
+                .await;
+            match written {
+                Outcome::Answered => {}
+                // Without the intent in the record nobody could tell this recovery from somebody else's.
+                Outcome::Refused(_) | Outcome::Unknown(_) => return written,
+            }
+        }
+        p.sql(&statement(e, p.pool())).await
+    }
+}
+
+fn after_recovery(v: &View<'_>, target: &Instance, db: &Database) -> Decision<Effect> {
+    if let (Some(intent), Ok(history)) = (&v.t.recovery, target.history.get()) {
+        let last = history.iter().find(|h| h.kind == "L").and_then(|h| h.last_lsn);
+        if last.is_some_and(|last| last != intent.redo.lsn) {
+            return Decision::Blocked(Problem::ask(
+                Reason::RecoveredByOthers,
+                format!(
+                    "{} is ONLINE, but its last log backup ends elsewhere than where this operator meant to recover it (LSN {})",
+                    clean(&v.pool.database),
+                    intent.redo.lsn
+                ),
+                "Somebody restored or recovered it in between; find out who before anything goes on",
+            ));
+        }
+    }
+    if db.user_access != 0 {
+        return Decision::Act(Effect::SetMultiUser);
+    }
+    let users = match target.orphaned_users.get() {
+        Ok(users) => users,
+        Err(p) => return Decision::Blocked(p.clone()),
+    };
+    if let Some(user) = users.iter().find(|u| u.has_login) {
+        return Decision::Act(Effect::MapUser(user.name.clone()));
+    }
+    let mut message = format!("{} on {} is ONLINE and open for writing", clean(&v.pool.database), clean(&target.server_name));
+    if !users.is_empty() {
+        let names: Vec<String> = users.iter().map(|u| clean(&u.name)).collect();
+        message.push_str(&format!("; no login of this instance stands behind the users {}", names.join(", ")));
+    }
+    Decision::Done(Evidence::new(message))
+}
+
+fn statement(e: &Effect, pool: &Pool) -> Statement {
+    let lock = pool.lock_resource();
+    match e {
+        Effect::Recover(redo, _) => Statement::long(
+            statements::recover(),
+            vec![lock.into(), pool.database.clone().into(), redo.lsn.to_string().into(), redo.fork.clone().into()],
+        ),
+        Effect::SetMultiUser => Statement::new(statements::set_multi_user(&pool.database), vec![lock.into()]),
+        Effect::MapUser(user) => Statement::new(statements::map_user(&pool.database, user), vec![lock.into()]),
+    }
+}
