@@ -152,7 +152,8 @@ impl Client {
     pub async fn connect(endpoint: &Endpoint) -> Result<Client, Error> {
         let (host, port) = endpoint.connect_to.clone().unwrap_or((endpoint.host.clone(), endpoint.port));
         let stream = tokio::time::timeout(endpoint.connect_timeout, async {
-            let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(|e| Error::Connect(e.to_string()))?;
+            let tcp =
+                TcpStream::connect((host.as_str(), port)).await.map_err(|e| Error::Connect(e.to_string()))?;
             tcp.set_nodelay(true).map_err(|e| Error::Connect(e.to_string()))?;
             tls(endpoint, tcp).await
         })
@@ -211,7 +212,10 @@ impl Client {
         let exchange = async {
             let answer = self.sender.send_request(request).await.map_err(|e| Error::Lost(e.to_string()))?;
             let status = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|e| Error::Lost(e.to_string()))?;
+            let body = Limited::new(answer.into_body(), MAX_ANSWER)
+                .collect()
+                .await
+                .map_err(|e| Error::Lost(e.to_string()))?;
             Ok((status, body.to_bytes()))
         };
         let (status, body) = tokio::time::timeout(timeout + Duration::from_secs(10), exchange)
@@ -239,13 +243,16 @@ impl Client {
     async fn open(&mut self, shell: Uuid, idle_timeout: Option<Duration>) -> Result<(), Error> {
         let mut fragmenter = Fragmenter::new(FRAGMENT);
         let mut bytes = Vec::new();
-        for (kind, body) in
-            [(kind::SESSION_CAPABILITY, message::session_capability()), (kind::INIT_RUNSPACEPOOL, message::init_runspacepool())]
-        {
+        for (kind, body) in [
+            (kind::SESSION_CAPABILITY, message::session_capability()),
+            (kind::INIT_RUNSPACEPOOL, message::init_runspacepool()),
+        ] {
             let m = Message { kind, pool: shell, pipeline: Uuid::nil(), body };
             bytes.extend(fragmenter.fragment(&m.encode(true)).concat());
         }
-        let idle = idle_timeout.map(|d| format!("<rsp:IdleTimeOut>PT{}.000S</rsp:IdleTimeOut>", d.as_secs())).unwrap_or_default();
+        let idle = idle_timeout
+            .map(|d| format!("<rsp:IdleTimeOut>PT{}.000S</rsp:IdleTimeOut>", d.as_secs()))
+            .unwrap_or_default();
         let body = format!(
             "<rsp:Shell ShellId=\"{}\" Name=\"persistent-chat-failover\">{idle}<rsp:InputStreams>stdin pr</rsp:InputStreams><rsp:OutputStreams>stdout</rsp:OutputStreams>\
              <creationXml xmlns=\"http://schemas.microsoft.com/powershell\">{}</creationXml></rsp:Shell>",
@@ -263,8 +270,12 @@ impl Client {
                 match v.get("RunspaceState").and_then(Value::as_i64) {
                     Some(2) => return Ok(()),
                     Some(3..=5) => {
-                        let why = v.get("ExceptionAsErrorRecord").map(ErrorRecord::from_value).unwrap_or_default();
-                        return Err(Error::Protocol(format!("the runspace pool did not open: {}", why.message)));
+                        let why =
+                            v.get("ExceptionAsErrorRecord").map(ErrorRecord::from_value).unwrap_or_default();
+                        return Err(Error::Protocol(format!(
+                            "the runspace pool did not open: {}",
+                            why.message
+                        )));
                     }
                     Some(_) | None => {}
                 }
@@ -305,7 +316,12 @@ impl Client {
     async fn begin(&mut self, command: &Command, id: Uuid) -> Result<Uuid, Error> {
         let Some(pool) = self.pool.as_mut() else { return Err(Error::Protocol("no runspace pool".into())) };
         let shell = pool.shell;
-        let m = Message { kind: kind::CREATE_PIPELINE, pool: shell, pipeline: id, body: message::create_pipeline(command) };
+        let m = Message {
+            kind: kind::CREATE_PIPELINE,
+            pool: shell,
+            pipeline: id,
+            body: message::create_pipeline(command),
+        };
         let mut fragments = pool.fragmenter.fragment(&m.encode(true)).into_iter();
         let first = fragments.next().unwrap_or_default();
         let body = format!(
@@ -314,7 +330,8 @@ impl Client {
             BASE64.encode(first)
         );
         let resource = self.resource.clone();
-        self.call(action::COMMAND, &resource, Some(&shell), &[("WINRS_SKIP_CMD_SHELL", "FALSE")], &body).await?;
+        self.call(action::COMMAND, &resource, Some(&shell), &[("WINRS_SKIP_CMD_SHELL", "FALSE")], &body)
+            .await?;
         for fragment in fragments {
             let body = format!(
                 "<rsp:Send><rsp:Stream Name=\"stdin\" CommandId=\"{}\">{}</rsp:Stream></rsp:Send>",
@@ -328,7 +345,12 @@ impl Client {
 
     async fn collect(&mut self, shell: Uuid, id: Uuid) -> Result<Output, Error> {
         let mut assembler = Assembler::default();
-        let mut out = Output { objects: Vec::new(), errors: Vec::new(), warnings: Vec::new(), state: PipelineState::Failed };
+        let mut out = Output {
+            objects: Vec::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            state: PipelineState::Failed,
+        };
         let mut ended = None;
         let mut size = 0;
         loop {
@@ -357,7 +379,8 @@ impl Client {
             }
             if done {
                 // Done without a final pipeline state is no success: the output was cut off.
-                out.state = ended.ok_or_else(|| Error::Protocol("the command ended without a final state".into()))?;
+                out.state =
+                    ended.ok_or_else(|| Error::Protocol("the command ended without a final state".into()))?;
                 return Ok(out);
             }
         }
@@ -373,7 +396,11 @@ impl Client {
             let shell = self.begin(command, id).await?;
             let out = self.collect(shell, id).await?;
             // Frees the command on the server: a long-lived pool may hold a thousand only.
-            let body = format!("<rsp:Signal CommandId=\"{}\"><rsp:Code>{}</rsp:Code></rsp:Signal>", text(&id), wsman::SIGNAL_TERMINATE);
+            let body = format!(
+                "<rsp:Signal CommandId=\"{}\"><rsp:Code>{}</rsp:Code></rsp:Signal>",
+                text(&id),
+                wsman::SIGNAL_TERMINATE
+            );
             let resource = self.resource.clone();
             self.call(action::SIGNAL, &resource, Some(&shell), &[], &body).await?;
             Ok(out)
@@ -423,7 +450,12 @@ async fn tls(endpoint: &Endpoint, tcp: TcpStream) -> Result<tokio_openssl::SslSt
 ///
 /// Output is kept at the server (`BufferMode` Block is the default; a mirror installation writes a few progress records
 /// only), so that the final errors can be read when it has ended.
-pub async fn start(endpoint: &Endpoint, command: &Command, ids: &JobIds, idle_timeout: Duration) -> Result<(), Error> {
+pub async fn start(
+    endpoint: &Endpoint,
+    command: &Command,
+    ids: &JobIds,
+    idle_timeout: Duration,
+) -> Result<(), Error> {
     let mut client = Client::connect(endpoint).await?;
     client.open(ids.shell, Some(idle_timeout)).await?;
     client.begin(command, ids.command).await?;
@@ -451,13 +483,17 @@ pub async fn look(endpoint: &Endpoint, ids: &JobIds) -> Result<JobState, Error> 
         id.is_some_and(|id| id.trim().eq_ignore_ascii_case(&text(&ids.command)))
     });
     let Some(ours) = ours else { return Ok(JobState::Gone) };
-    let state = ours.attribute("State").map(str::to_string).or_else(|| ours.find("State").map(|e| e.text.clone()));
+    let state =
+        ours.attribute("State").map(str::to_string).or_else(|| ours.find("State").map(|e| e.text.clone()));
     if !state.is_some_and(|s| s.trim().ends_with("Done")) {
         return Ok(JobState::Running);
     }
     let mut fragmenter = Fragmenter::new(FRAGMENT);
     let mut bytes = Vec::new();
-    for (kind, body) in [(kind::SESSION_CAPABILITY, message::session_capability()), (kind::CONNECT_RUNSPACEPOOL, "<S/>".to_string())] {
+    for (kind, body) in [
+        (kind::SESSION_CAPABILITY, message::session_capability()),
+        (kind::CONNECT_RUNSPACEPOOL, "<S/>".to_string()),
+    ] {
         let m = Message { kind, pool: ids.shell, pipeline: Uuid::nil(), body };
         bytes.extend(fragmenter.fragment(&m.encode(true)).concat());
     }
@@ -466,7 +502,9 @@ pub async fn look(endpoint: &Endpoint, ids: &JobIds) -> Result<JobState, Error> 
         BASE64.encode(bytes)
     );
     let resource = client.resource.clone();
-    client.call(action::CONNECT, &resource, Some(&ids.shell), &[("protocolversion", "2.3")], &connect).await?;
+    client
+        .call(action::CONNECT, &resource, Some(&ids.shell), &[("protocolversion", "2.3")], &connect)
+        .await?;
     let connect = format!("<rsp:Connect CommandId=\"{}\"/>", text(&ids.command));
     client.call(action::CONNECT, &resource, Some(&ids.shell), &[], &connect).await?;
     let output = client.collect(ids.shell, ids.command).await?;

@@ -329,7 +329,8 @@ struct Reader {
 /// Reads one value.
 pub fn read(xml: &str) -> Result<Value, Malformed> {
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
-    let doc = Document::parse_with_options(xml.trim_start_matches('\u{feff}'), options).map_err(|e| Malformed(e.to_string()))?;
+    let doc = Document::parse_with_options(xml.trim_start_matches('\u{feff}'), options)
+        .map_err(|e| Malformed(e.to_string()))?;
     let mut reader = Reader { objects: HashMap::new(), types: HashMap::new(), copies: 0 };
     let root = doc.root_element();
     // `<Objs>` wraps what files and host output hold; messages have the value itself.
@@ -342,7 +343,8 @@ fn size(v: &Value) -> usize {
         Value::List(l) => 1 + l.iter().map(size).sum::<usize>(),
         Value::Dict(d) => 1 + d.iter().map(|(k, v)| size(k) + size(v)).sum::<usize>(),
         Value::Object(o) => {
-            1 + o.base.as_ref().map_or(0, size) + o.adapted.iter().chain(&o.extended).map(|(_, v)| size(v)).sum::<usize>()
+            1 + o.base.as_ref().map_or(0, size)
+                + o.adapted.iter().chain(&o.extended).map(|(_, v)| size(v)).sum::<usize>()
         }
         _ => 1,
     }
@@ -358,7 +360,9 @@ impl Reader {
         Ok(match n.tag_name().name() {
             "Nil" => Value::Null,
             "B" => Value::Bool(text().trim().eq_ignore_ascii_case("true")),
-            "By" | "SB" | "I16" | "I32" | "U16" => Value::I32(text().trim().parse().map_err(|_| bad("integer"))?),
+            "By" | "SB" | "I16" | "I32" | "U16" => {
+                Value::I32(text().trim().parse().map_err(|_| bad("integer"))?)
+            }
             "I64" | "U32" => Value::I64(text().trim().parse().map_err(|_| bad("integer"))?),
             "U64" => Value::U64(text().trim().parse().map_err(|_| bad("integer"))?),
             "Sg" | "Db" => match text().trim() {
@@ -382,9 +386,12 @@ impl Reader {
                 v
             }
             "Obj" => self.object(n, depth)?,
-            "LST" | "IE" | "QUE" | "STK" => {
-                Value::List(n.children().filter(Node::is_element).map(|c| self.value(c, depth + 1)).collect::<Result<_, _>>()?)
-            }
+            "LST" | "IE" | "QUE" | "STK" => Value::List(
+                n.children()
+                    .filter(Node::is_element)
+                    .map(|c| self.value(c, depth + 1))
+                    .collect::<Result<_, _>>()?,
+            ),
             "DCT" => {
                 let mut entries = Vec::new();
                 for en in n.children().filter(Node::is_element) {
@@ -407,12 +414,16 @@ impl Reader {
         for c in n.children().filter(Node::is_element) {
             match c.tag_name().name() {
                 "TN" => {
-                    o.type_names =
-                        c.children().filter(Node::is_element).map(|t| unescape(t.text().unwrap_or(""))).collect();
+                    o.type_names = c
+                        .children()
+                        .filter(Node::is_element)
+                        .map(|t| unescape(t.text().unwrap_or("")))
+                        .collect();
                     self.types.insert(c.attribute("RefId").unwrap_or("").into(), o.type_names.clone());
                 }
                 "TNRef" => {
-                    o.type_names = self.types.get(c.attribute("RefId").unwrap_or("")).cloned().unwrap_or_default();
+                    o.type_names =
+                        self.types.get(c.attribute("RefId").unwrap_or("")).cloned().unwrap_or_default();
                 }
                 "ToString" => o.to_string = Some(unescape(c.text().unwrap_or(""))),
                 tag @ ("Props" | "MS") => {
@@ -442,7 +453,9 @@ mod tests {
     fn strings_escape_as_powershell_does() {
         let hostile = "x'; Remove-Item $(calc) `\"_x0041_\r_€_😀";
         assert_eq!(escape(hostile), "x'; Remove-Item $(calc) `&quot;_x005F_x0041__x000D__€__xD83D__xDE00_");
-        for text in [hostile, "", "_", "_x", "_X00_", "a_x0_b", "\u{0}\u{9f}", "_x005F_", "]]>&<", "tab\tlf\n"] {
+        for text in
+            [hostile, "", "_", "_x", "_X00_", "a_x0_b", "\u{0}\u{9f}", "_x005F_", "]]>&<", "tab\tlf\n"]
+        {
             let xml = Writer::value(&Value::text(text));
             assert_eq!(read(&xml).unwrap(), Value::text(text), "{text:?}");
         }
@@ -453,7 +466,11 @@ mod tests {
         let v = Value::Object(Box::new(Object {
             type_names: vec!["Lab.PoolState".into(), "System.Object".into()],
             to_string: Some("Service:PC01".into()),
-            base: Some(Value::List(vec![Value::I32(1), Value::Null, Value::Dict(vec![(Value::text("k"), Value::Bool(true))])])),
+            base: Some(Value::List(vec![
+                Value::I32(1),
+                Value::Null,
+                Value::Dict(vec![(Value::text("k"), Value::Bool(true))]),
+            ])),
             adapted: vec![("PoolState".into(), Value::text("Normal"))],
             extended: vec![("poolstate".into(), Value::text("extended wins"))],
         }));
@@ -473,7 +490,10 @@ mod tests {
         wide.push_str(&"<S>x</S>".repeat(1000));
         wide.push_str("</LST></Obj>");
         for i in 2..40 {
-            wide.push_str(&format!("<Obj RefId=\"{i}\"><LST>{}</LST></Obj>", format!("<Ref RefId=\"{}\"/>", i - 1).repeat(10)));
+            wide.push_str(&format!(
+                "<Obj RefId=\"{i}\"><LST>{}</LST></Obj>",
+                format!("<Ref RefId=\"{}\"/>", i - 1).repeat(10)
+            ));
         }
         wide.push_str("</LST></Obj>");
         assert!(read(&wide).is_err());

@@ -23,7 +23,8 @@ impl Fragmenter {
     pub fn fragment(&mut self, message: &[u8]) -> Vec<Vec<u8>> {
         let id = self.next;
         self.next += 1;
-        let chunks: Vec<&[u8]> = if message.is_empty() { vec![message] } else { message.chunks(self.max).collect() };
+        let chunks: Vec<&[u8]> =
+            if message.is_empty() { vec![message] } else { message.chunks(self.max).collect() };
         let last = chunks.len() - 1;
         chunks
             .iter()
@@ -52,7 +53,9 @@ impl Assembler {
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         let mut done = Vec::new();
         while !bytes.is_empty() {
-            let (Some(id), Some(flags), Some(length)) = (bytes.get(..8), bytes.get(16), bytes.get(17..HEADER)) else {
+            let (Some(id), Some(flags), Some(length)) =
+                (bytes.get(..8), bytes.get(16), bytes.get(17..HEADER))
+            else {
                 return Err("a fragment is cut off in its header".into());
             };
             let id = u64::from_be_bytes(id.try_into().unwrap_or_default());
@@ -97,7 +100,11 @@ mod tests {
             }
         }
         out.sort();
-        assert_eq!(out, { let mut v = vec![a, b]; v.sort(); v });
+        assert_eq!(out, {
+            let mut v = vec![a, b];
+            v.sort();
+            v
+        });
         assert!(assembler.push(&fa[1]).is_err());
         assert!(assembler.push(&fa[0][..10]).is_err());
     }

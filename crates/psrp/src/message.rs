@@ -68,10 +68,18 @@ impl Message {
             Ok(u32::from_le_bytes(bytes.get(at..at + 4).ok_or_else(short)?.try_into().map_err(|_| short())?))
         };
         let guid = |at: usize| -> Result<Uuid, Malformed> {
-            Ok(Uuid::from_bytes_le(bytes.get(at..at + 16).ok_or_else(short)?.try_into().map_err(|_| short())?))
+            Ok(Uuid::from_bytes_le(
+                bytes.get(at..at + 16).ok_or_else(short)?.try_into().map_err(|_| short())?,
+            ))
         };
-        let body = std::str::from_utf8(bytes.get(40..).ok_or_else(short)?).map_err(|e| Malformed(e.to_string()))?;
-        Ok(Message { kind: word(4)?, pool: guid(8)?, pipeline: guid(24)?, body: body.trim_start_matches('\u{feff}').into() })
+        let body =
+            std::str::from_utf8(bytes.get(40..).ok_or_else(short)?).map_err(|e| Malformed(e.to_string()))?;
+        Ok(Message {
+            kind: word(4)?,
+            pool: guid(8)?,
+            pipeline: guid(24)?,
+            body: body.trim_start_matches('\u{feff}').into(),
+        })
     }
 }
 
@@ -84,7 +92,12 @@ fn members(list: Vec<(&str, Value)>) -> Value {
 
 fn enumeration(type_name: &str, shown: &str, value: i32) -> Value {
     Value::Object(Box::new(Object {
-        type_names: vec![type_name.into(), "System.Enum".into(), "System.ValueType".into(), "System.Object".into()],
+        type_names: vec![
+            type_name.into(),
+            "System.Enum".into(),
+            "System.ValueType".into(),
+            "System.Object".into(),
+        ],
         to_string: Some(shown.into()),
         base: Some(Value::I32(value)),
         ..Object::default()
@@ -118,7 +131,10 @@ pub fn init_runspacepool() -> String {
     Writer::value(&members(vec![
         ("MinRunspaces", Value::I32(1)),
         ("MaxRunspaces", Value::I32(1)),
-        ("PSThreadOptions", enumeration("System.Management.Automation.Runspaces.PSThreadOptions", "Default", 0)),
+        (
+            "PSThreadOptions",
+            enumeration("System.Management.Automation.Runspaces.PSThreadOptions", "Default", 0),
+        ),
         ("ApartmentState", apartment()),
         ("HostInfo", no_host()),
         ("ApplicationArguments", Value::Null),
@@ -142,8 +158,16 @@ pub struct Command {
 /// CREATE_PIPELINE with one command and no input.
 pub fn create_pipeline(command: &Command) -> String {
     let none = || enumeration("System.Management.Automation.Runspaces.PipelineResultTypes", "None", 0);
-    let args = command.parameters.iter().map(|(n, v)| members(vec![("N", Value::text(n)), ("V", v.clone())])).collect();
-    let mut cmd = vec![("Cmd", Value::text(&command.name)), ("IsScript", Value::Bool(false)), ("UseLocalScope", Value::Null)];
+    let args = command
+        .parameters
+        .iter()
+        .map(|(n, v)| members(vec![("N", Value::text(n)), ("V", v.clone())]))
+        .collect();
+    let mut cmd = vec![
+        ("Cmd", Value::text(&command.name)),
+        ("IsScript", Value::Bool(false)),
+        ("UseLocalScope", Value::Null),
+    ];
     for merge in [
         "MergeMyResult",
         "MergeToResult",
@@ -198,7 +222,12 @@ pub fn parse_create_pipeline(body: &str) -> Result<Vec<(Command, bool)>, Malform
             let parameters = c.get("Args").map(Value::as_list).unwrap_or_default();
             let parameters = parameters
                 .iter()
-                .map(|a| (a.get("N").map(Value::shown).unwrap_or_default(), a.get("V").cloned().unwrap_or(Value::Null)))
+                .map(|a| {
+                    (
+                        a.get("N").map(Value::shown).unwrap_or_default(),
+                        a.get("V").cloned().unwrap_or(Value::Null),
+                    )
+                })
                 .collect();
             let script = c.get("IsScript").and_then(Value::as_bool).unwrap_or(false);
             (Command { name: c.get("Cmd").map(Value::shown).unwrap_or_default(), parameters }, script)
@@ -241,7 +270,10 @@ pub fn parse_pipeline_state(body: &str) -> Result<Option<(PipelineState, Option<
         Some(_) => return Ok(None),
         None => return Err(Malformed("PIPELINE_STATE has no state".into())),
     };
-    Ok(Some((state, v.get("ExceptionAsErrorRecord").filter(|e| **e != Value::Null).map(ErrorRecord::from_value))))
+    Ok(Some((
+        state,
+        v.get("ExceptionAsErrorRecord").filter(|e| **e != Value::Null).map(ErrorRecord::from_value),
+    )))
 }
 
 /// An error record; on the wire it is flattened.
@@ -263,7 +295,10 @@ impl ErrorRecord {
         let exception = Value::Object(Box::new(Object {
             type_names: vec![self.exception.clone(), "System.Exception".into(), "System.Object".into()],
             to_string: Some(format!("{}: {}", self.exception, self.message)),
-            adapted: vec![("Message".into(), Value::text(&self.message)), ("HResult".into(), Value::I32(-2_146_233_087))],
+            adapted: vec![
+                ("Message".into(), Value::text(&self.message)),
+                ("HResult".into(), Value::I32(-2_146_233_087)),
+            ],
             ..Object::default()
         }));
         Value::Object(Box::new(Object {
@@ -276,7 +311,10 @@ impl ErrorRecord {
                 ("InvocationInfo".into(), Value::Null),
                 ("ErrorCategory_Category".into(), Value::I32(0)),
                 ("ErrorCategory_Reason".into(), Value::text(&self.category)),
-                ("ErrorCategory_Message".into(), Value::text(format!("NotSpecified: (:) [], {}", self.category))),
+                (
+                    "ErrorCategory_Message".into(),
+                    Value::text(format!("NotSpecified: (:) [], {}", self.category)),
+                ),
                 ("SerializeExtendedInfo".into(), Value::Bool(false)),
             ],
             ..Object::default()
@@ -323,7 +361,13 @@ mod tests {
             name: "Set-CsPersistentChatActiveServer".into(),
             parameters: vec![
                 ("Identity".into(), Value::text("x'; Remove-Item $(calc) `\"_x0041_\r€😀")),
-                ("ActiveServers".into(), Value::Dict(vec![(Value::text("Replace"), Value::List(vec![Value::text("a"), Value::text("b")]))])),
+                (
+                    "ActiveServers".into(),
+                    Value::Dict(vec![(
+                        Value::text("Replace"),
+                        Value::List(vec![Value::text("a"), Value::text("b")]),
+                    )]),
+                ),
                 ("Confirm".into(), Value::Bool(false)),
             ],
         };
@@ -332,12 +376,20 @@ mod tests {
         assert!(!script);
         assert_eq!(back.name, command.name);
         assert_eq!(back.parameters[0], command.parameters[0]);
-        assert_eq!(back.parameters[1].1.get("replace").unwrap().as_list(), vec![Value::text("a"), Value::text("b")]);
+        assert_eq!(
+            back.parameters[1].1.get("replace").unwrap().as_list(),
+            vec![Value::text("a"), Value::text("b")]
+        );
     }
 
     #[test]
     fn messages_carry_guids_in_dot_net_order() {
-        let m = Message { kind: kind::PIPELINE_OUTPUT, pool: Uuid::from_u128(1), pipeline: Uuid::from_u128(0x0102_0304 << 96), body: "<S>ü</S>".into() };
+        let m = Message {
+            kind: kind::PIPELINE_OUTPUT,
+            pool: Uuid::from_u128(1),
+            pipeline: Uuid::from_u128(0x0102_0304 << 96),
+            body: "<S>ü</S>".into(),
+        };
         let bytes = m.encode(false);
         assert_eq!(&bytes[24..28], &[4, 3, 2, 1]);
         assert_eq!(Message::decode(&bytes).unwrap(), m);

@@ -64,7 +64,11 @@ impl Element {
             name: n.tag_name().name().into(),
             attributes: n.attributes().map(|a| (a.name().into(), a.value().into())).collect(),
             text: n.children().filter(|c| c.is_text()).filter_map(|c| c.text()).collect(),
-            children: n.children().filter(Node::is_element).map(|c| Element::of(c, depth + 1)).collect::<Result<_, _>>()?,
+            children: n
+                .children()
+                .filter(Node::is_element)
+                .map(|c| Element::of(c, depth + 1))
+                .collect::<Result<_, _>>()?,
         })
     }
     /// The first element of that local name, at any depth, itself included.
@@ -111,21 +115,27 @@ impl Envelope {
     /// Reads an envelope.
     pub fn read(xml: &str) -> Result<Envelope, String> {
         let options = ParsingOptions { allow_dtd: false, nodes_limit: 200_000, ..ParsingOptions::default() };
-        let doc = Document::parse_with_options(xml.trim_start_matches('\u{feff}'), options).map_err(|e| e.to_string())?;
+        let doc = Document::parse_with_options(xml.trim_start_matches('\u{feff}'), options)
+            .map_err(|e| e.to_string())?;
         let root = Element::of(doc.root_element(), 0)?;
         let header = root.children.iter().find(|c| c.name == "Header").cloned().unwrap_or_default();
         let text = |name: &str| header.find(name).map(|e| e.text.trim().to_string()).unwrap_or_default();
         let mut selectors = Vec::new();
         header.all("Selector", &mut selectors);
-        let shell_id =
-            selectors.iter().find(|s| s.attribute("Name") == Some("ShellId")).map(|s| s.text.trim().to_ascii_uppercase());
+        let shell_id = selectors
+            .iter()
+            .find(|s| s.attribute("Name") == Some("ShellId"))
+            .map(|s| s.text.trim().to_ascii_uppercase());
         Ok(Envelope {
             action: text("Action"),
             message_id: text("MessageID"),
             relates_to: text("RelatesTo"),
             resource_uri: text("ResourceURI"),
             session_id: text("SessionId"),
-            timeout: text("OperationTimeout").strip_prefix("PT").and_then(|t| t.strip_suffix('S')).and_then(|t| t.parse().ok()),
+            timeout: text("OperationTimeout")
+                .strip_prefix("PT")
+                .and_then(|t| t.strip_suffix('S'))
+                .and_then(|t| t.parse().ok()),
             shell_id,
             body: root.children.into_iter().find(|c| c.name == "Body").ok_or("the envelope has no body")?,
         })
@@ -134,7 +144,11 @@ impl Envelope {
     pub fn fault(&self) -> Option<Fault> {
         let fault = self.body.children.iter().find(|c| c.name == "Fault")?;
         let code = fault.find("WSManFault").and_then(|f| f.attribute("Code")).and_then(|c| c.parse().ok());
-        let subcode = fault.find("Subcode").and_then(|s| s.find("Value")).map(|v| v.text.trim().to_string()).unwrap_or_default();
+        let subcode = fault
+            .find("Subcode")
+            .and_then(|s| s.find("Value"))
+            .map(|v| v.text.trim().to_string())
+            .unwrap_or_default();
         let message = fault
             .find("Message")
             .or_else(|| fault.find("Text"))
@@ -205,12 +219,24 @@ pub struct Request<'a> {
 impl Request<'_> {
     /// The envelope.
     pub fn write(&self) -> String {
-        let options: String =
-            self.options.iter().map(|(n, v)| format!("<w:Option Name=\"{}\">{}</w:Option>", xml(n), xml(v))).collect();
-        let options = if options.is_empty() { options } else { format!("<w:OptionSet s:mustUnderstand=\"true\">{options}</w:OptionSet>") };
+        let options: String = self
+            .options
+            .iter()
+            .map(|(n, v)| format!("<w:Option Name=\"{}\">{}</w:Option>", xml(n), xml(v)))
+            .collect();
+        let options = if options.is_empty() {
+            options
+        } else {
+            format!("<w:OptionSet s:mustUnderstand=\"true\">{options}</w:OptionSet>")
+        };
         let selectors = self
             .shell_id
-            .map(|id| format!("<w:SelectorSet><w:Selector Name=\"ShellId\">{}</w:Selector></w:SelectorSet>", xml(id)))
+            .map(|id| {
+                format!(
+                    "<w:SelectorSet><w:Selector Name=\"ShellId\">{}</w:Selector></w:SelectorSet>",
+                    xml(id)
+                )
+            })
             .unwrap_or_default();
         format!(
             "<s:Envelope {NAMESPACES}><s:Header><a:To>{to}</a:To><a:ReplyTo><a:Address s:mustUnderstand=\"true\">http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:Address></a:ReplyTo>\

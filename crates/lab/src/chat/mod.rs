@@ -1,17 +1,212 @@
-//! The pure world of Lync: the Central Management store, the pool, the chat servers, and the cmdlets.
+//! The pure world of Lync: the Central Management store, the pool, the chat servers.
+
+pub mod cmdlets;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
 use crate::scenario::Scenario;
 use crate::world::World;
+
+/// Account of the Management Shell hosts.
+pub const SHELL_USER: &str = r"LITWARE\pcf";
+/// Its password.
+pub const SHELL_PASSWORD: &str = "Shell-word2<&>\"";
+
+/// Settings of the pool, as the Central Management store and each replica hold them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `Normal` or `FailedOver`.
+    pub pool_state: String,
+    /// Active servers.
+    pub active: Vec<String>,
+}
+
+/// A server's replica of the Central Management store.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// What it holds.
+    pub settings: Settings,
+    /// When the master's newest change arrives; absent: it has it.
+    pub due: Option<Timestamp>,
+}
+
+/// A chat server.
+#[derive(Clone, Debug, Default)]
+pub struct ChatServer {
+    /// The database server that it is connected to, and its session there.
+    pub session: Option<(String, u32)>,
+    /// When it last said that it is alive.
+    pub last_ping: Option<Timestamp>,
+}
+
 /// Lync as one organisation.
-pub struct Deployment {}
+pub struct Deployment {
+    /// The writable copy.
+    pub master: Settings,
+    /// Front End that holds it; absent: the store is down.
+    pub master_host: Option<String>,
+    /// Fault: it cannot be written.
+    pub read_only: bool,
+    /// Fault: hosts that refuse the logon.
+    pub refused: Vec<String>,
+    /// Replicas by host.
+    pub replicas: BTreeMap<String, Replica>,
+    /// Chat servers by host.
+    pub servers: BTreeMap<String, ChatServer>,
+    /// Cmdlets that run.
+    pub running: BTreeMap<u64, cmdlets::Running>,
+    /// Number of the next cmdlet.
+    pub next: u64,
+}
+
 impl Deployment {
-    /// A deployment of a scenario.
-    pub fn new(_scenario: &Scenario) -> Self {
-        Deployment {}
+    /// A deployment of a scenario: chat runs in the first data centre.
+    pub fn new(scenario: &Scenario) -> Self {
+        let first = scenario.data_centers.first();
+        let active = first.map(|d| d.servers.clone()).unwrap_or_default();
+        let master = Settings { pool_state: "Normal".into(), active };
+        let hosts = scenario.data_centers.iter().flat_map(|d| d.servers.iter().chain([&d.management_shell]));
+        Deployment {
+            replicas: hosts.map(|h| (h.clone(), Replica { settings: master.clone(), due: None })).collect(),
+            servers: scenario
+                .data_centers
+                .iter()
+                .flat_map(|d| &d.servers)
+                .map(|h| (h.clone(), ChatServer::default()))
+                .collect(),
+            master,
+            master_host: first.map(|d| d.management_shell.clone()),
+            read_only: false,
+            refused: Vec::new(),
+            running: BTreeMap::new(),
+            next: 1,
+        }
     }
 }
-/// Lets everything happen that is due.
-pub fn tick(_world: &mut World) {}
+
+/// Whether the Central Management store answers.
+pub fn central_management_is_up(w: &World) -> bool {
+    w.chat.master_host.as_ref().is_some_and(|h| w.host_is_up(h))
+}
+
+/// Changes the master; replicas follow later.
+pub fn change(w: &mut World, f: impl FnOnce(&mut Settings)) {
+    f(&mut w.chat.master);
+    let due = w.now + SignedDuration::from_millis(i64::try_from(w.scenario.replication_ms).unwrap_or(0));
+    for r in w.chat.replicas.values_mut() {
+        r.due = Some(due);
+    }
+}
+
+/// Moves the Central Management store to a data centre, as its administrator does.
+pub fn fail_over_central_management(w: &mut World, data_center: &str) {
+    w.chat.master_host =
+        w.scenario.data_centers.iter().find(|d| d.name == data_center).map(|d| d.management_shell.clone());
+}
+
+/// Lets everything happen that is due: replication, chat servers that connect, disconnect and ping, cmdlets that end.
+pub fn tick(w: &mut World) {
+    let (now, up) = (w.now, central_management_is_up(w));
+    let hosts: Vec<String> = w.chat.replicas.keys().cloned().collect();
+    for host in &hosts {
+        let reachable = up && w.host_is_up(host);
+        let master = w.chat.master.clone();
+        if let Some(r) =
+            w.chat.replicas.get_mut(host).filter(|r| reachable && r.due.is_some_and(|d| d <= now))
+        {
+            r.settings = master;
+            r.due = None;
+        }
+    }
+    let servers: Vec<String> = w.chat.servers.keys().cloned().collect();
+    let database = w.scenario.database.clone();
+    for host in servers {
+        let Some(settings) = w.chat.replicas.get(&host).map(|r| r.settings.clone()) else { continue };
+        let active = w.host_is_up(&host) && settings.active.contains(&host);
+        let wanted = if active { database_server(w, &settings) } else { None };
+        let Some(current) = w.chat.servers.get(&host).cloned() else { continue };
+        let mut next = current.clone();
+        if let Some((sql, id)) = &current.session {
+            if Some(sql) != wanted.as_ref() || !crate::sql::session_alive(w, sql, *id) {
+                crate::sql::logout(w, sql, *id);
+                next.session = None;
+            }
+        }
+        if let (None, Some(sql)) = (&next.session, &wanted) {
+            if let Ok(id) = crate::sql::chat_connect(w, sql, &database, &host, "Lync Server Persistent Chat")
+            {
+                next.session = Some((sql.clone(), id));
+                next.last_ping = None;
+            }
+        }
+        if let Some((sql, _)) = &next.session {
+            if next.last_ping.is_none_or(|p| now.duration_since(p) >= SignedDuration::from_secs(1)) {
+                crate::sql::chat_ping(w, sql, &database, &host);
+                next.last_ping = Some(now);
+            }
+        }
+        w.chat.servers.insert(host, next);
+    }
+    cmdlets::tick(w);
+}
+
+/// The instance that the pool's state points to: the principal of the primary or of the backup store.
+fn database_server(w: &World, settings: &Settings) -> Option<String> {
+    let d =
+        w.scenario.data_centers.get(usize::from(settings.pool_state.eq_ignore_ascii_case("FailedOver")))?;
+    let key = w.scenario.database.to_lowercase();
+    [&d.sql_server, &d.mirror]
+        .into_iter()
+        .find(|h| {
+            crate::sql::is_up(w, h)
+                && w.sql
+                    .get(*h)
+                    .and_then(|i| i.databases.get(&key))
+                    .is_some_and(|db| db.state == 0 && !db.standby)
+        })
+        .cloned()
+}
+
 /// Stops what stands in a lost data centre.
-pub fn data_center_lost(_world: &mut World, _data_center: &str) {}
-/// Starts what stands in a restored data centre.
-pub fn data_center_restored(_world: &mut World, _data_center: &str) {}
+pub fn data_center_lost(w: &mut World, data_center: &str) {
+    let lost: Vec<u64> = w
+        .chat
+        .running
+        .iter()
+        .filter(|(_, r)| w.scenario.data_center_of(&r.host) == Some(data_center))
+        .map(|(id, _)| *id)
+        .collect();
+    for id in lost {
+        cmdlets::abort(w, id);
+    }
+    tick(w);
+}
+
+/// Starts what stands in a restored data centre: with the replicas that it had.
+pub fn data_center_restored(w: &mut World, _data_center: &str) {
+    tick(w);
+}
+
+/// What Lync looks like from outside.
+pub fn state(w: &World) -> serde_json::Value {
+    let servers: serde_json::Map<String, serde_json::Value> = w
+        .chat
+        .servers
+        .iter()
+        .map(|(h, s)| {
+            (h.clone(), json!({"connectedTo": s.session.as_ref().map(|(sql, _)| sql), "lastPing": s.last_ping.map(|t| t.to_string()), "up": w.host_is_up(h)}))
+        })
+        .collect();
+    let serving =
+        w.chat.master.active.iter().any(|h| w.chat.servers.get(h).is_some_and(|s| s.session.is_some()));
+    json!({
+        "poolState": w.chat.master.pool_state,
+        "activeServers": w.chat.master.active,
+        "centralManagement": {"master": w.chat.master_host, "up": central_management_is_up(w)},
+        "servers": servers,
+        "serving": serving,
+    })
+}

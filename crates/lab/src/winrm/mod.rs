@@ -1,1 +1,414 @@
-//! A thin WinRM and PSRP server over the world's Management Shell hosts.
+//! A thin WinRM and PSRP server over the world's Management Shell hosts: TLS, Basic, shells that outlive their client.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use openssl::ssl::{Ssl, SslAcceptor};
+use psrp::fragment::{Assembler, Fragmenter};
+use psrp::message::{self, Message, kind};
+use psrp::wsman::{self, Element, Envelope, Fault, action};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::chat::cmdlets;
+use crate::chat::{SHELL_PASSWORD, SHELL_USER};
+use crate::world::SharedWorld;
+
+struct Host {
+    name: String,
+    world: SharedWorld,
+    shells: Mutex<BTreeMap<String, Shell>>,
+}
+
+struct Shell {
+    id: Uuid,
+    resource: String,
+    session: String,
+    connected: bool,
+    fragmenter: Fragmenter,
+    assembler: Assembler,
+    /// What the pool itself still has to tell, fragment by fragment.
+    pending: Vec<Vec<u8>>,
+    commands: BTreeMap<String, Running>,
+}
+
+struct Running {
+    pipeline: Uuid,
+    cmdlet: Option<u64>,
+    told: bool,
+}
+
+/// Serves one Management Shell host until `stop` says so.
+pub async fn serve(
+    world: SharedWorld,
+    name: String,
+    listener: TcpListener,
+    tls: SslAcceptor,
+    mut stop: watch::Receiver<bool>,
+) {
+    let host = Arc::new(Host { name: name.clone(), world, shells: Mutex::new(BTreeMap::new()) });
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|s| *s) => break,
+            accepted = listener.accept() => match accepted {
+                Ok((tcp, _)) => {
+                    let (host, tls) = (host.clone(), tls.clone());
+                    connections.spawn(async move {
+                        let result: Result<(), Box<dyn std::error::Error + Send + Sync>> = async {
+                            tcp.set_nodelay(true)?;
+                            let mut stream = tokio_openssl::SslStream::new(Ssl::new(tls.context())?, tcp)?;
+                            Pin::new(&mut stream).accept().await?;
+                            let service = service_fn(|r| answer(host.clone(), r));
+                            http1::Builder::new().serve_connection(TokioIo::new(stream), service).await?;
+                            Ok(())
+                        }.await;
+                        if let Err(e) = result {
+                            tracing::debug!(host = host.name, error = %e, "WinRM connection ended");
+                        }
+                    });
+                }
+                Err(e) => tracing::warn!(host = name, error = %e, "cannot accept"),
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn answer(
+    host: Arc<Host>,
+    r: Request<hyper::body::Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let make = |status: StatusCode, body: String| {
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        response.headers_mut().insert(
+            "Content-Type",
+            hyper::header::HeaderValue::from_static("application/soap+xml;charset=UTF-8"),
+        );
+        response
+    };
+    let expected = format!("Basic {}", BASE64.encode(format!("{SHELL_USER}:{SHELL_PASSWORD}")));
+    let refused = host.world.now().chat.refused.contains(&host.name);
+    let authorized =
+        r.headers().get("Authorization").is_some_and(|h| h.as_bytes() == expected.as_bytes()) && !refused;
+    if !authorized {
+        let mut response = make(StatusCode::UNAUTHORIZED, String::new());
+        response
+            .headers_mut()
+            .insert("WWW-Authenticate", hyper::header::HeaderValue::from_static("Basic realm=\"WSMAN\""));
+        return Ok(response);
+    }
+    let body = match Limited::new(r.into_body(), 512 * 1024).collect().await {
+        Ok(b) => b.to_bytes(),
+        Err(e) => return Ok(make(StatusCode::PAYLOAD_TOO_LARGE, e.to_string())),
+    };
+    let envelope = match std::str::from_utf8(&body).map_err(|e| e.to_string()).and_then(Envelope::read) {
+        Ok(e) => e,
+        Err(e) => return Ok(make(StatusCode::BAD_REQUEST, e)),
+    };
+    Ok(match host.operation(&envelope).await {
+        Ok(body) => make(StatusCode::OK, wsman::response(&envelope, &body)),
+        Err(fault) => make(StatusCode::INTERNAL_SERVER_ERROR, wsman::fault(&envelope, &fault)),
+    })
+}
+
+fn no_such_shell() -> Fault {
+    Fault {
+        code: wsman::INVALID_SELECTORS,
+        subcode: "w:InvalidSelectors".into(),
+        message:
+            "The request for the Windows Remote Shell failed because the shell was not found on the server."
+                .into(),
+    }
+}
+
+fn bad(message: impl Into<String>) -> Fault {
+    Fault { code: 2_150_858_817, subcode: "w:SchemaValidationError".into(), message: message.into() }
+}
+
+impl Host {
+    fn shells(&self) -> MutexGuard<'_, BTreeMap<String, Shell>> {
+        self.shells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The shell of a request: same resource URI as its Create, and its session, unless it is being taken over.
+    fn with<T>(&self, e: &Envelope, f: impl FnOnce(&mut Shell) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut shells = self.shells();
+        let shell = e.shell_id.as_ref().and_then(|id| shells.get_mut(id)).ok_or_else(no_such_shell)?;
+        if !shell.resource.eq_ignore_ascii_case(&e.resource_uri) {
+            return Err(no_such_shell());
+        }
+        if e.session_id.is_empty()
+            || (e.action != action::CONNECT && e.action != action::DELETE && shell.session != e.session_id)
+        {
+            return Err(Fault {
+                code: 0x8033_810F,
+                subcode: "w:InternalError".into(),
+                message: "The SessionId is missing or another client's.".into(),
+            });
+        }
+        f(shell)
+    }
+
+    async fn operation(&self, e: &Envelope) -> Result<String, Fault> {
+        match e.action.as_str() {
+            action::CREATE => self.create(e),
+            action::COMMAND => self.command(e),
+            action::SEND => Err(bad("simulator: pipelines longer than one fragment are not simulated")),
+            action::RECEIVE => self.receive(e).await,
+            action::SIGNAL => {
+                let id = e
+                    .body
+                    .find("Signal")
+                    .and_then(|s| s.attribute("CommandId"))
+                    .unwrap_or_default()
+                    .to_uppercase();
+                let ended = self.with(e, |s| Ok(s.commands.remove(&id)))?;
+                if let Some(cmdlet) = ended.and_then(|r| r.cmdlet) {
+                    cmdlets::abort(&mut self.world.now(), cmdlet);
+                }
+                Ok("<rsp:SignalResponse/>".into())
+            }
+            action::DELETE => {
+                self.with(e, |_| Ok(()))?;
+                let shell = e.shell_id.as_ref().and_then(|id| self.shells().remove(id));
+                for r in shell.into_iter().flat_map(|s| s.commands.into_values()) {
+                    if let Some(c) = r.cmdlet {
+                        cmdlets::abort(&mut self.world.now(), c);
+                    }
+                }
+                Ok(String::new())
+            }
+            action::DISCONNECT => {
+                self.with(e, |s| {
+                    s.connected = false;
+                    Ok(())
+                })?;
+                Ok("<rsp:DisconnectResponse/>".into())
+            }
+            action::CONNECT => self.connect(e),
+            action::ENUMERATE => self.enumerate(e),
+            other => Err(Fault {
+                code: 2_150_858_767,
+                subcode: "a:ActionNotSupported".into(),
+                message: format!("simulator: action {other} is not simulated"),
+            }),
+        }
+    }
+
+    fn create(&self, e: &Envelope) -> Result<String, Fault> {
+        let name = e.resource_uri.strip_prefix(wsman::CONFIGURATION).unwrap_or_default();
+        if !["PersistentChat.Failover", "Microsoft.PowerShell"].iter().any(|n| n.eq_ignore_ascii_case(name)) {
+            return Err(Fault {
+                code: 2_150_859_173,
+                subcode: "w:InvalidResourceURI".into(),
+                message: format!("Cannot find the session configuration {name:?} on this host."),
+            });
+        }
+        let shell = e.body.find("Shell").ok_or_else(|| bad("no Shell"))?;
+        let id =
+            shell.attribute("ShellId").and_then(|i| Uuid::parse_str(i).ok()).unwrap_or_else(Uuid::new_v4);
+        let bytes = shell
+            .find("creationXml")
+            .map(|c| c.text.split_whitespace().collect::<String>())
+            .unwrap_or_default();
+        let bytes = BASE64.decode(bytes).map_err(|x| bad(x.to_string()))?;
+        let mut assembler = Assembler::default();
+        let messages = assembler.push(&bytes).map_err(bad)?;
+        let kinds: Vec<u32> =
+            messages.iter().filter_map(|m| Message::decode(m).ok()).map(|m| m.kind).collect();
+        if kinds != [kind::SESSION_CAPABILITY, kind::INIT_RUNSPACEPOOL] {
+            return Err(bad("creationXml must hold SESSION_CAPABILITY and INIT_RUNSPACEPOOL"));
+        }
+        let mut shell = Shell {
+            id,
+            resource: e.resource_uri.clone(),
+            session: e.session_id.clone(),
+            connected: true,
+            fragmenter: Fragmenter::new(32 * 1024),
+            assembler,
+            pending: Vec::new(),
+            commands: BTreeMap::new(),
+        };
+        // Windows sends its capability with a zero pool id.
+        shell.tell(kind::SESSION_CAPABILITY, Uuid::nil(), Uuid::nil(), message::session_capability());
+        shell.tell(kind::RUNSPACEPOOL_STATE, id, Uuid::nil(), message::runspacepool_state(2));
+        let key = id.to_string().to_uppercase();
+        if self.shells().contains_key(&key) {
+            return Err(bad("the ShellId is taken"));
+        }
+        self.shells().insert(key.clone(), shell);
+        Ok(format!("<rsp:Shell><rsp:ShellId>{key}</rsp:ShellId><rsp:State>Connected</rsp:State></rsp:Shell>"))
+    }
+
+    fn command(&self, e: &Envelope) -> Result<String, Fault> {
+        let line = e.body.find("CommandLine").ok_or_else(|| bad("no CommandLine"))?;
+        let id =
+            line.attribute("CommandId").and_then(|i| Uuid::parse_str(i).ok()).unwrap_or_else(Uuid::new_v4);
+        let argument =
+            line.find("Arguments").map(|a| a.text.split_whitespace().collect::<String>()).unwrap_or_default();
+        let bytes = BASE64.decode(argument).map_err(|x| bad(x.to_string()))?;
+        let pipeline = self.with(e, |s| {
+            let messages = s.assembler.push(&bytes).map_err(bad)?;
+            let m = messages
+                .first()
+                .ok_or_else(|| bad("simulator: pipelines longer than one fragment are not simulated"))?;
+            Message::decode(m).map_err(|x| bad(x.to_string()))
+        })?;
+        let commands = message::parse_create_pipeline(&pipeline.body).map_err(|x| bad(x.to_string()))?;
+        let key = id.to_string().to_uppercase();
+        let [(command, false)] = commands.as_slice() else {
+            return Err(bad("simulator: this restricted endpoint runs single commands, no scripts"));
+        };
+        if self.with(e, |s| Ok(s.commands.contains_key(&key)))? {
+            return Err(bad("the CommandId is taken"));
+        }
+        let cmdlet = cmdlets::start(&mut self.world.now(), &self.name, SHELL_USER, command);
+        self.with(e, |s| {
+            s.commands.insert(
+                key.clone(),
+                Running { pipeline: pipeline.pipeline, cmdlet: Some(cmdlet), told: false },
+            );
+            Ok(())
+        })?;
+        Ok(format!("<rsp:CommandResponse><rsp:CommandId>{key}</rsp:CommandId></rsp:CommandResponse>"))
+    }
+
+    async fn receive(&self, e: &Envelope) -> Result<String, Fault> {
+        let command =
+            e.body.find("DesiredStream").and_then(|d| d.attribute("CommandId")).map(str::to_uppercase);
+        let deadline =
+            tokio::time::Instant::now() + Duration::from_secs_f64(e.timeout.unwrap_or(60.0).clamp(0.5, 60.0));
+        loop {
+            if let Some(body) = self.output(e, command.as_deref())? {
+                return Ok(body);
+            }
+            let wait = Duration::from_millis(20);
+            if tokio::time::Instant::now() + wait >= deadline {
+                return Err(Fault {
+                    code: wsman::TIMED_OUT,
+                    subcode: "w:TimedOut".into(),
+                    message: "The WS-Management service cannot complete the operation within the time specified in OperationTimeout.".into(),
+                });
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.world.changed() => {}
+            }
+        }
+    }
+
+    fn output(&self, e: &Envelope, command: Option<&str>) -> Result<Option<String>, Fault> {
+        let Some(command) = command else {
+            return self.with(e, |s| {
+                if s.pending.is_empty() {
+                    return Ok(None);
+                }
+                let streams: String = s.pending.drain(..).map(|f| stream("", &f)).collect();
+                Ok(Some(format!("<rsp:ReceiveResponse>{streams}</rsp:ReceiveResponse>")))
+            });
+        };
+        let cmdlet = self.with(e, |s| s.commands.get(command).map(|r| r.cmdlet).ok_or_else(no_such_shell))?;
+        let Some(finished) = cmdlet.and_then(|c| cmdlets::poll(&self.world.now(), c)) else {
+            return Ok(None);
+        };
+        self.with(e, |s| {
+            let (id, pipeline) = (s.id, s.commands.get(command).map_or(Uuid::nil(), |r| r.pipeline));
+            let failed = finished.state == message::PipelineState::Failed;
+            for o in &finished.objects {
+                s.tell(kind::PIPELINE_OUTPUT, id, pipeline, psrp::clixml::Writer::value(o));
+            }
+            if !failed {
+                for r in &finished.errors {
+                    s.tell(kind::ERROR_RECORD, id, pipeline, psrp::clixml::Writer::value(&r.to_value()));
+                }
+            }
+            let last = if failed { finished.errors.first() } else { None };
+            s.tell(kind::PIPELINE_STATE, id, pipeline, message::pipeline_state(finished.state, last));
+            if let Some(r) = s.commands.get_mut(command) {
+                r.told = true;
+            }
+            let attribute = format!(" CommandId=\"{command}\"");
+            let streams: String = s.pending.drain(..).map(|f| stream(&attribute, &f)).collect();
+            Ok(Some(format!(
+                "<rsp:ReceiveResponse>{streams}<rsp:CommandState{attribute} State=\"{}\"><rsp:ExitCode>0</rsp:ExitCode></rsp:CommandState></rsp:ReceiveResponse>",
+                wsman::DONE
+            )))
+        })
+    }
+
+    fn connect(&self, e: &Envelope) -> Result<String, Fault> {
+        let body: &Element = e.body.find("Connect").ok_or_else(|| bad("no Connect"))?;
+        if let Some(id) = body.attribute("CommandId").map(str::to_uppercase) {
+            self.with(e, |s| if s.commands.contains_key(&id) { Ok(()) } else { Err(no_such_shell()) })?;
+            return Ok("<rsp:ConnectResponse/>".into());
+        }
+        let session = e.session_id.clone();
+        self.with(e, |s| {
+            s.session = session;
+            s.connected = true;
+            s.fragmenter = Fragmenter::new(32 * 1024);
+            s.assembler = Assembler::default();
+            s.pending.clear();
+            let m = Message { kind: kind::SESSION_CAPABILITY, pool: Uuid::nil(), pipeline: Uuid::nil(), body: message::session_capability() };
+            let fragments = s.fragmenter.fragment(&m.encode(false)).concat();
+            Ok(format!(
+                "<rsp:ConnectResponse><pwsh:connectResponseXml xmlns:pwsh=\"http://schemas.microsoft.com/powershell\">{}</pwsh:connectResponseXml></rsp:ConnectResponse>",
+                BASE64.encode(fragments)
+            ))
+        })
+    }
+
+    fn enumerate(&self, e: &Envelope) -> Result<String, Fault> {
+        let mut items = String::new();
+        let shells = self.shells();
+        if e.resource_uri.ends_with("/Command") {
+            let mut selectors = Vec::new();
+            e.body.all("Selector", &mut selectors);
+            let id = selectors.first().map(|s| s.text.trim().to_uppercase()).unwrap_or_default();
+            let shell = shells.get(&id).ok_or_else(no_such_shell)?;
+            for (key, r) in &shell.commands {
+                let done = r.cmdlet.is_none_or(|c| cmdlets::poll(&self.world.now(), c).is_some());
+                let state = if done { "Done" } else { "Running" };
+                items.push_str(&format!(
+                    "<rsp:Command ShellId=\"{id}\" CommandId=\"{key}\" State=\"{}/CommandState/{state}\"><rsp:CommandId>{key}</rsp:CommandId></rsp:Command>",
+                    wsman::SHELL
+                ));
+            }
+        } else {
+            for (id, s) in shells.iter() {
+                let state = if s.connected { "Connected" } else { "Disconnected" };
+                items.push_str(&format!(
+                    "<rsp:Shell><rsp:ShellId>{id}</rsp:ShellId><rsp:State>{state}</rsp:State></rsp:Shell>"
+                ));
+            }
+        }
+        Ok(format!(
+            "<n:EnumerateResponse xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\"><n:EnumerationContext/><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
+        ))
+    }
+}
+
+impl Shell {
+    fn tell(&mut self, kind: u32, pool: Uuid, pipeline: Uuid, body: String) {
+        let m = Message { kind, pool, pipeline, body };
+        self.pending.extend(self.fragmenter.fragment(&m.encode(false)));
+    }
+}
+
+fn stream(attribute: &str, fragment: &[u8]) -> String {
+    format!("<rsp:Stream Name=\"stdout\"{attribute}>{}</rsp:Stream>", BASE64.encode(fragment))
+}

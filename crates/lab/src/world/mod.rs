@@ -44,7 +44,7 @@ pub enum DataCenterState {
 impl World {
     /// The world of a scenario at its first moment: databases, log shipping with the backlog that the scenario asks for,
     /// backup files written, chat running in the primary data centre.
-    pub fn new(scenario: Scenario, files: Box<dyn Files>, now: Timestamp) -> Self {
+    pub fn new(scenario: Scenario, files: Box<dyn Files>, now: Timestamp) -> Result<Self, String> {
         let data_centers =
             scenario.data_centers.iter().map(|d| (d.name.clone(), DataCenterState::Up)).collect();
         let chat = Deployment::new(&scenario);
@@ -57,9 +57,9 @@ impl World {
             files,
             journal: Journal::default(),
         };
-        crate::sql::populate(&mut world);
+        crate::sql::populate(&mut world)?;
         crate::chat::tick(&mut world);
-        world
+        Ok(world)
     }
 
     /// Moves the clock to `now` (never backwards) and lets everything happen that is due until then.
