@@ -1,2 +1,3 @@
 //! Library of the operator that fails Persistent Chat over between data centres.
 pub mod domain;
+pub mod systems;

@@ -98,7 +98,7 @@ pub struct Instance {
     /// The last restores into the database, newest first.
     pub history: Reading<Vec<RestoreHistory>>,
     /// Users of the database without a login; known only while it is ONLINE.
-    pub orphaned_users: Reading<Vec<String>>,
+    pub orphaned_users: Reading<Vec<OrphanedUser>>,
     /// When each chat server last reported itself alive in the database (UTC); known only while it is ONLINE.
     pub server_identities: Reading<Vec<(String, Timestamp)>>,
     /// When the newest message was written (UTC); known only while the database is ONLINE.
@@ -109,6 +109,16 @@ pub struct Instance {
     pub records: Reading<Vec<super::record::Record>>,
     /// Who holds the lock of the pool, if somebody does.
     pub lock_holder: Reading<Option<String>>,
+}
+
+/// A user of a database whose SID has no login on the instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrphanedUser {
+    /// Its name.
+    pub name: String,
+    /// Whether a login of the same name exists, so that it can be mapped.
+    pub has_login: bool,
 }
 
 /// Backups that a server took itself.

@@ -15,7 +15,7 @@ use crate::domain::pool::{ManagementShell, SqlServer};
 use crate::domain::problem::Problem;
 use crate::domain::situation::BackupFile;
 use crate::domain::transition::DetachedJob;
-use management_shell::{Cmdlet, ShellError, ShellObject, ShellOutput};
+use management_shell::{Cmdlet, ShellError, ShellOutput};
 use sql_server::{Rows, SqlError, Statement};
 
 /// Everything outside of one pool.
@@ -89,9 +89,4 @@ pub struct Listing {
     pub files: Vec<BackupFile>,
     /// Names that cannot be log backups for us, and why.
     pub ignored: Vec<(String, String)>,
-}
-
-/// Property of an object, for the readers.
-pub(crate) fn text_of(object: &ShellObject, name: &str) -> Option<String> {
-    object.text(name)
 }

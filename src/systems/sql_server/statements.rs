@@ -107,8 +107,9 @@ GROUP BY s.type ORDER BY s.type;";
 pub fn orphaned_users(database: &str) -> String {
     let q = quote_name(database);
     format!(
-        "SELECT u.name FROM {q}.sys.database_principals AS u LEFT JOIN sys.server_principals AS l ON l.sid = u.sid \
-         WHERE u.type IN ('S', 'U', 'G') AND u.principal_id > 4 AND l.sid IS NULL ORDER BY u.name;"
+        "SELECT u.name, CAST(CASE WHEN n.name IS NULL THEN 0 ELSE 1 END AS int) AS has_login \
+         FROM {q}.sys.database_principals AS u LEFT JOIN sys.server_principals AS l ON l.sid = u.sid \
+         LEFT JOIN sys.server_principals AS n ON n.name = u.name WHERE u.type IN ('S', 'U', 'G') AND u.principal_id > 4 AND l.sid IS NULL ORDER BY u.name;"
     )
 }
 

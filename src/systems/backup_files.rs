@@ -1,0 +1,163 @@
+//! The folders of log backups, through mounted volumes.
+//!
+//! A file arrives under a temporary name, is flushed, and gets its own name last: neither SQL Server nor a job of log
+//! shipping can take up half of it. Nothing of anyone else's is ever deleted.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Listing;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::situation::BackupFile;
+use crate::domain::text::clean;
+
+/// Suffix of a file that is not complete. It is not `.trn`: no job takes it up.
+const PARTIAL: &str = "pcf-partial";
+
+fn io(field: &str, doing: &str, e: &std::io::Error) -> Problem {
+    if e.kind() == std::io::ErrorKind::StorageFull || e.raw_os_error() == Some(libc::EFBIG) {
+        return Problem::retry(Reason::DiskFull, format!("{doing} in the folder of {field}: {e}"), "Make room in it");
+    }
+    Problem::retry(
+        Reason::FolderUnusable,
+        format!("{doing} in the folder of {field}: {e}"),
+        "Check that the volume is mounted and that the operator's user may read and write it",
+    )
+}
+
+/// Why a name cannot be a log backup for us; SQL Server gets the name as part of a Windows path.
+fn unusable(name: &str) -> Option<&'static str> {
+    if name.len() > 200 {
+        Some("the name is too long")
+    } else if name.chars().any(|c| c.is_control() || r#"\/:*?"<>|"#.contains(c)) || name.contains("..") {
+        Some("the name has characters that a Windows file name cannot have")
+    } else if name.to_lowercase().ends_with(".wrk") {
+        Some("log shipping has not finished writing it")
+    } else {
+        None
+    }
+}
+
+/// Lists a folder.
+pub fn list(directory: &Path, field: &str) -> Result<Listing, Problem> {
+    let mut out = Listing::default();
+    for entry in std::fs::read_dir(directory).map_err(|e| io(field, "Listing", &e))? {
+        let entry = entry.map_err(|e| io(field, "Listing", &e))?;
+        let Ok(name) = entry.file_name().into_string() else {
+            out.ignored.push((clean(&entry.file_name().to_string_lossy()), "the name is not Unicode".into()));
+            continue;
+        };
+        let lower = name.to_lowercase();
+        if !lower.ends_with(".trn") && !lower.ends_with(".wrk") {
+            continue;
+        }
+        if let Some(why) = unusable(&name) {
+            out.ignored.push((clean(&name), why.into()));
+            continue;
+        }
+        // A file that vanishes between listing and looking was deleted by retention: it is not there.
+        match std::fs::symlink_metadata(entry.path()) {
+            Ok(m) if m.is_file() => out.files.push(BackupFile { name, length: m.len() }),
+            Ok(_) => out.ignored.push((clean(&name), "it is no regular file".into())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(io(field, "Listing", &e)),
+        }
+    }
+    out.files.sort();
+    Ok(out)
+}
+
+/// Free bytes of a folder's volume.
+pub fn free(directory: &Path, field: &str) -> Result<u64, Problem> {
+    let s = rustix::fs::statvfs(directory).map_err(|e| io(field, "Asking for free space", &e.into()))?;
+    Ok(s.f_bavail.saturating_mul(s.f_frsize))
+}
+
+/// Copies one file. Blocks; `progress` is told the bytes so far.
+pub fn copy(from: &Path, to: &Path, file: &BackupFile, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), Problem> {
+    if let Some(why) = unusable(&file.name) {
+        return Err(Problem::refuse(Reason::FolderUnusable, format!("{} is not copied: {why}", clean(&file.name)), ""));
+    }
+    let source_field = "spec.backupFiles.backupShare";
+    let target_field = "spec.backupFiles.copyFolder";
+    let mut source = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(from.join(&file.name))
+        .map_err(|e| io(source_field, &format!("Reading {}", clean(&file.name)), &e))?;
+    let partial: PathBuf = to.join(format!("{}.{PARTIAL}", file.name));
+    let write = |e: &std::io::Error| io(target_field, &format!("Writing {}", clean(&file.name)), e);
+    let mut target = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&partial)
+        .map_err(|e| write(&e))?;
+    let mut buffer = vec![0; 1024 * 1024];
+    let mut done = 0u64;
+    loop {
+        let n = source.read(&mut buffer).map_err(|e| io(source_field, &format!("Reading {}", clean(&file.name)), &e))?;
+        if n == 0 {
+            break;
+        }
+        target.write_all(&buffer[..n]).map_err(|e| write(&e))?;
+        done += n as u64;
+        progress(done);
+    }
+    if done != file.length {
+        return Err(Problem::retry(
+            Reason::FolderUnusable,
+            format!("{} changed while it was copied ({done} bytes instead of {})", clean(&file.name), file.length),
+            "It is copied again",
+        ));
+    }
+    target.sync_all().map_err(|e| write(&e))?;
+    std::fs::rename(&partial, to.join(&file.name)).map_err(|e| write(&e))?;
+    // The new name itself must survive a power cut as well. Some network file systems cannot flush a folder.
+    match std::fs::File::open(to).and_then(|d| d.sync_all()) {
+        Ok(()) => Ok(()),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOTSUP)) => Ok(()),
+        Err(e) => Err(write(&e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn copies_whole_files_under_their_name_and_leaves_others_alone() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(from.path().join("a.trn"), b"content").unwrap();
+        std::fs::write(to.path().join("other.txt"), b"mine").unwrap();
+        let file = BackupFile { name: "a.trn".into(), length: 7 };
+        copy(from.path(), to.path(), &file, &|_| {}).unwrap();
+        assert_eq!(std::fs::read(to.path().join("a.trn")).unwrap(), b"content");
+        assert_eq!(std::fs::read(to.path().join("other.txt")).unwrap(), b"mine");
+        assert_eq!(list(to.path(), "f").unwrap().files, vec![file]);
+    }
+
+    #[test]
+    fn a_file_that_changes_is_not_given_its_name() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(from.path().join("a.trn"), b"longer than listed").unwrap();
+        assert!(copy(from.path(), to.path(), &BackupFile { name: "a.trn".into(), length: 3 }, &|_| {}).is_err());
+        assert!(!to.path().join("a.trn").exists());
+    }
+
+    #[test]
+    fn hostile_names_and_links_are_passed_over_and_told() {
+        let d = tempfile::tempdir().unwrap();
+        for name in ["ok.TRN", "a\\..\\b.trn", "x\u{1b}[2J.trn", "b\n.trn", "half.wrk", "note.txt"] {
+            std::fs::write(d.path().join(name), b"x").unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", d.path().join("link.trn")).unwrap();
+        let l = list(d.path(), "f").unwrap();
+        assert_eq!(l.files.len(), 1);
+        assert_eq!(l.ignored.len(), 5);
+        assert!(l.ignored.iter().all(|(n, _)| !n.chars().any(char::is_control)));
+    }
+}

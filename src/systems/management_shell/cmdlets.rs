@@ -1,0 +1,71 @@
+//! The cmdlets that the operator runs, and nothing else. Parameters as the help pages of the modules `Lync` (2013) and
+//! `SkypeForBusiness` (2015) give them. Writes carry `-Confirm:$false`: there is nobody to answer a prompt.
+
+use super::{Argument, Cmdlet};
+
+fn cmdlet(name: &'static str, parameters: Vec<(&'static str, Argument)>) -> Cmdlet {
+    Cmdlet { name, parameters }
+}
+fn text(s: &str) -> Argument {
+    Argument::Text(s.into())
+}
+
+/// State of the pool, from the Central Management store.
+pub fn get_state() -> Cmdlet {
+    cmdlet("Get-CsPersistentChatState", vec![])
+}
+/// State of the pool, from the replica on the host itself: answers also while the store is down.
+pub fn get_state_local() -> Cmdlet {
+    cmdlet("Get-CsPersistentChatState", vec![("LocalStore", Argument::Switch(true))])
+}
+/// The pool in the published topology.
+pub fn get_service() -> Cmdlet {
+    cmdlet("Get-CsService", vec![("PersistentChatServer", Argument::Switch(true))])
+}
+/// Whether the Central Management store has a master.
+pub fn central_management() -> Cmdlet {
+    cmdlet("Get-CsManagementStoreReplicationStatus", vec![("CentralManagementStoreStatus", Argument::Switch(true))])
+}
+/// Which servers have the newest configuration.
+pub fn replicas() -> Cmdlet {
+    cmdlet("Get-CsManagementStoreReplicationStatus", vec![])
+}
+/// The Windows services of a chat server.
+pub fn windows_service(host: &str) -> Cmdlet {
+    cmdlet("Get-CsWindowsService", vec![("ComputerName", text(host))])
+}
+/// Whether a SQL Server answers the Management Shell.
+pub fn test_database(host: &str, instance: Option<&str>) -> Cmdlet {
+    let mut p = vec![("DatabaseType", text("PersistentChat")), ("SqlServerFqdn", text(host))];
+    p.extend(instance.map(|i| ("SqlInstanceName", text(i))));
+    cmdlet("Test-CsDatabase", p)
+}
+/// Step 5. The identity is the one that was read back: several forms are documented, the product decides.
+pub fn set_state(identity: &str, state: &str) -> Cmdlet {
+    cmdlet(
+        "Set-CsPersistentChatState",
+        vec![("Identity", text(identity)), ("PoolState", text(state)), ("Confirm", Argument::Switch(false))],
+    )
+}
+/// Step 6. The mirror is looked up in the topology by the principal's name; the cmdlet has no `-Force`.
+pub fn install_mirror(principal: &str, instance: Option<&str>, share: &str, drop_existing: bool) -> Cmdlet {
+    let mut p = vec![("DatabaseType", text("PersistentChat")), ("SqlServerFqdn", text(principal))];
+    p.extend(instance.map(|i| ("SqlInstanceName", text(i))));
+    p.push(("FileShare", text(share)));
+    if drop_existing {
+        p.push(("DropExistingDatabasesOnMirror", Argument::Switch(true)));
+    }
+    p.push(("Confirm", Argument::Switch(false)));
+    cmdlet("Install-CsMirrorDatabase", p)
+}
+/// Step 7. Never `-Swap`: that depends on what was active before.
+pub fn set_active_servers(identity: &str, servers: &[String]) -> Cmdlet {
+    cmdlet(
+        "Set-CsPersistentChatActiveServer",
+        vec![
+            ("Identity", text(identity)),
+            ("ActiveServers", Argument::Replace(servers.to_vec())),
+            ("Confirm", Argument::Switch(false)),
+        ],
+    )
+}

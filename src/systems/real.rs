@@ -1,0 +1,298 @@
+//! The systems of one pool for real: tiberius, PowerShell Remoting, mounted volumes.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::SignedDuration;
+use psrp::client::{Client, Endpoint, Error, JobIds, Password as ShellPassword};
+use psrp::clixml::Value;
+use psrp::message::{Command, PipelineState};
+use tokio::sync::Mutex;
+
+use super::management_shell::{Argument, Cmdlet, ShellError, ShellObject, ShellOutput};
+use super::sql_server::SqlError;
+use super::sql_server::session::TdsSession;
+use super::{Folder, Listing, Systems, backup_files};
+use crate::domain::pool::{Authentication, ManagementShell, Pool, SqlServer, Tls};
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::situation::{BackupFile, JobState};
+use crate::domain::text::clean;
+use crate::domain::transition::DetachedJob;
+
+/// A secret. Its `Debug` shows nothing, and it has no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Wraps a secret.
+    pub fn new(s: impl Into<String>) -> Self {
+        Password(s.into())
+    }
+    /// The secret itself, for the one call that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A user name and its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: Password,
+}
+
+/// Where Secrets come from: the API server, or a file.
+pub trait SecretSource: Send + Sync {
+    /// Credentials for a host. A Secret is used only for hosts that its annotation names.
+    fn credentials<'a>(&'a self, secret: &'a str, host: &'a str, field: &'a str) -> BoxFuture<'a, Result<Credentials, Problem>>;
+    /// Certificates of a CA in PEM.
+    fn ca<'a>(&'a self, secret: &'a str, key: &'a str, field: &'a str) -> BoxFuture<'a, Result<Vec<u8>, Problem>>;
+}
+
+/// The operator's own configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where connections to `host:port` really go (like curl's `--connect-to`).
+    pub connect_to: BTreeMap<(String, u16), (String, u16)>,
+    /// Directories of volumes by alias.
+    pub volumes: BTreeMap<String, PathBuf>,
+    /// How long the primary must be silent before it is taken for dead.
+    pub silence: SignedDuration,
+    /// Pause between two looks while nothing happens.
+    pub poll: Duration,
+}
+
+impl Settings {
+    /// From `PCF_CONNECT_TO`, `PCF_VOLUMES`, `PCF_PRIMARY_SILENCE` and `PCF_POLL`.
+    pub fn from_env() -> Result<Self, String> {
+        let get = |name: &str| std::env::var(name).unwrap_or_default();
+        let mut settings =
+            Settings { connect_to: BTreeMap::new(), volumes: BTreeMap::new(), silence: SignedDuration::from_secs(30), poll: Duration::from_secs(10) };
+        for entry in get("PCF_CONNECT_TO").split(',').filter(|e| !e.is_empty()) {
+            let bad = || format!("PCF_CONNECT_TO: {entry:?} is not host:port=host:port");
+            let (from, to) = entry.split_once('=').ok_or_else(bad)?;
+            let address = |s: &str| -> Result<(String, u16), String> {
+                let (host, port) = s.rsplit_once(':').ok_or_else(bad)?;
+                Ok((host.to_lowercase(), port.parse().map_err(|_| bad())?))
+            };
+            settings.connect_to.insert(address(from)?, address(to)?);
+        }
+        for entry in get("PCF_VOLUMES").split(',').filter(|e| !e.is_empty()) {
+            let (alias, path) = entry.split_once('=').ok_or_else(|| format!("PCF_VOLUMES: {entry:?} is not alias=path"))?;
+            settings.volumes.insert(alias.into(), path.into());
+        }
+        if let Some(silence) = duration("PCF_PRIMARY_SILENCE", &get("PCF_PRIMARY_SILENCE"))? {
+            settings.silence = silence;
+        }
+        if let Some(poll) = duration("PCF_POLL", &get("PCF_POLL"))? {
+            settings.poll = Duration::try_from(poll).map_err(|e| format!("PCF_POLL: {e}"))?;
+        }
+        Ok(settings)
+    }
+    /// Where a connection really goes.
+    pub fn destination(&self, host: &str, port: u16) -> (String, u16) {
+        self.connect_to.get(&(host.to_lowercase(), port)).cloned().unwrap_or((host.into(), port))
+    }
+}
+
+fn duration(name: &str, text: &str) -> Result<Option<SignedDuration>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse::<SignedDuration>().map(Some).map_err(|e| format!("{name}: {text:?} is no duration like 30s or 5m: {e}"))
+}
+
+/// The systems of one pool.
+pub struct RealSystems {
+    pool: Arc<Pool>,
+    settings: Arc<Settings>,
+    secrets: Arc<dyn SecretSource>,
+    shells: Mutex<BTreeMap<String, Client>>,
+}
+
+impl RealSystems {
+    /// The systems of a pool.
+    pub fn new(pool: Arc<Pool>, settings: Arc<Settings>, secrets: Arc<dyn SecretSource>) -> Self {
+        RealSystems { pool, settings, secrets, shells: Mutex::new(BTreeMap::new()) }
+    }
+
+    async fn ca(&self, tls: &Tls, field: &str) -> Result<Option<Vec<u8>>, Problem> {
+        match &tls.ca {
+            Some((secret, key)) => self.secrets.ca(secret, key, field).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn endpoint(&self, shell: &ManagementShell) -> Result<Endpoint, ShellError> {
+        let not_supported = |what: &str| {
+            ShellError::NotAsked(Problem::refuse(
+                Reason::NotSupported,
+                format!("{}.{what}", shell.field),
+                "Use authentication Basic over TLS (port 5986)",
+            ))
+        };
+        match (shell.authentication, &shell.tls) {
+            (Authentication::Basic, Some(tls)) => {
+                let who = self.secrets.credentials(&shell.credentials, &shell.host, &shell.field).await.map_err(ShellError::NotAsked)?;
+                let ca = self.ca(tls, &shell.field).await.map_err(ShellError::NotAsked)?;
+                Ok(Endpoint {
+                    host: shell.host.clone(),
+                    port: shell.port,
+                    path: "/wsman".into(),
+                    connect_to: Some(self.settings.destination(&shell.host, shell.port)),
+                    ca_pem: ca,
+                    configuration_name: shell.configuration_name.clone(),
+                    user: who.username,
+                    password: ShellPassword(who.password.reveal().into()),
+                    connect_timeout: Duration::from_secs(8),
+                    operation_timeout: Duration::from_secs(20),
+                })
+            }
+            (Authentication::Basic, None) => Err(not_supported("tls is missing: Basic sends the password")),
+            (Authentication::Negotiate, _) => Err(not_supported("authentication: Negotiate is not part of this version")),
+        }
+    }
+
+    fn directory(&self, folder: Folder) -> Result<(PathBuf, &'static str), Problem> {
+        let (alias, field) = match folder {
+            Folder::BackupShare => (&self.pool.backup_files.backup_share, "spec.backupFiles.backupShare"),
+            Folder::CopyFolder => (&self.pool.backup_files.copy_folder, "spec.backupFiles.copyFolder"),
+        };
+        self.settings.volumes.get(alias).map(|p| (p.clone(), field)).ok_or_else(|| {
+            let known: Vec<&str> = self.settings.volumes.keys().map(String::as_str).collect();
+            Problem::ask(
+                Reason::InvalidSpec,
+                format!("{field}.volume is {:?}, which the operator's configuration does not know", clean(alias)),
+                format!("Use one of: {}; or add it to PCF_VOLUMES of the operator", known.join(", ")),
+            )
+        })
+    }
+}
+
+fn shell_error(e: Error, user: &str) -> ShellError {
+    match e {
+        Error::Connect(why) => ShellError::Unreachable(why),
+        Error::Tls(why) => ShellError::Tls(why),
+        Error::Unauthorized => ShellError::Login(user.into()),
+        Error::Fault(f) => ShellError::Refused(format!("{} (WS-Man fault {:#x})", f.message, f.code)),
+        Error::Lost(why) => ShellError::Lost(why),
+        Error::Protocol(why) => ShellError::Protocol(why),
+    }
+}
+
+fn command(cmdlet: &Cmdlet) -> Command {
+    let value = |a: &Argument| match a {
+        Argument::Text(t) => Value::text(t),
+        Argument::Switch(b) => Value::Bool(*b),
+        Argument::Replace(list) => Value::Dict(vec![(Value::text("Replace"), Value::List(list.iter().map(Value::text).collect()))]),
+    };
+    Command { name: cmdlet.name.into(), parameters: cmdlet.parameters.iter().map(|(n, a)| ((*n).to_string(), value(a))).collect() }
+}
+
+fn ids(job: &DetachedJob) -> Result<JobIds, ShellError> {
+    let parse = |s: &str| uuid::Uuid::parse_str(s).map_err(|e| ShellError::Protocol(format!("{s:?} in the record is no id: {e}")));
+    Ok(JobIds { shell: parse(&job.shell_id)?, command: parse(&job.command_id)? })
+}
+
+impl Systems for RealSystems {
+    type Sql = TdsSession;
+
+    async fn sql(&self, server: &SqlServer) -> Result<TdsSession, SqlError> {
+        let who = self.secrets.credentials(&server.credentials, &server.host, &server.field).await.map_err(SqlError::NotAsked)?;
+        let ca = self.ca(&server.tls, &server.field).await.map_err(SqlError::NotAsked)?;
+        // The driver takes a CA from a file only.
+        let file = ca
+            .map(|pem| {
+                let mut f = tempfile::Builder::new().suffix(".pem").tempfile()?;
+                f.write_all(&pem)?;
+                Ok(f)
+            })
+            .transpose()
+            .map_err(|e: std::io::Error| SqlError::Protocol(format!("cannot keep the CA in a temporary file: {e}")))?;
+        TdsSession::open(server, &self.settings, &who, file.as_ref()).await
+    }
+
+    async fn invoke(&self, shell: &ManagementShell, cmdlet: &Cmdlet, deadline: Duration) -> Result<ShellOutput, ShellError> {
+        let endpoint = self.endpoint(shell).await?;
+        let kept = self.shells.lock().await.remove(&shell.field);
+        let mut client = match kept {
+            Some(client) => client,
+            None => Client::connect(&endpoint).await.map_err(|e| shell_error(e, &endpoint.user))?,
+        };
+        let out = client.invoke(&command(cmdlet), deadline).await.map_err(|e| shell_error(e, &endpoint.user))?;
+        // Kept for the next cmdlet; after any error it is gone.
+        self.shells.lock().await.insert(shell.field.clone(), client);
+        Ok(ShellOutput {
+            objects: out.objects.into_iter().map(ShellObject).collect(),
+            errors: out.errors.iter().map(|e| format!("{} [{}]", e.message, e.id)).collect(),
+            completed: out.state == PipelineState::Completed,
+        })
+    }
+
+    async fn start(&self, shell: &ManagementShell, cmdlet: &Cmdlet, job: &DetachedJob) -> Result<(), ShellError> {
+        let endpoint = self.endpoint(shell).await?;
+        let idle = Duration::from_secs(24 * 3600);
+        psrp::client::start(&endpoint, &command(cmdlet), &ids(job)?, idle).await.map_err(|e| shell_error(e, &endpoint.user))
+    }
+
+    async fn look(&self, shell: &ManagementShell, job: &DetachedJob) -> Result<JobState, ShellError> {
+        let endpoint = self.endpoint(shell).await?;
+        match psrp::client::look(&endpoint, &ids(job)?).await.map_err(|e| shell_error(e, &endpoint.user))? {
+            psrp::client::JobState::Running => Ok(JobState::Running),
+            psrp::client::JobState::Gone => Ok(JobState::Gone),
+            psrp::client::JobState::Finished(out) => {
+                Ok(JobState::Finished(out.errors.iter().map(|e| format!("{} [{}]", e.message, e.id)).collect()))
+            }
+        }
+    }
+
+    async fn listens(&self, host: &str, port: u16) -> Result<bool, Problem> {
+        let (host, port) = self.settings.destination(host, port);
+        match tokio::time::timeout(Duration::from_secs(5), tokio::net::TcpStream::connect((host.as_str(), port))).await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(_)) | Err(_) => Ok(false),
+        }
+    }
+
+    async fn list(&self, folder: Folder) -> Result<Listing, Problem> {
+        let (directory, field) = self.directory(folder)?;
+        blocking(move || backup_files::list(&directory, field)).await
+    }
+
+    async fn free(&self, folder: Folder) -> Result<u64, Problem> {
+        let (directory, field) = self.directory(folder)?;
+        blocking(move || backup_files::free(&directory, field)).await
+    }
+
+    async fn copy(&self, file: &BackupFile, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), Problem> {
+        let (from, _) = self.directory(Folder::BackupShare)?;
+        let (to, _) = self.directory(Folder::CopyFolder)?;
+        let (file, length) = (file.clone(), file.length);
+        blocking(move || backup_files::copy(&from, &to, &file, &|_| {})).await?;
+        progress(length);
+        Ok(())
+    }
+
+    fn new_id(&self) -> String {
+        uuid::Uuid::new_v4().to_string().to_uppercase()
+    }
+}
+
+async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(f).await {
+        Ok(result) => result,
+        Err(e) => Err(Problem::retry(Reason::InternalError, format!("reading a folder was cut off: {e}"), "It is tried again")),
+    }
+}

@@ -1,0 +1,339 @@
+//! What rows mean: SQL Server's answers as facts of the domain.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::errors::{ErrorClass, classify, problem};
+use super::{Cell, Parameter, Rows, SqlError, Statement, statements};
+use crate::domain::pool::{Pool, SqlServer};
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::reading::Reading;
+use crate::domain::record;
+use crate::domain::situation::{
+    BackupSet, Database, DatabaseState, Instance, Job, LogShipping, Lsn, Mirroring, OrphanedUser, OwnBackups, RedoPoint,
+    RestoreHistory, RunningRestore, Session,
+};
+use crate::systems::SqlSession;
+
+/// Longest wait for a statement that only reads.
+pub const READ: Duration = Duration::from_secs(20);
+
+impl Rows {
+    fn cell<'a>(&self, row: &'a [Cell], name: &str) -> Result<&'a Cell, String> {
+        let at = self.columns.iter().position(|c| c.eq_ignore_ascii_case(name));
+        at.and_then(|i| row.get(i)).ok_or_else(|| format!("there is no column {name}"))
+    }
+    fn text(&self, row: &[Cell], name: &str) -> Result<Option<String>, String> {
+        Ok(match self.cell(row, name)? {
+            Cell::Null => None,
+            Cell::Text(s) | Cell::Guid(s) => Some(s.clone()),
+            Cell::Int(n) => Some(n.to_string()),
+            Cell::Numeric(n) => Some(n.to_string()),
+            Cell::Bool(b) => Some(i32::from(*b).to_string()),
+            Cell::DateTime(d) => Some(d.to_string()),
+            Cell::Float(f) => Some(f.to_string()),
+            Cell::Bytes(_) => return Err(format!("column {name} is binary")),
+        })
+    }
+    fn must(&self, row: &[Cell], name: &str) -> Result<String, String> {
+        self.text(row, name)?.ok_or_else(|| format!("column {name} is NULL"))
+    }
+    fn int(&self, row: &[Cell], name: &str) -> Result<Option<i32>, String> {
+        match self.cell(row, name)? {
+            Cell::Null => Ok(None),
+            Cell::Int(n) => i32::try_from(*n).map(Some).map_err(|_| format!("column {name} is too large")),
+            Cell::Bool(b) => Ok(Some(i32::from(*b))),
+            Cell::Numeric(n) => i32::try_from(*n).map(Some).map_err(|_| format!("column {name} is too large")),
+            other => Err(format!("column {name} is {other:?}, expected a number")),
+        }
+    }
+    fn flag(&self, row: &[Cell], name: &str) -> Result<bool, String> {
+        self.int(row, name)?.map(|n| n != 0).ok_or_else(|| format!("column {name} is NULL"))
+    }
+    fn lsn(&self, row: &[Cell], name: &str) -> Result<Option<Lsn>, String> {
+        match self.cell(row, name)? {
+            Cell::Null => Ok(None),
+            Cell::Numeric(n) => Ok(Some(Lsn(*n))),
+            other => Err(format!("column {name} is {other:?}, expected numeric(25,0)")),
+        }
+    }
+    fn utc(&self, row: &[Cell], name: &str) -> Result<Option<Timestamp>, String> {
+        match self.cell(row, name)? {
+            Cell::Null => Ok(None),
+            Cell::DateTime(d) => jiff::tz::Offset::UTC.to_timestamp(*d).map(Some).map_err(|e| e.to_string()),
+            other => Err(format!("column {name} is {other:?}, expected a date")),
+        }
+    }
+}
+
+/// Which parts of an instance to look at besides the database itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InstanceReads {
+    /// Log shipping, its jobs and schedules, restores that run, restore history, records: the target.
+    pub target: bool,
+}
+
+fn not_looked() -> Problem {
+    Problem::retry(Reason::NotStarted, "not looked at", "")
+}
+
+/// Reads an instance. A part that cannot be read is unknown with its problem; a lost session fails the whole.
+pub async fn instance<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool, what: InstanceReads) -> Result<Instance, SqlError> {
+    let db = || vec![Parameter::from(pool.database.as_str())];
+    let rows = ask(session, statements::IDENTITY, vec![]).await?;
+    let first = rows.rows.first().cloned().unwrap_or_default();
+    let identity = |name: &str| rows.must(&first, name).map_err(SqlError::Protocol);
+    let mut i = Instance {
+        server_name: identity("server_name")?,
+        version: identity("product_version")?,
+        edition: identity("edition")?,
+        sysadmin: rows.int(&first, "is_sysadmin").map_err(SqlError::Protocol)? == Some(1),
+        zone_minutes: rows.int(&first, "zone_minutes").map_err(SqlError::Protocol)?.unwrap_or(0),
+        database: None,
+        log_shipping: Reading::Unknown(not_looked()),
+        jobs: Reading::Unknown(not_looked()),
+        sessions: Reading::Unknown(not_looked()),
+        restores: Reading::Unknown(not_looked()),
+        history: Reading::Unknown(not_looked()),
+        orphaned_users: Reading::Unknown(not_looked()),
+        server_identities: Reading::Unknown(not_looked()),
+        newest_message: Reading::Unknown(not_looked()),
+        own_backups: Reading::Unknown(not_looked()),
+        records: Reading::Unknown(not_looked()),
+        lock_holder: Reading::Unknown(not_looked()),
+    };
+    i.database = database(session, pool).await?;
+    if what.target {
+        (i.log_shipping, i.jobs) = log_shipping(session, server, pool).await?;
+        i.restores = part(session, server, "looking for running restores", statements::RESTORES, vec![], |r, row| {
+            Ok(RunningRestore {
+                session: r.int(row, "session_id")?.unwrap_or(0),
+                command: r.must(row, "command")?,
+                percent: match r.cell(row, "percent_complete")? {
+                    Cell::Float(f) => *f,
+                    _ => 0.0,
+                },
+                by: format!("{} on {}", r.text(row, "program_name")?.unwrap_or_default(), r.text(row, "host_name")?.unwrap_or_default()),
+            })
+        })
+        .await?;
+        i.history = part(session, server, "reading the restore history", statements::RESTORE_HISTORY, db(), |r, row| {
+            Ok(RestoreHistory {
+                kind: r.must(row, "restore_type")?.trim().into(),
+                last_lsn: r.lsn(row, "last_lsn")?,
+                last_fork: r.text(row, "last_recovery_fork_guid")?,
+                backup_start: r.text(row, "backup_start_date")?,
+                file: r.text(row, "physical_device_name")?,
+            })
+        })
+        .await?;
+        i.records = records(session, server, pool).await?;
+        i.lock_holder = part(session, server, "looking for the lock's holder", statements::LOCK_HOLDER, vec![lock_text(pool).into()], |r, row| {
+            Ok(format!("{} on {} (session {})", r.text(row, "program_name")?.unwrap_or_default(), r.text(row, "host_name")?.unwrap_or_default(), r.int(row, "session_id")?.unwrap_or(0)))
+        })
+        .await
+        .map(|r| match r {
+            Reading::Known(v) => Reading::Known(v.into_iter().next()),
+            Reading::Unknown(p) => Reading::Unknown(p),
+        })?;
+    }
+    if i.database.as_ref().is_some_and(Database::is_live) {
+        inside(session, server, pool, &mut i).await?;
+    }
+    Ok(i)
+}
+
+/// SQL Server shows the first 32 characters of a lock's name only.
+fn lock_text(pool: &Pool) -> String {
+    pool.lock_resource().chars().take(32).collect()
+}
+
+async fn inside<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool, i: &mut Instance) -> Result<(), SqlError> {
+    let db = || vec![Parameter::from(pool.database.as_str())];
+    i.sessions = part(session, server, "looking for sessions", statements::SESSIONS, db(), |r, row| {
+        Ok(Session {
+            id: r.int(row, "session_id")?.unwrap_or(0),
+            login: r.text(row, "login_name")?.unwrap_or_default(),
+            host: r.text(row, "host_name")?.unwrap_or_default(),
+            program: r.text(row, "program_name")?.unwrap_or_default(),
+        })
+    })
+    .await?;
+    let text = statements::orphaned_users(&pool.database);
+    i.orphaned_users = part(session, server, "comparing users with logins", &text, vec![], |r, row| {
+        Ok(OrphanedUser { name: r.must(row, "name")?, has_login: r.flag(row, "has_login")? })
+    })
+    .await?;
+    let text = statements::server_identities(&pool.database);
+    i.server_identities = part(session, server, "reading tblServerIdentity", &text, vec![], |r, row| {
+        Ok((r.must(row, "serverAddress")?, r.utc(row, "serverLastPingTime")?.ok_or("serverLastPingTime is NULL")?))
+    })
+    .await?;
+    let text = statements::newest_message(&pool.database);
+    i.newest_message = match part(session, server, "reading tblChat", &text, vec![], |r, row| r.utc(row, "newest")).await? {
+        Reading::Known(v) => Reading::Known(v.into_iter().next().flatten()),
+        Reading::Unknown(p) => Reading::Unknown(p),
+    };
+    let own = part(session, server, "reading the backup history", statements::OWN_BACKUPS, db(), |r, row| {
+        Ok((r.must(row, "type")?, r.text(row, "newest")?))
+    })
+    .await?;
+    i.own_backups = match own {
+        Reading::Known(v) => {
+            let find = |k: &str| v.iter().find(|(t, _)| t.trim() == k).and_then(|(_, d)| d.clone());
+            Reading::Known(OwnBackups { full: find("D"), log: find("L") })
+        }
+        Reading::Unknown(p) => Reading::Unknown(p),
+    };
+    Ok(())
+}
+
+async fn ask<S: SqlSession>(session: &mut S, text: &str, parameters: Vec<Parameter>) -> Result<Rows, SqlError> {
+    session.send(&Statement::new(text, parameters), Some(READ)).await
+}
+
+/// One part: rows to facts. A refusal of the server makes the part unknown; anything worse fails the session.
+async fn part<S: SqlSession, T>(
+    session: &mut S,
+    server: &SqlServer,
+    doing: &str,
+    text: &str,
+    parameters: Vec<Parameter>,
+    read: impl Fn(&Rows, &[Cell]) -> Result<T, String>,
+) -> Result<Reading<Vec<T>>, SqlError> {
+    match ask(session, text, parameters).await {
+        Ok(rows) => {
+            let facts: Result<Vec<T>, String> = rows.rows.iter().map(|row| read(&rows, row)).collect();
+            Ok(facts.map_err(|why| problem(&SqlError::Protocol(why), server, doing)).into())
+        }
+        Err(e @ SqlError::Server { class, .. }) if class < 20 => Ok(Reading::Unknown(problem(&e, server, doing))),
+        Err(e) => Err(e),
+    }
+}
+
+async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<Database>, SqlError> {
+    let db = || vec![Parameter::from(pool.database.as_str())];
+    let rows = ask(session, statements::DATABASE, db()).await?;
+    let Some(row) = rows.rows.first() else { return Ok(None) };
+    let read = || -> Result<Database, String> {
+        let mirroring = match rows.text(row, "mirroring_guid")? {
+            None => None,
+            Some(_) => Some(Mirroring {
+                state: rows.int(row, "mirroring_state")?.unwrap_or(-1),
+                role: rows.int(row, "mirroring_role")?.unwrap_or(0),
+                safety: rows.int(row, "mirroring_safety_level")?.unwrap_or(0),
+                partner: rows.text(row, "mirroring_partner_name")?,
+                partner_instance: rows.text(row, "mirroring_partner_instance")?,
+                witness: rows.text(row, "mirroring_witness_name")?.filter(|w| !w.is_empty()),
+                witness_state: rows.int(row, "mirroring_witness_state")?,
+            }),
+        };
+        Ok(Database {
+            state: DatabaseState::from_number(rows.int(row, "state")?.ok_or("state is NULL")?),
+            standby: rows.flag(row, "is_in_standby")?,
+            read_only: rows.flag(row, "is_read_only")?,
+            user_access: rows.int(row, "user_access")?.unwrap_or(-1),
+            recovery_model: rows.int(row, "recovery_model")?.unwrap_or(0),
+            family: rows.text(row, "family_guid")?,
+            fork: rows.text(row, "recovery_fork_guid")?,
+            redo: None,
+            mirroring,
+        })
+    };
+    let mut d = read().map_err(SqlError::Protocol)?;
+    if d.is_restoring() {
+        let rows = ask(session, statements::REDO, db()).await?;
+        let mut points = Vec::new();
+        for row in &rows.rows {
+            let point = (|| Ok((rows.lsn(row, "redo_start_lsn")?, rows.text(row, "redo_start_fork_guid")?)))().map_err(SqlError::Protocol)?;
+            if let (Some(lsn), Some(fork)) = point {
+                points.push(RedoPoint { lsn, fork });
+            }
+        }
+        // Files that stand at different points are no state that a log backup can go on from: then there is none.
+        let same = points.windows(2).all(|w| w.first() == w.last());
+        d.redo = points.into_iter().next().filter(|_| same);
+    }
+    Ok(Some(d))
+}
+
+async fn log_shipping<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool) -> Result<(Reading<Option<LogShipping>>, Reading<Vec<Job>>), SqlError> {
+    let doing = "reading log shipping in msdb";
+    let db = vec![Parameter::from(pool.database.as_str())];
+    let all = part(session, server, doing, statements::LOG_SHIPPING, db, columns).await?;
+    let found = match all {
+        Reading::Unknown(p) => return Ok((Reading::Unknown(p.clone()), Reading::Unknown(p))),
+        Reading::Known(v) => v.into_iter().next(),
+    };
+    let Some(columns_found) = found else { return Ok((Reading::Known(None), Reading::Known(vec![]))) };
+    let mut shipping = LogShipping { columns: columns_found, schedules: BTreeMap::new() };
+    let ids = vec![Parameter::from(shipping.copy_job()), Parameter::from(shipping.restore_job())];
+    let jobs = part(session, server, doing, statements::JOBS, ids, |r, row| {
+        Ok(Job { id: r.must(row, "job_id")?, name: r.must(row, "name")?, enabled: r.flag(row, "enabled")?, running: r.flag(row, "running")? })
+    })
+    .await?;
+    for id in [shipping.copy_job().to_string(), shipping.restore_job().to_string()] {
+        match part(session, server, doing, statements::SCHEDULES, vec![id.as_str().into()], columns).await? {
+            Reading::Known(v) => drop(shipping.schedules.insert(id, v)),
+            Reading::Unknown(p) => return Ok((Reading::Unknown(p), jobs)),
+        }
+    }
+    Ok((Reading::Known(Some(shipping)), jobs))
+}
+
+fn columns(r: &Rows, row: &[Cell]) -> Result<BTreeMap<String, String>, String> {
+    r.columns.iter().filter_map(|n| r.text(row, n).map(|v| v.map(|v| (n.clone(), v))).transpose()).collect()
+}
+
+/// The records of the pool. A record that cannot be understood makes all of them unknown: nothing may be begun over it.
+pub async fn records<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool) -> Result<Reading<Vec<record::Record>>, SqlError> {
+    let doing = "reading the record in msdb";
+    let present = match part(session, server, doing, statements::RECORD_TABLE, vec![], |r, row| r.flag(row, "present")).await? {
+        Reading::Known(v) => v.into_iter().next().unwrap_or(false),
+        Reading::Unknown(p) => return Ok(Reading::Unknown(p)),
+    };
+    if !present {
+        return Ok(Reading::Known(vec![]));
+    }
+    let rows = part(session, server, doing, statements::RECORDS, vec![pool.fqdn.as_str().into()], |r, row| {
+        Ok((r.int(row, "schema_version")?.unwrap_or(0), r.must(row, "transition")?, r.must(row, "document")?))
+    })
+    .await?;
+    Ok(match rows {
+        Reading::Unknown(p) => Reading::Unknown(p),
+        Reading::Known(v) => {
+            v.iter().map(|(schema, id, document)| record::read(*schema, id, document)).collect::<Result<Vec<_>, _>>().into()
+        }
+    })
+}
+
+/// The sets in a backup file, as SQL Server reads them.
+pub async fn headers<S: SqlSession>(session: &mut S, server: &SqlServer, path: &str) -> Result<Reading<Vec<BackupSet>>, SqlError> {
+    let doing = format!("reading the header of {}", crate::domain::text::clean(path));
+    part(session, server, &doing, statements::HEADERS, vec![path.into()], |r, row| {
+        let lsn = |name: &str| r.lsn(row, name)?.ok_or_else(|| format!("column {name} is NULL"));
+        Ok(BackupSet {
+            position: r.int(row, "Position")?.unwrap_or(1),
+            kind: r.int(row, "BackupType")?.unwrap_or(0),
+            database: r.must(row, "DatabaseName")?,
+            server: r.text(row, "ServerName")?.unwrap_or_default(),
+            family: r.must(row, "FamilyGUID")?,
+            first_lsn: lsn("FirstLSN")?,
+            last_lsn: lsn("LastLSN")?,
+            first_fork: r.must(row, "FirstRecoveryForkID")?,
+            last_fork: r.must(row, "RecoveryForkID")?,
+            start: r.must(row, "BackupStartDate")?,
+            finish: r.must(row, "BackupFinishDate")?,
+            checksums: r.flag(row, "HasBackupChecksums")?,
+            damaged: r.flag(row, "IsDamaged")? || r.flag(row, "HasIncompleteMetaData")?,
+        })
+    })
+    .await
+}
+
+/// Whether an error says that the goal already holds.
+pub fn already_done(e: &SqlError) -> bool {
+    matches!(e, SqlError::Server { number, class, message, .. } if classify(*number, *class, message) == ErrorClass::AlreadyDone)
+}
