@@ -1,3 +1,7 @@
 //! Library of the operator that fails Persistent Chat over between data centres.
+
 pub mod domain;
+pub mod engine;
+pub mod procedures;
+pub mod steps;
 pub mod systems;

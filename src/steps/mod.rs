@@ -94,7 +94,13 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     /// Puts the view together.
-    pub fn new(pool: &'a Pool, s: &'a Situation, t: &'a Transition, consent: Option<&Consent>, silence: SignedDuration) -> Self {
+    pub fn new(
+        pool: &'a Pool,
+        s: &'a Situation,
+        t: &'a Transition,
+        consent: Option<&Consent>,
+        silence: SignedDuration,
+    ) -> Self {
         let chain = chain::of(s, &pool.database, Some(t));
         let verdict = primary::verdict(&s.source, s.at, silence);
         let statement = Statement::new(chain.as_ref().ok(), &verdict, pool.policy.consent, None);

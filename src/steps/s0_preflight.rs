@@ -49,7 +49,9 @@ impl Step for Preflight {
             Verdict::SilentSoFar(until) => {
                 return Decision::Wait(Waiting {
                     reason: Reason::WaitingForSilence,
-                    message: format!("The primary does not answer; it is watched until {until} before it is taken for dead"),
+                    message: format!(
+                        "The primary does not answer; it is watched until {until} before it is taken for dead"
+                    ),
                     until: None,
                 });
             }
@@ -83,9 +85,15 @@ impl Step for Preflight {
 fn together(now: &[Finding], later: &[Finding]) -> Option<Problem> {
     let lead = now.iter().find(|f| f.problem.class != Class::Retry).or(now.first())?;
     let all: Vec<String> = now.iter().chain(later).map(|f| f.problem.what.clone()).collect();
-    let mut fixes: Vec<String> = now.iter().chain(later).map(|f| f.problem.fix.clone()).filter(|f| !f.is_empty()).collect();
+    let mut fixes: Vec<String> =
+        now.iter().chain(later).map(|f| f.problem.fix.clone()).filter(|f| !f.is_empty()).collect();
     fixes.dedup();
-    Some(Problem { reason: lead.problem.reason, class: lead.problem.class, what: all.join("; "), fix: fixes.join("; ") })
+    Some(Problem {
+        reason: lead.problem.reason,
+        class: lead.problem.class,
+        what: all.join("; "),
+        fix: fixes.join("; "),
+    })
 }
 
 /// What gates one step, as one problem.
@@ -121,7 +129,11 @@ fn sql_and_files(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
         Err(p) => found(p),
         Ok(db) if !db.is_restoring() && !v.is_recovered() => found(Problem::ask(
             Reason::DatabaseState,
-            format!("{} on {server} is {}; only a copy that waits for log backups can be failed over to", clean(&v.pool.database), db.state_text()),
+            format!(
+                "{} on {server} is {}; only a copy that waits for log backups can be failed over to",
+                clean(&v.pool.database),
+                db.state_text()
+            ),
             "Set up log shipping again, or mend the database",
         )),
         Ok(_) => {}
@@ -136,7 +148,11 @@ fn sql_and_files(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
                 if !same_folder(spec, world) {
                     found(Problem::ask(
                         Reason::InvalidSpec,
-                        format!("{field} is {}, but log shipping on {server} uses {}", clean(spec), clean(world)),
+                        format!(
+                            "{field} is {}, but log shipping on {server} uses {}",
+                            clean(spec),
+                            clean(world)
+                        ),
                         format!("Correct {field}: backups in another folder would be missed"),
                     ));
                 }
@@ -161,11 +177,13 @@ fn same_folder(a: &str, b: &str) -> bool {
 fn lync(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
     match v.s.chat.central_management.get() {
         Err(p) => found(p.clone()),
-        Ok(cms) if cms.active_master.is_empty() || cms.file_transfer_agents.is_empty() => found(Problem::ask(
-            Reason::CentralManagementDown,
-            "The Central Management store has no active master: the pool's state and its active servers cannot be set",
-            "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -Force on a Front End of the surviving data centre",
-        )),
+        Ok(cms) if cms.active_master.is_empty() || cms.file_transfer_agents.is_empty() => {
+            found(Problem::ask(
+                Reason::CentralManagementDown,
+                "The Central Management store has no active master: the pool's state and its active servers cannot be set",
+                "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -Force on a Front End of the surviving data centre",
+            ))
+        }
         Ok(_) => {}
     }
     if let Err(p) = v.s.chat.state.get() {
@@ -186,7 +204,12 @@ fn lync(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
         if !names_server(published, &server.host, server.instance.as_deref()) {
             found(Problem::ask(
                 Reason::TopologyMismatch,
-                format!("{} is {}, but the topology's {property} is {:?}", server.field, server.name(), clean(published)),
+                format!(
+                    "{} is {}, but the topology's {property} is {:?}",
+                    server.field,
+                    server.name(),
+                    clean(published)
+                ),
                 "Correct the resource, or publish the topology",
             ));
         }
@@ -235,7 +258,10 @@ fn mirror(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
     if v.to().mirror_file_share.is_none() {
         found(Problem::ask(
             Reason::InvalidSpec,
-            format!("spec.dataCenters[{}].mirrorFileShare is missing; Install-CsMirrorDatabase needs it", v.to().index),
+            format!(
+                "spec.dataCenters[{}].mirrorFileShare is missing; Install-CsMirrorDatabase needs it",
+                v.to().index
+            ),
             "Name a share that both SQL Server service accounts can write to",
         ));
     }

@@ -53,7 +53,11 @@ impl Step for RemoveLogShipping {
             (Err(p), _) | (_, Err(p)) => return Decision::Blocked(p.clone()),
         };
         let Some(shipping) = shipping else {
-            return Decision::Done(Evidence::new(format!("{} ships no logs for {}", clean(&target.server_name), clean(&v.pool.database))));
+            return Decision::Done(Evidence::new(format!(
+                "{} ships no logs for {}",
+                clean(&target.server_name),
+                clean(&v.pool.database)
+            )));
         };
         if v.t.saved_log_shipping.as_ref() != Some(shipping) && v.t.saved_log_shipping.is_none() {
             return Decision::Act(Effect::Save(shipping.clone()));
@@ -62,7 +66,11 @@ impl Step for RemoveLogShipping {
             return Decision::Act(Effect::DisableJob(job.id.clone()));
         }
         for job in jobs.iter().filter(|j| j.running) {
-            let waited = v.t.steps.get(&Self::ID).and_then(|h| h.started).map_or(0, |t| v.s.at.duration_since(t).as_secs());
+            let waited =
+                v.t.steps
+                    .get(&Self::ID)
+                    .and_then(|h| h.started)
+                    .map_or(0, |t| v.s.at.duration_since(t).as_secs());
             let is_copy = job.id.eq_ignore_ascii_case(shipping.copy_job());
             if is_copy && waited >= COPY_JOB_PATIENCE {
                 return Decision::Act(Effect::StopCopyJob(job.id.clone()));
@@ -75,15 +83,21 @@ impl Step for RemoveLogShipping {
         }
         match target.restores.get() {
             Err(p) => Decision::Blocked(p.clone()),
-            Ok(running) if !running.is_empty() => Decision::Wait(super::s3_apply_log_backups::other_restore(running)),
+            Ok(running) if !running.is_empty() => {
+                Decision::Wait(super::s3_apply_log_backups::other_restore(running))
+            }
             Ok(_) => Decision::Act(Effect::Remove),
         }
     }
 
     fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
         match e {
-            Effect::Save(_) => vec!["(the configuration of log shipping is saved in msdb.dbo.persistent_chat_failover)".into()],
-            Effect::DisableJob(_) | Effect::StopCopyJob(_) | Effect::Remove => vec![statement(e, pool).shown()],
+            Effect::Save(_) => vec![
+                "(the configuration of log shipping is saved in msdb.dbo.persistent_chat_failover)".into(),
+            ],
+            Effect::DisableJob(_) | Effect::StopCopyJob(_) | Effect::Remove => {
+                vec![statement(e, pool).shown()]
+            }
         }
     }
 
@@ -93,7 +107,9 @@ impl Step for RemoveLogShipping {
                 let shipping = shipping.clone();
                 p.intend(move |t| t.saved_log_shipping = Some(shipping)).await
             }
-            Effect::DisableJob(_) | Effect::StopCopyJob(_) | Effect::Remove => p.sql(&statement(e, p.pool())).await,
+            Effect::DisableJob(_) | Effect::StopCopyJob(_) | Effect::Remove => {
+                p.sql(&statement(e, p.pool())).await
+            }
         }
     }
 }
@@ -101,8 +117,12 @@ impl Step for RemoveLogShipping {
 fn statement(e: &Effect, pool: &Pool) -> Statement {
     let lock = pool.lock_resource();
     match e {
-        Effect::DisableJob(id) => Statement::new(statements::disable_job(), vec![lock.into(), id.clone().into()]),
-        Effect::StopCopyJob(id) => Statement::new(statements::stop_job(), vec![lock.into(), id.clone().into()]),
+        Effect::DisableJob(id) => {
+            Statement::new(statements::disable_job(), vec![lock.into(), id.clone().into()])
+        }
+        Effect::StopCopyJob(id) => {
+            Statement::new(statements::stop_job(), vec![lock.into(), id.clone().into()])
+        }
         Effect::Save(_) | Effect::Remove => {
             Statement::new(statements::remove_log_shipping(), vec![lock.into(), pool.database.clone().into()])
         }

@@ -36,7 +36,9 @@ impl Step for CopyBackups {
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
         if v.t.past_point_of_no_return() {
-            return Decision::Done(Evidence::new("The database was recovered; no log backup can be applied any more"));
+            return Decision::Done(Evidence::new(
+                "The database was recovered; no log backup can be applied any more",
+            ));
         }
         let chain = match &v.chain {
             Ok(chain) => chain,
@@ -49,7 +51,8 @@ impl Step for CopyBackups {
         // A lost share is a loss like a missing file: the chain counts it, and a human may accept it.
         let empty = Vec::new();
         let share = v.s.files.share.known().unwrap_or(&empty);
-        let wanted: Vec<&BackupFile> = share.iter().filter(|f| !copy.contains(f) && matters(v, &f.name)).collect();
+        let wanted: Vec<&BackupFile> =
+            share.iter().filter(|f| !copy.contains(f) && matters(v, &f.name)).collect();
         if let Some(next) = wanted.first() {
             let need: u64 = wanted.iter().map(|f| f.length).sum();
             return match v.s.files.copy_free.get() {
@@ -74,7 +77,9 @@ impl Step for CopyBackups {
         let left = chain.links.len();
         Decision::Done(Evidence::new(match left {
             0 => "Every log backup that can follow is in the copy folder".to_string(),
-            n => format!("Every log backup that can follow is in the copy folder; {n} of them are still to be applied"),
+            n => format!(
+                "Every log backup that can follow is in the copy folder; {n} of them are still to be applied"
+            ),
         }))
     }
 
@@ -98,7 +103,8 @@ impl Step for CopyBackups {
 /// Whether a file of the share is needed: it is a link of the chain, or nobody could read it where it is.
 fn matters(v: &View<'_>, name: &str) -> bool {
     let linked = v.chain.as_ref().is_ok_and(|c| c.links.iter().any(|l| l.file == name));
-    linked || v.s.files.headers.get(name).is_some_and(|h| !h.from_copy && matches!(h.sets, Reading::Unknown(_)))
+    linked
+        || v.s.files.headers.get(name).is_some_and(|h| !h.from_copy && matches!(h.sets, Reading::Unknown(_)))
 }
 
 fn read_from_copy(v: &View<'_>, name: &str) -> bool {

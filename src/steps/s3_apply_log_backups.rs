@@ -36,7 +36,9 @@ impl Step for ApplyLogBackups {
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
         if v.t.past_point_of_no_return() {
-            return Decision::Done(Evidence::new("The database was recovered; no log backup can be applied any more"));
+            return Decision::Done(Evidence::new(
+                "The database was recovered; no log backup can be applied any more",
+            ));
         }
         let (target, db) = match (v.target(), v.database()) {
             (Ok(target), Ok(db)) => (target, db),
@@ -53,7 +55,12 @@ impl Step for ApplyLogBackups {
         if db.state != DatabaseState::Restoring {
             return Decision::Blocked(Problem::ask(
                 Reason::DatabaseState,
-                format!("{} on {} is {}, no log backup can be applied", clean(&v.pool.database), clean(&target.server_name), db.state_text()),
+                format!(
+                    "{} on {} is {}, no log backup can be applied",
+                    clean(&v.pool.database),
+                    clean(&target.server_name),
+                    db.state_text()
+                ),
                 "Find out who changed it; nothing is done until it is RESTORING, or ONLINE by this operator",
             ));
         }
@@ -73,7 +80,9 @@ impl Step for ApplyLogBackups {
             (None, _) => match v.accepted.require() {
                 Err(problem) => Decision::Blocked(problem),
                 Ok(()) => Decision::Done(Evidence::new(match &chain.end {
-                    Some(end) => format!("Nothing that can be applied is left; roll forward ends at LSN {}", end.lsn),
+                    Some(end) => {
+                        format!("Nothing that can be applied is left; roll forward ends at LSN {}", end.lsn)
+                    }
                     None => "Nothing that can be applied is left".into(),
                 })),
             },
@@ -116,7 +125,9 @@ fn statement(e: &Effect, pool: &Pool) -> Statement {
     let lock = pool.lock_resource();
     let database = pool.database.clone();
     match e {
-        Effect::LeaveStandby => Statement::long(statements::leave_standby(), vec![lock.into(), database.into()]),
+        Effect::LeaveStandby => {
+            Statement::long(statements::leave_standby(), vec![lock.into(), database.into()])
+        }
         Effect::Apply(link, redo) => {
             let folder = pool.log_shipping.copy_folder.trim_end_matches('\\');
             Statement::long(

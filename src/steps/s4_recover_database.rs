@@ -94,7 +94,12 @@ impl Step for RecoverDatabase {
             | DatabaseState::Offline
             | DatabaseState::Other(_) => Decision::Blocked(Problem::ask(
                 Reason::DatabaseState,
-                format!("{} on {} is {}", clean(&v.pool.database), clean(&target.server_name), db.state_text()),
+                format!(
+                    "{} on {} is {}",
+                    clean(&v.pool.database),
+                    clean(&target.server_name),
+                    db.state_text()
+                ),
                 "Look into the error log of SQL Server; the log backups are still there, another copy can be restored from them",
             )),
         }
@@ -148,10 +153,15 @@ fn after_recovery(v: &View<'_>, target: &Instance, db: &Database) -> Decision<Ef
     if let Some(user) = users.iter().find(|u| u.has_login) {
         return Decision::Act(Effect::MapUser(user.name.clone()));
     }
-    let mut message = format!("{} on {} is ONLINE and open for writing", clean(&v.pool.database), clean(&target.server_name));
+    let mut message = format!(
+        "{} on {} is ONLINE and open for writing",
+        clean(&v.pool.database),
+        clean(&target.server_name)
+    );
     if !users.is_empty() {
         let names: Vec<String> = users.iter().map(|u| clean(&u.name)).collect();
-        message.push_str(&format!("; no login of this instance stands behind the users {}", names.join(", ")));
+        message
+            .push_str(&format!("; no login of this instance stands behind the users {}", names.join(", ")));
     }
     Decision::Done(Evidence::new(message))
 }
@@ -161,9 +171,16 @@ fn statement(e: &Effect, pool: &Pool) -> Statement {
     match e {
         Effect::Recover(redo, _) => Statement::long(
             statements::recover(),
-            vec![lock.into(), pool.database.clone().into(), redo.lsn.to_string().into(), redo.fork.clone().into()],
+            vec![
+                lock.into(),
+                pool.database.clone().into(),
+                redo.lsn.to_string().into(),
+                redo.fork.clone().into(),
+            ],
         ),
         Effect::SetMultiUser => Statement::new(statements::set_multi_user(&pool.database), vec![lock.into()]),
-        Effect::MapUser(user) => Statement::new(statements::map_user(&pool.database, user), vec![lock.into()]),
+        Effect::MapUser(user) => {
+            Statement::new(statements::map_user(&pool.database, user), vec![lock.into()])
+        }
     }
 }

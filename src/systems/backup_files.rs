@@ -17,7 +17,11 @@ const PARTIAL: &str = "pcf-partial";
 
 fn io(field: &str, doing: &str, e: &std::io::Error) -> Problem {
     if e.kind() == std::io::ErrorKind::StorageFull || e.raw_os_error() == Some(libc::EFBIG) {
-        return Problem::retry(Reason::DiskFull, format!("{doing} in the folder of {field}: {e}"), "Make room in it");
+        return Problem::retry(
+            Reason::DiskFull,
+            format!("{doing} in the folder of {field}: {e}"),
+            "Make room in it",
+        );
     }
     Problem::retry(
         Reason::FolderUnusable,
@@ -75,9 +79,18 @@ pub fn free(directory: &Path, field: &str) -> Result<u64, Problem> {
 }
 
 /// Copies one file. Blocks; `progress` is told the bytes so far.
-pub fn copy(from: &Path, to: &Path, file: &BackupFile, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), Problem> {
+pub fn copy(
+    from: &Path,
+    to: &Path,
+    file: &BackupFile,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<(), Problem> {
     if let Some(why) = unusable(&file.name) {
-        return Err(Problem::refuse(Reason::FolderUnusable, format!("{} is not copied: {why}", clean(&file.name)), ""));
+        return Err(Problem::refuse(
+            Reason::FolderUnusable,
+            format!("{} is not copied: {why}", clean(&file.name)),
+            "",
+        ));
     }
     let source_field = "spec.backupFiles.backupShare";
     let target_field = "spec.backupFiles.copyFolder";
@@ -98,7 +111,9 @@ pub fn copy(from: &Path, to: &Path, file: &BackupFile, progress: &(dyn Fn(u64) +
     let mut buffer = vec![0; 1024 * 1024];
     let mut done = 0u64;
     loop {
-        let n = source.read(&mut buffer).map_err(|e| io(source_field, &format!("Reading {}", clean(&file.name)), &e))?;
+        let n = source
+            .read(&mut buffer)
+            .map_err(|e| io(source_field, &format!("Reading {}", clean(&file.name)), &e))?;
         if n == 0 {
             break;
         }
@@ -109,7 +124,11 @@ pub fn copy(from: &Path, to: &Path, file: &BackupFile, progress: &(dyn Fn(u64) +
     if done != file.length {
         return Err(Problem::retry(
             Reason::FolderUnusable,
-            format!("{} changed while it was copied ({done} bytes instead of {})", clean(&file.name), file.length),
+            format!(
+                "{} changed while it was copied ({done} bytes instead of {})",
+                clean(&file.name),
+                file.length
+            ),
             "It is copied again",
         ));
     }
@@ -144,7 +163,9 @@ mod tests {
     fn a_file_that_changes_is_not_given_its_name() {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(from.path().join("a.trn"), b"longer than listed").unwrap();
-        assert!(copy(from.path(), to.path(), &BackupFile { name: "a.trn".into(), length: 3 }, &|_| {}).is_err());
+        assert!(
+            copy(from.path(), to.path(), &BackupFile { name: "a.trn".into(), length: 3 }, &|_| {}).is_err()
+        );
         assert!(!to.path().join("a.trn").exists());
     }
 

@@ -60,7 +60,11 @@ pub trait Systems: Send + Sync {
 
     /// Copies a log backup from the share to the copy folder: under a temporary name, flushed, renamed; never deletes
     /// anything of anyone else's. `progress` is told the bytes so far.
-    fn copy(&self, file: &BackupFile, progress: &(dyn Fn(u64) + Send + Sync)) -> impl Future<Output = Result<(), Problem>> + Send;
+    fn copy(
+        &self,
+        file: &BackupFile,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> impl Future<Output = Result<(), Problem>> + Send;
 
     /// A new random id for a detached cmdlet.
     fn new_id(&self) -> String;
@@ -70,7 +74,11 @@ pub trait Systems: Send + Sync {
 pub trait SqlSession: Send {
     /// Sends one statement and reads everything that comes back. After any error but [`SqlError::Server`] of a class below 20
     /// the session is dead. Dropping the future kills the session. `None` as deadline: as long as it takes (RESTORE).
-    fn send(&mut self, statement: &Statement, deadline: Option<Duration>) -> impl Future<Output = Result<Rows, SqlError>> + Send;
+    fn send(
+        &mut self,
+        statement: &Statement,
+        deadline: Option<Duration>,
+    ) -> impl Future<Output = Result<Rows, SqlError>> + Send;
 }
 
 /// One of the two folders of log shipping.

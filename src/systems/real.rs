@@ -56,9 +56,19 @@ pub struct Credentials {
 /// Where Secrets come from: the API server, or a file.
 pub trait SecretSource: Send + Sync {
     /// Credentials for a host. A Secret is used only for hosts that its annotation names.
-    fn credentials<'a>(&'a self, secret: &'a str, host: &'a str, field: &'a str) -> BoxFuture<'a, Result<Credentials, Problem>>;
+    fn credentials<'a>(
+        &'a self,
+        secret: &'a str,
+        host: &'a str,
+        field: &'a str,
+    ) -> BoxFuture<'a, Result<Credentials, Problem>>;
     /// Certificates of a CA in PEM.
-    fn ca<'a>(&'a self, secret: &'a str, key: &'a str, field: &'a str) -> BoxFuture<'a, Result<Vec<u8>, Problem>>;
+    fn ca<'a>(
+        &'a self,
+        secret: &'a str,
+        key: &'a str,
+        field: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Problem>>;
 }
 
 /// The operator's own configuration.
@@ -78,8 +88,12 @@ impl Settings {
     /// From `PCF_CONNECT_TO`, `PCF_VOLUMES`, `PCF_PRIMARY_SILENCE` and `PCF_POLL`.
     pub fn from_env() -> Result<Self, String> {
         let get = |name: &str| std::env::var(name).unwrap_or_default();
-        let mut settings =
-            Settings { connect_to: BTreeMap::new(), volumes: BTreeMap::new(), silence: SignedDuration::from_secs(30), poll: Duration::from_secs(10) };
+        let mut settings = Settings {
+            connect_to: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            silence: SignedDuration::from_secs(30),
+            poll: Duration::from_secs(10),
+        };
         for entry in get("PCF_CONNECT_TO").split(',').filter(|e| !e.is_empty()) {
             let bad = || format!("PCF_CONNECT_TO: {entry:?} is not host:port=host:port");
             let (from, to) = entry.split_once('=').ok_or_else(bad)?;
@@ -90,7 +104,8 @@ impl Settings {
             settings.connect_to.insert(address(from)?, address(to)?);
         }
         for entry in get("PCF_VOLUMES").split(',').filter(|e| !e.is_empty()) {
-            let (alias, path) = entry.split_once('=').ok_or_else(|| format!("PCF_VOLUMES: {entry:?} is not alias=path"))?;
+            let (alias, path) =
+                entry.split_once('=').ok_or_else(|| format!("PCF_VOLUMES: {entry:?} is not alias=path"))?;
             settings.volumes.insert(alias.into(), path.into());
         }
         if let Some(silence) = duration("PCF_PRIMARY_SILENCE", &get("PCF_PRIMARY_SILENCE"))? {
@@ -111,7 +126,9 @@ fn duration(name: &str, text: &str) -> Result<Option<SignedDuration>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse::<SignedDuration>().map(Some).map_err(|e| format!("{name}: {text:?} is no duration like 30s or 5m: {e}"))
+    text.parse::<SignedDuration>()
+        .map(Some)
+        .map_err(|e| format!("{name}: {text:?} is no duration like 30s or 5m: {e}"))
 }
 
 /// The systems of one pool.
@@ -145,7 +162,11 @@ impl RealSystems {
         };
         match (shell.authentication, &shell.tls) {
             (Authentication::Basic, Some(tls)) => {
-                let who = self.secrets.credentials(&shell.credentials, &shell.host, &shell.field).await.map_err(ShellError::NotAsked)?;
+                let who = self
+                    .secrets
+                    .credentials(&shell.credentials, &shell.host, &shell.field)
+                    .await
+                    .map_err(ShellError::NotAsked)?;
                 let ca = self.ca(tls, &shell.field).await.map_err(ShellError::NotAsked)?;
                 Ok(Endpoint {
                     host: shell.host.clone(),
@@ -161,7 +182,9 @@ impl RealSystems {
                 })
             }
             (Authentication::Basic, None) => Err(not_supported("tls is missing: Basic sends the password")),
-            (Authentication::Negotiate, _) => Err(not_supported("authentication: Negotiate is not part of this version")),
+            (Authentication::Negotiate, _) => {
+                Err(not_supported("authentication: Negotiate is not part of this version"))
+            }
         }
     }
 
@@ -174,7 +197,10 @@ impl RealSystems {
             let known: Vec<&str> = self.settings.volumes.keys().map(String::as_str).collect();
             Problem::ask(
                 Reason::InvalidSpec,
-                format!("{field}.volume is {:?}, which the operator's configuration does not know", clean(alias)),
+                format!(
+                    "{field}.volume is {:?}, which the operator's configuration does not know",
+                    clean(alias)
+                ),
                 format!("Use one of: {}; or add it to PCF_VOLUMES of the operator", known.join(", ")),
             )
         })
@@ -196,13 +222,21 @@ fn command(cmdlet: &Cmdlet) -> Command {
     let value = |a: &Argument| match a {
         Argument::Text(t) => Value::text(t),
         Argument::Switch(b) => Value::Bool(*b),
-        Argument::Replace(list) => Value::Dict(vec![(Value::text("Replace"), Value::List(list.iter().map(Value::text).collect()))]),
+        Argument::Replace(list) => {
+            Value::Dict(vec![(Value::text("Replace"), Value::List(list.iter().map(Value::text).collect()))])
+        }
     };
-    Command { name: cmdlet.name.into(), parameters: cmdlet.parameters.iter().map(|(n, a)| ((*n).to_string(), value(a))).collect() }
+    Command {
+        name: cmdlet.name.into(),
+        parameters: cmdlet.parameters.iter().map(|(n, a)| ((*n).to_string(), value(a))).collect(),
+    }
 }
 
 fn ids(job: &DetachedJob) -> Result<JobIds, ShellError> {
-    let parse = |s: &str| uuid::Uuid::parse_str(s).map_err(|e| ShellError::Protocol(format!("{s:?} in the record is no id: {e}")));
+    let parse = |s: &str| {
+        uuid::Uuid::parse_str(s)
+            .map_err(|e| ShellError::Protocol(format!("{s:?} in the record is no id: {e}")))
+    };
     Ok(JobIds { shell: parse(&job.shell_id)?, command: parse(&job.command_id)? })
 }
 
@@ -210,7 +244,11 @@ impl Systems for RealSystems {
     type Sql = TdsSession;
 
     async fn sql(&self, server: &SqlServer) -> Result<TdsSession, SqlError> {
-        let who = self.secrets.credentials(&server.credentials, &server.host, &server.field).await.map_err(SqlError::NotAsked)?;
+        let who = self
+            .secrets
+            .credentials(&server.credentials, &server.host, &server.field)
+            .await
+            .map_err(SqlError::NotAsked)?;
         let ca = self.ca(&server.tls, &server.field).await.map_err(SqlError::NotAsked)?;
         // The driver takes a CA from a file only.
         let file = ca
@@ -220,18 +258,26 @@ impl Systems for RealSystems {
                 Ok(f)
             })
             .transpose()
-            .map_err(|e: std::io::Error| SqlError::Protocol(format!("cannot keep the CA in a temporary file: {e}")))?;
+            .map_err(|e: std::io::Error| {
+                SqlError::Protocol(format!("cannot keep the CA in a temporary file: {e}"))
+            })?;
         TdsSession::open(server, &self.settings, &who, file.as_ref()).await
     }
 
-    async fn invoke(&self, shell: &ManagementShell, cmdlet: &Cmdlet, deadline: Duration) -> Result<ShellOutput, ShellError> {
+    async fn invoke(
+        &self,
+        shell: &ManagementShell,
+        cmdlet: &Cmdlet,
+        deadline: Duration,
+    ) -> Result<ShellOutput, ShellError> {
         let endpoint = self.endpoint(shell).await?;
         let kept = self.shells.lock().await.remove(&shell.field);
         let mut client = match kept {
             Some(client) => client,
             None => Client::connect(&endpoint).await.map_err(|e| shell_error(e, &endpoint.user))?,
         };
-        let out = client.invoke(&command(cmdlet), deadline).await.map_err(|e| shell_error(e, &endpoint.user))?;
+        let out =
+            client.invoke(&command(cmdlet), deadline).await.map_err(|e| shell_error(e, &endpoint.user))?;
         // Kept for the next cmdlet; after any error it is gone.
         self.shells.lock().await.insert(shell.field.clone(), client);
         Ok(ShellOutput {
@@ -241,10 +287,17 @@ impl Systems for RealSystems {
         })
     }
 
-    async fn start(&self, shell: &ManagementShell, cmdlet: &Cmdlet, job: &DetachedJob) -> Result<(), ShellError> {
+    async fn start(
+        &self,
+        shell: &ManagementShell,
+        cmdlet: &Cmdlet,
+        job: &DetachedJob,
+    ) -> Result<(), ShellError> {
         let endpoint = self.endpoint(shell).await?;
         let idle = Duration::from_secs(24 * 3600);
-        psrp::client::start(&endpoint, &command(cmdlet), &ids(job)?, idle).await.map_err(|e| shell_error(e, &endpoint.user))
+        psrp::client::start(&endpoint, &command(cmdlet), &ids(job)?, idle)
+            .await
+            .map_err(|e| shell_error(e, &endpoint.user))
     }
 
     async fn look(&self, shell: &ManagementShell, job: &DetachedJob) -> Result<JobState, ShellError> {
@@ -252,15 +305,20 @@ impl Systems for RealSystems {
         match psrp::client::look(&endpoint, &ids(job)?).await.map_err(|e| shell_error(e, &endpoint.user))? {
             psrp::client::JobState::Running => Ok(JobState::Running),
             psrp::client::JobState::Gone => Ok(JobState::Gone),
-            psrp::client::JobState::Finished(out) => {
-                Ok(JobState::Finished(out.errors.iter().map(|e| format!("{} [{}]", e.message, e.id)).collect()))
-            }
+            psrp::client::JobState::Finished(out) => Ok(JobState::Finished(
+                out.errors.iter().map(|e| format!("{} [{}]", e.message, e.id)).collect(),
+            )),
         }
     }
 
     async fn listens(&self, host: &str, port: u16) -> Result<bool, Problem> {
         let (host, port) = self.settings.destination(host, port);
-        match tokio::time::timeout(Duration::from_secs(5), tokio::net::TcpStream::connect((host.as_str(), port))).await {
+        match tokio::time::timeout(
+            Duration::from_secs(5),
+            tokio::net::TcpStream::connect((host.as_str(), port)),
+        )
+        .await
+        {
             Ok(Ok(_)) => Ok(true),
             Ok(Err(_)) | Err(_) => Ok(false),
         }
@@ -290,9 +348,15 @@ impl Systems for RealSystems {
     }
 }
 
-async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+async fn blocking<T: Send + 'static>(
+    f: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(f).await {
         Ok(result) => result,
-        Err(e) => Err(Problem::retry(Reason::InternalError, format!("reading a folder was cut off: {e}"), "It is tried again")),
+        Err(e) => Err(Problem::retry(
+            Reason::InternalError,
+            format!("reading a folder was cut off: {e}"),
+            "It is tried again",
+        )),
     }
 }

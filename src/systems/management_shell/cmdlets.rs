@@ -24,7 +24,10 @@ pub fn get_service() -> Cmdlet {
 }
 /// Whether the Central Management store has a master.
 pub fn central_management() -> Cmdlet {
-    cmdlet("Get-CsManagementStoreReplicationStatus", vec![("CentralManagementStoreStatus", Argument::Switch(true))])
+    cmdlet(
+        "Get-CsManagementStoreReplicationStatus",
+        vec![("CentralManagementStoreStatus", Argument::Switch(true))],
+    )
 }
 /// Which servers have the newest configuration.
 pub fn replicas() -> Cmdlet {

@@ -35,11 +35,18 @@ impl Cmdlet {
                 Argument::Switch(true) => format!("-{name}"),
                 Argument::Switch(false) => format!("-{name}:$false"),
                 Argument::Replace(list) => {
-                    format!("-{name} @{{Replace={}}}", list.iter().map(|s| quote(s)).collect::<Vec<_>>().join(","))
+                    format!(
+                        "-{name} @{{Replace={}}}",
+                        list.iter().map(|s| quote(s)).collect::<Vec<_>>().join(",")
+                    )
                 }
             })
             .collect();
-        if parameters.is_empty() { self.name.into() } else { format!("{} {}", self.name, parameters.join(" ")) }
+        if parameters.is_empty() {
+            self.name.into()
+        } else {
+            format!("{} {}", self.name, parameters.join(" "))
+        }
     }
 }
 

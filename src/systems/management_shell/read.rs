@@ -15,7 +15,10 @@ impl ShellObject {
     }
     /// A property as a list of texts: PowerShell unrolls lists of one.
     pub fn list(&self, name: &str) -> Vec<String> {
-        self.0.get(name).map(|v| v.as_list().iter().map(psrp::clixml::Value::shown).collect()).unwrap_or_default()
+        self.0
+            .get(name)
+            .map(|v| v.as_list().iter().map(psrp::clixml::Value::shown).collect())
+            .unwrap_or_default()
     }
     /// A property as a Boolean.
     pub fn flag(&self, name: &str) -> Option<bool> {
@@ -28,7 +31,11 @@ fn strange(what: impl Into<String>) -> Problem {
 }
 
 /// A cmdlet that reads succeeded only if it wrote no error.
-pub fn clean_output<'a>(out: &'a ShellOutput, cmdlet: &Cmdlet, shell: &ManagementShell) -> Result<&'a [ShellObject], Problem> {
+pub fn clean_output<'a>(
+    out: &'a ShellOutput,
+    cmdlet: &Cmdlet,
+    shell: &ManagementShell,
+) -> Result<&'a [ShellObject], Problem> {
     match out.errors.first() {
         None if out.completed => Ok(&out.objects),
         Some(first) => Err(Problem::retry(
@@ -50,7 +57,11 @@ pub fn pool_state(objects: &[ShellObject], pool: &str) -> Result<PoolState, Prob
     match found.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(strange(format!("Get-CsPersistentChatState shows no pool {}", clean(pool)))),
-        several => Err(strange(format!("Get-CsPersistentChatState shows {} pools named {}", several.len(), clean(pool)))),
+        several => Err(strange(format!(
+            "Get-CsPersistentChatState shows {} pools named {}",
+            several.len(),
+            clean(pool)
+        ))),
     }
 }
 
@@ -60,9 +71,12 @@ pub fn chat_service(objects: &[ShellObject], pool: &str) -> Result<ChatService, 
         let name = o.text("PoolFqdn").or_else(|| o.text("Identity")).unwrap_or_default().to_lowercase();
         name.ends_with(&pool.to_lowercase())
     });
-    let Some(o) = ours else { return Err(strange(format!("Get-CsService shows no Persistent Chat pool {}", clean(pool)))) };
+    let Some(o) = ours else {
+        return Err(strange(format!("Get-CsService shows no Persistent Chat pool {}", clean(pool))));
+    };
     let servers = |name: &str| {
-        let mut list: Vec<String> = o.list(name).iter().map(|s| s.trim().to_lowercase()).filter(|s| !s.is_empty()).collect();
+        let mut list: Vec<String> =
+            o.list(name).iter().map(|s| s.trim().to_lowercase()).filter(|s| !s.is_empty()).collect();
         list.sort();
         list
     };
@@ -85,13 +99,20 @@ pub fn central_management(objects: &[ShellObject]) -> Result<CentralManagement, 
     let o = objects.first().ok_or_else(|| strange("Get-CsManagementStoreReplicationStatus said nothing"))?;
     Ok(CentralManagement {
         active_master: o.text("ActiveMasterFqdn").unwrap_or_default(),
-        file_transfer_agents: o.list("ActiveFileTransferAgents").into_iter().filter(|s| !s.is_empty()).collect(),
+        file_transfer_agents: o
+            .list("ActiveFileTransferAgents")
+            .into_iter()
+            .filter(|s| !s.is_empty())
+            .collect(),
     })
 }
 
 /// Which servers have the newest configuration, by lower-case FQDN.
 pub fn replicas(objects: &[ShellObject]) -> BTreeMap<String, bool> {
-    objects.iter().filter_map(|o| Some((o.text("ReplicaFqdn")?.to_lowercase(), o.flag("UpToDate")?))).collect()
+    objects
+        .iter()
+        .filter_map(|o| Some((o.text("ReplicaFqdn")?.to_lowercase(), o.flag("UpToDate")?)))
+        .collect()
 }
 
 /// Whether the chat service of a server runs.
@@ -113,12 +134,21 @@ pub fn reachable(out: &ShellOutput) -> Result<bool, Problem> {
         None if out.completed && !out.objects.is_empty() => Ok(true),
         Some(e) => {
             let text = e.to_lowercase();
-            let network = ["network-related", "not found or was not accessible", "could not open a connection", "timeout expired"];
+            let network = [
+                "network-related",
+                "not found or was not accessible",
+                "could not open a connection",
+                "timeout expired",
+            ];
             if network.iter().any(|n| text.contains(n)) {
                 Ok(false)
             } else {
                 // Any other error was written by a server that was reached, or by a cmdlet that could not even try.
-                Err(Problem::ask(Reason::PrimaryUnknown, format!("Test-CsDatabase: {}", clean(e)), "Check it by hand"))
+                Err(Problem::ask(
+                    Reason::PrimaryUnknown,
+                    format!("Test-CsDatabase: {}", clean(e)),
+                    "Check it by hand",
+                ))
             }
         }
         None => Err(strange("Test-CsDatabase said nothing")),
@@ -142,19 +172,28 @@ pub fn problem(error: &ShellError, shell: &ManagementShell, doing: &str) -> Prob
         ShellError::Login(user) => Problem::ask(
             Reason::LoginRefused,
             format!("{at} refused the logon of user {}", clean(user)),
-            format!("Correct the Secret {} ({}.credentialsSecretRef), or the account", clean(&shell.credentials), shell.field),
+            format!(
+                "Correct the Secret {} ({}.credentialsSecretRef), or the account",
+                clean(&shell.credentials),
+                shell.field
+            ),
         ),
         ShellError::Refused(why) => Problem::ask(
             Reason::EffectFailed,
             format!("{at} refused {doing}: {}", clean(why)),
-            format!("Check {}.configurationName and the rights of the account on that session configuration", shell.field),
+            format!(
+                "Check {}.configurationName and the rights of the account on that session configuration",
+                shell.field
+            ),
         ),
         ShellError::Lost(why) => Problem::retry(
             Reason::OutcomeUnknown,
             format!("The answer of {at} to {doing} was lost: {}", clean(why)),
             "It is looked at again before anything else is done",
         ),
-        ShellError::Protocol(why) => strange(format!("{at} answered something unexpected to {doing}: {}", clean(why))),
+        ShellError::Protocol(why) => {
+            strange(format!("{at} answered something unexpected to {doing}: {}", clean(why)))
+        }
         ShellError::NotAsked(p) => p.clone(),
     }
 }

@@ -33,8 +33,10 @@ pub fn classify(number: u32, severity: u8, message: &str) -> ErrorClass {
     match number {
         50000 if message.starts_with("PCF guard") => ErrorClass::Guard,
         3153 | 4326 | 3120 | 32014 | 6106 => ErrorClass::AlreadyDone,
-        3101 | 924 | 5030 | 5061 | 5064 | 5070 | 3023 | 1205 | 1222 | 1204 | 701 | 802 | 921 | 922 | 952 | 5059 | 3204 | 3224
-        | 3229 | 3230 | 3627 | 4319 | 4347 | 596 | 3013 | 3119 | 5069 => ErrorClass::Retry,
+        3101 | 924 | 5030 | 5061 | 5064 | 5070 | 3023 | 1205 | 1222 | 1204 | 701 | 802 | 921 | 922 | 952
+        | 5059 | 3204 | 3224 | 3229 | 3230 | 3627 | 4319 | 4347 | 596 | 3013 | 3119 | 5069 => {
+            ErrorClass::Retry
+        }
         3201..=3203 | 3634 => operating_system(message),
         3182 | 3183 | 3186 | 3189 | 3208 | 3241 | 3242 | 3254 | 3256 | 3266 => ErrorClass::Damaged,
         4305 | 4312 | 4303 | 4330 | 4333 | 4331 | 4349 | 3154 | 3143 => ErrorClass::Chain,
@@ -56,7 +58,10 @@ fn operating_system(message: &str) -> ErrorClass {
 }
 
 fn code(message: &str) -> Option<u32> {
-    let at = message.find("Operating system error ").map(|i| i + 23).or_else(|| message.find("failed: ").map(|i| i + 8))?;
+    let at = message
+        .find("Operating system error ")
+        .map(|i| i + 23)
+        .or_else(|| message.find("failed: ").map(|i| i + 8))?;
     message.get(at..)?.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
 }
 
@@ -83,18 +88,37 @@ pub fn problem(error: &SqlError, server: &SqlServer, doing: &str) -> Problem {
         SqlError::Server { number, class, message, .. } => {
             let what = format!("{doing} on {at}: {} (error {number})", clean(message));
             match classify(*number, *class, message) {
-                ErrorClass::AlreadyDone | ErrorClass::Guard => Problem::retry(Reason::EffectFailed, what, "It is looked at again"),
+                ErrorClass::AlreadyDone | ErrorClass::Guard => {
+                    Problem::retry(Reason::EffectFailed, what, "It is looked at again")
+                }
                 ErrorClass::Retry => Problem::retry(Reason::EffectFailed, what, "It is tried again"),
-                ErrorClass::Damaged => Problem::ask(Reason::BackupDamaged, what, "Replace the file by an undamaged copy"),
-                ErrorClass::Chain => Problem::ask(Reason::LogChainGap, what, "Find the log backup that is missing, or whose fork fits"),
-                ErrorClass::Permission => Problem::ask(Reason::PermissionDenied, what, format!("Give the login of {secret} the right that is missing")),
-                ErrorClass::DiskFull => Problem { class: Class::Retry, ..Problem::ask(Reason::DiskFull, what, "Make room on the disks of the SQL Server") },
+                ErrorClass::Damaged => {
+                    Problem::ask(Reason::BackupDamaged, what, "Replace the file by an undamaged copy")
+                }
+                ErrorClass::Chain => Problem::ask(
+                    Reason::LogChainGap,
+                    what,
+                    "Find the log backup that is missing, or whose fork fits",
+                ),
+                ErrorClass::Permission => Problem::ask(
+                    Reason::PermissionDenied,
+                    what,
+                    format!("Give the login of {secret} the right that is missing"),
+                ),
+                ErrorClass::DiskFull => Problem {
+                    class: Class::Retry,
+                    ..Problem::ask(Reason::DiskFull, what, "Make room on the disks of the SQL Server")
+                },
                 ErrorClass::Folder => Problem::ask(
                     Reason::FolderUnusable,
                     what,
                     "The service account of SQL Server must be able to read the folder; check spec.logShipping",
                 ),
-                ErrorClass::Other => Problem::ask(Reason::EffectFailed, what, "Look the error number up, and into the server's error log"),
+                ErrorClass::Other => Problem::ask(
+                    Reason::EffectFailed,
+                    what,
+                    "Look the error number up, and into the server's error log",
+                ),
             }
         }
         SqlError::Lost(why) => Problem::retry(

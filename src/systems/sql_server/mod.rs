@@ -57,7 +57,9 @@ impl Statement {
             .iter()
             .enumerate()
             .map(|(i, p)| match p {
-                Parameter::Text(t) => format!("@P{} = {}", i + 1, crate::domain::text::clean(&statements::quote_string(t))),
+                Parameter::Text(t) => {
+                    format!("@P{} = {}", i + 1, crate::domain::text::clean(&statements::quote_string(t)))
+                }
                 Parameter::Int(n) => format!("@P{} = {n}", i + 1),
             })
             .collect();

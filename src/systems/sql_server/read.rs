@@ -12,8 +12,8 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::record;
 use crate::domain::situation::{
-    BackupSet, Database, DatabaseState, Instance, Job, LogShipping, Lsn, Mirroring, OrphanedUser, OwnBackups, RedoPoint,
-    RestoreHistory, RunningRestore, Session,
+    BackupSet, Database, DatabaseState, Instance, Job, LogShipping, Lsn, Mirroring, OrphanedUser, OwnBackups,
+    RedoPoint, RestoreHistory, RunningRestore, Session,
 };
 use crate::systems::SqlSession;
 
@@ -45,7 +45,9 @@ impl Rows {
             Cell::Null => Ok(None),
             Cell::Int(n) => i32::try_from(*n).map(Some).map_err(|_| format!("column {name} is too large")),
             Cell::Bool(b) => Ok(Some(i32::from(*b))),
-            Cell::Numeric(n) => i32::try_from(*n).map(Some).map_err(|_| format!("column {name} is too large")),
+            Cell::Numeric(n) => {
+                i32::try_from(*n).map(Some).map_err(|_| format!("column {name} is too large"))
+            }
             other => Err(format!("column {name} is {other:?}, expected a number")),
         }
     }
@@ -80,7 +82,12 @@ fn not_looked() -> Problem {
 }
 
 /// Reads an instance. A part that cannot be read is unknown with its problem; a lost session fails the whole.
-pub async fn instance<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool, what: InstanceReads) -> Result<Instance, SqlError> {
+pub async fn instance<S: SqlSession>(
+    session: &mut S,
+    server: &SqlServer,
+    pool: &Pool,
+    what: InstanceReads,
+) -> Result<Instance, SqlError> {
     let db = || vec![Parameter::from(pool.database.as_str())];
     let rows = ask(session, statements::IDENTITY, vec![]).await?;
     let first = rows.rows.first().cloned().unwrap_or_default();
@@ -107,32 +114,56 @@ pub async fn instance<S: SqlSession>(session: &mut S, server: &SqlServer, pool: 
     i.database = database(session, pool).await?;
     if what.target {
         (i.log_shipping, i.jobs) = log_shipping(session, server, pool).await?;
-        i.restores = part(session, server, "looking for running restores", statements::RESTORES, vec![], |r, row| {
-            Ok(RunningRestore {
-                session: r.int(row, "session_id")?.unwrap_or(0),
-                command: r.must(row, "command")?,
-                percent: match r.cell(row, "percent_complete")? {
-                    Cell::Float(f) => *f,
-                    _ => 0.0,
-                },
-                by: format!("{} on {}", r.text(row, "program_name")?.unwrap_or_default(), r.text(row, "host_name")?.unwrap_or_default()),
+        i.restores =
+            part(session, server, "looking for running restores", statements::RESTORES, vec![], |r, row| {
+                Ok(RunningRestore {
+                    session: r.int(row, "session_id")?.unwrap_or(0),
+                    command: r.must(row, "command")?,
+                    percent: match r.cell(row, "percent_complete")? {
+                        Cell::Float(f) => *f,
+                        _ => 0.0,
+                    },
+                    by: format!(
+                        "{} on {}",
+                        r.text(row, "program_name")?.unwrap_or_default(),
+                        r.text(row, "host_name")?.unwrap_or_default()
+                    ),
+                })
             })
-        })
-        .await?;
-        i.history = part(session, server, "reading the restore history", statements::RESTORE_HISTORY, db(), |r, row| {
-            Ok(RestoreHistory {
-                kind: r.must(row, "restore_type")?.trim().into(),
-                last_lsn: r.lsn(row, "last_lsn")?,
-                last_fork: r.text(row, "last_recovery_fork_guid")?,
-                backup_start: r.text(row, "backup_start_date")?,
-                file: r.text(row, "physical_device_name")?,
-            })
-        })
+            .await?;
+        i.history = part(
+            session,
+            server,
+            "reading the restore history",
+            statements::RESTORE_HISTORY,
+            db(),
+            |r, row| {
+                Ok(RestoreHistory {
+                    kind: r.must(row, "restore_type")?.trim().into(),
+                    last_lsn: r.lsn(row, "last_lsn")?,
+                    last_fork: r.text(row, "last_recovery_fork_guid")?,
+                    backup_start: r.text(row, "backup_start_date")?,
+                    file: r.text(row, "physical_device_name")?,
+                })
+            },
+        )
         .await?;
         i.records = records(session, server, pool).await?;
-        i.lock_holder = part(session, server, "looking for the lock's holder", statements::LOCK_HOLDER, vec![lock_text(pool).into()], |r, row| {
-            Ok(format!("{} on {} (session {})", r.text(row, "program_name")?.unwrap_or_default(), r.text(row, "host_name")?.unwrap_or_default(), r.int(row, "session_id")?.unwrap_or(0)))
-        })
+        i.lock_holder = part(
+            session,
+            server,
+            "looking for the lock's holder",
+            statements::LOCK_HOLDER,
+            vec![lock_text(pool).into()],
+            |r, row| {
+                Ok(format!(
+                    "{} on {} (session {})",
+                    r.text(row, "program_name")?.unwrap_or_default(),
+                    r.text(row, "host_name")?.unwrap_or_default(),
+                    r.int(row, "session_id")?.unwrap_or(0)
+                ))
+            },
+        )
         .await
         .map(|r| match r {
             Reading::Known(v) => Reading::Known(v.into_iter().next()),
@@ -150,7 +181,12 @@ fn lock_text(pool: &Pool) -> String {
     pool.lock_resource().chars().take(32).collect()
 }
 
-async fn inside<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool, i: &mut Instance) -> Result<(), SqlError> {
+async fn inside<S: SqlSession>(
+    session: &mut S,
+    server: &SqlServer,
+    pool: &Pool,
+    i: &mut Instance,
+) -> Result<(), SqlError> {
     let db = || vec![Parameter::from(pool.database.as_str())];
     i.sessions = part(session, server, "looking for sessions", statements::SESSIONS, db(), |r, row| {
         Ok(Session {
@@ -168,14 +204,18 @@ async fn inside<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool,
     .await?;
     let text = statements::server_identities(&pool.database);
     i.server_identities = part(session, server, "reading tblServerIdentity", &text, vec![], |r, row| {
-        Ok((r.must(row, "serverAddress")?, r.utc(row, "serverLastPingTime")?.ok_or("serverLastPingTime is NULL")?))
+        Ok((
+            r.must(row, "serverAddress")?,
+            r.utc(row, "serverLastPingTime")?.ok_or("serverLastPingTime is NULL")?,
+        ))
     })
     .await?;
     let text = statements::newest_message(&pool.database);
-    i.newest_message = match part(session, server, "reading tblChat", &text, vec![], |r, row| r.utc(row, "newest")).await? {
-        Reading::Known(v) => Reading::Known(v.into_iter().next().flatten()),
-        Reading::Unknown(p) => Reading::Unknown(p),
-    };
+    i.newest_message =
+        match part(session, server, "reading tblChat", &text, vec![], |r, row| r.utc(row, "newest")).await? {
+            Reading::Known(v) => Reading::Known(v.into_iter().next().flatten()),
+            Reading::Unknown(p) => Reading::Unknown(p),
+        };
     let own = part(session, server, "reading the backup history", statements::OWN_BACKUPS, db(), |r, row| {
         Ok((r.must(row, "type")?, r.text(row, "newest")?))
     })
@@ -190,7 +230,11 @@ async fn inside<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool,
     Ok(())
 }
 
-async fn ask<S: SqlSession>(session: &mut S, text: &str, parameters: Vec<Parameter>) -> Result<Rows, SqlError> {
+async fn ask<S: SqlSession>(
+    session: &mut S,
+    text: &str,
+    parameters: Vec<Parameter>,
+) -> Result<Rows, SqlError> {
     session.send(&Statement::new(text, parameters), Some(READ)).await
 }
 
@@ -208,7 +252,9 @@ async fn part<S: SqlSession, T>(
             let facts: Result<Vec<T>, String> = rows.rows.iter().map(|row| read(&rows, row)).collect();
             Ok(facts.map_err(|why| problem(&SqlError::Protocol(why), server, doing)).into())
         }
-        Err(e @ SqlError::Server { class, .. }) if class < 20 => Ok(Reading::Unknown(problem(&e, server, doing))),
+        Err(e @ SqlError::Server { class, .. }) if class < 20 => {
+            Ok(Reading::Unknown(problem(&e, server, doing)))
+        }
         Err(e) => Err(e),
     }
 }
@@ -247,7 +293,9 @@ async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<
         let rows = ask(session, statements::REDO, db()).await?;
         let mut points = Vec::new();
         for row in &rows.rows {
-            let point = (|| Ok((rows.lsn(row, "redo_start_lsn")?, rows.text(row, "redo_start_fork_guid")?)))().map_err(SqlError::Protocol)?;
+            let point =
+                (|| Ok((rows.lsn(row, "redo_start_lsn")?, rows.text(row, "redo_start_fork_guid")?)))()
+                    .map_err(SqlError::Protocol)?;
             if let (Some(lsn), Some(fork)) = point {
                 points.push(RedoPoint { lsn, fork });
             }
@@ -259,7 +307,11 @@ async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<
     Ok(Some(d))
 }
 
-async fn log_shipping<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool) -> Result<(Reading<Option<LogShipping>>, Reading<Vec<Job>>), SqlError> {
+async fn log_shipping<S: SqlSession>(
+    session: &mut S,
+    server: &SqlServer,
+    pool: &Pool,
+) -> Result<(Reading<Option<LogShipping>>, Reading<Vec<Job>>), SqlError> {
     let doing = "reading log shipping in msdb";
     let db = vec![Parameter::from(pool.database.as_str())];
     let all = part(session, server, doing, statements::LOG_SHIPPING, db, columns).await?;
@@ -271,7 +323,12 @@ async fn log_shipping<S: SqlSession>(session: &mut S, server: &SqlServer, pool: 
     let mut shipping = LogShipping { columns: columns_found, schedules: BTreeMap::new() };
     let ids = vec![Parameter::from(shipping.copy_job()), Parameter::from(shipping.restore_job())];
     let jobs = part(session, server, doing, statements::JOBS, ids, |r, row| {
-        Ok(Job { id: r.must(row, "job_id")?, name: r.must(row, "name")?, enabled: r.flag(row, "enabled")?, running: r.flag(row, "running")? })
+        Ok(Job {
+            id: r.must(row, "job_id")?,
+            name: r.must(row, "name")?,
+            enabled: r.flag(row, "enabled")?,
+            running: r.flag(row, "running")?,
+        })
     })
     .await?;
     for id in [shipping.copy_job().to_string(), shipping.restore_job().to_string()] {
@@ -288,29 +345,47 @@ fn columns(r: &Rows, row: &[Cell]) -> Result<BTreeMap<String, String>, String> {
 }
 
 /// The records of the pool. A record that cannot be understood makes all of them unknown: nothing may be begun over it.
-pub async fn records<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool) -> Result<Reading<Vec<record::Record>>, SqlError> {
+pub async fn records<S: SqlSession>(
+    session: &mut S,
+    server: &SqlServer,
+    pool: &Pool,
+) -> Result<Reading<Vec<record::Record>>, SqlError> {
     let doing = "reading the record in msdb";
-    let present = match part(session, server, doing, statements::RECORD_TABLE, vec![], |r, row| r.flag(row, "present")).await? {
-        Reading::Known(v) => v.into_iter().next().unwrap_or(false),
-        Reading::Unknown(p) => return Ok(Reading::Unknown(p)),
-    };
+    let present =
+        match part(session, server, doing, statements::RECORD_TABLE, vec![], |r, row| r.flag(row, "present"))
+            .await?
+        {
+            Reading::Known(v) => v.into_iter().next().unwrap_or(false),
+            Reading::Unknown(p) => return Ok(Reading::Unknown(p)),
+        };
     if !present {
         return Ok(Reading::Known(vec![]));
     }
-    let rows = part(session, server, doing, statements::RECORDS, vec![pool.fqdn.as_str().into()], |r, row| {
-        Ok((r.int(row, "schema_version")?.unwrap_or(0), r.must(row, "transition")?, r.must(row, "document")?))
-    })
-    .await?;
+    let rows =
+        part(session, server, doing, statements::RECORDS, vec![pool.fqdn.as_str().into()], |r, row| {
+            Ok((
+                r.int(row, "schema_version")?.unwrap_or(0),
+                r.must(row, "transition")?,
+                r.must(row, "document")?,
+            ))
+        })
+        .await?;
     Ok(match rows {
         Reading::Unknown(p) => Reading::Unknown(p),
-        Reading::Known(v) => {
-            v.iter().map(|(schema, id, document)| record::read(*schema, id, document)).collect::<Result<Vec<_>, _>>().into()
-        }
+        Reading::Known(v) => v
+            .iter()
+            .map(|(schema, id, document)| record::read(*schema, id, document))
+            .collect::<Result<Vec<_>, _>>()
+            .into(),
     })
 }
 
 /// The sets in a backup file, as SQL Server reads them.
-pub async fn headers<S: SqlSession>(session: &mut S, server: &SqlServer, path: &str) -> Result<Reading<Vec<BackupSet>>, SqlError> {
+pub async fn headers<S: SqlSession>(
+    session: &mut S,
+    server: &SqlServer,
+    path: &str,
+) -> Result<Reading<Vec<BackupSet>>, SqlError> {
     let doing = format!("reading the header of {}", crate::domain::text::clean(path));
     part(session, server, &doing, statements::HEADERS, vec![path.into()], |r, row| {
         let lsn = |name: &str| r.lsn(row, name)?.ok_or_else(|| format!("column {name} is NULL"));

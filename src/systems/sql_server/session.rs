@@ -28,7 +28,12 @@ const CONNECT: Duration = Duration::from_secs(8);
 
 impl TdsSession {
     /// Connects, logs in, and sets the session's options.
-    pub async fn open(server: &SqlServer, settings: &Settings, who: &Credentials, ca: Option<&tempfile::NamedTempFile>) -> Result<Self, SqlError> {
+    pub async fn open(
+        server: &SqlServer,
+        settings: &Settings,
+        who: &Credentials,
+        ca: Option<&tempfile::NamedTempFile>,
+    ) -> Result<Self, SqlError> {
         let mut config = Config::new();
         config.host(&server.host);
         config.port(server.port);
@@ -41,17 +46,24 @@ impl TdsSession {
         }
         let (host, port) = settings.destination(&server.host, server.port);
         let connect = async {
-            let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(|e| SqlError::Unreachable(e.to_string()))?;
+            let tcp = TcpStream::connect((host.as_str(), port))
+                .await
+                .map_err(|e| SqlError::Unreachable(e.to_string()))?;
             tcp.set_nodelay(true).map_err(|e| SqlError::Unreachable(e.to_string()))?;
             Client::connect(config, tcp.compat_write()).await.map_err(|e| connect_error(&e))
         };
-        let client = tokio::time::timeout(CONNECT, connect).await.map_err(|_| SqlError::Unreachable("timed out".into()))??;
+        let client = tokio::time::timeout(CONNECT, connect)
+            .await
+            .map_err(|_| SqlError::Unreachable("timed out".into()))??;
         let mut session = TdsSession { client: Some(client) };
         session.send(&Statement::new(statements::SESSION, vec![]), Some(CONNECT)).await?;
         Ok(session)
     }
 
-    async fn run(client: &mut Client<Compat<TcpStream>>, statement: &Statement) -> Result<Rows, tiberius::error::Error> {
+    async fn run(
+        client: &mut Client<Compat<TcpStream>>,
+        statement: &Statement,
+    ) -> Result<Rows, tiberius::error::Error> {
         let results = if statement.parameters.is_empty() {
             client.simple_query(statement.text.as_str()).await?.into_results().await?
         } else {
@@ -65,8 +77,14 @@ impl TdsSession {
             query.query(client).await?.into_results().await?
         };
         let Some(first) = results.into_iter().find(|r| !r.is_empty()) else { return Ok(Rows::default()) };
-        let columns = first.first().map(|r| r.columns().iter().map(|c| c.name().to_string()).collect()).unwrap_or_default();
-        let rows = first.into_iter().map(|r| r.into_iter().map(|c| cell(&c)).collect::<Result<_, _>>()).collect::<Result<_, _>>()?;
+        let columns = first
+            .first()
+            .map(|r| r.columns().iter().map(|c| c.name().to_string()).collect())
+            .unwrap_or_default();
+        let rows = first
+            .into_iter()
+            .map(|r| r.into_iter().map(|c| cell(&c)).collect::<Result<_, _>>())
+            .collect::<Result<_, _>>()?;
         Ok(Rows { columns, rows })
     }
 }
@@ -74,7 +92,9 @@ impl TdsSession {
 impl SqlSession for TdsSession {
     async fn send(&mut self, statement: &Statement, deadline: Option<Duration>) -> Result<Rows, SqlError> {
         // Taken out: whoever drops this future, or whatever fails, the connection is gone with it.
-        let Some(mut client) = self.client.take() else { return Err(SqlError::Lost("the session has ended".into())) };
+        let Some(mut client) = self.client.take() else {
+            return Err(SqlError::Lost("the session has ended".into()));
+        };
         let run = Self::run(&mut client, statement);
         let result = match deadline {
             Some(deadline) => match tokio::time::timeout(deadline, run).await {
@@ -89,7 +109,12 @@ impl SqlSession for TdsSession {
                 Ok(rows)
             }
             Err(tiberius::error::Error::Server(e)) => {
-                let error = SqlError::Server { number: e.code(), state: e.state(), class: e.class(), message: e.message().into() };
+                let error = SqlError::Server {
+                    number: e.code(),
+                    state: e.state(),
+                    class: e.class(),
+                    message: e.message().into(),
+                };
                 if e.class() < 20 {
                     self.client = Some(client);
                 }
@@ -103,7 +128,9 @@ impl SqlSession for TdsSession {
 
 fn connect_error(e: &tiberius::error::Error) -> SqlError {
     match e {
-        tiberius::error::Error::Server(e) => SqlError::Login { number: e.code(), message: e.message().into() },
+        tiberius::error::Error::Server(e) => {
+            SqlError::Login { number: e.code(), message: e.message().into() }
+        }
         tiberius::error::Error::Tls(why) => SqlError::Tls(why.clone()),
         tiberius::error::Error::Io { message, .. } => SqlError::Unreachable(message.clone()),
         other => SqlError::Unreachable(other.to_string()),
@@ -122,7 +149,9 @@ fn cell(c: &ColumnData<'static>) -> Result<Cell, tiberius::error::Error> {
         ColumnData::String(v) => v.as_ref().map_or(Cell::Null, |s| Cell::Text(s.to_string())),
         ColumnData::Guid(v) => v.map_or(Cell::Null, |g| Cell::Guid(g.to_string().to_uppercase())),
         ColumnData::Binary(v) => v.as_ref().map_or(Cell::Null, |b| Cell::Bytes(b.to_vec())),
-        ColumnData::Numeric(v) => v.map_or(Cell::Null, |n| Cell::Numeric(n.value() / 10i128.pow(n.scale().into()))),
+        ColumnData::Numeric(v) => {
+            v.map_or(Cell::Null, |n| Cell::Numeric(n.value() / 10i128.pow(n.scale().into())))
+        }
         other @ (ColumnData::DateTime(_) | ColumnData::SmallDateTime(_) | ColumnData::DateTime2(_)) => {
             date_time(other)?.map_or(Cell::Null, Cell::DateTime)
         }
@@ -133,17 +162,24 @@ fn cell(c: &ColumnData<'static>) -> Result<Cell, tiberius::error::Error> {
 /// datetime counts 1/300 s from 1900, smalldatetime minutes, datetime2 its own fractions from year 1.
 fn date_time(c: &ColumnData<'static>) -> Result<Option<jiff::civil::DateTime>, tiberius::error::Error> {
     let bad = |e: jiff::Error| tiberius::error::Error::Conversion(e.to_string().into());
-    let at = |days: i64, from: jiff::civil::Date, nanos: i64| -> Result<jiff::civil::DateTime, tiberius::error::Error> {
+    let at = |days: i64,
+              from: jiff::civil::Date,
+              nanos: i64|
+     -> Result<jiff::civil::DateTime, tiberius::error::Error> {
         let date = from.checked_add(jiff::Span::new().days(days)).map_err(bad)?;
         date.at(0, 0, 0, 0).checked_add(jiff::SignedDuration::from_nanos(nanos)).map_err(bad)
     };
     Ok(match c {
-        ColumnData::DateTime(Some(d)) => {
-            Some(at(d.days().into(), jiff::civil::date(1900, 1, 1), i64::from(d.seconds_fragments()) * 10_000_000 / 3)?)
-        }
-        ColumnData::SmallDateTime(Some(d)) => {
-            Some(at(d.days().into(), jiff::civil::date(1900, 1, 1), i64::from(d.seconds_fragments()) * 60_000_000_000)?)
-        }
+        ColumnData::DateTime(Some(d)) => Some(at(
+            d.days().into(),
+            jiff::civil::date(1900, 1, 1),
+            i64::from(d.seconds_fragments()) * 10_000_000 / 3,
+        )?),
+        ColumnData::SmallDateTime(Some(d)) => Some(at(
+            d.days().into(),
+            jiff::civil::date(1900, 1, 1),
+            i64::from(d.seconds_fragments()) * 60_000_000_000,
+        )?),
         ColumnData::DateTime2(Some(d)) => {
             let unit = 10i64.pow(9 - u32::from(d.time().scale().min(9)));
             let increments = i64::try_from(d.time().increments()).unwrap_or(0);
@@ -152,4 +188,3 @@ fn date_time(c: &ColumnData<'static>) -> Result<Option<jiff::civil::DateTime>, t
         _ => None,
     })
 }
-

@@ -4,7 +4,8 @@
 //! exception is a database name inside a three-part name, which no parameter can stand for: [`quote_name`] writes it.
 
 /// `SET` options of every session: how errors, NULLs and deadlocks behave must not depend on a login's defaults.
-pub const SESSION: &str = "SET NOCOUNT ON; SET XACT_ABORT OFF; SET LOCK_TIMEOUT 10000; SET DEADLOCK_PRIORITY LOW;";
+pub const SESSION: &str =
+    "SET NOCOUNT ON; SET XACT_ABORT OFF; SET LOCK_TIMEOUT 10000; SET DEADLOCK_PRIORITY LOW;";
 
 /// Who answers, and what the login may do. No parameters.
 pub const IDENTITY: &str = "\
@@ -116,7 +117,9 @@ pub fn orphaned_users(database: &str) -> String {
 /// When each chat server last said that it is alive, from the schema of the content database.
 pub fn server_identities(database: &str) -> String {
     let q = quote_name(database);
-    format!("SELECT i.serverAddress, i.serverLastPingTime FROM {q}.dbo.tblServerIdentity AS i ORDER BY i.serverAddress;")
+    format!(
+        "SELECT i.serverAddress, i.serverLastPingTime FROM {q}.dbo.tblServerIdentity AS i ORDER BY i.serverAddress;"
+    )
 }
 
 /// When the newest message was written.
@@ -131,6 +134,9 @@ DECLARE @rc int;
 EXEC @rc = sys.sp_getapplock @Resource = @P1, @LockMode = N'Exclusive', @LockOwner = N'Session', @LockTimeout = 0;
 SELECT @rc AS rc;";
 
+/// Whether this session holds the application lock. `@P1` resource.
+pub const HELD: &str = "SELECT APPLOCK_MODE(N'public', @P1, N'Session') AS mode;";
+
 /// Gives the application lock back. `@P1` resource.
 pub const UNLOCK: &str = "EXEC sys.sp_releaseapplock @Resource = @P1, @LockOwner = N'Session';";
 
@@ -141,8 +147,7 @@ FROM sys.dm_tran_locks AS l JOIN sys.dm_exec_sessions AS s ON s.session_id = l.r
 WHERE l.resource_type = N'APPLICATION' AND l.request_status = N'GRANT' AND l.resource_description LIKE N'%' + @P1 + N'%';";
 
 /// Whether the record's table exists. No parameters.
-pub const RECORD_TABLE: &str =
-    "SELECT CAST(CASE WHEN OBJECT_ID(N'msdb.dbo.persistent_chat_failover') IS NULL THEN 0 ELSE 1 END AS int) AS present;";
+pub const RECORD_TABLE: &str = "SELECT CAST(CASE WHEN OBJECT_ID(N'msdb.dbo.persistent_chat_failover') IS NULL THEN 0 ELSE 1 END AS int) AS present;";
 
 /// The records of a pool, newest first. `@P1` pool.
 pub const RECORDS: &str = "\
@@ -270,7 +275,9 @@ mod tests {
     fn hostile_names_stay_inside_their_quotes() {
         assert_eq!(quote_name("mgc]; DROP TABLE x --"), "[mgc]]; DROP TABLE x --]");
         assert_eq!(quote_string("it's [x]"), "N'it''s [x]'");
-        assert!(map_user("m]gc", "o'brien]").contains("N'ALTER USER [o''brien]]] WITH LOGIN = [o''brien]]];'"));
+        assert!(
+            map_user("m]gc", "o'brien]").contains("N'ALTER USER [o''brien]]] WITH LOGIN = [o''brien]]];'")
+        );
     }
 
     #[test]
@@ -288,7 +295,10 @@ mod tests {
             map_user("mgc", "u"),
         ];
         for text in writes {
-            assert!(text.starts_with("IF APPLOCK_MODE(N'public', @P1, N'Session') <> N'Exclusive'"), "{text}");
+            assert!(
+                text.starts_with("IF APPLOCK_MODE(N'public', @P1, N'Session') <> N'Exclusive'"),
+                "{text}"
+            );
         }
     }
 

@@ -1,0 +1,422 @@
+//! Observe: look at the world and put down what is seen. Every look is bounded in time; what cannot be seen is unknown.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Clock;
+use crate::domain::chain;
+use crate::domain::pool::{DataCenter, ManagementShell, Pool, SqlServer};
+use crate::domain::primary;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::reading::Reading;
+use crate::domain::situation::{
+    Answer, BackupFile, BackupSet, Chat, FileHeaders, Folders, Instance, Partner, Situation, Source,
+};
+use crate::domain::transition::Transition;
+use crate::steps::Reads;
+use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, read as shell};
+use crate::systems::sql_server::{SqlError, errors, read};
+use crate::systems::{Folder, Systems};
+
+/// Longest wait for a cmdlet that only reads.
+const CMDLET: Duration = Duration::from_secs(60);
+/// Ports of the side that is left that are tried: SIP of a Front End, and Persistent Chat's own (documented defaults).
+const FRONT_END_PORT: u16 = 5061;
+const CHAT_PORT: u16 = 5041;
+/// How many applied backups in a row, going back from the newest file, end the reading of headers.
+const OVERLAP: usize = 3;
+
+/// What a process remembers between two looks. Losing it costs time only.
+#[derive(Default)]
+pub struct Eyes {
+    silent_since: Option<Timestamp>,
+    silent_looks: u32,
+    newest_at_silence: Option<String>,
+    newer_backup: Option<String>,
+    last_seen: Option<Timestamp>,
+    headers: BTreeMap<(bool, String, u64), Vec<BackupSet>>,
+    source: Option<(Timestamp, Source)>,
+    chat: Option<Chat>,
+    mirror: Option<Reading<Instance>>,
+}
+
+fn not_looked() -> Problem {
+    Problem::retry(Reason::NotStarted, "not looked at yet", "")
+}
+
+impl Eyes {
+    /// One look at everything that `reads` asks for; the target always.
+    pub async fn look<S: Systems, C: Clock>(
+        &mut self,
+        systems: &S,
+        pool: &Pool,
+        clock: &C,
+        reads: Reads,
+        fresh_source: bool,
+        t: Option<&Transition>,
+    ) -> Situation {
+        let old_source = self
+            .source
+            .clone()
+            .filter(|(at, _)| !fresh_source && clock.now().duration_since(*at).as_secs() < 10);
+        let (source, (target, files), mirror, chat) = futures::join!(
+            async {
+                match old_source {
+                    Some((_, source)) if reads.source => Some(source),
+                    _ if reads.source => Some(look_at_source(systems, pool).await),
+                    _ => None,
+                }
+            },
+            look_at_target(systems, pool, reads.files, &self.headers),
+            async {
+                match &pool.backup.mirror {
+                    Some(mirror) if reads.mirror => Some(
+                        look_at_instance(systems, pool, mirror, false)
+                            .await
+                            .map_err(|e| errors::problem(&e, mirror, "looking"))
+                            .into(),
+                    ),
+                    Some(_) | None => None,
+                }
+            },
+            async { if reads.chat { Some(look_at_chat(systems, pool, t).await) } else { None } },
+        );
+        let at = clock.now();
+        let files = files.unwrap_or_else(|| Folders {
+            share: Reading::Known(vec![]),
+            copy: Reading::Known(vec![]),
+            copy_free: Reading::Unknown(not_looked()),
+            headers: BTreeMap::new(),
+            ignored: vec![],
+        });
+        if let Some(mut source) = source {
+            self.judge_silence(&mut source, &files, at, reads.files);
+            if let Some((seen_at, _)) = &self.source {
+                if !fresh_source && at.duration_since(*seen_at).as_secs() < 10 {
+                    // Reused: its age counts from when it was really seen.
+                    self.source = Some((*seen_at, source));
+                } else {
+                    self.source = Some((at, source));
+                }
+            } else {
+                self.source = Some((at, source));
+            }
+        }
+        let source = self.source.clone().map(|(_, s)| s).unwrap_or_else(|| Source {
+            partners: vec![],
+            from_shell: vec![],
+            ports: vec![("the primary".into(), Reading::Unknown(not_looked()))],
+            silent_since: None,
+            silent_looks: 0,
+            newer_backup: None,
+            last_seen: None,
+        });
+        for (key, sets) in files.headers.iter().filter_map(|(name, h)| {
+            let folder = if h.from_copy { &files.copy } else { &files.share };
+            let length = folder.known()?.iter().find(|f| f.name == *name)?.length;
+            Some(((h.from_copy, name.clone(), length), h.sets.known()?.clone()))
+        }) {
+            self.headers.insert(key, sets);
+        }
+        if let Some(chat) = chat {
+            self.chat = Some(chat);
+        }
+        if mirror.is_some() {
+            self.mirror = mirror;
+        }
+        let unknown = || Reading::Unknown(not_looked());
+        Situation {
+            at,
+            source,
+            target: target
+                .map_err(|e| errors::problem(&e, &pool.backup.sql_server, "looking at the backup store"))
+                .into(),
+            target_mirror: pool
+                .backup
+                .mirror
+                .as_ref()
+                .map(|_| self.mirror.clone().unwrap_or_else(|| Reading::Unknown(not_looked()))),
+            files,
+            chat: self.chat.clone().unwrap_or_else(|| Chat {
+                state: unknown(),
+                service: Reading::Unknown(not_looked()),
+                central_management: Reading::Unknown(not_looked()),
+                replicas: Reading::Unknown(not_looked()),
+                services: BTreeMap::new(),
+                mirror_job: None,
+            }),
+        }
+    }
+
+    fn judge_silence(&mut self, source: &mut Source, files: &Folders, at: Timestamp, files_seen: bool) {
+        if source.partners.iter().any(|p| matches!(p.answer, Answer::Speaks(_))) {
+            self.last_seen = Some(at);
+        }
+        let newest = files.share.known().and_then(|f| f.iter().map(|f| f.name.clone()).max());
+        source.newer_backup = self.newer_backup.clone();
+        if primary::is_silent(source) {
+            self.silent_looks = self.silent_looks.saturating_add(1);
+            if self.silent_since.is_none() {
+                self.silent_since = Some(at);
+                self.newest_at_silence = newest;
+            } else if files_seen && newest.is_some() && newest > self.newest_at_silence {
+                // Whatever took it was alive after we thought that nothing is.
+                self.newer_backup = newest;
+            }
+        } else {
+            self.silent_since = None;
+            self.silent_looks = 0;
+            if source.partners.iter().any(|p| matches!(p.answer, Answer::Speaks(_))) {
+                self.newer_backup = None;
+            }
+        }
+        source.silent_since = self.silent_since;
+        source.silent_looks = self.silent_looks;
+        source.newer_backup = self.newer_backup.clone();
+        source.last_seen = self.last_seen;
+    }
+}
+
+async fn look_at_instance<S: Systems>(
+    systems: &S,
+    pool: &Pool,
+    server: &SqlServer,
+    target: bool,
+) -> Result<Instance, SqlError> {
+    let mut session = systems.sql(server).await?;
+    read::instance(&mut session, server, pool, read::InstanceReads { target }).await
+}
+
+async fn look_at_source<S: Systems>(systems: &S, pool: &Pool) -> Source {
+    let d = &pool.primary;
+    let servers: Vec<(&SqlServer, bool)> =
+        std::iter::once((&d.sql_server, false)).chain(d.mirror.as_ref().map(|m| (m, true))).collect();
+    let partners = servers.iter().map(|(server, is_mirror)| async move {
+        let answer = match look_at_instance(systems, pool, server, false).await {
+            Ok(i) => Answer::Speaks(Box::new(i)),
+            Err(e) => {
+                let p = errors::problem(&e, server, "looking at the primary");
+                match e {
+                    SqlError::Unreachable(_) => Answer::Silent(p),
+                    SqlError::Tls(_)
+                    | SqlError::Login { .. }
+                    | SqlError::Server { .. }
+                    | SqlError::Lost(_)
+                    | SqlError::Protocol(_) => Answer::TurnsAway(p),
+                    SqlError::NotAsked(_) => Answer::NotAsked(p),
+                }
+            }
+        };
+        Partner { server: server.name(), is_mirror: *is_mirror, answer }
+    });
+    let from_shell = async {
+        let shell_host = &pool.backup.management_shell;
+        let mut out = Vec::new();
+        for (server, _) in &servers {
+            let cmdlet = cmdlets::test_database(&server.host, server.instance.as_deref());
+            let seen = match systems.invoke(shell_host, &cmdlet, CMDLET).await {
+                Ok(o) => shell::reachable(&o),
+                Err(e) => Err(shell::problem(&e, shell_host, cmdlet.name)),
+            };
+            out.push((server.name(), seen.into()));
+        }
+        out
+    };
+    let targets = std::iter::once((d.management_shell.host.as_str(), FRONT_END_PORT, "the Front End"))
+        .chain(d.servers.iter().map(|s| (s.as_str(), CHAT_PORT, "the chat server")));
+    let ports = targets.map(|(host, port, what)| async move {
+        (format!("{what} {host}:{port}"), Reading::from(systems.listens(host, port).await))
+    });
+    let (partners, from_shell, ports) =
+        futures::join!(futures::future::join_all(partners), from_shell, futures::future::join_all(ports));
+    Source {
+        partners,
+        from_shell,
+        ports,
+        silent_since: None,
+        silent_looks: 0,
+        newer_backup: None,
+        last_seen: None,
+    }
+}
+
+type Cache = BTreeMap<(bool, String, u64), Vec<BackupSet>>;
+
+async fn look_at_target<S: Systems>(
+    systems: &S,
+    pool: &Pool,
+    files: bool,
+    cache: &Cache,
+) -> (Result<Instance, SqlError>, Option<Folders>) {
+    let server = &pool.backup.sql_server;
+    let mut session = match systems.sql(server).await {
+        Ok(session) => session,
+        Err(e) => return (Err(e), None),
+    };
+    let instance =
+        match read::instance(&mut session, server, pool, read::InstanceReads { target: true }).await {
+            Ok(i) => i,
+            Err(e) => return (Err(e), None),
+        };
+    if !files || instance.database.as_ref().is_some_and(crate::domain::situation::Database::is_live) {
+        return (Ok(instance), None);
+    }
+    let (share, copy, copy_free) = futures::join!(
+        systems.list(Folder::BackupShare),
+        systems.list(Folder::CopyFolder),
+        systems.free(Folder::CopyFolder)
+    );
+    let mut folders = Folders {
+        share: Reading::Known(vec![]),
+        copy: Reading::Known(vec![]),
+        copy_free: copy_free.into(),
+        headers: BTreeMap::new(),
+        ignored: vec![],
+    };
+    for (slot, listing) in [(0, share), (1, copy)] {
+        let reading = match listing {
+            Ok(l) => {
+                folders.ignored.extend(l.ignored);
+                Reading::Known(l.files)
+            }
+            Err(p) => Reading::Unknown(p),
+        };
+        if slot == 0 { folders.share = reading } else { folders.copy = reading }
+    }
+    match read_headers(&mut session, pool, &instance, &mut folders, cache).await {
+        Ok(()) => (Ok(instance), Some(folders)),
+        Err(e) => (Err(e), None),
+    }
+}
+
+/// Reads headers from the newest file back, until files that are surely applied have been met; further back only if the
+/// chain has a gap. The order of names says where to look first, never what applies.
+async fn read_headers<Q: crate::systems::SqlSession>(
+    session: &mut Q,
+    pool: &Pool,
+    instance: &Instance,
+    folders: &mut Folders,
+    cache: &Cache,
+) -> Result<(), SqlError> {
+    let none: Vec<BackupFile> = vec![];
+    let copy = folders.copy.known().unwrap_or(&none).clone();
+    let share = folders.share.known().unwrap_or(&none).clone();
+    // A file of the copy folder counts if it is complete; otherwise what the share holds.
+    let mut candidates: BTreeMap<String, (bool, u64)> = BTreeMap::new();
+    for f in &share {
+        candidates.insert(f.name.clone(), (false, f.length));
+    }
+    for f in &copy {
+        let complete = share.iter().find(|s| s.name == f.name).is_none_or(|s| s.length == f.length);
+        if complete {
+            candidates.insert(f.name.clone(), (true, f.length));
+        }
+    }
+    let redo = instance.database.as_ref().and_then(|d| d.redo.clone());
+    let mut applied = 0;
+    for (name, (from_copy, length)) in candidates.into_iter().rev() {
+        if applied >= OVERLAP {
+            let gap = redo
+                .as_ref()
+                .is_some_and(|r| chain::follow(r, None, &pool.database, folders, None).gap.is_some());
+            if !gap {
+                break;
+            }
+        }
+        let sets = match cache.get(&(from_copy, name.clone(), length)) {
+            Some(sets) => Reading::Known(sets.clone()),
+            None => {
+                let folder =
+                    if from_copy { &pool.log_shipping.copy_folder } else { &pool.log_shipping.backup_share };
+                let path = format!(r"{}\{name}", folder.trim_end_matches('\\'));
+                read::headers(session, &pool.backup.sql_server, &path).await?
+            }
+        };
+        let behind = redo.as_ref().is_some_and(|r| {
+            sets.known().is_some_and(|s| !s.is_empty() && s.iter().all(|x| x.last_lsn <= r.lsn))
+        });
+        applied = if behind { applied + 1 } else { 0 };
+        folders.headers.insert(name, FileHeaders { from_copy, sets });
+    }
+    Ok(())
+}
+
+/// Lync, through the shell of the backup side; through the primary's if that one is silent.
+async fn look_at_chat<S: Systems>(systems: &S, pool: &Pool, t: Option<&Transition>) -> Chat {
+    let first = &pool.backup.management_shell;
+    let state =
+        ask(systems, first, &cmdlets::get_state()).await.and_then(|o| shell::pool_state(&o, &pool.fqdn));
+    // While the Central Management store is down, the replica on the host itself still knows.
+    let (used, state) = match state {
+        Ok(state) => (first, Ok(state)),
+        Err(p) => match ask(systems, first, &cmdlets::get_state_local())
+            .await
+            .and_then(|o| shell::pool_state(&o, &pool.fqdn))
+        {
+            Ok(state) => (first, Ok(state)),
+            Err(_) if t.is_none() => {
+                let other = &pool.primary.management_shell;
+                match ask(systems, other, &cmdlets::get_state())
+                    .await
+                    .and_then(|o| shell::pool_state(&o, &pool.fqdn))
+                {
+                    Ok(state) => (other, Ok(state)),
+                    Err(_) => (first, Err(p)),
+                }
+            }
+            Err(_) => (first, Err(p)),
+        },
+    };
+    let service =
+        ask(systems, used, &cmdlets::get_service()).await.and_then(|o| shell::chat_service(&o, &pool.fqdn));
+    let central =
+        ask(systems, used, &cmdlets::central_management()).await.and_then(|o| shell::central_management(&o));
+    let replicas = ask(systems, used, &cmdlets::replicas()).await.map(|o| shell::replicas(&o));
+    let mut services = BTreeMap::new();
+    let here: &DataCenter = match &state {
+        Ok(s) if s.is_normal() && t.is_none() => &pool.primary,
+        Ok(_) | Err(_) => &pool.backup,
+    };
+    for server in &here.active_servers {
+        let runs =
+            ask(systems, used, &cmdlets::windows_service(server)).await.map(|o| shell::service_runs(&o));
+        services.insert(server.clone(), runs.into());
+    }
+    let mirror_job = match t.and_then(Transition::open_job) {
+        Some(job) => Some(
+            systems
+                .look(&pool.backup.management_shell, job)
+                .await
+                .map_err(|e| {
+                    shell::problem(
+                        &e,
+                        &pool.backup.management_shell,
+                        "looking after Install-CsMirrorDatabase",
+                    )
+                })
+                .into(),
+        ),
+        None => None,
+    };
+    Chat {
+        state: state.into(),
+        service: service.into(),
+        central_management: central.into(),
+        replicas: replicas.into(),
+        services,
+        mirror_job,
+    }
+}
+
+async fn ask<S: Systems>(
+    systems: &S,
+    at: &ManagementShell,
+    cmdlet: &Cmdlet,
+) -> Result<Vec<ShellObject>, Problem> {
+    match systems.invoke(at, cmdlet, CMDLET).await {
+        Ok(out) => shell::clean_output(&out, cmdlet, at).map(<[ShellObject]>::to_vec),
+        Err(e) => Err(shell::problem(&e, at, cmdlet.name)),
+    }
+}

@@ -1,0 +1,296 @@
+//! Decide: from a situation to what happens next. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::permit::open_record;
+use crate::domain::activity::{self, Active};
+use crate::domain::consent::{Acceptance, Consent, Statement};
+use crate::domain::decision::{Decision, Waiting};
+use crate::domain::pool::Pool;
+use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::situation::Situation;
+use crate::domain::step::StepId;
+use crate::domain::transition::{Transition, id};
+use crate::procedures::stages;
+use crate::steps::{self, Effect, View};
+
+/// What the resource asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Goal {
+    /// The data centre that is to be active.
+    pub desired: String,
+    /// No effect while set.
+    pub suspend: bool,
+    /// A human's yes.
+    pub consent: Option<Consent>,
+}
+
+/// A step's trouble: an effect that did not go well.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    /// What happened.
+    pub problem: Problem,
+    /// How often in a row.
+    pub attempts: u32,
+    /// Not before this moment again.
+    pub next: Timestamp,
+}
+
+/// What follows from a situation.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The truth about the active data centre.
+    pub active: Active,
+    /// The transition that runs, or would begin.
+    pub transition: Option<Transition>,
+    /// Each step's word, as far as the stage at work.
+    pub steps: Vec<(StepId, Decision<Effect>)>,
+    /// What a human would have to agree to, if something is lost or not certain.
+    pub consent_needed: Option<Statement>,
+    /// The consent that is used, if one is.
+    pub accepted: Option<(Consent, Statement)>,
+    /// What happens next.
+    pub next: Next,
+}
+
+/// What happens next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Nothing: the active data centre is the desired one.
+    Settled,
+    /// These effects, beside each other.
+    Act(Vec<Effect>),
+    /// Everything is done: close the record.
+    Finish,
+    /// Something else is at work.
+    Wait(Waiting),
+    /// Nothing can be done.
+    Blocked(Problem),
+}
+
+/// Longest pause between two tries.
+const LONGEST: i64 = 60;
+
+/// The pause after so many tries in a row: doubling up to a minute, with jitter so that two operators do not meet for ever.
+pub fn back_off(attempts: u32, class: Class, at: Timestamp) -> SignedDuration {
+    let base = match class {
+        Class::Retry => 1i64 << attempts.min(6),
+        Class::AskHuman | Class::Refuse => LONGEST,
+    };
+    let jitter = i64::from(at.subsec_nanosecond().unsigned_abs() % 1000);
+    SignedDuration::from_millis((base.min(LONGEST) * 1000 * (700 + jitter * 3 / 10)) / 1000)
+}
+
+/// What follows from a situation. `current` is the transition under a permit, or the one that was begun in memory only.
+pub fn plan(
+    pool: &Pool,
+    goal: &Goal,
+    s: &Situation,
+    current: Option<&Transition>,
+    trouble: &BTreeMap<StepId, Trouble>,
+    silence: SignedDuration,
+) -> Plan {
+    let records = s.target.known().and_then(|i| i.records.known());
+    let recorded = records.and_then(|r| open_record(r));
+    let over = |t: &&Transition| {
+        records.is_some_and(|r| r.iter().any(|r| r.transition.id == t.id && r.transition.ended.is_some()))
+    };
+    let running = recorded.or(current.filter(|t| !over(t)));
+    // What is under the permit is newer than what was read before it.
+    let running = match (running, current) {
+        (Some(r), Some(c)) if r.id == c.id => Some(c),
+        (r, _) => r,
+    };
+    let active = activity::active(pool, s, running);
+    let idle = |next: Next, active: Active| Plan {
+        active,
+        transition: None,
+        steps: vec![],
+        consent_needed: None,
+        accepted: None,
+        next,
+    };
+
+    let transition = match running {
+        // Begun in memory only: nothing was done, so the world decides anew whether it is still asked for.
+        Some(t) if recorded.is_none() && t.steps.values().all(|h| h.attempts == 0) => {
+            match begin(pool, goal, s, &active) {
+                Ok(Some(new)) if new.id == t.id => t.clone(),
+                Ok(Some(new)) => new,
+                Ok(None) => return idle(Next::Settled, active),
+                Err(p) => return idle(Next::Blocked(p), active),
+            }
+        }
+        Some(t) if t.past_point_of_no_return() || t.to == goal.desired => t.clone(),
+        Some(t) => {
+            let problem = Problem::ask(
+                Reason::NotSupported,
+                format!("The transition {} to {} has begun; this version cannot take it back", t.id, t.to),
+                format!(
+                    "Set spec.activeDataCenter to {} to go on. To stay, leave it suspended and set up log shipping again by hand",
+                    t.to
+                ),
+            );
+            return Plan { transition: Some(t.clone()), ..idle(Next::Blocked(problem), active) };
+        }
+        None => match begin(pool, goal, s, &active) {
+            Ok(Some(t)) => t,
+            Ok(None) => return idle(Next::Settled, active),
+            Err(p) => return idle(Next::Blocked(p), active),
+        },
+    };
+    carry_on(pool, goal, s, transition, active, trouble, silence)
+}
+
+/// The transition that the goal asks for, nothing if it is reached, or why none may start.
+fn begin(pool: &Pool, goal: &Goal, s: &Situation, active: &Active) -> Result<Option<Transition>, Problem> {
+    let (from, to) = (&pool.primary.name, &pool.backup.name);
+    match active {
+        Active::In(name) if *name == goal.desired => Ok(None),
+        Active::In(name) if name == from && goal.desired == *to => {
+            let target = s.target.get().map_err(Clone::clone)?;
+            let db = target.database.as_ref();
+            let fork = db.and_then(|d| d.redo.as_ref().map(|r| r.fork.clone()).or_else(|| d.fork.clone()));
+            let fork = fork.ok_or_else(|| {
+                Problem::ask(
+                    Reason::DatabaseState,
+                    format!("{} does not show the recovery fork of {}", target.server_name, pool.database),
+                    "Give the login VIEW ANY DATABASE, or set up log shipping again",
+                )
+            })?;
+            let mut t = Transition::begin(&pool.fqdn, from, to, &fork, s.at);
+            t.primary_last_seen = s.source.last_seen;
+            Ok(Some(t))
+        }
+        Active::RecoveredByOthers { fork, problem } if goal.desired == *to => {
+            let Some(fork) = fork else { return Err(problem.clone()) };
+            let mut t = Transition::begin(&pool.fqdn, from, to, fork, s.at);
+            let verdict = crate::domain::primary::Verdict::Dead;
+            let statement = Statement::new(None, &verdict, pool.policy.consent, Some(fork));
+            let accepted = Acceptance::of(statement, &t, goal.consent.as_ref());
+            if let Err(ask) = accepted.require() {
+                return Err(Problem { reason: problem.reason, what: problem.what.clone(), ..ask });
+            }
+            t.adopted_fork = Some(fork.clone());
+            Ok(Some(t))
+        }
+        Active::In(name) => Err(Problem::ask(
+            Reason::ActiveDataCenterDrifted,
+            format!(
+                "{name} is active, spec.activeDataCenter is {}: nobody has decided that switch here",
+                goal.desired
+            ),
+            format!(
+                "If {name} is right, set spec.activeDataCenter to it (an old manifest or a restored backup would say otherwise). \
+                 Going back to the primary store is not part of this version"
+            ),
+        )),
+        Active::Between => Err(Problem::retry(
+            Reason::DatabaseState,
+            "The database was recovered by a transition whose record is gone",
+            "Look into msdb.dbo.persistent_chat_failover on the backup instance",
+        )),
+        Active::SplitBrain(p) | Active::Unknown(p) => Err(p.clone()),
+        Active::RecoveredByOthers { problem, .. } => Err(problem.clone()),
+    }
+}
+
+fn carry_on(
+    pool: &Pool,
+    goal: &Goal,
+    s: &Situation,
+    t: Transition,
+    active: Active,
+    trouble: &BTreeMap<StepId, Trouble>,
+    silence: SignedDuration,
+) -> Plan {
+    let view = View::new(pool, s, &t, goal.consent.as_ref(), silence);
+    let needed = view.accepted.statement();
+    let consent_needed =
+        (needed.is_needed() && view.accepted.accepted().is_none() && !t.past_point_of_no_return())
+            .then(|| needed.clone());
+    let accepted = view.accepted.accepted().map(|c| (c.clone(), needed.clone()));
+    let mut steps = Vec::new();
+    let mut next = Next::Finish;
+    for stage in stages(t.procedure) {
+        let words: Vec<(StepId, Decision<Effect>)> =
+            stage.steps().iter().map(|id| (*id, steps::decide(*id, &view))).collect();
+        let done = words.iter().all(|(_, d)| d.is_done());
+        steps.extend(words.iter().cloned());
+        if !done {
+            next = at_work(&words, trouble, s.at);
+            break;
+        }
+    }
+    if goal.suspend {
+        next = Next::Wait(Waiting {
+            reason: Reason::Suspended,
+            message: "spec.suspend is set: nothing is done until it is taken away".into(),
+            until: None,
+        });
+    }
+    drop(view);
+    Plan { active, transition: Some(t), steps, consent_needed, accepted, next }
+}
+
+/// What a stage at work does: its effects, unless each of them has just failed; else what it waits for or is blocked by.
+fn at_work(words: &[(StepId, Decision<Effect>)], trouble: &BTreeMap<StepId, Trouble>, at: Timestamp) -> Next {
+    let (mut effects, mut held, mut waiting, mut blocked) = (vec![], None, None, None);
+    for (step, word) in words {
+        match word {
+            Decision::Done(_) => {}
+            Decision::Act(e) => match trouble.get(step) {
+                Some(t) if at < t.next => held = held.or(Some((t.problem.clone(), t.next))),
+                Some(_) | None => effects.push(e.clone()),
+            },
+            Decision::Wait(w) => waiting = waiting.or(Some(w.clone())),
+            Decision::Blocked(p) => blocked = blocked.or(Some(p.clone())),
+        }
+    }
+    match (effects.is_empty(), held, waiting, blocked) {
+        (false, _, _, _) => Next::Act(effects),
+        (true, Some((problem, until)), _, _) => {
+            if problem.class == Class::Retry {
+                Next::Wait(Waiting { reason: problem.reason, message: problem.message(), until: Some(until) })
+            } else {
+                Next::Blocked(problem)
+            }
+        }
+        (true, None, _, Some(problem)) => Next::Blocked(problem),
+        (true, None, Some(w), None) => Next::Wait(w),
+        (true, None, None, None) => Next::Finish,
+    }
+}
+
+/// Writes down when steps began and ended, and what they waited for. `before` is the time of the previous look.
+pub fn note_times(
+    t: &mut Transition,
+    steps: &[(StepId, Decision<Effect>)],
+    at: Timestamp,
+    before: Option<Timestamp>,
+) {
+    for (step, word) in steps {
+        let h = t.steps.entry(*step).or_default();
+        h.started = h.started.or(Some(at));
+        let waited_for = match word {
+            Decision::Done(_) => {
+                h.ended = h.ended.or(Some(at));
+                None
+            }
+            Decision::Act(_) => None,
+            Decision::Wait(w) => Some(w.reason),
+            Decision::Blocked(p) => Some(p.reason),
+        };
+        if let (Some(reason), Some(before)) = (waited_for, before) {
+            *h.waited.entry(reason.as_str().into()).or_default() +=
+                at.duration_since(before).as_secs().max(0);
+        }
+    }
+}
+
+/// The id that a transition from the primary to the backup store would have.
+pub fn would_be(pool: &Pool, fork: &str) -> String {
+    id(&pool.fqdn, &pool.primary.name, &pool.backup.name, fork)
+}

@@ -1,0 +1,305 @@
+//! The loop: observe, decide, permit, act, observe.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{Either, join_all, select};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use super::Clock;
+use super::observe::Eyes;
+use super::permit::Permit;
+use super::plan::{Goal, Next, Plan, Trouble, back_off, note_times, plan};
+use crate::domain::consent::AcceptedConsent;
+use crate::domain::decision::{Decision, Outcome};
+use crate::domain::pool::Pool;
+use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::situation::{RunningRestore, Situation};
+use crate::domain::step::StepId;
+use crate::domain::transition::Transition;
+use crate::procedures::stages;
+use crate::steps::{self, Reads};
+use crate::systems::sql_server::{Cell, Statement, statements};
+use crate::systems::{SqlSession, Systems};
+
+/// What the resource says at the moment, and whether to stop.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// What is wanted.
+    pub goal: Goal,
+    /// No new effect; return.
+    pub stop: bool,
+}
+
+/// What the loop tells after each look and during an effect.
+pub struct Report<'a> {
+    /// What was seen.
+    pub situation: &'a Situation,
+    /// What follows.
+    pub plan: &'a Plan,
+    /// A RESTORE of ours that runs.
+    pub restoring: Option<RunningRestore>,
+    /// Effects that are at work.
+    pub acting: bool,
+    /// Steps in trouble.
+    pub trouble: &'a BTreeMap<StepId, Trouble>,
+}
+
+/// How patient the loop is.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long the primary must be silent.
+    pub silence: SignedDuration,
+    /// Pause between two looks while nothing happens.
+    pub poll: Duration,
+}
+
+/// What a worker keeps while it lives. Losing it costs time only.
+#[derive(Default)]
+pub struct Memory {
+    eyes: Eyes,
+    begun: Option<Transition>,
+    trouble: BTreeMap<StepId, Trouble>,
+    denied: u32,
+    looked: Option<Timestamp>,
+}
+
+/// Works until the pool's description changes or the intent says stop.
+pub async fn drive<S: Systems, C: Clock>(
+    systems: &S,
+    pool: &Pool,
+    clock: &C,
+    pace: Pace,
+    memory: &mut Memory,
+    intent: &mut watch::Receiver<Intent>,
+    report: &(dyn Fn(&Report<'_>) + Send + Sync),
+) {
+    let now = || clock.now();
+    let mut permit: Option<Permit<'_, S>> = None;
+    let mut reads = Reads::ALL;
+    loop {
+        let wish = intent.borrow_and_update().clone();
+        if wish.stop || *wish.pool != *pool {
+            return;
+        }
+        let current = permit.as_ref().map(Permit::transition).or_else(|| memory.begun.clone());
+        let fresh = reads.chat;
+        let s = memory.eyes.look(systems, pool, clock, reads, fresh, current.as_ref()).await;
+        let mut p = plan(pool, &wish.goal, &s, current.as_ref(), &memory.trouble, pace.silence);
+        if let Some(t) = p.transition.as_mut() {
+            note_times(t, &p.steps, s.at, memory.looked);
+        }
+        memory.looked = Some(s.at);
+        memory.begun = p.transition.clone();
+        memory.trouble.retain(|step, _| p.steps.iter().any(|(id, d)| id == step && !d.is_done()));
+        reads = next_reads(&p);
+        report(&Report {
+            situation: &s,
+            plan: &p,
+            restoring: None,
+            acting: matches!(p.next, Next::Act(_)),
+            trouble: &memory.trouble,
+        });
+
+        let Some(t) = p.transition.clone() else {
+            permit = None;
+            pause(clock, intent, settled_pause(&p, pace, s.at)).await;
+            continue;
+        };
+        if let Next::Act(_) | Next::Finish = p.next {
+            if permit.is_none() {
+                match Permit::obtain(systems, pool, &s, &t, &now).await {
+                    Ok(obtained) => {
+                        memory.denied = 0;
+                        permit = Some(obtained);
+                        // Decided again with the lock in hand: what was seen before it may be another's doing.
+                        reads = Reads::ALL;
+                        continue;
+                    }
+                    Err(problem) => {
+                        memory.denied = memory.denied.saturating_add(1);
+                        let wait = back_off(memory.denied.saturating_sub(1), Class::Retry, s.at);
+                        let blocked = Plan { next: Next::Blocked(problem), ..p };
+                        report(&Report {
+                            situation: &s,
+                            plan: &blocked,
+                            restoring: None,
+                            acting: false,
+                            trouble: &memory.trouble,
+                        });
+                        pause(clock, intent, wait).await;
+                        continue;
+                    }
+                }
+            }
+        }
+        let Some(leave) = permit.as_ref() else {
+            pause(clock, intent, settled_pause(&p, pace, s.at)).await;
+            continue;
+        };
+        leave.seen(&s);
+        leave.update(|x| {
+            x.steps = t.steps.clone();
+            if let Some((c, statement)) = &p.accepted {
+                if !x.consents.iter().any(|known| known.situation == c.situation) {
+                    x.consents.push(AcceptedConsent {
+                        situation: c.situation.clone(),
+                        by: c.by.clone(),
+                        at: s.at,
+                        why: statement.why.clone(),
+                    });
+                }
+            }
+        });
+        match &p.next {
+            Next::Act(effects) => {
+                leave.update(|x| {
+                    for e in effects {
+                        x.steps.entry(e.step()).or_default().attempts += 1;
+                    }
+                });
+                let acts = join_all(effects.iter().map(|e| async move { (e.step(), e.act(leave).await) }));
+                let trouble = memory.trouble.clone();
+                let telling = tell_progress(systems, pool, clock, &s, &p, &trouble, report);
+                futures::pin_mut!(telling);
+                let outcomes = match select(acts, telling).await {
+                    Either::Left((outcomes, _)) => outcomes,
+                    Either::Right(((), acts)) => acts.await,
+                };
+                memory.begun = Some(leave.transition());
+                let mut doubt = false;
+                for (step, outcome) in outcomes {
+                    match outcome {
+                        Outcome::Answered => drop(memory.trouble.remove(&step)),
+                        Outcome::Refused(problem) => {
+                            doubt |= problem.reason != Reason::BackupDamaged;
+                            note_trouble(memory, step, problem, s.at);
+                        }
+                        Outcome::Unknown(problem) => {
+                            doubt = true;
+                            note_trouble(memory, step, problem, s.at);
+                        }
+                    }
+                }
+                if doubt {
+                    // After any doubt a fresh session: the old one may have lost its lock or its place in an answer.
+                    permit = None;
+                }
+            }
+            Next::Finish => {
+                let ended = clock.now();
+                match leave.intend(move |x| x.ended = Some(ended)).await {
+                    Outcome::Answered => {
+                        memory.begun = Some(leave.transition());
+                        permit = None;
+                        reads = Reads::ALL;
+                    }
+                    Outcome::Refused(_) | Outcome::Unknown(_) => permit = None,
+                }
+            }
+            Next::Settled | Next::Wait(_) | Next::Blocked(_) => {
+                if matches!(&p.next, Next::Blocked(problem) if problem.class != Class::Retry) {
+                    permit = None;
+                }
+                pause(clock, intent, settled_pause(&p, pace, s.at)).await;
+            }
+        }
+    }
+}
+
+fn note_trouble(memory: &mut Memory, step: StepId, problem: Problem, at: Timestamp) {
+    let attempts = memory.trouble.get(&step).map_or(1, |t| t.attempts.saturating_add(1));
+    // What only a human can mend is still looked at again, rarely.
+    let next = at.checked_add(back_off(attempts - 1, problem.class, at)).unwrap_or(at);
+    tracing::warn!(step = step.as_str(), attempts, reason = problem.reason.as_str(), problem = %problem.message(), "an effect did not go well");
+    memory.trouble.insert(step, Trouble { problem, attempts, next });
+}
+
+/// The stage at work says what must be seen next; with no transition, everything.
+fn next_reads(p: &Plan) -> Reads {
+    let Some(t) = &p.transition else { return Reads::ALL };
+    let at_work = stages(t.procedure).iter().find(|stage| {
+        stage.steps().iter().any(|id| !p.steps.iter().any(|(step, d)| step == id && d.is_done()))
+    });
+    let mut reads = at_work.map_or(Reads::ALL, |stage| {
+        stage.steps().iter().map(|s| steps::reads(*s)).fold(Reads::default(), Reads::and)
+    });
+    // A stage that has just ended hands over to one that wants to see everything of its own.
+    if p.steps.iter().filter(|(_, d)| matches!(d, Decision::Done(_))).count() == p.steps.len() {
+        reads = Reads::ALL;
+    }
+    reads
+}
+
+fn settled_pause(p: &Plan, pace: Pace, at: Timestamp) -> SignedDuration {
+    let poll = SignedDuration::try_from(pace.poll).unwrap_or(SignedDuration::from_secs(10));
+    let human = (poll * 30).min(SignedDuration::from_secs(300));
+    match &p.next {
+        Next::Settled => poll,
+        Next::Wait(w) => {
+            let usual = poll.min(SignedDuration::from_secs(1));
+            w.until.map_or(usual, |u| {
+                u.duration_since(at).clamp(SignedDuration::from_millis(100), SignedDuration::from_secs(60))
+            })
+        }
+        Next::Blocked(problem) => match problem.class {
+            Class::Retry => poll,
+            Class::AskHuman | Class::Refuse => human,
+        },
+        Next::Act(_) | Next::Finish => SignedDuration::ZERO,
+    }
+}
+
+/// Waits, or until the resource changes.
+async fn pause<C: Clock>(clock: &C, intent: &mut watch::Receiver<Intent>, d: SignedDuration) {
+    let d = Duration::try_from(d).unwrap_or(Duration::from_secs(1));
+    let (sleep, changed) = (clock.sleep(d), intent.changed());
+    futures::pin_mut!(sleep, changed);
+    // An error of `changed` means that nobody is left to change anything: the next round sees `stop` or simply waits.
+    match select(sleep, changed).await {
+        Either::Left(_) | Either::Right((Ok(()), _)) => {}
+        Either::Right((Err(_), sleep)) => sleep.await,
+    }
+}
+
+/// While an effect runs: how far a RESTORE is, from a second connection. Never ends by itself while it can still look.
+async fn tell_progress<S: Systems, C: Clock>(
+    systems: &S,
+    pool: &Pool,
+    clock: &C,
+    s: &Situation,
+    p: &Plan,
+    trouble: &BTreeMap<StepId, Trouble>,
+    report: &(dyn Fn(&Report<'_>) + Send + Sync),
+) {
+    clock.sleep(Duration::from_secs(1)).await;
+    let Ok(mut session) = systems.sql(&pool.backup.sql_server).await else { return };
+    loop {
+        let Ok(rows) =
+            session.send(&Statement::new(statements::RESTORES, vec![]), Some(Duration::from_secs(10))).await
+        else {
+            return;
+        };
+        let at = |row: &[Cell], name: &str| {
+            rows.columns.iter().position(|c| c.eq_ignore_ascii_case(name)).and_then(|i| row.get(i).cloned())
+        };
+        let restoring = rows.rows.first().map(|row| RunningRestore {
+            session: 0,
+            command: match at(row, "command") {
+                Some(Cell::Text(t)) => t,
+                _ => String::new(),
+            },
+            percent: match at(row, "percent_complete") {
+                Some(Cell::Float(f)) => f,
+                _ => 0.0,
+            },
+            by: String::new(),
+        });
+        report(&Report { situation: s, plan: p, restoring, acting: true, trouble });
+        clock.sleep(Duration::from_secs(2)).await;
+    }
+}

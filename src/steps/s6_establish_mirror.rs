@@ -1,0 +1,186 @@
+//! Step 6: give the new primary a mirror.
+//!
+//! `Install-CsMirrorDatabase` takes long and lives on without us. Its ids are in the record before it starts; whoever comes
+//! next looks after that very command, and starts another only when that one is proved to have ended.
+
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::{Reads, Step, View, s0_preflight};
+use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::pool::{DataCenter, Pool};
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::situation::{Database, JobState};
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::domain::transition::{DetachedJob, JobEnd};
+use crate::engine::permit::Permit;
+use crate::systems::Systems;
+use crate::systems::management_shell::{Cmdlet, cmdlets};
+
+/// Seconds after which a command that the host does not know counts as never begun: a request of a process that was killed
+/// may still be on its way.
+const SETTLE: i64 = 10;
+/// Seconds of pause after a run that failed.
+const PAUSE: i64 = 30;
+
+/// The step.
+pub struct EstablishMirror;
+
+/// What it does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Starts the cmdlet.
+    Install {
+        /// Whether a copy that waits for logs on the mirror-to-be is replaced. A live database never is.
+        drop_existing: bool,
+    },
+    /// Writes down that the cmdlet has ended, with its errors.
+    Close(Vec<String>),
+}
+
+impl Step for EstablishMirror {
+    const ID: StepId = StepId::MirrorEstablished;
+    type Effect = Effect;
+
+    fn reads() -> Reads {
+        Reads { chat: true, mirror: true, ..Reads::default() }
+    }
+
+    fn decide(v: &View<'_>) -> Decision<Effect> {
+        let Some(mirror) = &v.to().mirror else {
+            return Decision::Done(Evidence::not_configured(format!(
+                "spec.dataCenters[{}] names no mirror",
+                v.to().index
+            )));
+        };
+        let db = match v.database() {
+            Ok(db) => db,
+            Err(p) => return Decision::Blocked(p),
+        };
+        let job = v.t.open_job();
+        let seen = v.s.chat.mirror_job.as_ref();
+        if let (Some(job), Some(seen)) = (job, seen) {
+            let age = v.s.at.duration_since(job.at);
+            match seen.get() {
+                Err(p) => return Decision::Blocked(p.clone()),
+                Ok(JobState::Running) => {
+                    return Decision::Wait(Waiting {
+                        reason: Reason::WaitingForCmdlet,
+                        message: format!(
+                            "Install-CsMirrorDatabase runs since {}",
+                            job.at.strftime("%H:%M:%S UTC")
+                        ),
+                        until: None,
+                    });
+                }
+                Ok(JobState::Finished(errors)) => return Decision::Act(Effect::Close(errors.clone())),
+                Ok(JobState::Gone) if age < SignedDuration::from_secs(SETTLE) && !is_established(db) => {
+                    return Decision::Wait(Waiting {
+                        reason: Reason::WaitingForCmdlet,
+                        message:
+                            "Install-CsMirrorDatabase is not to be seen; its request may still be on its way"
+                                .into(),
+                        until: v.s.at.checked_add(SignedDuration::from_secs(2)).ok(),
+                    });
+                }
+                Ok(JobState::Gone) => {
+                    return Decision::Act(Effect::Close(vec![
+                        "the host knows nothing of the command".into(),
+                    ]));
+                }
+            }
+        }
+        if is_established(db) {
+            return Decision::Done(Evidence::new(format!(
+                "{} is mirrored to {}: SYNCHRONIZED, safety FULL",
+                clean(&v.pool.database),
+                clean(&mirror.host)
+            )));
+        }
+        if let Some(m) = &db.mirroring {
+            return Decision::Wait(Waiting {
+                reason: Reason::WaitingForMirror,
+                message: format!("The mirror is {}", m.state_text()),
+                until: None,
+            });
+        }
+        if job.is_some() {
+            // Recorded, but not looked at in this pass.
+            return Decision::Wait(Waiting {
+                reason: Reason::WaitingForCmdlet,
+                message: "Looking after the cmdlet".into(),
+                until: None,
+            });
+        }
+        if let Some(end) = v.t.mirror_jobs.last().and_then(|j| j.ended.as_ref()) {
+            let next = end.at.checked_add(SignedDuration::from_secs(PAUSE)).unwrap_or(v.s.at);
+            if v.s.at < next && !end.errors.is_empty() {
+                return Decision::Blocked(Problem::retry(
+                    Reason::EffectFailed,
+                    format!(
+                        "Install-CsMirrorDatabase ended without a mirror: {}",
+                        clean(&end.errors.join("; "))
+                    ),
+                    format!(
+                        "Check {}, the mirror share, port 5022 and WMI between the SQL Servers; it is tried again at {}",
+                        mirror.field,
+                        next.strftime("%H:%M:%S UTC")
+                    ),
+                ));
+            }
+        }
+        if let Some(problem) = s0_preflight::gate(v, Self::ID) {
+            return Decision::Blocked(problem);
+        }
+        let existing = v.s.target_mirror.as_ref().and_then(|r| r.known()).and_then(|i| i.database.as_ref());
+        Decision::Act(Effect::Install { drop_existing: existing.is_some() })
+    }
+
+    fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
+        match e {
+            Effect::Install { drop_existing } => vec![cmdlet(&pool.backup, *drop_existing).shown()],
+            Effect::Close(_) => vec![
+                "(the end of Install-CsMirrorDatabase is written into msdb.dbo.persistent_chat_failover)"
+                    .into(),
+            ],
+        }
+    }
+
+    async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
+        match e {
+            Effect::Install { drop_existing } => {
+                let shell = p.pool().backup.management_shell.clone();
+                let job = DetachedJob {
+                    at: p.now(),
+                    host: shell.field.clone(),
+                    shell_id: p.new_id(),
+                    command_id: p.new_id(),
+                    ended: None,
+                };
+                p.detach(&cmdlet(&p.pool().backup, *drop_existing), job).await
+            }
+            Effect::Close(errors) => {
+                let end = JobEnd { at: p.now(), errors: errors.clone() };
+                p.intend(move |t| {
+                    if let Some(job) = t.mirror_jobs.last_mut() {
+                        job.ended = Some(end);
+                    }
+                })
+                .await
+            }
+        }
+    }
+}
+
+fn cmdlet(to: &DataCenter, drop_existing: bool) -> Cmdlet {
+    let share = to.mirror_file_share.as_deref().unwrap_or_default();
+    cmdlets::install_mirror(&to.sql_server.host, to.sql_server.instance.as_deref(), share, drop_existing)
+}
+
+/// Either partner may be the principal; what counts is that both have the same at every moment.
+fn is_established(db: &Database) -> bool {
+    db.mirroring.as_ref().is_some_and(|m| {
+        m.is_synchronized() && m.safety == 2 && (m.witness.is_none() || m.witness_state == Some(1))
+    })
+}

@@ -1,0 +1,96 @@
+//! Step 7: make the chat servers of the new side active, and only them.
+//!
+//! It waits for step 6 until the deadline of the policy. Then chat comes first, and step 6 goes on beside it.
+
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::{Reads, Step, View, s5_set_pool_state, s6_establish_mirror};
+use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::pool::Pool;
+use crate::domain::problem::Reason;
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::engine::permit::Permit;
+use crate::systems::Systems;
+use crate::systems::management_shell::{Cmdlet, cmdlets};
+
+/// The step.
+pub struct SetActiveServers;
+
+/// What it does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Replaces the list of active servers of this identity.
+    Set {
+        /// Identity, as it was read back.
+        identity: String,
+        /// The servers.
+        servers: Vec<String>,
+    },
+}
+
+impl Step for SetActiveServers {
+    const ID: StepId = StepId::ActiveServersSet;
+    type Effect = Effect;
+
+    fn reads() -> Reads {
+        Reads { chat: true, mirror: true, ..Reads::default() }
+    }
+
+    fn decide(v: &View<'_>) -> Decision<Effect> {
+        let service = match v.s.chat.service.get() {
+            Ok(service) => service,
+            Err(p) => return Decision::Blocked(p.clone()),
+        };
+        let mut wanted = v.to().active_servers.clone();
+        wanted.sort();
+        if service.active == wanted {
+            return match s5_set_pool_state::replicated(v) {
+                Ok(()) => Decision::Done(Evidence::new(format!("Active: {}", clean(&wanted.join(", "))))),
+                Err(waiting) => Decision::Wait(waiting),
+            };
+        }
+        if let Some(waiting) = wait_for_mirror(v) {
+            return Decision::Wait(waiting);
+        }
+        Decision::Act(Effect::Set { identity: service.identity.clone(), servers: wanted })
+    }
+
+    fn shown(e: &Effect, _pool: &Pool) -> Vec<String> {
+        vec![cmdlet(e).shown()]
+    }
+
+    async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
+        p.invoke(&cmdlet(e)).await
+    }
+}
+
+fn wait_for_mirror(v: &View<'_>) -> Option<Waiting> {
+    if s6_establish_mirror::EstablishMirror::decide(v).is_done() {
+        return None;
+    }
+    let started = v.t.steps.get(&StepId::MirrorEstablished).and_then(|h| h.started).unwrap_or(v.s.at);
+    let until = v
+        .pool
+        .policy
+        .mirror_deadline
+        .and_then(|d| started.checked_add(SignedDuration::try_from(d).ok()?).ok());
+    if until.is_some_and(|until| v.s.at >= until) {
+        return None;
+    }
+    let deadline = until.map_or_else(
+        || "without a deadline".to_string(),
+        |u| format!("until {}", u.strftime("%H:%M:%S UTC")),
+    );
+    Some(Waiting {
+        reason: Reason::WaitingForMirror,
+        message: format!("Waits for the mirror, {deadline} (spec.policy.mirrorDeadline)"),
+        until,
+    })
+}
+
+fn cmdlet(e: &Effect) -> Cmdlet {
+    let Effect::Set { identity, servers } = e;
+    cmdlets::set_active_servers(identity, servers)
+}
