@@ -1,5 +1,7 @@
 //! Library of the operator that fails Persistent Chat over between data centres.
 
+pub mod api;
+pub mod controller;
 pub mod domain;
 pub mod engine;
 pub mod procedures;

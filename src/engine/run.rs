@@ -144,6 +144,12 @@ pub async fn drive<S: Systems, C: Clock>(
         leave.seen(&s);
         leave.update(|x| {
             x.steps = t.steps.clone();
+            // Read before anybody can write again: the newest message that was kept.
+            if let (Some(loss), Some(i)) = (x.loss.as_mut(), s.target.known()) {
+                if let (None, Some(Some(at))) = (loss.newest_message, i.newest_message.known()) {
+                    loss.newest_message = Some(*at);
+                }
+            }
             if let Some((c, statement)) = &p.accepted {
                 if !x.consents.iter().any(|known| known.situation == c.situation) {
                     x.consents.push(AcceptedConsent {

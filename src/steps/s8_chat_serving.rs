@@ -84,11 +84,7 @@ pub fn serving(
         }
         match pings.iter().filter(|(host, _)| same_host(host, server)).map(|(_, at)| *at).max() {
             Some(at) if since.is_none_or(|since| at > since) => {
-                return Ok(format!(
-                    "{name} serves from {}, last ping {}",
-                    clean(&instance.server_name),
-                    at.strftime("%H:%M:%S UTC")
-                ));
+                return Ok(format!("{name} serves from {}", clean(&instance.server_name)));
             }
             Some(_) => missing.push(format!("{name} has not reported itself alive since the recovery")),
             None => missing.push(format!("{name} has never reported itself alive in this database")),
