@@ -1,2 +1,216 @@
-//! `pcf-lab`.
-fn main() {}
+//! `pcf-lab`: starts a lab, acts on a running one, shows the demo.
+
+use std::io::{BufRead as _, BufReader as SyncReader, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+use lab::control_plane::ControlPlane;
+use lab::scenario::Scenario;
+use lab::serve::{Lab, demo};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
+/// Two SIMULATED data centres with SQL Server and Lync, for the demo and the tests.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts a lab; writes DIR/lab.json when it is ready; stops on SIGTERM.
+    Serve {
+        #[arg(long)]
+        dir: PathBuf,
+        /// Also starts a real control plane.
+        #[arg(long)]
+        control_plane: bool,
+        /// A scenario in YAML; absent: the usual one.
+        #[arg(long)]
+        scenario: Option<PathBuf>,
+    },
+    /// Cuts a data centre off.
+    Lose {
+        data_center: String,
+        #[arg(long)]
+        dir: PathBuf,
+        /// Nobody moves the Central Management store.
+        #[arg(long)]
+        keep_central_management_down: bool,
+    },
+    /// Gives a data centre its power back.
+    Restore {
+        data_center: String,
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Injects a fault.
+    Fault {
+        name: String,
+        arguments: Vec<String>,
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Prints every statement and cmdlet so far, one JSON object a line.
+    Journal {
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Prints what every server holds.
+    State {
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Shows a whole failover.
+    Demo {
+        #[arg(long)]
+        operator: PathBuf,
+        #[arg(long)]
+        kubectl_pcf: PathBuf,
+        #[arg(long, default_value = ".")]
+        manifests: PathBuf,
+    },
+}
+
+fn main() -> std::process::ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Serve { dir, control_plane, scenario } => serve(dir, control_plane, scenario),
+        Command::Lose { data_center, dir, keep_central_management_down } => {
+            ask(&dir, &json!({"do": "lose", "dataCenter": data_center, "keep": keep_central_management_down}))
+        }
+        Command::Restore { data_center, dir } => {
+            ask(&dir, &json!({"do": "restore", "dataCenter": data_center}))
+        }
+        Command::Fault { name, arguments, dir } => {
+            ask(&dir, &json!({"do": "fault", "name": name, "arguments": arguments}))
+        }
+        Command::Journal { dir } => ask(&dir, &json!({"do": "journal"})),
+        Command::State { dir } => ask(&dir, &json!({"do": "state"})),
+        Command::Demo { operator, kubectl_pcf, manifests } => show(operator, kubectl_pcf, manifests),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("pcf-lab: {e}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn ask(dir: &Path, request: &Value) -> Result<(), String> {
+    let path = dir.join("control.sock");
+    let mut socket = std::os::unix::net::UnixStream::connect(&path)
+        .map_err(|e| format!("no lab answers at {}: {e}", path.display()))?;
+    writeln!(socket, "{request}").map_err(|e| e.to_string())?;
+    for line in SyncReader::new(socket).lines() {
+        let line = line.map_err(|e| e.to_string())?;
+        match serde_json::from_str::<Value>(&line) {
+            Ok(v) if v.get("error").is_some() => {
+                return Err(v["error"].as_str().unwrap_or_default().to_string());
+            }
+            _ => println!("{line}"),
+        }
+    }
+    Ok(())
+}
+
+#[tokio::main]
+async fn show(operator: PathBuf, plugin: PathBuf, manifests: PathBuf) -> Result<(), String> {
+    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+    demo::run(dir.path(), &demo::Programs { operator, plugin, manifests }).await
+}
+
+#[tokio::main]
+async fn serve(dir: PathBuf, control_plane: bool, scenario: Option<PathBuf>) -> Result<(), String> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let scenario: Scenario = match scenario {
+        Some(path) => {
+            let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            serde_saphyr::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?
+        }
+        None => Scenario::default(),
+    };
+    std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let dir = dir.canonicalize().map_err(|e| e.to_string())?;
+    let plane = if control_plane {
+        Some(tokio::task::block_in_place(|| ControlPlane::start(&dir.join("control-plane")))?)
+    } else {
+        None
+    };
+    let mut lab = Lab::start(scenario, &dir).await?;
+    let resource = dir.join("resource.yaml");
+    std::fs::write(&resource, lab.resource("litware")).map_err(|e| e.to_string())?;
+    let socket = dir.join("control.sock");
+    if socket.exists() {
+        std::fs::remove_file(&socket).map_err(|e| e.to_string())?;
+    }
+    let listener =
+        tokio::net::UnixListener::bind(&socket).map_err(|e| format!("{}: {e}", socket.display()))?;
+    let kubeconfig = plane.as_ref().map(ControlPlane::admin_kubeconfig);
+    let description = serde_json::to_string_pretty(&lab.description(kubeconfig.as_deref(), &resource))
+        .map_err(|e| e.to_string())?;
+    // Complete or not there: whoever waits for it may read it at once.
+    std::fs::write(dir.join("lab.json.new"), description)
+        .and_then(|()| std::fs::rename(dir.join("lab.json.new"), dir.join("lab.json")))
+        .map_err(|e| e.to_string())?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|e| e.to_string())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            accepted = listener.accept() => {
+                let (stream, _) = accepted.map_err(|e| e.to_string())?;
+                let (reader, mut writer) = stream.into_split();
+                let mut line = String::new();
+                if BufReader::new(reader).read_line(&mut line).await.is_ok() {
+                    let answer = match act(&mut lab, &line).await {
+                        Ok(lines) => lines,
+                        Err(e) => vec![json!({"error": e}).to_string()],
+                    };
+                    for l in answer {
+                        if writer.write_all(format!("{l}\n").as_bytes()).await.is_err() {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn act(lab: &mut Lab, line: &str) -> Result<Vec<String>, String> {
+    let request: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
+    let text = |k: &str| request[k].as_str().unwrap_or_default().to_string();
+    match text("do").as_str() {
+        "lose" => {
+            let lost = text("dataCenter");
+            lab.lose(&lost).await?;
+            let other = lab.scenario().data_centers.iter().find(|d| d.name != lost).map(|d| d.name.clone());
+            if let (Some(other), false) = (other, request["keep"] == true) {
+                lab.fail_over_central_management(&other);
+            }
+            Ok(vec![])
+        }
+        "restore" => lab.restore(&text("dataCenter")).await.map(|()| vec![]),
+        "fault" => {
+            let arguments: Vec<String> = request["arguments"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|v| v.as_str().map(str::to_string))
+                .collect();
+            lab.fault(&text("name"), &arguments).map(|()| vec![])
+        }
+        "journal" => {
+            lab.journal().iter().map(|e| serde_json::to_string(e).map_err(|e| e.to_string())).collect()
+        }
+        "state" => Ok(vec![lab.state().to_string()]),
+        other => Err(format!("does not know {other:?}")),
+    }
+}

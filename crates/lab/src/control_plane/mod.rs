@@ -1,1 +1,295 @@
-//! A real etcd, kube-apiserver and kubectl.
+//! A real etcd, kube-apiserver and kubectl, built from pinned sources and started on loopback.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use sha2::{Digest, Sha256};
+
+/// Flags of the build; they are part of the cache's key.
+const LDFLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.0 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37";
+const ADMIN_TOKEN: &str = "admin-of-the-lab";
+
+/// A running control plane. Ends when it is dropped.
+pub struct ControlPlane {
+    directory: PathBuf,
+    binaries: PathBuf,
+    children: Vec<Child>,
+    url: String,
+}
+
+/// How kubectl failed.
+#[derive(Debug, thiserror::Error)]
+#[error("kubectl {arguments}: {stderr}")]
+pub struct KubectlError {
+    /// What was asked.
+    pub arguments: String,
+    /// What it said.
+    pub stderr: String,
+}
+
+fn module() -> PathBuf {
+    std::env::var_os("PCF_CONTROL_PLANE_MODULE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/control-plane"),
+        PathBuf::from,
+    )
+}
+
+/// The folder with `etcd`, `kube-apiserver` and `kubectl`: `KUBEBUILDER_ASSETS`, or built once into a cache.
+pub fn binaries() -> Result<PathBuf, String> {
+    if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
+        let assets = PathBuf::from(assets);
+        for name in ["etcd", "kube-apiserver", "kubectl"] {
+            if !assets.join(name).is_file() {
+                return Err(format!(
+                    "KUBEBUILDER_ASSETS is {}, but there is no {name} in it",
+                    assets.display()
+                ));
+            }
+        }
+        return Ok(assets);
+    }
+    let module = module();
+    let mut hash = Sha256::new();
+    for file in ["go.mod", "go.sum"] {
+        hash.update(
+            std::fs::read(module.join(file)).map_err(|e| format!("{}: {e}", module.join(file).display()))?,
+        );
+    }
+    hash.update(LDFLAGS);
+    let key: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")))
+        .ok_or("neither XDG_CACHE_HOME nor HOME is set")?
+        .join("persistent-chat-failover");
+    std::fs::create_dir_all(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
+    let wanted = cache.join(format!("control-plane-{key}"));
+    // Two processes must not build at the same time.
+    let lock = std::fs::File::create(cache.join("lock")).map_err(|e| e.to_string())?;
+    lock.lock().map_err(|e| format!("{}: {e}", cache.join("lock").display()))?;
+    if wanted.join("etcd").is_file() {
+        return Ok(wanted);
+    }
+    eprintln!("building etcd, kube-apiserver and kubectl once, about five minutes: {}", wanted.display());
+    let building = cache.join(format!("building-{}", std::process::id()));
+    std::fs::create_dir_all(&building).map_err(|e| e.to_string())?;
+    let output = Command::new("go")
+        .current_dir(&module)
+        .env("CGO_ENABLED", "0")
+        .env("GOTOOLCHAIN", "local")
+        .args(["build", "-trimpath", "-ldflags", LDFLAGS, "-o"])
+        .arg(format!("{}/", building.display()))
+        .arg("tool")
+        .output()
+        .map_err(|e| {
+            format!(
+                "cannot run go ({e}): install Go 1.26 or newer (https://go.dev/dl), or set KUBEBUILDER_ASSETS"
+            )
+        })?;
+    if !output.status.success() {
+        return Err(format!(
+            "go build of the control plane failed:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    // etcd's program is called after its package.
+    std::fs::rename(building.join("server"), building.join("etcd"))
+        .map_err(|e| format!("there is no etcd among what go built: {e}"))?;
+    std::fs::rename(&building, &wanted).map_err(|e| e.to_string())?;
+    Ok(wanted)
+}
+
+fn free_port() -> Result<u16, String> {
+    let l = std::net::TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
+    l.local_addr().map(|a| a.port()).map_err(|e| e.to_string())
+}
+
+/// Makes a child die with us, however we end.
+#[allow(unsafe_code)]
+pub fn die_with_us(c: &mut Command) -> &mut Command {
+    // SAFETY: prctl and its constant argument are async-signal-safe; nothing is allocated between fork and exec.
+    unsafe {
+        c.pre_exec(|| {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0 {
+                Ok(())
+            } else {
+                Err(std::io::Error::last_os_error())
+            }
+        })
+    }
+}
+
+fn tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
+
+impl ControlPlane {
+    /// Starts one in a directory and waits until it is ready. Blocks; a first start builds the binaries.
+    pub fn start(directory: &Path) -> Result<ControlPlane, String> {
+        let binaries = binaries()?;
+        std::fs::create_dir_all(directory).map_err(|e| e.to_string())?;
+        let text = |e: rcgen::Error| e.to_string();
+        let ca_key = KeyPair::generate().map_err(text)?;
+        let mut ca = CertificateParams::new(Vec::<String>::new()).map_err(text)?;
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.distinguished_name.push(DnType::CommonName, "control plane of the lab");
+        let ca_certificate = ca.self_signed(&ca_key).map_err(text)?;
+        let issuer = Issuer::new(ca, ca_key);
+        let key = KeyPair::generate().map_err(text)?;
+        let serving = CertificateParams::new(vec!["127.0.0.1".to_string(), "localhost".into()])
+            .and_then(|p| p.signed_by(&key, &issuer))
+            .map_err(text)?;
+        let rsa = openssl::rsa::Rsa::generate(2048)
+            .and_then(openssl::pkey::PKey::from_rsa)
+            .and_then(|k| k.private_key_to_pem_pkcs8())
+            .map_err(|e| e.to_string())?;
+        let put = |name: &str, content: &[u8]| -> Result<String, String> {
+            let path = directory.join(name);
+            std::fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()))?;
+            Ok(path.display().to_string())
+        };
+        let ca_file = put("ca.crt", ca_certificate.pem().as_bytes())?;
+        let crt = put("serving.crt", serving.pem().as_bytes())?;
+        let key = put("serving.key", key.serialize_pem().as_bytes())?;
+        let account = put("service-account.key", &rsa)?;
+        let tokens = put("tokens.csv", format!("{ADMIN_TOKEN},admin,1,\"system:masters\"\n").as_bytes())?;
+        let (client, peer, port) = (free_port()?, free_port()?, free_port()?);
+        let url = format!("https://127.0.0.1:{port}");
+        let log = |name: &str| std::fs::File::create(directory.join(name)).map_err(|e| e.to_string());
+        let etcd_url = format!("http://127.0.0.1:{client}");
+        let etcd = die_with_us(
+            Command::new(binaries.join("etcd"))
+                .arg("--data-dir")
+                .arg(directory.join("etcd"))
+                .args(["--listen-client-urls", &etcd_url, "--advertise-client-urls", &etcd_url])
+                .args([
+                    "--listen-peer-urls",
+                    &format!("http://127.0.0.1:{peer}"),
+                    "--unsafe-no-fsync",
+                    "--log-level",
+                    "error",
+                ])
+                .stdout(Stdio::null())
+                .stderr(log("etcd.log")?),
+        )
+        .spawn()
+        .map_err(|e| format!("etcd: {e}"))?;
+        let mut plane = ControlPlane {
+            directory: directory.into(),
+            binaries: binaries.clone(),
+            children: vec![etcd],
+            url: url.clone(),
+        };
+        let server = die_with_us(
+            Command::new(binaries.join("kube-apiserver"))
+                .arg(format!("--etcd-servers={etcd_url}"))
+                .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+                .arg(format!("--secure-port={port}"))
+                .arg(format!("--tls-cert-file={crt}"))
+                .arg(format!("--tls-private-key-file={key}"))
+                .arg(format!("--client-ca-file={ca_file}"))
+                .arg("--service-account-issuer=https://kubernetes.default.svc")
+                .arg(format!("--service-account-key-file={account}"))
+                .arg(format!("--service-account-signing-key-file={account}"))
+                .args(["--service-cluster-ip-range=10.0.0.0/24", "--authorization-mode=RBAC"])
+                .arg(format!("--token-auth-file={tokens}"))
+                .args(["--disable-admission-plugins=ServiceAccount", "--allow-privileged=true", "--enable-priority-and-fairness=false"])
+                .arg("--audit-policy-file")
+                .arg(put("audit-policy.yaml", b"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n  omitStages: [RequestReceived]\n")?)
+                .arg("--audit-log-path")
+                .arg(directory.join("audit.log"))
+                .stdout(Stdio::null())
+                .stderr(log("kube-apiserver.log")?),
+        )
+        .spawn()
+        .map_err(|e| format!("kube-apiserver: {e}"))?;
+        plane.children.push(server);
+        plane.kubeconfig("admin", ADMIN_TOKEN)?;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if plane.kubectl(&["get", "--raw", "/readyz"], None).is_ok_and(|out| out.trim() == "ok") {
+                return Ok(plane);
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "the control plane is not ready after 60 s\netcd:\n{}\nkube-apiserver:\n{}",
+                    tail(&directory.join("etcd.log")),
+                    tail(&directory.join("kube-apiserver.log"))
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, String> {
+        let path = self.directory.join(format!("{name}.kubeconfig"));
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: lab\nclusters:\n- name: lab\n  cluster: {{server: \"{}\", certificate-authority: \"{}\"}}\nusers:\n- name: user\n  user: {{token: \"{token}\"}}\ncontexts:\n- name: lab\n  context: {{cluster: lab, user: user, namespace: default}}\n",
+            self.url,
+            self.directory.join("ca.crt").display()
+        );
+        std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Kubeconfig of the administrator.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.directory.join("admin.kubeconfig")
+    }
+
+    /// Kubeconfig of a service account that exists, with a token of its own.
+    pub fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf, String> {
+        let token = self
+            .kubectl(&["create", "token", name, "-n", namespace, "--duration", "24h"], None)
+            .map_err(|e| e.to_string())?;
+        self.kubeconfig(&format!("{namespace}-{name}"), token.trim())
+    }
+
+    /// Path of kubectl.
+    pub fn kubectl_path(&self) -> PathBuf {
+        self.binaries.join("kubectl")
+    }
+
+    /// Every request that the API server has answered, one JSON object a line.
+    pub fn audit_log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("audit.log")).unwrap_or_default()
+    }
+
+    /// Runs kubectl as the administrator.
+    pub fn kubectl(&self, arguments: &[&str], stdin: Option<&str>) -> Result<String, KubectlError> {
+        let fail = |stderr: String| KubectlError { arguments: arguments.join(" "), stderr };
+        let mut child = Command::new(self.kubectl_path())
+            .env("KUBECONFIG", self.admin_kubeconfig())
+            .args(arguments)
+            .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| fail(e.to_string()))?;
+        if let (Some(text), Some(mut pipe)) = (stdin, child.stdin.take()) {
+            pipe.write_all(text.as_bytes()).map_err(|e| fail(e.to_string()))?;
+        }
+        let out = child.wait_with_output().map_err(|e| fail(e.to_string()))?;
+        if out.status.success() {
+            Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+        } else {
+            Err(fail(String::from_utf8_lossy(&out.stderr).into_owned()))
+        }
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().rev() {
+            // Already gone is as good; nothing of a lab is worth a graceful end.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

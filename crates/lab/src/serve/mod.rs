@@ -1,1 +1,385 @@
-//! The running lab: every server over one world.
+//! The running lab: every server over one world, on loopback ports of its own.
+
+pub mod demo;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::chat::{self, SHELL_PASSWORD, SHELL_USER};
+use crate::scenario::Scenario;
+use crate::sql::{self, SQL_PASSWORD, SQL_USER};
+use crate::world::files::DirectoryFiles;
+use crate::world::journal::Entry;
+use crate::world::{SharedWorld, World};
+use crate::{tds, winrm};
+
+/// Ports that the resource names; where they really are is in `PCF_CONNECT_TO`.
+const SQL_PORT: u16 = 1433;
+const SHELL_PORT: u16 = 5986;
+const FRONT_END_PORT: u16 = 5061;
+const CHAT_PORT: u16 = 5041;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Service {
+    Sql,
+    Shell,
+    Plain,
+}
+
+struct Place {
+    host: String,
+    port: u16,
+    real: u16,
+    service: Service,
+}
+
+/// A running lab.
+pub struct Lab {
+    world: SharedWorld,
+    scenario: Scenario,
+    directory: PathBuf,
+    places: Vec<Place>,
+    tls: SslAcceptor,
+    ca_pem: String,
+    /// For each data centre: how to stop its servers, and their tasks.
+    running: BTreeMap<String, (watch::Sender<bool>, JoinSet<()>)>,
+    clock: JoinSet<()>,
+}
+
+fn certificates(hosts: &[String]) -> Result<(String, SslAcceptor), String> {
+    let text = |e: rcgen::Error| e.to_string();
+    let ca_key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(text)?;
+    let mut ca = CertificateParams::new(Vec::<String>::new()).map_err(text)?;
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(DnType::CommonName, "CA of the lab");
+    let ca_pem = ca.self_signed(&ca_key).map_err(text)?.pem();
+    let issuer = Issuer::new(ca, ca_key);
+    let key = KeyPair::generate().map_err(text)?;
+    let mut names = hosts.to_vec();
+    names.extend(["localhost".to_string(), "127.0.0.1".into()]);
+    let certificate = CertificateParams::new(names).and_then(|p| p.signed_by(&key, &issuer)).map_err(text)?;
+    let bad = |e: openssl::error::ErrorStack| e.to_string();
+    let mut acceptor = SslAcceptor::mozilla_intermediate(SslMethod::tls_server()).map_err(bad)?;
+    acceptor.set_max_proto_version(Some(SslVersion::TLS1_2)).map_err(bad)?;
+    let key = openssl::pkey::PKey::private_key_from_pem(key.serialize_pem().as_bytes()).map_err(bad)?;
+    let certificate = openssl::x509::X509::from_pem(certificate.pem().as_bytes()).map_err(bad)?;
+    acceptor.set_private_key(&key).map_err(bad)?;
+    acceptor.set_certificate(&certificate).map_err(bad)?;
+    Ok((ca_pem, acceptor.build()))
+}
+
+impl Lab {
+    /// Starts a lab in a directory.
+    pub async fn start(scenario: Scenario, directory: &Path) -> Result<Lab, String> {
+        let mut folders = vec![
+            (scenario.backup_share.clone(), directory.join("backup-share")),
+            (scenario.copy_folder.clone(), directory.join("copy-folder")),
+        ];
+        for d in &scenario.data_centers {
+            folders.push((format!(r"\\{}\mirror", d.name), directory.join(format!("mirror-{}", d.name))));
+        }
+        for (_, path) in &folders {
+            std::fs::create_dir_all(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+        let mut services = Vec::new();
+        for d in &scenario.data_centers {
+            services.push((d.sql_server.clone(), SQL_PORT, Service::Sql));
+            services.push((d.mirror.clone(), SQL_PORT, Service::Sql));
+            services.push((d.management_shell.clone(), SHELL_PORT, Service::Shell));
+            services.push((d.management_shell.clone(), FRONT_END_PORT, Service::Plain));
+            services.extend(d.servers.iter().map(|s| (s.clone(), CHAT_PORT, Service::Plain)));
+        }
+        let hosts: Vec<String> = services.iter().map(|(h, _, _)| h.clone()).collect();
+        let (ca_pem, tls) = certificates(&hosts)?;
+        std::fs::write(directory.join("ca.crt"), &ca_pem).map_err(|e| e.to_string())?;
+        let world = World::new(scenario.clone(), Box::new(DirectoryFiles::new(folders)), Timestamp::now())?;
+        let mut lab = Lab {
+            world: SharedWorld::new(world),
+            scenario,
+            directory: directory.into(),
+            places: Vec::new(),
+            tls,
+            ca_pem,
+            running: BTreeMap::new(),
+            clock: JoinSet::new(),
+        };
+        for (host, port, service) in services {
+            let probe = TcpListener::bind("127.0.0.1:0").await.map_err(|e| e.to_string())?;
+            let real = probe.local_addr().map_err(|e| e.to_string())?.port();
+            lab.places.push(Place { host, port, real, service });
+            drop(probe);
+        }
+        for name in lab.scenario.data_centers.iter().map(|d| d.name.clone()).collect::<Vec<_>>() {
+            lab.listen(&name).await?;
+        }
+        let world = lab.world.clone();
+        lab.clock.spawn(async move {
+            // The world's clock: everything that is timed happens within this step of it.
+            let mut tick = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                tick.tick().await;
+                drop(world.now());
+            }
+        });
+        Ok(lab)
+    }
+
+    async fn listen(&mut self, data_center: &str) -> Result<(), String> {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for p in self.places.iter().filter(|p| self.scenario.data_center_of(&p.host) == Some(data_center)) {
+            let listener = TcpListener::bind(("127.0.0.1", p.real))
+                .await
+                .map_err(|e| format!("port {}: {e}", p.real))?;
+            let (world, host, tls, stopped) =
+                (self.world.clone(), p.host.clone(), self.tls.clone(), stopped.clone());
+            match p.service {
+                Service::Sql => drop(tasks.spawn(tds::serve(world, host, listener, tls, stopped))),
+                Service::Shell => drop(tasks.spawn(winrm::serve(world, host, listener, tls, stopped))),
+                Service::Plain => drop(tasks.spawn(plain(listener, stopped))),
+            }
+        }
+        self.running.insert(data_center.into(), (stop, tasks));
+        Ok(())
+    }
+
+    /// Cuts a data centre off: connections are cut, then refused.
+    pub async fn lose(&mut self, data_center: &str) -> Result<(), String> {
+        self.world.now().lose(data_center)?;
+        self.world.announce();
+        if let Some((stop, mut tasks)) = self.running.remove(data_center) {
+            stop.send_replace(true);
+            while tasks.join_next().await.is_some() {}
+        }
+        Ok(())
+    }
+
+    /// Gives a data centre its power back, on the same ports.
+    pub async fn restore(&mut self, data_center: &str) -> Result<(), String> {
+        self.world.now().restore(data_center)?;
+        if !self.running.contains_key(data_center) {
+            self.listen(data_center).await?;
+        }
+        self.world.announce();
+        Ok(())
+    }
+
+    /// Moves the Central Management store, as its administrator does after a loss.
+    pub fn fail_over_central_management(&self, data_center: &str) {
+        chat::fail_over_central_management(&mut self.world.now(), data_center);
+    }
+
+    /// The world.
+    pub fn world(&self) -> &SharedWorld {
+        &self.world
+    }
+    /// What it was made from.
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+    /// The backup share of this machine.
+    pub fn backup_share(&self) -> PathBuf {
+        self.directory.join("backup-share")
+    }
+    /// The copy folder of this machine.
+    pub fn copy_folder(&self) -> PathBuf {
+        self.directory.join("copy-folder")
+    }
+    /// The journal so far.
+    pub fn journal(&self) -> Vec<Entry> {
+        self.world.now().journal.entries().to_vec()
+    }
+    /// What every server holds.
+    pub fn state(&self) -> serde_json::Value {
+        let w = self.world.now();
+        let up: BTreeMap<&String, bool> =
+            w.data_centers.iter().map(|(n, s)| (n, *s == crate::world::DataCenterState::Up)).collect();
+        json!({"dataCenters": up, "sqlServers": sql::state(&w), "chat": chat::state(&w)})
+    }
+
+    /// How to start `pcf-operator` against this lab.
+    pub fn operator_env(&self) -> BTreeMap<String, String> {
+        let connect: Vec<String> =
+            self.places.iter().map(|p| format!("{}:{}=127.0.0.1:{}", p.host, p.port, p.real)).collect();
+        BTreeMap::from([
+            ("PCF_CONNECT_TO".into(), connect.join(",")),
+            (
+                "PCF_VOLUMES".into(),
+                format!(
+                    "mgc-logs={},sea-copy={}",
+                    self.backup_share().display(),
+                    self.copy_folder().display()
+                ),
+            ),
+            // The product waits 30 s before it takes a silent primary for dead; a lab has no time for that.
+            ("PCF_PRIMARY_SILENCE".into(), "2s".into()),
+            ("PCF_POLL".into(), "500ms".into()),
+        ])
+    }
+
+    /// A resource, and the Secrets that it needs, that fit this lab.
+    pub fn resource(&self, name: &str) -> String {
+        let quote = |s: &str| serde_json::Value::String(s.into()).to_string();
+        let mut text = String::new();
+        let secret = |name: &str, user: &str, password: &str, hosts: &[&String]| {
+            let hosts = hosts.iter().map(|h| h.as_str()).collect::<Vec<_>>().join(",");
+            format!(
+                "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  annotations: {{persistentchat.dev/hosts: {}}}\ntype: kubernetes.io/basic-auth\nstringData:\n  username: {}\n  password: {}\n---\n",
+                quote(&hosts),
+                quote(user),
+                quote(password)
+            )
+        };
+        for d in &self.scenario.data_centers {
+            text.push_str(&secret(
+                &format!("{}-sql", d.name),
+                SQL_USER,
+                SQL_PASSWORD,
+                &[&d.sql_server, &d.mirror],
+            ));
+            text.push_str(&secret(
+                &format!("{}-shell", d.name),
+                SHELL_USER,
+                SHELL_PASSWORD,
+                &[&d.management_shell],
+            ));
+        }
+        text.push_str(&format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: corporate-ca}}\nstringData:\n  ca.crt: {}\n---\n",
+            quote(&self.ca_pem)
+        ));
+        text.push_str(&format!(
+            "apiVersion: persistentchat.dev/v1alpha1\nkind: PersistentChatFailover\nmetadata: {{name: {name}}}\nspec:\n  pool: {}\n  activeDataCenter: {}\n  database: {}\n  dataCenters:\n",
+            self.scenario.pool,
+            self.scenario.data_centers.first().map_or("", |d| d.name.as_str()),
+            self.scenario.database
+        ));
+        for (d, store) in self.scenario.data_centers.iter().zip(["Primary", "Backup"]) {
+            let tls = "tls: {caRef: {name: corporate-ca}}";
+            let sql = |host: &str| {
+                format!(
+                    "{{host: {host}, instance: {}, credentialsSecretRef: {{name: {}-sql}}, {tls}}}",
+                    d.instance, d.name
+                )
+            };
+            text.push_str(&format!(
+                "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, port: {SHELL_PORT}, configurationName: PersistentChat.Failover, authentication: Basic, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n",
+                sql(&d.sql_server),
+                sql(&d.mirror),
+                d.management_shell,
+                d.servers.join(", "),
+                n = d.name
+            ));
+        }
+        text.push_str(&format!(
+            "  logShipping: {{backupShare: '{}', copyFolder: '{}'}}\n  backupFiles:\n    backupShare: {{volume: mgc-logs}}\n    copyFolder: {{volume: sea-copy}}\n",
+            self.scenario.backup_share, self.scenario.copy_folder
+        ));
+        text
+    }
+
+    /// What a tool outside needs to know of this lab.
+    pub fn description(&self, kubeconfig: Option<&Path>, resource: &Path) -> serde_json::Value {
+        let real = |host: &str, port: u16| {
+            self.places.iter().find(|p| p.host == host && p.port == port).map_or(0, |p| p.real)
+        };
+        let ca = self.directory.join("ca.crt");
+        let centers: serde_json::Map<String, serde_json::Value> = self
+            .scenario
+            .data_centers
+            .iter()
+            .map(|d| {
+                let sql = |h: &str| json!({"host": "127.0.0.1", "port": real(h, SQL_PORT), "user": SQL_USER, "password": SQL_PASSWORD, "caFile": ca});
+                (
+                    d.name.clone(),
+                    json!({
+                        "sqlServer": sql(&d.sql_server),
+                        "mirror": sql(&d.mirror),
+                        "managementShell": {"url": format!("https://127.0.0.1:{}/wsman", real(&d.management_shell, SHELL_PORT)), "user": SHELL_USER,
+                            "password": SHELL_PASSWORD, "configurationName": "PersistentChat.Failover", "caFile": ca},
+                        "backupShare": self.backup_share(),
+                        "copyFolder": self.copy_folder(),
+                    }),
+                )
+            })
+            .collect();
+        json!({"kubeconfig": kubeconfig, "resource": resource, "operator": {"env": self.operator_env(), "args": ["run"]}, "dataCenters": centers})
+    }
+
+    /// Injects a fault by its name.
+    pub fn fault(&self, name: &str, arguments: &[String]) -> Result<(), String> {
+        let mut w = self.world.now();
+        let argument =
+            |n: usize| arguments.get(n).cloned().ok_or_else(|| format!("the fault {name} needs an argument"));
+        match name {
+            "refuse-login" => {
+                let host = argument(0)?;
+                w.sql.get_mut(&host).ok_or(format!("no SQL Server {host}"))?.refused.insert(SQL_USER.into());
+            }
+            "accept-login" => {
+                let host = argument(0)?;
+                w.sql.get_mut(&host).ok_or(format!("no SQL Server {host}"))?.refused.clear();
+            }
+            "refuse-shell-login" => {
+                let host = argument(0)?;
+                w.chat.refused.push(host);
+            }
+            "promote-mirror" => sql::promote_mirror(&mut w, &argument(0)?)?,
+            "recover-by-hand" => {
+                let dc = argument(0)?;
+                let host = self
+                    .scenario
+                    .data_centers
+                    .iter()
+                    .find(|d| d.name == dc)
+                    .map(|d| d.sql_server.clone())
+                    .ok_or("no such data centre")?;
+                sql::recover_by_hand(&mut w, &host)?;
+            }
+            "cms-read-only" => w.chat.read_only = argument(0)? == "on",
+            "restore-ms" => w.scenario.restore_ms = argument(0)?.parse().map_err(|e| format!("{e}"))?,
+            "disk-full" => {
+                let host = argument(0)?;
+                w.sql.get_mut(&host).ok_or(format!("no SQL Server {host}"))?.disk_full = argument(1)? == "on";
+            }
+            "remove-backup" => {
+                std::fs::remove_file(self.backup_share().join(argument(0)?)).map_err(|e| e.to_string())?
+            }
+            "truncate-backup" => {
+                let file = std::fs::OpenOptions::new()
+                    .write(true)
+                    .open(self.backup_share().join(argument(0)?))
+                    .map_err(|e| e.to_string())?;
+                let length = file.metadata().map_err(|e| e.to_string())?.len();
+                file.set_len(length / 2).map_err(|e| e.to_string())?;
+            }
+            "foreign-backup" => {
+                std::fs::write(self.backup_share().join(argument(0)?), b"TAPE of another program")
+                    .map_err(|e| e.to_string())?
+            }
+            other => return Err(format!("simulator: does not know the fault {other}")),
+        }
+        drop(w);
+        self.world.announce();
+        Ok(())
+    }
+}
+
+/// A port that only listens: SIP of a Front End, Persistent Chat's own.
+async fn plain(listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|s| *s) => return,
+            accepted = listener.accept() => if let Err(e) = accepted { tracing::debug!(error = %e, "accept") },
+        }
+    }
+}

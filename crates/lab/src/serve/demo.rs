@@ -1,0 +1,240 @@
+//! The demo: a lost data centre, one `kubectl` command, and chat alive in the other one.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Lab;
+use crate::control_plane::{ControlPlane, die_with_us};
+use crate::scenario::Scenario;
+use crate::world::journal::{Effect, Outcome};
+
+/// What the demo needs to find.
+pub struct Programs {
+    /// `pcf-operator`.
+    pub operator: PathBuf,
+    /// `kubectl-pcf`.
+    pub plugin: PathBuf,
+    /// The folder with `crds/` and `deploy/`.
+    pub manifests: PathBuf,
+}
+
+/// Starts an operator under the service account of a namespace.
+pub fn start_operator(
+    lab: &Lab,
+    plane: &ControlPlane,
+    operator: &Path,
+    namespace: &str,
+    log: &Path,
+) -> Result<Child, String> {
+    let kubeconfig = plane.service_account_kubeconfig(namespace, "pcf-operator")?;
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(|e| e.to_string())?;
+    die_with_us(
+        Command::new(operator)
+            .arg("run")
+            .envs(lab.operator_env())
+            .env("KUBECONFIG", kubeconfig)
+            .env("PCF_NAMESPACE", namespace)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file),
+    )
+    .spawn()
+    .map_err(|e| format!("{}: {e}", operator.display()))
+}
+
+/// Makes a namespace with the operator's account in it.
+pub fn prepare_namespace(plane: &ControlPlane, manifests: &Path, namespace: &str) -> Result<(), String> {
+    let k = |a: &[&str], stdin: Option<&str>| plane.kubectl(a, stdin).map_err(|e| e.to_string());
+    k(&["apply", "--server-side", "-f", &manifests.join("crds").display().to_string()], None)?;
+    k(
+        &[
+            "wait",
+            "--for=condition=Established",
+            "crd/persistentchatfailovers.persistentchat.dev",
+            "--timeout=30s",
+        ],
+        None,
+    )?;
+    k(&["create", "namespace", namespace], None)?;
+    let rbac = std::fs::read_to_string(manifests.join("deploy/rbac.yaml"))
+        .map_err(|e| format!("deploy/rbac.yaml: {e}"))?;
+    k(
+        &["apply", "-n", namespace, "-f", "-"],
+        Some(&rbac.replace("namespace: chat", &format!("namespace: {namespace}"))),
+    )?;
+    Ok(())
+}
+
+/// What is wrong with a world that should be live in the second data centre. Read from the lab, not from any status.
+pub fn check(lab: &Lab) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let state = lab.state();
+    let Some(d) = lab.scenario().data_centers.get(1) else { return vec!["no second data centre".into()] };
+    let mut expect = |what: &str, ok: bool| {
+        if !ok {
+            wrong.push(what.to_string());
+        }
+    };
+    expect("chat does not serve", state["chat"]["serving"] == true);
+    expect("the pool's state is not FailedOver", state["chat"]["poolState"] == "FailedOver");
+    let mut active: Vec<String> = state["chat"]["activeServers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|v| v.as_str().map(str::to_string))
+        .collect();
+    active.sort();
+    expect("the active servers are not those of the second data centre", active == d.servers);
+    let db = &state["sqlServers"][&d.sql_server]["databases"][0];
+    expect("the database is not ONLINE", db["state"] == "ONLINE");
+    expect("the mirror is not SYNCHRONIZED", db["mirroring"]["state"] == "SYNCHRONIZED");
+    expect(
+        "chat servers are not in the new database",
+        db["sessions"].as_array().is_some_and(|s| !s.is_empty()),
+    );
+    for name in [
+        "RESTORE DATABASE WITH RECOVERY",
+        "EXEC sp_delete_log_shipping_secondary_database",
+        "Install-CsMirrorDatabase",
+    ] {
+        let done = lab.journal().iter().filter(|e| e.name == name && e.outcome == Outcome::Ok).count();
+        expect(&format!("{name} was carried out {done} times"), done == 1);
+    }
+    wrong
+}
+
+/// What an operator wrote: everything that changes a world, in order. Jobs of SQL Server Agent are none of its doing.
+pub fn writes(lab: &Lab) -> Vec<String> {
+    lab.journal()
+        .into_iter()
+        .filter(|e| e.effect == Effect::Write && e.client != "SQLAgent" && e.client != "someone")
+        .map(|e| format!("{} {} on {}", e.name, e.target.unwrap_or_default(), e.server))
+        .collect()
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+/// Runs the demo. Blocks until it has succeeded or failed.
+pub async fn run(directory: &Path, programs: &Programs) -> Result<(), String> {
+    println!(
+        "Starting a Kubernetes control plane (real) and two data centres (SIMULATED: no real SQL Server, no real Lync) …"
+    );
+    let plane = tokio::task::block_in_place(|| ControlPlane::start(&directory.join("control-plane")))?;
+    let scenario = Scenario {
+        restore_ms: 700,
+        recovery_ms: 800,
+        mirror_ms: 4000,
+        backups: 16,
+        copied: 11,
+        restored: 8,
+        ..Scenario::default()
+    };
+    let mut lab = Lab::start(scenario, &directory.join("lab")).await?;
+    let (from, to) = ("atlanta", "seattle");
+    let namespace = "chat";
+    tokio::task::block_in_place(|| prepare_namespace(&plane, &programs.manifests, namespace))?;
+    let log = directory.join("operator.log");
+    let mut operator = start_operator(&lab, &plane, &programs.operator, namespace, &log)?;
+    let result = story(&mut lab, &plane, programs, namespace, from, to).await;
+    let _ = operator.kill();
+    let _ = operator.wait();
+    result.map_err(|e| format!("{e}\nThe operator's log ends with:\n{}", tail(&log)))
+}
+
+async fn story(
+    lab: &mut Lab,
+    plane: &ControlPlane,
+    programs: &Programs,
+    namespace: &str,
+    from: &str,
+    to: &str,
+) -> Result<(), String> {
+    let k = |a: &[&str], stdin: Option<&str>| {
+        tokio::task::block_in_place(|| plane.kubectl(a, stdin)).map_err(|e| e.to_string())
+    };
+    k(&["apply", "-n", namespace, "-f", "-"], Some(&lab.resource("litware")))?;
+    println!("$ kubectl wait pcf/litware -n {namespace} --for=condition=Ready");
+    k(&["wait", "pcf/litware", "-n", namespace, "--for=condition=Ready", "--timeout=60s"], None)?;
+    println!("{}", k(&["get", "pcf", "-n", namespace], None)?);
+    println!("Now {from} is lost: its SQL Servers, its Front End, its chat servers.");
+    lab.lose(from).await?;
+    let lost = Instant::now();
+    println!(
+        "(The lab's administrator moves the Central Management store to {to}: that is not the operator's task.)"
+    );
+    lab.fail_over_central_management(to);
+    let patch = format!("{{\"spec\":{{\"activeDataCenter\":\"{to}\"}}}}");
+    println!("$ kubectl patch pcf/litware -n {namespace} --type merge -p '{patch}'");
+    k(&["patch", "pcf/litware", "-n", namespace, "--type", "merge", "-p", &patch], None)?;
+    let mut seen = BTreeSet::new();
+    let deadline = Instant::now() + Duration::from_secs(150);
+    loop {
+        let text = k(&["get", "pcf/litware", "-n", namespace, "-o", "json"], None)?;
+        let object: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+        let status = &object["status"];
+        let ours = status["transition"]["to"] == to;
+        for c in status["conditions"].as_array().into_iter().flatten().filter(|_| ours) {
+            let kind = c["type"].as_str().unwrap_or_default().to_string();
+            let is_step = ![
+                "Ready",
+                "FailoverReady",
+                "Reconciling",
+                "Stalled",
+                "Redundant",
+                "Protected",
+                "OldPrimaryQuiet",
+            ]
+            .contains(&kind.as_str());
+            if is_step && c["status"] == "True" && seen.insert(kind.clone()) {
+                println!(
+                    "  {:6.1} s  {kind:20} {}",
+                    lost.elapsed().as_secs_f64(),
+                    c["message"].as_str().unwrap_or_default()
+                );
+            }
+        }
+        let ready = status["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|c| c["type"] == "Ready" && c["status"] == "True");
+        if ready && status["activeDataCenter"] == to {
+            break;
+        }
+        if Instant::now() > deadline {
+            return Err(format!(
+                "not ready after 150 s; the status is\n{}",
+                serde_json::to_string_pretty(status).unwrap_or_default()
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    println!("\n$ kubectl get pcf -n {namespace}\n{}", k(&["get", "pcf", "-n", namespace], None)?);
+    let report = tokio::task::block_in_place(|| {
+        Command::new(&programs.plugin)
+            .args(["report", "litware", "-n", namespace])
+            .env("KUBECONFIG", plane.admin_kubeconfig())
+            .output()
+    })
+    .map_err(|e| format!("{}: {e}", programs.plugin.display()))?;
+    println!("$ kubectl pcf report litware -n {namespace}\n{}", String::from_utf8_lossy(&report.stdout));
+    if !report.status.success() {
+        return Err(format!("the report failed: {}", String::from_utf8_lossy(&report.stderr)));
+    }
+    let wrong = check(lab);
+    if wrong.is_empty() {
+        println!(
+            "The lab itself agrees: chat is live in {to}, {:.1} s after {from} was lost.",
+            lost.elapsed().as_secs_f64()
+        );
+        Ok(())
+    } else {
+        Err(format!("the lab disagrees: {}", wrong.join("; ")))
+    }
+}
