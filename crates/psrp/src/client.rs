@@ -11,12 +11,14 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::{SslConnector, SslMethod};
 use openssl::x509::X509;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::clixml::Value;
 use crate::fragment::{Assembler, Fragmenter};
 use crate::message::{self, Command, ErrorRecord, Message, PipelineState, kind};
+use crate::sealed::{self, Channel, Initiator, SealError};
 use crate::wsman::{self, Element, Envelope, Request, action};
 
 /// Largest answer that is read.
@@ -36,6 +38,15 @@ impl fmt::Debug for Password {
     }
 }
 
+/// How to log on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// User and password with every request: only ever over TLS.
+    Basic,
+    /// NTLM under `Negotiate`; every body is sealed, over TLS as well as without it.
+    Negotiate,
+}
+
 /// Where a WinRM service is and how to log on to it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -47,11 +58,15 @@ pub struct Endpoint {
     pub path: String,
     /// Where the TCP connection really goes, if not to `host` and `port`.
     pub connect_to: Option<(String, u16)>,
+    /// Whether to speak TLS. Without it only [`Authentication::Negotiate`] is possible.
+    pub tls: bool,
     /// PEM of the CAs to trust; absent: those of the system.
     pub ca_pem: Option<Vec<u8>>,
     /// PowerShell session configuration.
     pub configuration_name: String,
-    /// User name for Basic authentication.
+    /// How to log on.
+    pub authentication: Authentication,
+    /// User name; `DOMAIN\user` or `user@domain` for Negotiate.
     pub user: String,
     /// Password.
     pub password: Password,
@@ -85,6 +100,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Once a command has been handed over, whatever goes wrong says nothing about what it did.
+    fn after_start(self) -> Error {
+        match self {
+            Error::Lost(why) => Error::Lost(why),
+            other @ (Error::Connect(_)
+            | Error::Tls(_)
+            | Error::Unauthorized
+            | Error::Fault(_)
+            | Error::Protocol(_)) => Error::Lost(other.to_string()),
+        }
+    }
+
     /// Whether the request may have been executed all the same.
     pub fn outcome_unknown(&self) -> bool {
         match self {
@@ -131,12 +158,24 @@ pub enum JobState {
 pub struct Client {
     endpoint: Endpoint,
     sender: SendRequest<Full<Bytes>>,
-    authorization: String,
+    logon: Logon,
     session: String,
     url: String,
     resource: String,
     pool: Option<Pool>,
 }
+
+/// What goes with every request.
+enum Logon {
+    /// A header.
+    Basic(String),
+    /// The connection itself is logged on; bodies are sealed.
+    Sealed(Box<Channel>),
+}
+
+/// A connection, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 struct Pool {
     shell: Uuid,
@@ -148,18 +187,23 @@ fn text(id: &Uuid) -> String {
 }
 
 impl Client {
-    /// Connects. The logon is checked with the first request.
+    /// Connects and logs on; with Basic, the logon is checked with the first request only.
     pub async fn connect(endpoint: &Endpoint) -> Result<Client, Error> {
+        if !endpoint.tls && endpoint.authentication == Authentication::Basic {
+            return Err(Error::Tls("Basic sends the password: it is used over TLS only".into()));
+        }
         let (host, port) = endpoint.connect_to.clone().unwrap_or((endpoint.host.clone(), endpoint.port));
         let stream = tokio::time::timeout(endpoint.connect_timeout, async {
             let tcp =
                 TcpStream::connect((host.as_str(), port)).await.map_err(|e| Error::Connect(e.to_string()))?;
             tcp.set_nodelay(true).map_err(|e| Error::Connect(e.to_string()))?;
-            tls(endpoint, tcp).await
+            let stream: Box<dyn Stream> =
+                if endpoint.tls { Box::new(tls(endpoint, tcp).await?) } else { Box::new(tcp) };
+            Ok(stream)
         })
         .await
         .map_err(|_| Error::Connect("timed out".into()))??;
-        let (sender, connection) =
+        let (mut sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|e| Error::Connect(e.to_string()))?;
         // The driver of the connection ends with it; its error reaches us through the request that it breaks.
         tokio::spawn(async move {
@@ -167,11 +211,23 @@ impl Client {
                 tracing::debug!(error = %e, "WinRM connection ended");
             }
         });
-        let credentials = BASE64.encode(format!("{}:{}", endpoint.user, endpoint.password.0));
+        let logon = match endpoint.authentication {
+            Authentication::Basic => {
+                let credentials = BASE64.encode(format!("{}:{}", endpoint.user, endpoint.password.0));
+                Logon::Basic(format!("Basic {credentials}"))
+            }
+            Authentication::Negotiate => {
+                let channel = tokio::time::timeout(endpoint.connect_timeout, log_on(endpoint, &mut sender));
+                Logon::Sealed(Box::new(
+                    channel.await.map_err(|_| Error::Connect("the logon timed out".into()))??,
+                ))
+            }
+        };
+        let scheme = if endpoint.tls { "https" } else { "http" };
         Ok(Client {
-            url: format!("https://{}:{}{}", endpoint.host, endpoint.port, endpoint.path),
+            url: format!("{scheme}://{}:{}{}", endpoint.host, endpoint.port, endpoint.path),
             resource: format!("{}{}", wsman::CONFIGURATION, endpoint.configuration_name),
-            authorization: format!("Basic {credentials}"),
+            logon,
             session: text(&Uuid::new_v4()),
             endpoint: endpoint.clone(),
             sender,
@@ -203,32 +259,47 @@ impl Client {
             body,
         }
         .write();
-        let request = hyper::Request::post(&self.endpoint.path)
-            .header("Host", format!("{}:{}", self.endpoint.host, self.endpoint.port))
-            .header("Content-Type", "application/soap+xml;charset=UTF-8")
-            .header("Authorization", &self.authorization)
-            .body(Full::new(Bytes::from(envelope)))
-            .map_err(|e| Error::Protocol(e.to_string()))?;
-        let exchange = async {
-            let answer = self.sender.send_request(request).await.map_err(|e| Error::Lost(e.to_string()))?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER)
-                .collect()
-                .await
-                .map_err(|e| Error::Lost(e.to_string()))?;
-            Ok((status, body.to_bytes()))
-        };
-        let (status, body) = tokio::time::timeout(timeout + Duration::from_secs(10), exchange)
+        let request = post(&self.endpoint);
+        let request = match &mut self.logon {
+            Logon::Basic(header) => request
+                .header("Content-Type", "application/soap+xml;charset=UTF-8")
+                .header("Authorization", header.as_str())
+                .body(Full::new(Bytes::from(envelope))),
+            Logon::Sealed(channel) => {
+                let sealed = channel.seal(&envelope).map_err(|e| Error::Protocol(e.to_string()))?;
+                request.header("Content-Type", sealed::CONTENT_TYPE).body(Full::new(Bytes::from(sealed)))
+            }
+        }
+        .map_err(|e| Error::Protocol(e.to_string()))?;
+        let exchange = exchange(&mut self.sender, request);
+        let (head, body) = tokio::time::timeout(timeout + Duration::from_secs(10), exchange)
             .await
             .map_err(|_| Error::Lost("no answer in time".into()))??;
-        if status.as_u16() == 401 {
+        if head.status.as_u16() == 401 {
             return Err(Error::Unauthorized);
         }
-        let xml = std::str::from_utf8(&body).map_err(|e| Error::Protocol(e.to_string()))?;
+        let xml = match &mut self.logon {
+            Logon::Basic(_) => {
+                std::str::from_utf8(&body).map_err(|e| Error::Protocol(e.to_string()))?.to_string()
+            }
+            Logon::Sealed(channel) => {
+                let kind = head.headers.get("Content-Type").and_then(|v| v.to_str().ok()).unwrap_or_default();
+                if !kind.trim().to_ascii_lowercase().starts_with("multipart/encrypted") {
+                    // 400 with an empty body is what a host says to a body that it cannot unseal.
+                    return Err(Error::Protocol(format!(
+                        "the answer to a sealed request is not sealed (HTTP status {})",
+                        head.status
+                    )));
+                }
+                channel.unseal(&body).map_err(|e| Error::Protocol(e.to_string()))?
+            }
+        };
         // Faults come with status 500: the body counts, not the status.
-        let answer = match Envelope::read(xml) {
+        let answer = match Envelope::read(&xml) {
             Ok(answer) => answer,
-            Err(_) if !status.is_success() => return Err(Error::Protocol(format!("HTTP status {status}"))),
+            Err(_) if !head.status.is_success() => {
+                return Err(Error::Protocol(format!("HTTP status {}", head.status)));
+            }
             Err(e) => return Err(Error::Protocol(e)),
         };
         if let Some(fault) = answer.fault() {
@@ -394,7 +465,7 @@ impl Client {
             }
             let id = Uuid::new_v4();
             let shell = self.begin(command, id).await?;
-            let out = self.collect(shell, id).await?;
+            let out = self.collect(shell, id).await.map_err(Error::after_start)?;
             // Frees the command on the server: a long-lived pool may hold a thousand only.
             let body = format!(
                 "<rsp:Signal CommandId=\"{}\"><rsp:Code>{}</rsp:Code></rsp:Signal>",
@@ -402,7 +473,9 @@ impl Client {
                 wsman::SIGNAL_TERMINATE
             );
             let resource = self.resource.clone();
-            self.call(action::SIGNAL, &resource, Some(&shell), &[], &body).await?;
+            self.call(action::SIGNAL, &resource, Some(&shell), &[], &body)
+                .await
+                .map_err(Error::after_start)?;
             Ok(out)
         };
         tokio::time::timeout(deadline, run).await.map_err(|_| Error::Lost("the deadline passed".into()))?
@@ -422,6 +495,60 @@ impl Client {
             other => other.map(|_| ()),
         }
     }
+}
+
+fn post(endpoint: &Endpoint) -> hyper::http::request::Builder {
+    hyper::Request::post(&endpoint.path).header("Host", format!("{}:{}", endpoint.host, endpoint.port))
+}
+
+async fn exchange(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: hyper::Request<Full<Bytes>>,
+) -> Result<(hyper::http::response::Parts, Bytes), Error> {
+    // A connection that the host has closed in the meantime shows here: nothing was sent on it.
+    sender.ready().await.map_err(|e| Error::Connect(format!("the connection is closed: {e}")))?;
+    let answer = sender.send_request(request).await.map_err(|e| Error::Lost(e.to_string()))?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| Error::Lost(e.to_string()))?;
+    Ok((head, body.to_bytes()))
+}
+
+/// Logs the connection on with requests that have no body: a body would go out in clear.
+async fn log_on(endpoint: &Endpoint, sender: &mut SendRequest<Full<Bytes>>) -> Result<Channel, Error> {
+    let refused = |e: SealError| match e {
+        SealError::UserName(_) => Error::Unauthorized,
+        SealError::Ntlm(_) | SealError::Framing(_) | SealError::Altered(_) => Error::Protocol(e.to_string()),
+    };
+    let mut initiator =
+        Initiator::new(&endpoint.user, &endpoint.password.0, &endpoint.host).map_err(refused)?;
+    let mut challenge = Vec::new();
+    // Two legs for NTLM; a server that goes on asking is refusing.
+    for leg in 0..3 {
+        let token = initiator.step(&challenge).map_err(refused)?.token;
+        let request = post(endpoint)
+            .header("Authorization", format!("Negotiate {}", BASE64.encode(token)))
+            .header("Content-Type", "application/soap+xml;charset=UTF-8")
+            .body(Full::new(Bytes::new()))
+            .map_err(|e| Error::Protocol(e.to_string()))?;
+        // Nothing was asked for yet: whatever goes wrong here has changed nothing.
+        let (head, _) = exchange(sender, request).await.map_err(|e| Error::Connect(e.to_string()))?;
+        match head.status.as_u16() {
+            200..=299 if leg > 0 => return Ok(initiator.channel()),
+            401 => {
+                let offered = head.headers.get_all("WWW-Authenticate").iter().filter_map(|v| v.to_str().ok());
+                let token = offered.filter_map(|v| v.strip_prefix("Negotiate ")).next_back();
+                match token.map(|t| BASE64.decode(t.trim())) {
+                    Some(Ok(bytes)) => challenge = bytes,
+                    Some(Err(e)) => {
+                        return Err(Error::Protocol(format!("a challenge that is not base64: {e}")));
+                    }
+                    None => return Err(Error::Unauthorized),
+                }
+            }
+            _ => return Err(Error::Protocol(format!("HTTP status {} while logging on", head.status))),
+        }
+    }
+    Err(Error::Unauthorized)
 }
 
 async fn tls(endpoint: &Endpoint, tcp: TcpStream) -> Result<tokio_openssl::SslStream<TcpStream>, Error> {
@@ -460,7 +587,8 @@ pub async fn start(
     client.open(ids.shell, Some(idle_timeout)).await?;
     client.begin(command, ids.command).await?;
     let resource = client.resource.clone();
-    client.call(action::DISCONNECT, &resource, Some(&ids.shell), &[], "<rsp:Disconnect/>").await.map(|_| ())
+    let left = client.call(action::DISCONNECT, &resource, Some(&ids.shell), &[], "<rsp:Disconnect/>").await;
+    left.map(|_| ()).map_err(Error::after_start)
 }
 
 /// Looks after a detached command. Starts nothing; if it has ended, reads what it said.

@@ -7,4 +7,5 @@ pub mod client;
 pub mod clixml;
 pub mod fragment;
 pub mod message;
+pub mod sealed;
 pub mod wsman;

@@ -99,6 +99,8 @@ pub struct Envelope {
     pub message_id: String,
     /// The id that it answers.
     pub relates_to: String,
+    /// URL of the service, as a request names it.
+    pub to: String,
     /// Resource URI.
     pub resource_uri: String,
     /// Session of the client.
@@ -130,6 +132,7 @@ impl Envelope {
             action: text("Action"),
             message_id: text("MessageID"),
             relates_to: text("RelatesTo"),
+            to: text("To"),
             resource_uri: text("ResourceURI"),
             session_id: text("SessionId"),
             timeout: text("OperationTimeout")
