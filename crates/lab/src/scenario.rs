@@ -40,6 +40,19 @@ pub struct Scenario {
     pub cmdlet_ms: u64,
     /// Whether the copy on the backup instance is in STANDBY rather than RESTORING.
     pub standby: bool,
+    /// How the resource of the lab logs on to the Management Shells.
+    pub authentication: Authentication,
+    /// A text of an attacker's, put wherever a server's own administrator could put one: users, logins, editions, jobs.
+    pub hostile_text: Option<String>,
+}
+
+/// How the resource of the lab logs on to the Management Shells. The hosts themselves take both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Authentication {
+    /// Basic over TLS.
+    Basic,
+    /// NTLM over HTTP, messages sealed.
+    Negotiate,
 }
 
 /// One data centre.
@@ -88,6 +101,8 @@ impl Default for Scenario {
             replication_ms: 500,
             cmdlet_ms: 50,
             standby: false,
+            authentication: Authentication::Basic,
+            hostile_text: None,
         }
     }
 }

@@ -136,10 +136,10 @@ pub fn poll(w: &World, id: u64) -> Option<Finished> {
 /// Forgets a cmdlet; one that still runs is stopped.
 pub fn abort(w: &mut World, id: u64) {
     let now = w.now;
-    if let Some(r) = w.chat.running.remove(&id) {
-        if r.result.is_none() {
-            w.journal.end(r.journal, now, Outcome::Aborted);
-        }
+    if let Some(r) = w.chat.running.remove(&id)
+        && r.result.is_none()
+    {
+        w.journal.end(r.journal, now, Outcome::Aborted);
     }
 }
 

@@ -129,24 +129,23 @@ pub fn tick(w: &mut World) {
         let wanted = if active { database_server(w, &settings) } else { None };
         let Some(current) = w.chat.servers.get(&host).cloned() else { continue };
         let mut next = current.clone();
-        if let Some((sql, id)) = &current.session {
-            if Some(sql) != wanted.as_ref() || !crate::sql::session_alive(w, sql, *id) {
-                crate::sql::logout(w, sql, *id);
-                next.session = None;
-            }
+        if let Some((sql, id)) = &current.session
+            && (Some(sql) != wanted.as_ref() || !crate::sql::session_alive(w, sql, *id))
+        {
+            crate::sql::logout(w, sql, *id);
+            next.session = None;
         }
-        if let (None, Some(sql)) = (&next.session, &wanted) {
-            if let Ok(id) = crate::sql::chat_connect(w, sql, &database, &host, "Lync Server Persistent Chat")
-            {
-                next.session = Some((sql.clone(), id));
-                next.last_ping = None;
-            }
+        if let (None, Some(sql)) = (&next.session, &wanted)
+            && let Ok(id) = crate::sql::chat_connect(w, sql, &database, &host, "Lync Server Persistent Chat")
+        {
+            next.session = Some((sql.clone(), id));
+            next.last_ping = None;
         }
-        if let Some((sql, _)) = &next.session {
-            if next.last_ping.is_none_or(|p| now.duration_since(p) >= SignedDuration::from_secs(1)) {
-                crate::sql::chat_ping(w, sql, &database, &host);
-                next.last_ping = Some(now);
-            }
+        if let Some((sql, _)) = &next.session
+            && next.last_ping.is_none_or(|p| now.duration_since(p) >= SignedDuration::from_secs(1))
+        {
+            crate::sql::chat_ping(w, sql, &database, &host);
+            next.last_ping = Some(now);
         }
         w.chat.servers.insert(host, next);
     }

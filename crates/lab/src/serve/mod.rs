@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::chat::{self, SHELL_PASSWORD, SHELL_USER};
-use crate::scenario::Scenario;
+use crate::scenario::{Authentication, Scenario};
 use crate::sql::{self, SQL_PASSWORD, SQL_USER};
 use crate::world::files::DirectoryFiles;
 use crate::world::journal::Entry;
@@ -25,6 +25,7 @@ use crate::{tds, winrm};
 /// Ports that the resource names; where they really are is in `PCF_CONNECT_TO`.
 const SQL_PORT: u16 = 1433;
 const SHELL_PORT: u16 = 5986;
+const SHELL_HTTP_PORT: u16 = 5985;
 const FRONT_END_PORT: u16 = 5061;
 const CHAT_PORT: u16 = 5041;
 
@@ -32,6 +33,7 @@ const CHAT_PORT: u16 = 5041;
 enum Service {
     Sql,
     Shell,
+    ShellHttp,
     Plain,
 }
 
@@ -95,6 +97,7 @@ impl Lab {
             services.push((d.sql_server.clone(), SQL_PORT, Service::Sql));
             services.push((d.mirror.clone(), SQL_PORT, Service::Sql));
             services.push((d.management_shell.clone(), SHELL_PORT, Service::Shell));
+            services.push((d.management_shell.clone(), SHELL_HTTP_PORT, Service::ShellHttp));
             services.push((d.management_shell.clone(), FRONT_END_PORT, Service::Plain));
             services.extend(d.servers.iter().map(|s| (s.clone(), CHAT_PORT, Service::Plain)));
         }
@@ -136,6 +139,7 @@ impl Lab {
     async fn listen(&mut self, data_center: &str) -> Result<(), String> {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let mut shells: BTreeMap<String, winrm::Service> = BTreeMap::new();
         for p in self.places.iter().filter(|p| self.scenario.data_center_of(&p.host) == Some(data_center)) {
             let listener = TcpListener::bind(("127.0.0.1", p.real))
                 .await
@@ -144,7 +148,15 @@ impl Lab {
                 (self.world.clone(), p.host.clone(), self.tls.clone(), stopped.clone());
             match p.service {
                 Service::Sql => drop(tasks.spawn(tds::serve(world, host, listener, tls, stopped))),
-                Service::Shell => drop(tasks.spawn(winrm::serve(world, host, listener, tls, stopped))),
+                Service::Shell | Service::ShellHttp => {
+                    let service =
+                        shells.entry(host.clone()).or_insert_with(|| winrm::Service::new(world, &host));
+                    let transport = match p.service {
+                        Service::Shell => winrm::Transport::Https(tls),
+                        Service::ShellHttp | Service::Sql | Service::Plain => winrm::Transport::Http,
+                    };
+                    drop(tasks.spawn(service.clone().serve(listener, transport, stopped)));
+                }
                 Service::Plain => drop(tasks.spawn(plain(listener, stopped))),
             }
         }
@@ -228,63 +240,7 @@ impl Lab {
 
     /// A resource, and the Secrets that it needs, that fit this lab.
     pub fn resource(&self, name: &str) -> String {
-        let quote = |s: &str| serde_json::Value::String(s.into()).to_string();
-        let mut text = String::new();
-        let secret = |name: &str, user: &str, password: &str, hosts: &[&String]| {
-            let hosts = hosts.iter().map(|h| h.as_str()).collect::<Vec<_>>().join(",");
-            format!(
-                "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  annotations: {{persistentchat.dev/hosts: {}}}\ntype: kubernetes.io/basic-auth\nstringData:\n  username: {}\n  password: {}\n---\n",
-                quote(&hosts),
-                quote(user),
-                quote(password)
-            )
-        };
-        for d in &self.scenario.data_centers {
-            text.push_str(&secret(
-                &format!("{}-sql", d.name),
-                SQL_USER,
-                SQL_PASSWORD,
-                &[&d.sql_server, &d.mirror],
-            ));
-            text.push_str(&secret(
-                &format!("{}-shell", d.name),
-                SHELL_USER,
-                SHELL_PASSWORD,
-                &[&d.management_shell],
-            ));
-        }
-        text.push_str(&format!(
-            "apiVersion: v1\nkind: Secret\nmetadata: {{name: corporate-ca}}\nstringData:\n  ca.crt: {}\n---\n",
-            quote(&self.ca_pem)
-        ));
-        text.push_str(&format!(
-            "apiVersion: persistentchat.dev/v1alpha1\nkind: PersistentChatFailover\nmetadata: {{name: {name}}}\nspec:\n  pool: {}\n  activeDataCenter: {}\n  database: {}\n  dataCenters:\n",
-            self.scenario.pool,
-            self.scenario.data_centers.first().map_or("", |d| d.name.as_str()),
-            self.scenario.database
-        ));
-        for (d, store) in self.scenario.data_centers.iter().zip(["Primary", "Backup"]) {
-            let tls = "tls: {caRef: {name: corporate-ca}}";
-            let sql = |host: &str| {
-                format!(
-                    "{{host: {host}, instance: {}, credentialsSecretRef: {{name: {}-sql}}, {tls}}}",
-                    d.instance, d.name
-                )
-            };
-            text.push_str(&format!(
-                "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, port: {SHELL_PORT}, configurationName: PersistentChat.Failover, authentication: Basic, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n",
-                sql(&d.sql_server),
-                sql(&d.mirror),
-                d.management_shell,
-                d.servers.join(", "),
-                n = d.name
-            ));
-        }
-        text.push_str(&format!(
-            "  logShipping: {{backupShare: '{}', copyFolder: '{}'}}\n  backupFiles:\n    backupShare: {{volume: mgc-logs}}\n    copyFolder: {{volume: sea-copy}}\n",
-            self.scenario.backup_share, self.scenario.copy_folder
-        ));
-        text
+        resource(&self.scenario, &self.ca_pem, name)
     }
 
     /// What a tool outside needs to know of this lab.
@@ -304,7 +260,8 @@ impl Lab {
                     json!({
                         "sqlServer": sql(&d.sql_server),
                         "mirror": sql(&d.mirror),
-                        "managementShell": {"url": format!("https://127.0.0.1:{}/wsman", real(&d.management_shell, SHELL_PORT)), "user": SHELL_USER,
+                        "managementShell": {"url": format!("https://127.0.0.1:{}/wsman", real(&d.management_shell, SHELL_PORT)),
+                            "negotiateUrl": format!("http://127.0.0.1:{}/wsman", real(&d.management_shell, SHELL_HTTP_PORT)), "user": SHELL_USER,
                             "password": SHELL_PASSWORD, "configurationName": "PersistentChat.Failover", "caFile": ca},
                         "backupShare": self.backup_share(),
                         "copyFolder": self.copy_folder(),
@@ -332,6 +289,10 @@ impl Lab {
             "refuse-shell-login" => {
                 let host = argument(0)?;
                 w.chat.refused.push(host);
+            }
+            "accept-shell-login" => {
+                let host = argument(0)?;
+                w.chat.refused.retain(|h| *h != host);
             }
             "promote-mirror" => sql::promote_mirror(&mut w, &argument(0)?)?,
             "recover-by-hand" => {
@@ -362,6 +323,13 @@ impl Lab {
                 let length = file.metadata().map_err(|e| e.to_string())?.len();
                 file.set_len(length / 2).map_err(|e| e.to_string())?;
             }
+            "grow-backup" => {
+                // Sparse: its length is real, its blocks are not.
+                let length = argument(1)?.parse().map_err(|e| format!("{e}"))?;
+                let path = self.backup_share().join(argument(0)?);
+                let file = std::fs::OpenOptions::new().write(true).open(path).map_err(|e| e.to_string())?;
+                file.set_len(length).map_err(|e| e.to_string())?;
+            }
             "foreign-backup" => {
                 std::fs::write(self.backup_share().join(argument(0)?), b"TAPE of another program")
                     .map_err(|e| e.to_string())?
@@ -372,6 +340,71 @@ impl Lab {
         self.world.announce();
         Ok(())
     }
+}
+
+/// A resource, and the Secrets that it needs, that fit the lab of a scenario.
+pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
+    let quote = |s: &str| serde_json::Value::String(s.into()).to_string();
+    let mut text = String::new();
+    let secret = |name: &str, user: &str, password: &str, hosts: &[&String]| {
+        let hosts = hosts.iter().map(|h| h.as_str()).collect::<Vec<_>>().join(",");
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  annotations: {{persistentchat.dev/hosts: {}}}\ntype: kubernetes.io/basic-auth\nstringData:\n  username: {}\n  password: {}\n---\n",
+            quote(&hosts),
+            quote(user),
+            quote(password)
+        )
+    };
+    for d in &scenario.data_centers {
+        text.push_str(&secret(
+            &format!("{}-sql", d.name),
+            SQL_USER,
+            SQL_PASSWORD,
+            &[&d.sql_server, &d.mirror],
+        ));
+        text.push_str(&secret(
+            &format!("{}-shell", d.name),
+            SHELL_USER,
+            SHELL_PASSWORD,
+            &[&d.management_shell],
+        ));
+    }
+    text.push_str(&format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: corporate-ca}}\nstringData:\n  ca.crt: {}\n---\n",
+        quote(ca_pem)
+    ));
+    text.push_str(&format!(
+        "apiVersion: persistentchat.dev/v1alpha1\nkind: PersistentChatFailover\nmetadata: {{name: {name}}}\nspec:\n  pool: {}\n  activeDataCenter: {}\n  database: {}\n  dataCenters:\n",
+        scenario.pool,
+        scenario.data_centers.first().map_or("", |d| d.name.as_str()),
+        scenario.database
+    ));
+    for (d, store) in scenario.data_centers.iter().zip(["Primary", "Backup"]) {
+        let tls = "tls: {caRef: {name: corporate-ca}}";
+        let shell = match scenario.authentication {
+            Authentication::Basic => format!("port: {SHELL_PORT}, authentication: Basic"),
+            Authentication::Negotiate => format!("port: {SHELL_HTTP_PORT}, authentication: Negotiate"),
+        };
+        let sql = |host: &str| {
+            format!(
+                "{{host: {host}, instance: {}, credentialsSecretRef: {{name: {}-sql}}, {tls}}}",
+                d.instance, d.name
+            )
+        };
+        text.push_str(&format!(
+            "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, {shell}, configurationName: PersistentChat.Failover, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n",
+            sql(&d.sql_server),
+            sql(&d.mirror),
+            d.management_shell,
+            d.servers.join(", "),
+            n = d.name
+        ));
+    }
+    text.push_str(&format!(
+        "  logShipping: {{backupShare: '{}', copyFolder: '{}'}}\n  backupFiles:\n    backupShare: {{volume: mgc-logs}}\n    copyFolder: {{volume: sea-copy}}\n",
+        scenario.backup_share, scenario.copy_folder
+    ));
+    text
 }
 
 /// A port that only listens: SIP of a Front End, Persistent Chat's own.

@@ -38,6 +38,9 @@ pub struct BackupHeader {
     pub payload: u64,
 }
 
+/// Longest header line of a file, with what stands before it.
+const LONGEST_HEADER: usize = 64 * 1024;
+
 /// The file of a set: magic, header line, payload, digest.
 pub fn encode(header: &BackupHeader, seed: u64) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
@@ -57,7 +60,7 @@ pub fn encode(header: &BackupHeader, seed: u64) -> Vec<u8> {
 
 /// Reads the header of a file, as `RESTORE HEADERONLY` would; the rest of the file may still be damaged.
 pub fn read(files: &dyn Files, path: &str) -> Result<BackupHeader, SqlMessage> {
-    let content = files.read(path).map_err(|e| {
+    let content = files.head(path, LONGEST_HEADER).map_err(|e| {
         SqlMessage::error(
             3201,
             16,

@@ -262,7 +262,7 @@ impl Parser {
             self.ops.push(Op::Jump(0));
             self.ops[try_at] = Op::Try(self.ops.len());
             if !self.peek2("BEGIN", "CATCH") {
-                return Err(SqlMessage::error(102, 15, "Incorrect syntax near 'TRY'."));
+                return Err(SqlMessage::error(102, 15, "simulator: incorrect syntax near 'TRY'."));
             }
             self.at += 2;
             self.block("CATCH")?;
@@ -333,7 +333,11 @@ impl Parser {
                 return Ok(());
             }
             if self.at >= self.t.len() {
-                return Err(SqlMessage::error(102, 15, "Incorrect syntax near the end of the batch."));
+                return Err(SqlMessage::error(
+                    102,
+                    15,
+                    "simulator: incorrect syntax near the end of the batch.",
+                ));
             }
             self.statement()?;
         }
@@ -346,7 +350,11 @@ fn compile(text: &str) -> Result<Vec<Op>, SqlMessage> {
         let before = p.at;
         p.statement()?;
         if p.at == before {
-            return Err(SqlMessage::error(102, 15, format!("Incorrect syntax near {:?}.", p.t.get(before))));
+            return Err(SqlMessage::error(
+                102,
+                15,
+                format!("simulator: incorrect syntax near {:?}.", p.t.get(before)),
+            ));
         }
     }
     Ok(p.ops)
@@ -483,16 +491,14 @@ impl Batch {
             "SET" => one(self.set(w, host, id, t)),
             "DECLARE" => {
                 for (i, token) in t.iter().enumerate() {
-                    if let Token::Word(name) = token {
-                        if name.starts_with('@') {
-                            self.variables.insert(name.to_lowercase(), Cell::Null);
-                            if let Some(eq) = t.get(i + 1..).and_then(|r| r.iter().position(|x| x.sign("=")))
-                            {
-                                let value =
-                                    self.scalar(w, host, id, &t[i + 2 + eq..]).map_err(|e| vec![e])?;
-                                self.variables.insert(name.to_lowercase(), value);
-                                break;
-                            }
+                    if let Token::Word(name) = token
+                        && name.starts_with('@')
+                    {
+                        self.variables.insert(name.to_lowercase(), Cell::Null);
+                        if let Some(eq) = t.get(i + 1..).and_then(|r| r.iter().position(|x| x.sign("="))) {
+                            let value = self.scalar(w, host, id, &t[i + 2 + eq..]).map_err(|e| vec![e])?;
+                            self.variables.insert(name.to_lowercase(), value);
+                            break;
                         }
                     }
                 }
@@ -608,30 +614,30 @@ impl Batch {
         out: &mut Vec<Event>,
     ) -> Result<(), Vec<SqlMessage>> {
         // SELECT @v = expression …: an assignment for every row.
-        if let (Some(Token::Word(v)), true) = (t.get(1), t.get(2).is_some_and(|x| x.sign("="))) {
-            if v.starts_with('@') {
-                let from = t.iter().position(|x| x.is("FROM")).unwrap_or(t.len());
-                let (expression, rest) = (&t[3..from], &t[from..]);
-                // Each row appends to what the rows before it made: the part after the variable itself.
-                let own =
-                    expression.first().is_some_and(|x| x.ident().is_some_and(|n| n.eq_ignore_ascii_case(v)));
-                let part = if own { expression.get(2..).unwrap_or_default() } else { expression };
-                let mut query = vec![Token::Word("SELECT".into())];
-                query.extend_from_slice(part);
-                query.extend_from_slice(rest);
-                let (_, rows) = catalog::select(w, host, id, &query, &self.variables).map_err(|e| vec![e])?;
-                let mut text = match self.variables.get(&v.to_lowercase()) {
-                    Some(Cell::Text(s)) if own => s.clone(),
-                    _ => String::new(),
-                };
-                for row in rows {
-                    if let Some(Cell::Text(s)) = row.into_iter().next() {
-                        text.push_str(&s);
-                    }
+        if let (Some(Token::Word(v)), true) = (t.get(1), t.get(2).is_some_and(|x| x.sign("=")))
+            && v.starts_with('@')
+        {
+            let from = t.iter().position(|x| x.is("FROM")).unwrap_or(t.len());
+            let (expression, rest) = (&t[3..from], &t[from..]);
+            // Each row appends to what the rows before it made: the part after the variable itself.
+            let own =
+                expression.first().is_some_and(|x| x.ident().is_some_and(|n| n.eq_ignore_ascii_case(v)));
+            let part = if own { expression.get(2..).unwrap_or_default() } else { expression };
+            let mut query = vec![Token::Word("SELECT".into())];
+            query.extend_from_slice(part);
+            query.extend_from_slice(rest);
+            let (_, rows) = catalog::select(w, host, id, &query, &self.variables).map_err(|e| vec![e])?;
+            let mut text = match self.variables.get(&v.to_lowercase()) {
+                Some(Cell::Text(s)) if own => s.clone(),
+                _ => String::new(),
+            };
+            for row in rows {
+                if let Some(Cell::Text(s)) = row.into_iter().next() {
+                    text.push_str(&s);
                 }
-                self.variables.insert(v.to_lowercase(), Cell::Text(text));
-                return Ok(());
             }
+            self.variables.insert(v.to_lowercase(), Cell::Text(text));
+            return Ok(());
         }
         let (columns, rows) = catalog::select(w, host, id, t, &self.variables).map_err(|e| vec![e])?;
         out.push(Event::Rows { columns, rows });
@@ -1052,14 +1058,14 @@ impl Batch {
         let now = w.now;
         match self.restoring.take() {
             Some(Restoring::Log { path, set }) => {
-                if let Some(i) = w.sql.get_mut(host) {
-                    if let Some(db) = i.databases.get_mut(&running.database) {
-                        db.redo = Some((set.last_lsn, set.last_fork.clone()));
-                        db.interrupted = None;
-                        db.newest_message = Some(set.start - SignedDuration::from_secs(20));
-                        let name = db.name.clone();
-                        i.restore_history.push(Restored { at: now, database: name, set: *set, path });
-                    }
+                if let Some(i) = w.sql.get_mut(host)
+                    && let Some(db) = i.databases.get_mut(&running.database)
+                {
+                    db.redo = Some((set.last_lsn, set.last_fork.clone()));
+                    db.interrupted = None;
+                    db.newest_message = Some(set.start - SignedDuration::from_secs(20));
+                    let name = db.name.clone();
+                    i.restore_history.push(Restored { at: now, database: name, set: *set, path });
                 }
             }
             Some(Restoring::Recovery) => {

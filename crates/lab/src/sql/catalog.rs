@@ -109,6 +109,9 @@ fn simulator(what: impl std::fmt::Display) -> SqlMessage {
 fn sqlite_error(e: &rusqlite::Error, sql: &str) -> SqlMessage {
     let text = e.to_string();
     if let Some(name) = text.strip_prefix("no such table: ") {
+        if name.to_lowercase().starts_with("sys.") || name.to_lowercase().starts_with("msdb.") {
+            return simulator(format!("the catalog object {name} is not simulated"));
+        }
         return SqlMessage::error(208, 16, format!("Invalid object name '{name}'."));
     }
     if let Some(name) = text.strip_prefix("no such column: ") {
@@ -217,7 +220,7 @@ fn rewrite(w: &World, host: &str, id: u32, t: &[Token]) -> Result<(String, BTree
                     }
                     // Types that SQLite has no affinity for.
                     "NVARCHAR" | "DATETIME2" | "DATETIME" | "UNIQUEIDENTIFIER"
-                        if !out.last().is_some_and(|o| o == "CONVERT (") =>
+                        if out.last().is_none_or(|o| o != "CONVERT (") =>
                     {
                         out.push("TEXT".into());
                         if matches!(t.get(i + 1), Some(Token::Sign(s)) if s == "(") {
@@ -284,18 +287,18 @@ fn prepare(w: &World, host: &str, id: u32, tables: &BTreeSet<String>) -> Result<
         }
         Ok(())
     };
-    run().map_err(|e| simulator(e))?;
+    run().map_err(simulator)?;
     // A database in the middle of a restore cannot be entered.
     for name in tables {
         let database = name.split('.').next().unwrap_or_default();
-        if let Some(db) = i.databases.get(database) {
-            if db.state != 0 {
-                return Err(SqlMessage::error(
-                    927,
-                    14,
-                    format!("Database '{}' cannot be opened. It is in the middle of a restore.", db.name),
-                ));
-            }
+        if let Some(db) = i.databases.get(database)
+            && db.state != 0
+        {
+            return Err(SqlMessage::error(
+                927,
+                14,
+                format!("Database '{}' cannot be opened. It is in the middle of a restore.", db.name),
+            ));
         }
     }
     Ok(())
@@ -313,11 +316,12 @@ fn functions(w: &World, i: &Instance, id: u32) -> Result<(), rusqlite::Error> {
         })
     };
     let name = i.server_name.clone();
+    let hostile = w.scenario.hostile_text.clone().unwrap_or_default();
     c.create_scalar_function("SERVERPROPERTY", 1, flags, move |x| {
         Ok(match text(x, 0)?.to_lowercase().as_str() {
             "servername" => Some(name.clone()),
             "productversion" => Some("11.0.7001.0".to_string()),
-            "edition" => Some("Enterprise Edition (simulator)".into()),
+            "edition" => Some(format!("Enterprise Edition (simulator){hostile}")),
             "engineedition" => Some("3".into()),
             _ => None,
         })
@@ -330,8 +334,8 @@ fn functions(w: &World, i: &Instance, id: u32) -> Result<(), rusqlite::Error> {
     c.create_scalar_function("DB_NAME", 0, flags, |_| Ok("master"))?;
     let tables: BTreeSet<String> = {
         let mut s = c.prepare("SELECT lower(name) FROM sqlite_master WHERE type = 'table'")?;
-        let found = s.query_map([], |r| r.get::<_, String>(0))?.collect::<Result<_, _>>()?;
-        found
+
+        s.query_map([], |r| r.get::<_, String>(0))?.collect::<Result<_, _>>()?
     };
     c.create_scalar_function("OBJECT_ID", 1, flags, move |x| {
         Ok(tables.contains(&text(x, 0)?.to_lowercase()).then_some(7i64))
@@ -531,10 +535,11 @@ fn fill(w: &World, i: &Instance, name: &str) -> Option<Table> {
         ),
         "sys.server_principals" => table(
             &["name", "sid", "type"],
-            vec![
-                vec![s("RTCComponentService"), s("sid RTCComponentService"), s("S")],
-                vec![s(super::SQL_USER), s("sid pcf"), s("S")],
-            ],
+            ["RTCComponentService", super::SQL_USER]
+                .into_iter()
+                .chain(w.scenario.hostile_text.as_deref())
+                .map(|name| vec![s(name), s(&format!("sid {name}")), s("S")])
+                .collect(),
         ),
         "msdb.dbo.log_shipping_secondary" => table(
             &[

@@ -227,6 +227,11 @@ pub fn populate(world: &mut World) -> Result<(), String> {
         }
     }
     let (family, fork) = (guid(s.seed, "family"), guid(s.seed, "fork 1"));
+    let users = |known: bool| {
+        let names = ["RTCComponentService", "LITWARE\\old-admin"].map(str::to_string);
+        names.into_iter().chain(s.hostile_text.clone()).map(|n| (n, known)).collect::<Vec<_>>()
+    };
+    let hostile = s.hostile_text.as_deref().unwrap_or_default();
     let live = Database {
         name: s.database.clone(),
         state: 0,
@@ -239,7 +244,7 @@ pub fn populate(world: &mut World) -> Result<(), String> {
         log_end: 34_000_000_100_000_001,
         log_backed_up: 34_000_000_100_000_001,
         mirroring: Some(Mirroring { role: 1, state: 4, partner: first.mirror.clone() }),
-        users: vec![("RTCComponentService".into(), true), ("LITWARE\\old-admin".into(), true)],
+        users: users(true),
         newest_message: Some(world.now),
         identities: BTreeMap::new(),
         interrupted: None,
@@ -265,7 +270,7 @@ pub fn populate(world: &mut World) -> Result<(), String> {
         read_only: s.standby,
         redo: Some((start, fork)),
         mirroring: None,
-        users: vec![("RTCComponentService".into(), false), ("LITWARE\\old-admin".into(), false)],
+        users: users(false),
         newest_message: None,
         ..live
     };
@@ -275,7 +280,7 @@ pub fn populate(world: &mut World) -> Result<(), String> {
         i.databases.insert(key.clone(), secondary);
         let job = |n: &str| Job {
             id: guid(s.seed, n),
-            name: format!("{n}_{primary_name}_{}", s.database),
+            name: format!("{n}_{primary_name}_{}{hostile}", s.database),
             enabled: true,
             hangs: false,
             next: now + interval,

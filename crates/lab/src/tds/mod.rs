@@ -34,6 +34,8 @@ pub async fn serve(
         tokio::select! {
             _ = stop.wait_for(|s| *s) => break,
             accepted = listener.accept() => match accepted {
+                // The machine is up, its SQL Server is not: nothing answers.
+                Ok((tcp, _)) if !sql::is_up(&world.now(), &host) => drop(tcp),
                 Ok((tcp, _)) => {
                     let (world, host, tls) = (world.clone(), host.clone(), tls.clone());
                     connections.spawn(async move {

@@ -1,7 +1,9 @@
-//! A thin WinRM and PSRP server over the world's Management Shell hosts: TLS, Basic, shells that outlive their client.
+//! A thin WinRM and PSRP server over the world's Management Shell hosts: Basic over TLS, NTLM with sealed bodies, shells that
+//! outlive their client.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -16,8 +19,9 @@ use hyper_util::rt::TokioIo;
 use openssl::ssl::{Ssl, SslAcceptor};
 use psrp::fragment::{Assembler, Fragmenter};
 use psrp::message::{self, Message, kind};
+use psrp::sealed::{self, Acceptor, Channel, SealError};
 use psrp::wsman::{self, Element, Envelope, Fault, action};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -49,79 +53,174 @@ struct Running {
     told: bool,
 }
 
-/// Serves one Management Shell host until `stop` says so.
-pub async fn serve(
-    world: SharedWorld,
-    name: String,
-    listener: TcpListener,
-    tls: SslAcceptor,
-    mut stop: watch::Receiver<bool>,
-) {
-    let host = Arc::new(Host { name: name.clone(), world, shells: Mutex::new(BTreeMap::new()) });
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        tokio::select! {
-            _ = stop.wait_for(|s| *s) => break,
-            accepted = listener.accept() => match accepted {
-                Ok((tcp, _)) => {
-                    let (host, tls) = (host.clone(), tls.clone());
-                    connections.spawn(async move {
-                        let result: Result<(), Box<dyn std::error::Error + Send + Sync>> = async {
-                            tcp.set_nodelay(true)?;
-                            let mut stream = tokio_openssl::SslStream::new(Ssl::new(tls.context())?, tcp)?;
-                            Pin::new(&mut stream).accept().await?;
-                            let service = service_fn(|r| answer(host.clone(), r));
-                            http1::Builder::new().serve_connection(TokioIo::new(stream), service).await?;
-                            Ok(())
-                        }.await;
-                        if let Err(e) = result {
-                            tracing::debug!(host = host.name, error = %e, "WinRM connection ended");
-                        }
-                    });
-                }
-                Err(e) => tracing::warn!(host = name, error = %e, "cannot accept"),
-            },
-            Some(_) = connections.join_next() => {}
+/// What one connection is logged on as. NTLM authenticates connections, not requests.
+enum Session {
+    Fresh,
+    Negotiating(Box<Acceptor>),
+    Sealed(Box<Channel>),
+}
+
+/// How a listener speaks: over TLS, or in clear, where only sealed bodies are taken (`AllowUnencrypted` is false).
+#[derive(Clone)]
+pub enum Transport {
+    /// Port 5986.
+    Https(SslAcceptor),
+    /// Port 5985.
+    Http,
+}
+
+/// One Management Shell host. Its shells are seen through all of its listeners.
+#[derive(Clone)]
+pub struct Service(Arc<Host>);
+
+impl Service {
+    /// Of a host.
+    pub fn new(world: SharedWorld, name: &str) -> Service {
+        Service(Arc::new(Host { name: name.into(), world, shells: Mutex::new(BTreeMap::new()) }))
+    }
+
+    /// Serves one listener until `stop` says so.
+    pub async fn serve(self, listener: TcpListener, transport: Transport, mut stop: watch::Receiver<bool>) {
+        let host = self.0;
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|s| *s) => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, _)) => {
+                        let (host, transport) = (host.clone(), transport.clone());
+                        connections.spawn(async move {
+                            if let Err(e) = connection(host.clone(), tcp, transport).await {
+                                tracing::debug!(host = host.name, error = %e, "WinRM connection ended");
+                            }
+                        });
+                    }
+                    Err(e) => tracing::warn!(host = host.name, error = %e, "cannot accept"),
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        connections.shutdown().await;
+    }
+}
+
+async fn connection(
+    host: Arc<Host>,
+    tcp: TcpStream,
+    transport: Transport,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    tcp.set_nodelay(true)?;
+    let session = Arc::new(Mutex::new(Session::Fresh));
+    match transport {
+        Transport::Https(tls) => {
+            let mut stream = tokio_openssl::SslStream::new(Ssl::new(tls.context())?, tcp)?;
+            Pin::new(&mut stream).accept().await?;
+            let service = service_fn(|r| answer(host.clone(), session.clone(), true, r));
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service).await?;
+        }
+        Transport::Http => {
+            let service = service_fn(|r| answer(host.clone(), session.clone(), false, r));
+            http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await?;
         }
     }
-    connections.shutdown().await;
+    Ok(())
+}
+
+const SOAP: &str = "application/soap+xml;charset=UTF-8";
+
+fn make(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert("Content-Type", HeaderValue::from_static(content_type));
+    response
+}
+
+/// 401 with what may be tried; `token` goes on with a Negotiate logon.
+fn challenge(tls: bool, token: Option<&[u8]>) -> Response<Full<Bytes>> {
+    let mut response = make(StatusCode::UNAUTHORIZED, SOAP, Vec::new());
+    let negotiate = token.map_or("Negotiate".to_string(), |t| format!("Negotiate {}", BASE64.encode(t)));
+    // Base64 is always a header value.
+    if let Ok(value) = HeaderValue::from_str(&negotiate) {
+        response.headers_mut().append("WWW-Authenticate", value);
+    }
+    if tls && token.is_none() {
+        response.headers_mut().append("WWW-Authenticate", HeaderValue::from_static("Basic realm=\"WSMAN\""));
+    }
+    response
 }
 
 async fn answer(
     host: Arc<Host>,
+    session: Arc<Mutex<Session>>,
+    tls: bool,
     r: Request<hyper::body::Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let make = |status: StatusCode, body: String| {
-        let mut response = Response::new(Full::new(Bytes::from(body)));
-        *response.status_mut() = status;
-        response.headers_mut().insert(
-            "Content-Type",
-            hyper::header::HeaderValue::from_static("application/soap+xml;charset=UTF-8"),
-        );
-        response
-    };
-    let expected = format!("Basic {}", BASE64.encode(format!("{SHELL_USER}:{SHELL_PASSWORD}")));
-    let refused = host.world.now().chat.refused.contains(&host.name);
-    let authorized =
-        r.headers().get("Authorization").is_some_and(|h| h.as_bytes() == expected.as_bytes()) && !refused;
-    if !authorized {
-        let mut response = make(StatusCode::UNAUTHORIZED, String::new());
-        response
-            .headers_mut()
-            .insert("WWW-Authenticate", hyper::header::HeaderValue::from_static("Basic realm=\"WSMAN\""));
-        return Ok(response);
-    }
-    let body = match Limited::new(r.into_body(), 512 * 1024).collect().await {
+    let (head, body) = r.into_parts();
+    let header =
+        |name: &str| head.headers.get(name).and_then(|h| h.to_str().ok()).unwrap_or_default().to_string();
+    let body = match Limited::new(body, 512 * 1024).collect().await {
         Ok(b) => b.to_bytes(),
-        Err(e) => return Ok(make(StatusCode::PAYLOAD_TOO_LARGE, e.to_string())),
+        Err(e) => return Ok(make(StatusCode::PAYLOAD_TOO_LARGE, SOAP, e.to_string().into_bytes())),
     };
-    let envelope = match std::str::from_utf8(&body).map_err(|e| e.to_string()).and_then(Envelope::read) {
-        Ok(e) => e,
-        Err(e) => return Ok(make(StatusCode::BAD_REQUEST, e)),
-    };
-    Ok(match host.operation(&envelope).await {
-        Ok(body) => make(StatusCode::OK, wsman::response(&envelope, &body)),
-        Err(fault) => make(StatusCode::INTERNAL_SERVER_ERROR, wsman::fault(&envelope, &fault)),
+    let refused = host.world.now().chat.refused.contains(&host.name);
+    let take =
+        || std::mem::replace(&mut *session.lock().unwrap_or_else(PoisonError::into_inner), Session::Fresh);
+    let keep = |s: Session| *session.lock().unwrap_or_else(PoisonError::into_inner) = s;
+    let authorization = header("Authorization");
+    if refused {
+        return Ok(challenge(tls, None));
+    }
+    if let Some(token) = authorization.strip_prefix("Negotiate ") {
+        if !body.is_empty() {
+            // A body would have come in clear.
+            return Ok(make(StatusCode::BAD_REQUEST, SOAP, Vec::new()));
+        }
+        let acceptor = match take() {
+            Session::Negotiating(a) => Ok(*a),
+            Session::Fresh | Session::Sealed(_) => Acceptor::new(SHELL_USER, SHELL_PASSWORD),
+        };
+        let stepped = acceptor.and_then(|mut a| {
+            let token = BASE64.decode(token.trim()).map_err(|e| SealError::Ntlm(e.to_string()))?;
+            a.step(&token).map(|leg| (a, leg))
+        });
+        return Ok(match stepped {
+            Ok((a, leg)) if leg.complete => {
+                keep(Session::Sealed(Box::new(a.channel())));
+                make(StatusCode::OK, SOAP, Vec::new())
+            }
+            Ok((a, leg)) => {
+                keep(Session::Negotiating(Box::new(a)));
+                challenge(tls, Some(&leg.token))
+            }
+            Err(e) => {
+                tracing::debug!(host = host.name, error = %e, "logon refused");
+                challenge(tls, None)
+            }
+        });
+    }
+    if header("Content-Type").starts_with("multipart/encrypted") {
+        let Session::Sealed(mut channel) = take() else { return Ok(challenge(tls, None)) };
+        let Ok(plain) = channel.unseal(&body) else {
+            // What Windows says to a body that it cannot unseal.
+            return Ok(make(StatusCode::BAD_REQUEST, SOAP, Vec::new()));
+        };
+        let (status, text) = host.soap(&plain).await;
+        let Ok(sealed) = channel.seal(&text) else {
+            return Ok(make(StatusCode::INTERNAL_SERVER_ERROR, SOAP, Vec::new()));
+        };
+        keep(Session::Sealed(channel));
+        return Ok(make(status, sealed::CONTENT_TYPE, sealed));
+    }
+    let expected = format!("Basic {}", BASE64.encode(format!("{SHELL_USER}:{SHELL_PASSWORD}")));
+    if !tls || authorization != expected {
+        return Ok(challenge(tls, None));
+    }
+    Ok(match std::str::from_utf8(&body) {
+        Ok(text) => {
+            let (status, text) = host.soap(text).await;
+            make(status, SOAP, text.into_bytes())
+        }
+        Err(e) => make(StatusCode::BAD_REQUEST, SOAP, e.to_string().into_bytes()),
     })
 }
 
@@ -140,6 +239,18 @@ fn bad(message: impl Into<String>) -> Fault {
 }
 
 impl Host {
+    /// One envelope and its answer.
+    async fn soap(&self, text: &str) -> (StatusCode, String) {
+        let envelope = match Envelope::read(text) {
+            Ok(e) => e,
+            Err(e) => return (StatusCode::BAD_REQUEST, e.to_string()),
+        };
+        match self.operation(&envelope).await {
+            Ok(body) => (StatusCode::OK, wsman::response(&envelope, &body)),
+            Err(fault) => (StatusCode::INTERNAL_SERVER_ERROR, wsman::fault(&envelope, &fault)),
+        }
+    }
+
     fn shells(&self) -> MutexGuard<'_, BTreeMap<String, Shell>> {
         self.shells.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -251,7 +362,14 @@ impl Host {
             return Err(bad("the ShellId is taken"));
         }
         self.shells().insert(key.clone(), shell);
-        Ok(format!("<rsp:Shell><rsp:ShellId>{key}</rsp:ShellId><rsp:State>Connected</rsp:State></rsp:Shell>"))
+        // Clients take the selectors of later requests from here.
+        Ok(format!(
+            "<x:ResourceCreated xmlns:x=\"http://schemas.xmlsoap.org/ws/2004/09/transfer\"><a:Address>{}</a:Address><a:ReferenceParameters><w:ResourceURI>{}</w:ResourceURI>\
+             <w:SelectorSet><w:Selector Name=\"ShellId\">{key}</w:Selector></w:SelectorSet></a:ReferenceParameters></x:ResourceCreated>\
+             <rsp:Shell><rsp:ShellId>{key}</rsp:ShellId><rsp:ResourceUri>{1}</rsp:ResourceUri><rsp:State>Connected</rsp:State></rsp:Shell>",
+            wsman::xml(&e.to),
+            wsman::xml(&e.resource_uri)
+        ))
     }
 
     fn command(&self, e: &Envelope) -> Result<String, Fault> {

@@ -1,12 +1,15 @@
 //! Shares and folders, as SQL Server names them.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 /// Files of the world. Paths are Windows paths (`\\server\share\file`, `E:\folder\file`); names compare without case.
 pub trait Files: Send {
     /// Names and lengths (bytes) of the files of a folder, ordered by name.
     fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, FileError>;
+    /// The first `length` bytes of a file, or fewer.
+    fn head(&self, path: &str, length: usize) -> Result<Vec<u8>, FileError>;
     /// A file's content.
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError>;
     /// Writes a file: complete under its name, or not at all.
@@ -59,6 +62,12 @@ impl Files for MemoryFiles {
             .filter(|((f, _), _)| *f == folder)
             .map(|(_, (name, content))| (name.clone(), content.len() as u64))
             .collect())
+    }
+    fn head(&self, path: &str, length: usize) -> Result<Vec<u8>, FileError> {
+        self.read(path).map(|mut c| {
+            c.truncate(length);
+            c
+        })
     }
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
         self.0.get(&Self::key(path)).map(|(_, c)| c.clone()).ok_or_else(|| FileError::not_found(path))
@@ -130,6 +139,13 @@ impl Files for DirectoryFiles {
             }
         }
         out.sort();
+        Ok(out)
+    }
+    fn head(&self, path: &str, length: usize) -> Result<Vec<u8>, FileError> {
+        let mut out = Vec::new();
+        std::fs::File::open(self.locate(path)?)
+            .and_then(|f| f.take(length as u64).read_to_end(&mut out))
+            .map_err(|e| system_error(path, &e))?;
         Ok(out)
     }
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
