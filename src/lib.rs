@@ -1,6 +1,7 @@
 //! Library of the operator that fails Persistent Chat over between data centres.
 
 pub mod api;
+pub mod cli;
 pub mod controller;
 pub mod domain;
 pub mod engine;

@@ -1,5 +1,7 @@
 //! The procedures: stages of steps, as constants. A stage begins when every step of all earlier stages is seen done.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 use crate::domain::step::StepId;
 use crate::domain::transition::Procedure;
 

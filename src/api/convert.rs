@@ -11,6 +11,9 @@ use crate::domain::pool::{
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::text::clean;
 
+/// WinRM over HTTP.
+const WINRM_HTTP: i32 = 5985;
+
 struct Checks(Vec<Problem>);
 
 impl Checks {
@@ -45,6 +48,14 @@ impl Checks {
             || !(s.starts_with(r"\\") || s.get(1..3) == Some(r":\"))
         {
             self.wrong(field, &format!("{:?} is no Windows folder", clean(s)));
+        }
+        s.to_string()
+    }
+    /// A name of letters, digits and a few signs that mean nothing anywhere.
+    fn name(&mut self, field: &str, s: &str) -> String {
+        let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if s.is_empty() || s.len() > 128 || !s.chars().all(good) {
+            self.wrong(field, &format!("{:?} is no name of letters, digits, '.', '_' and '-'", clean(s)));
         }
         s.to_string()
     }
@@ -128,20 +139,21 @@ impl Checks {
         let shell = format!("{field}.managementShell");
         let authentication = match m.authentication {
             v1::Authentication::Basic => Authentication::Basic,
-            v1::Authentication::Negotiate | v1::Authentication::Kerberos => {
+            v1::Authentication::Negotiate => Authentication::Negotiate,
+            v1::Authentication::Kerberos => {
                 self.unsupported(
                     &format!("{shell}.authentication"),
                     &format!("{:?}", m.authentication),
-                    "Use Basic over TLS (port 5986)",
+                    "Use Negotiate, or Basic over TLS (port 5986)",
                 );
                 Authentication::Negotiate
             }
         };
-        if m.authentication == v1::Authentication::Basic && m.port == 5985 {
+        if m.authentication == v1::Authentication::Basic && m.port == WINRM_HTTP {
             self.wrong(&format!("{shell}.port"), "Basic sends the password: use 5986 with TLS");
         }
         Some(DataCenter {
-            name: d.name.clone(),
+            name: self.name(&format!("{field}.name"), &d.name),
             store: match d.store {
                 v1::Store::Primary => Store::Primary,
                 v1::Store::Backup => Store::Backup,
@@ -156,10 +168,10 @@ impl Checks {
             management_shell: ManagementShell {
                 host: self.host(&format!("{shell}.host"), &m.host),
                 port: self.port(&format!("{shell}.port"), m.port),
-                configuration_name: m.configuration_name.clone(),
+                configuration_name: self.name(&format!("{shell}.configurationName"), &m.configuration_name),
                 authentication,
                 credentials: m.credentials_secret_ref.name.clone(),
-                tls: Some(Checks::tls(m.tls.as_ref())),
+                tls: (m.port != WINRM_HTTP).then(|| Checks::tls(m.tls.as_ref())),
                 field: shell,
             },
             servers,

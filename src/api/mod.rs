@@ -2,6 +2,7 @@
 
 pub mod conditions;
 pub mod convert;
+pub mod events;
 pub mod project;
 pub mod v1alpha1;
 

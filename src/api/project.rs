@@ -96,6 +96,10 @@ fn running(
     }
     step_conditions(s, &r.plan.steps, generation, now);
     for (step, trouble) in r.trouble {
+        // A step that has more to say than that its last effect went wrong says it itself.
+        if !r.plan.steps.iter().any(|(id, d)| id == step && matches!(d, Decision::Act(_))) {
+            continue;
+        }
         conditions::set(
             &mut s.conditions,
             step.as_str(),

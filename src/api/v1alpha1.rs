@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = Rule::new("self.dataCenters.exists(d, d.name == self.activeDataCenter)").message("activeDataCenter must be the name of one of the dataCenters"),
     validation = Rule::new("self.dataCenters.exists_one(d, d.store == 'Primary') && self.dataCenters.exists_one(d, d.store == 'Backup')").message("one data centre must have store: Primary and the other store: Backup"),
-    validation = Rule::new("self.dataCenters[0].sqlServer.host != self.dataCenters[1].sqlServer.host").message("the data centres must have different SQL Server hosts"),
+    validation = Rule::new("self.dataCenters.size() != 2 || self.dataCenters[0].sqlServer.host != self.dataCenters[1].sqlServer.host").message("the data centres must have different SQL Server hosts"),
     validation = Rule::new("self.dataCenters.all(d, !has(d.activeServers) || d.activeServers.all(s, s in d.servers || self.dataCenters.exists(o, o.name in d.lowLatencyTo && s in o.servers)))").message("an active server must be one of the servers of its data centre, or of one that its lowLatencyTo names"),
     validation = Rule::new("self.dataCenters.all(d, d.lowLatencyTo.all(n, n != d.name && self.dataCenters.exists(o, o.name == n)))").message("lowLatencyTo must name the other data centre")
 )]
@@ -220,7 +220,7 @@ pub struct ManagementShell {
         )
     )]
     pub host: String,
-    /// TCP port of WinRM.
+    /// TCP port of WinRM. 5985 is HTTP, where every message is sealed (authentication Negotiate); every other port is HTTPS.
     #[serde(default = "shell_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
@@ -249,7 +249,7 @@ fn configuration() -> String {
 pub enum Authentication {
     /// Not part of this version.
     Kerberos,
-    /// Not part of this version.
+    /// NTLM; every message is sealed.
     Negotiate,
     /// Basic over TLS.
     Basic,

@@ -1,2 +1,119 @@
-//! `kubectl-pcf`.
-fn main() {}
+//! `kubectl pcf`: the plugin.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use kube::Client;
+use persistent_chat_failover::cli::{self, plan, report, status};
+use persistent_chat_failover::controller::{ClusterSecrets, FileSecrets};
+use persistent_chat_failover::systems::real::{SecretSource, Settings};
+
+/// Persistent Chat failover: what is going on, what would be done, what was lost. It only reads.
+#[derive(Parser)]
+#[command(name = "kubectl-pcf", bin_name = "kubectl pcf", version)]
+struct Arguments {
+    /// Namespace; absent: that of the current context.
+    #[arg(short, long, global = true)]
+    namespace: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows a pool and its transition.
+    Status {
+        name: String,
+        /// Again every two seconds.
+        #[arg(long)]
+        watch: bool,
+        /// `json` for the status as it is.
+        #[arg(short, long)]
+        output: Option<String>,
+    },
+    /// Says what is true, what would be done with the exact statements, and what stands in the way. Read-only.
+    Plan {
+        /// A resource of the cluster.
+        #[arg(required_unless_present = "file", conflicts_with = "file")]
+        name: Option<String>,
+        /// A file with a resource and its Secrets: no cluster is needed.
+        #[arg(short, long)]
+        file: Option<PathBuf>,
+        /// As if this data centre were wanted.
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Tells what the last transition lost, how long it took, and what remains to be done.
+    Report { name: String },
+}
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("kubectl pcf: {e}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(a: Arguments) -> Result<(), String> {
+    let connect = || async {
+        let client = Client::try_default().await.map_err(|e| format!("cannot reach Kubernetes: {e}"))?;
+        let namespace = a.namespace.clone().unwrap_or_else(|| client.default_namespace().to_string());
+        Ok::<_, String>((client, namespace))
+    };
+    let print = |text: &str| std::io::stdout().write_all(text.as_bytes()).map_err(|e| e.to_string());
+    match a.command {
+        Command::Status { ref name, watch, ref output } => {
+            let (client, namespace) = connect().await?;
+            loop {
+                let r = cli::resource(client.clone(), &namespace, name).await?;
+                match output.as_deref() {
+                    None => {
+                        if watch {
+                            print("\x1b[2J\x1b[H")?;
+                        }
+                        print(&status::picture(&r, jiff::Timestamp::now()))?;
+                    }
+                    Some("json") => print(&format!(
+                        "{}\n",
+                        serde_json::to_string_pretty(&r.status).map_err(|e| e.to_string())?
+                    ))?,
+                    Some(other) => return Err(format!("-o {other}: only json is known")),
+                }
+                if !watch {
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        }
+        Command::Report { ref name } => {
+            let (client, namespace) = connect().await?;
+            print(&report::report(&cli::resource(client, &namespace, name).await?)?)
+        }
+        Command::Plan { ref name, ref file, ref to } => {
+            let settings = Settings::from_env()?;
+            let (spec, secrets): (_, Arc<dyn SecretSource>) = match (name, file) {
+                (_, Some(path)) => {
+                    let text =
+                        std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+                    let (r, secrets) =
+                        cli::from_file(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+                    (r.spec, Arc::new(FileSecrets(secrets)))
+                }
+                (Some(name), None) => {
+                    let (client, namespace) = connect().await?;
+                    let r = cli::resource(client.clone(), &namespace, name).await?;
+                    (r.spec, Arc::new(ClusterSecrets::new(client, &namespace)))
+                }
+                (None, None) => return Err("give the name of a resource, or -f FILE".into()),
+            };
+            print(&plan::explain(&spec, to.clone(), settings, secrets).await?)
+        }
+    }
+}

@@ -103,12 +103,17 @@ async fn reconcile(resource: Arc<PersistentChatFailover>, context: Arc<Context>)
     let generation = resource.metadata.generation.unwrap_or(0);
     let seen = resource.status.as_ref().map_or(-1, |s| s.observed_generation);
     let uid = resource.uid().unwrap_or_default();
-    if workers.get(&key).is_some_and(|w| w.uid != uid || w.is_over()) {
-        if let Some(worker) = workers.remove(&key) {
-            worker.retire();
-        }
+    if workers.get(&key).is_some_and(|w| w.uid != uid || w.is_over())
+        && let Some(worker) = workers.remove(&key)
+    {
+        worker.retire();
     }
-    let pool = match convert::pool(&resource.spec) {
+    let described =
+        convert::pool(&resource.spec).and_then(|pool| match context.settings.unknown_volumes(&pool) {
+            problems if problems.is_empty() => Ok(pool),
+            problems => Err(problems),
+        });
+    let pool = match described {
         Ok(pool) => pool,
         Err(problems) => {
             if let Some(worker) = workers.remove(&key) {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::secrets::ClusterSecrets;
 use crate::api::conditions::{self, Is};
-use crate::api::project;
 use crate::api::v1alpha1::{PersistentChatFailover, PersistentChatFailoverStatus};
+use crate::api::{events, project};
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
 use crate::engine::SystemClock;
@@ -22,6 +24,9 @@ use crate::systems::real::{RealSystems, Settings};
 
 /// Least time between two writes that only tell progress.
 const PROGRESS: Duration = Duration::from_secs(5);
+
+/// Longest wait for an event to be written.
+const EVENT: Duration = Duration::from_secs(3);
 
 /// A worker.
 pub(super) struct Worker {
@@ -104,7 +109,17 @@ async fn work(
     status: PersistentChatFailoverStatus,
 ) {
     let (next, published) = watch::channel(status.clone());
-    let writer = write_status(api.clone(), key.1.clone(), uid.clone(), status, published);
+    let reporter = Reporter { controller: super::MANAGER.into(), instance: None };
+    let about = ObjectReference {
+        api_version: Some("persistentchat.dev/v1alpha1".into()),
+        kind: Some("PersistentChatFailover".into()),
+        name: Some(key.1.clone()),
+        namespace: Some(key.0.clone()),
+        uid: Some(uid.clone()),
+        ..ObjectReference::default()
+    };
+    let teller = (Recorder::new(client.clone(), reporter), about);
+    let writer = write_status(api.clone(), key.1.clone(), uid.clone(), status, published, teller);
     let engine = async {
         let next = Arc::new(next);
         let mut memory = Memory::default();
@@ -193,6 +208,7 @@ async fn write_status(
     uid: String,
     mut standing: PersistentChatFailoverStatus,
     mut next: watch::Receiver<PersistentChatFailoverStatus>,
+    teller: (Recorder, ObjectReference),
 ) {
     let mut last =
         tokio::time::Instant::now().checked_sub(PROGRESS).unwrap_or_else(tokio::time::Instant::now);
@@ -220,6 +236,25 @@ async fn write_status(
             wanted = next.borrow_and_update().clone();
         }
         last = tokio::time::Instant::now();
+        tell(&teller, events::between(&standing, &wanted)).await;
         standing = wanted;
+    }
+}
+
+/// Events are for those who watch; that one is lost changes nothing.
+async fn tell((recorder, about): &(Recorder, ObjectReference), told: Vec<events::Told>) {
+    for t in told {
+        let event = Event {
+            type_: if t.warning { EventType::Warning } else { EventType::Normal },
+            reason: t.reason,
+            note: Some(t.note),
+            action: "Reconcile".into(),
+            secondary: None,
+        };
+        match tokio::time::timeout(EVENT, recorder.publish(&event, about)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::warn!(error = %e, "an event could not be written"),
+            Err(_) => tracing::warn!("an event could not be written: the API server does not answer"),
+        }
     }
 }

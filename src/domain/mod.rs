@@ -1,5 +1,7 @@
 //! The pure heart: what a pool is, what was seen, what follows from it. No I/O, no clock, no randomness, no kube types.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 pub mod activity;
 pub mod chain;
 pub mod consent;
@@ -14,3 +16,4 @@ pub mod situation;
 pub mod step;
 pub mod text;
 pub mod transition;
+pub mod witness;

@@ -72,14 +72,15 @@ pub fn verdict(source: &Source, at: Timestamp, silence: SignedDuration) -> Verdi
         }
     }
     if let Some(file) = &source.newer_backup {
-        return Verdict::Alive(Problem::ask(
-            Reason::PrimaryAlive,
+        // Somebody wrote it: a primary that nobody reaches, or a person who rescued the tail of the log. Only a human can tell.
+        unknown = unknown.or(Some(Problem::ask(
+            Reason::PrimaryUnknown,
             format!(
                 "The log backup {} appeared in the share after the primary fell silent: something still writes there",
                 clean(file)
             ),
-            "Find the server that takes log backups; it is the live primary, and it must be stopped or kept",
-        ));
+            "Find the server that took it; if it is a live primary, stop it, and say by consent that it is fenced",
+        )));
     }
     if let Some(p) = unusable {
         return Verdict::DatabaseUnusable(p);
@@ -109,8 +110,7 @@ pub fn verdict(source: &Source, at: Timestamp, silence: SignedDuration) -> Verdi
 
 /// Whether one look found nothing but silence: what the span of [`verdict`] is counted from.
 pub fn is_silent(source: &Source) -> bool {
-    source.newer_backup.is_none()
-        && source.partners.iter().all(|p| matches!(p.answer, Answer::Silent(_)))
+    source.partners.iter().all(|p| matches!(p.answer, Answer::Silent(_)))
         && source.from_shell.iter().all(|(_, r)| matches!(r, Reading::Known(false)))
 }
 

@@ -475,6 +475,8 @@ pub struct Chat {
     pub services: BTreeMap<String, Reading<bool>>,
     /// The detached `Install-CsMirrorDatabase` of the transition, if one was started.
     pub mirror_job: Option<Reading<JobState>>,
+    /// Why the Management Shell of the side that is to become active could not be used, if another one had to answer.
+    pub target_shell: Option<crate::domain::problem::Problem>,
 }
 
 /// State of the pool.

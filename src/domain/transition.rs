@@ -131,6 +131,18 @@ pub(crate) fn short(digest: &[u8]) -> String {
 }
 
 impl Transition {
+    /// This one, as the record has it, with the times that were seen of another copy of it and are not written yet. What the
+    /// record says wins: somebody else may have gone on since.
+    pub fn with_times_of(mut self, seen: &Transition) -> Transition {
+        for (step, history) in &seen.steps {
+            let slot = self.steps.entry(*step).or_default();
+            slot.started = slot.started.or(history.started);
+            slot.ended = slot.ended.or(history.ended);
+            slot.attempts = slot.attempts.max(history.attempts);
+        }
+        self
+    }
+
     /// A new transition.
     pub fn begin(pool: &str, from: &str, to: &str, fork: &str, now: Timestamp) -> Self {
         Transition {

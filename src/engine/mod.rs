@@ -1,5 +1,7 @@
 //! The engine carries a transition forward: observe, decide, permit, act, observe. It knows no step by name.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 pub mod observe;
 pub mod permit;
 pub mod plan;
@@ -27,6 +29,7 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
+    #[allow(clippy::disallowed_methods)] // and where it is waited
     async fn sleep(&self, d: Duration) {
         tokio::time::sleep(d).await;
     }

@@ -12,7 +12,7 @@ use crate::domain::primary;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::situation::{
-    Answer, BackupFile, BackupSet, Chat, FileHeaders, Folders, Instance, Partner, Situation, Source,
+    Answer, BackupFile, BackupSet, Chat, FileHeaders, Folders, Instance, Lsn, Partner, Situation, Source,
 };
 use crate::domain::transition::Transition;
 use crate::steps::Reads;
@@ -33,7 +33,7 @@ const OVERLAP: usize = 3;
 pub struct Eyes {
     silent_since: Option<Timestamp>,
     silent_looks: u32,
-    newest_at_silence: Option<String>,
+    newest_at_silence: Option<Lsn>,
     newer_backup: Option<String>,
     last_seen: Option<Timestamp>,
     headers: BTreeMap<(bool, String, u64), Vec<BackupSet>>,
@@ -92,7 +92,7 @@ impl Eyes {
             ignored: vec![],
         });
         if let Some(mut source) = source {
-            self.judge_silence(&mut source, &files, at, reads.files);
+            self.judge_silence(&mut source, &files, &pool.database, at, reads.files);
             if let Some((seen_at, _)) = &self.source {
                 if !fresh_source && at.duration_since(*seen_at).as_secs() < 10 {
                     // Reused: its age counts from when it was really seen.
@@ -146,28 +146,38 @@ impl Eyes {
                 replicas: Reading::Unknown(not_looked()),
                 services: BTreeMap::new(),
                 mirror_job: None,
+                target_shell: None,
             }),
         }
     }
 
-    fn judge_silence(&mut self, source: &mut Source, files: &Folders, at: Timestamp, files_seen: bool) {
+    fn judge_silence(
+        &mut self,
+        source: &mut Source,
+        files: &Folders,
+        database: &str,
+        at: Timestamp,
+        files_seen: bool,
+    ) {
         if source.partners.iter().any(|p| matches!(p.answer, Answer::Speaks(_))) {
             self.last_seen = Some(at);
         }
-        let newest = files.share.known().and_then(|f| f.iter().map(|f| f.name.clone()).max());
+        let newest = newest_backup(files, database).filter(|_| files_seen);
         source.newer_backup = self.newer_backup.clone();
         if primary::is_silent(source) {
             self.silent_looks = self.silent_looks.saturating_add(1);
-            if self.silent_since.is_none() {
-                self.silent_since = Some(at);
-                self.newest_at_silence = newest;
-            } else if files_seen && newest.is_some() && newest > self.newest_at_silence {
+            self.silent_since = self.silent_since.or(Some(at));
+            match (&self.newest_at_silence, newest) {
                 // Whatever took it was alive after we thought that nothing is.
-                self.newer_backup = newest;
+                (Some(known), Some((lsn, file))) if lsn > *known => self.newer_backup = Some(file),
+                // What is there at the first look into the folders is what there was.
+                (None, Some((lsn, _))) => self.newest_at_silence = Some(lsn),
+                (Some(_) | None, _) => {}
             }
         } else {
             self.silent_since = None;
             self.silent_looks = 0;
+            self.newest_at_silence = None;
             if source.partners.iter().any(|p| matches!(p.answer, Answer::Speaks(_))) {
                 self.newer_backup = None;
             }
@@ -177,6 +187,15 @@ impl Eyes {
         source.newer_backup = self.newer_backup.clone();
         source.last_seen = self.last_seen;
     }
+}
+
+/// The log backup that reaches furthest, by its header: names and dates prove nothing.
+fn newest_backup(files: &Folders, database: &str) -> Option<(Lsn, String)> {
+    let sets = files.headers.iter().filter_map(|(name, h)| Some((name, h.sets.known()?)));
+    sets.flat_map(|(name, sets)| sets.iter().map(move |s| (s, name)))
+        .filter(|(s, _)| s.kind == 2 && s.database.eq_ignore_ascii_case(database))
+        .map(|(s, name)| (s.last_lsn, name.clone()))
+        .max()
 }
 
 async fn look_at_instance<S: Systems>(
@@ -349,6 +368,7 @@ async fn look_at_chat<S: Systems>(systems: &S, pool: &Pool, t: Option<&Transitio
     let state =
         ask(systems, first, &cmdlets::get_state()).await.and_then(|o| shell::pool_state(&o, &pool.fqdn));
     // While the Central Management store is down, the replica on the host itself still knows.
+    let mut target_shell = None;
     let (used, state) = match state {
         Ok(state) => (first, Ok(state)),
         Err(p) => match ask(systems, first, &cmdlets::get_state_local())
@@ -362,7 +382,10 @@ async fn look_at_chat<S: Systems>(systems: &S, pool: &Pool, t: Option<&Transitio
                     .await
                     .and_then(|o| shell::pool_state(&o, &pool.fqdn))
                 {
-                    Ok(state) => (other, Ok(state)),
+                    Ok(state) => {
+                        target_shell = Some(p);
+                        (other, Ok(state))
+                    }
                     Err(_) => (first, Err(p)),
                 }
             }
@@ -407,6 +430,7 @@ async fn look_at_chat<S: Systems>(systems: &S, pool: &Pool, t: Option<&Transitio
         replicas: replicas.into(),
         services,
         mirror_job,
+        target_shell,
     }
 }
 

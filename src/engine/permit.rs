@@ -15,9 +15,10 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::record::{Record, SCHEMA};
 use crate::domain::situation::{BackupFile, Situation};
 use crate::domain::transition::{DetachedJob, Transition};
+use crate::domain::witness::Seen;
 use crate::systems::management_shell::{Cmdlet, ShellError, read as shell_read};
 use crate::systems::sql_server::{Cell, Parameter, SqlError, Statement, errors, read, statements};
-use crate::systems::{SqlSession, Systems};
+use crate::systems::{Folder, SqlSession, Systems};
 
 /// Longest wait for a statement that writes but does not restore.
 const WRITE: Duration = Duration::from_secs(60);
@@ -84,7 +85,7 @@ impl<'w, S: Systems> Permit<'w, S> {
             now,
             session: tokio::sync::Mutex::new(session),
             _others: Mutex::new(others),
-            transition: Mutex::new(merge(t, written)),
+            transition: Mutex::new(written.map_or_else(|| t.clone(), |w| w.with_times_of(t))),
             lengths: Mutex::new(s.files.copy.known().cloned().unwrap_or_default()),
         })
     }
@@ -221,6 +222,42 @@ impl<'w, S: Systems> Permit<'w, S> {
         }
     }
 
+    /// Whether the folders hold what they held, and the servers that were silent still are: asked at the last moment, and quickly.
+    pub async fn still_so(&self, seen: &Seen) -> Result<(), Problem> {
+        let changed = |what: String| {
+            Problem::retry(Reason::EffectFailed, what, "It is looked at again before anything is done")
+        };
+        let (share, copy) =
+            futures::join!(self.systems.list(Folder::BackupShare), self.systems.list(Folder::CopyFolder));
+        for (field, before, now) in [
+            ("spec.backupFiles.backupShare", &seen.share, share.ok()),
+            ("spec.backupFiles.copyFolder", &seen.copy, copy.ok()),
+        ] {
+            if *before != now.map(|l| l.files) {
+                return Err(changed(format!("The folder of {field} has changed since it was looked at")));
+            }
+        }
+        let asked =
+            futures::future::join_all(seen.silent.iter().map(|server| self.systems.sql(server))).await;
+        for (server, answer) in seen.silent.iter().zip(asked) {
+            match answer {
+                Err(SqlError::Unreachable(_)) => {}
+                Ok(_) | Err(_) => {
+                    return Err(changed(format!("{} answers again ({})", server.name(), server.field)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a text for a human beside the copied log backups. What it says is in the record as well: that it cannot be written
+    /// is told, and stops nothing.
+    pub async fn keep(&self, name: &str, text: &str) {
+        if let Err(p) = self.systems.keep(name, text).await {
+            tracing::warn!(file = name, problem = %p.message(), "a script for the administrator could not be written");
+        }
+    }
+
     /// A cmdlet cannot check the lock itself: it is asked for just before.
     async fn still_held(&self) -> Result<(), Problem> {
         let server = &self.pool.backup.sql_server;
@@ -260,18 +297,6 @@ async fn lock<Q: SqlSession>(
             "Nothing to do if that is another operator at work: it finishes, or its lock ends with it",
         )),
     }
-}
-
-/// What the record says wins; only the times of steps that we saw and it has not are kept.
-fn merge(ours: &Transition, written: Option<Transition>) -> Transition {
-    let Some(mut t) = written else { return ours.clone() };
-    for (step, history) in &ours.steps {
-        let slot = t.steps.entry(*step).or_default();
-        slot.started = slot.started.or(history.started);
-        slot.ended = slot.ended.or(history.ended);
-        slot.attempts = slot.attempts.max(history.attempts);
-    }
-    t
 }
 
 /// The record that a transition continues, if one of the pool is not over.

@@ -73,14 +73,19 @@ pub enum Next {
 /// Longest pause between two tries.
 const LONGEST: i64 = 60;
 
-/// The pause after so many tries in a row: doubling up to a minute, with jitter so that two operators do not meet for ever.
+/// The pause after so many tries in a row: doubling up to a minute.
 pub fn back_off(attempts: u32, class: Class, at: Timestamp) -> SignedDuration {
-    let base = match class {
+    let seconds = match class {
         Class::Retry => 1i64 << attempts.min(6),
         Class::AskHuman | Class::Refuse => LONGEST,
     };
-    let jitter = i64::from(at.subsec_nanosecond().unsigned_abs() % 1000);
-    SignedDuration::from_millis((base.min(LONGEST) * 1000 * (700 + jitter * 3 / 10)) / 1000)
+    jitter(SignedDuration::from_secs(seconds.min(LONGEST)), at)
+}
+
+/// Seven to ten tenths of a pause, so that two operators do not meet for ever. The moment itself is chance enough.
+pub fn jitter(pause: SignedDuration, at: Timestamp) -> SignedDuration {
+    let thousandths = 700 + at.subsec_nanosecond().unsigned_abs() as i32 % 1000 * 3 / 10;
+    pause * thousandths / 1000
 }
 
 /// What follows from a situation. `current` is the transition under a permit, or the one that was begun in memory only.
@@ -116,14 +121,24 @@ pub fn plan(
     let transition = match running {
         // Begun in memory only: nothing was done, so the world decides anew whether it is still asked for.
         Some(t) if recorded.is_none() && t.steps.values().all(|h| h.attempts == 0) => {
-            match begin(pool, goal, s, &active) {
+            match begin(pool, goal, s, &activity::active(pool, s, None)) {
                 Ok(Some(new)) if new.id == t.id => t.clone(),
                 Ok(Some(new)) => new,
                 Ok(None) => return idle(Next::Settled, active),
                 Err(p) => return idle(Next::Blocked(p), active),
             }
         }
-        Some(t) if t.past_point_of_no_return() || t.to == goal.desired => t.clone(),
+        Some(t) if t.past_point_of_no_return() => t.clone(),
+        Some(t) if t.to == goal.desired => match &active {
+            // Somebody recovered it while we were at work: taken over only by a human's word.
+            Active::RecoveredByOthers { fork, problem } => {
+                match adopt(pool, goal, t.clone(), fork.as_ref(), problem) {
+                    Ok(adopted) => adopted,
+                    Err(p) => return Plan { transition: Some(t.clone()), ..idle(Next::Blocked(p), active) },
+                }
+            }
+            Active::In(_) | Active::Between | Active::SplitBrain(_) | Active::Unknown(_) => t.clone(),
+        },
         Some(t) => {
             let problem = Problem::ask(
                 Reason::NotSupported,
@@ -166,15 +181,8 @@ fn begin(pool: &Pool, goal: &Goal, s: &Situation, active: &Active) -> Result<Opt
         }
         Active::RecoveredByOthers { fork, problem } if goal.desired == *to => {
             let Some(fork) = fork else { return Err(problem.clone()) };
-            let mut t = Transition::begin(&pool.fqdn, from, to, fork, s.at);
-            let verdict = crate::domain::primary::Verdict::Dead;
-            let statement = Statement::new(None, &verdict, pool.policy.consent, Some(fork));
-            let accepted = Acceptance::of(statement, &t, goal.consent.as_ref());
-            if let Err(ask) = accepted.require() {
-                return Err(Problem { reason: problem.reason, what: problem.what.clone(), ..ask });
-            }
-            t.adopted_fork = Some(fork.clone());
-            Ok(Some(t))
+            let t = Transition::begin(&pool.fqdn, from, to, fork, s.at);
+            adopt(pool, goal, t, Some(fork), problem).map(Some)
         }
         Active::In(name) => Err(Problem::ask(
             Reason::ActiveDataCenterDrifted,
@@ -193,7 +201,32 @@ fn begin(pool: &Pool, goal: &Goal, s: &Situation, active: &Active) -> Result<Opt
             "Look into msdb.dbo.persistent_chat_failover on the backup instance",
         )),
         Active::SplitBrain(p) | Active::Unknown(p) => Err(p.clone()),
-        Active::RecoveredByOthers { problem, .. } => Err(problem.clone()),
+        Active::RecoveredByOthers { problem, .. } => Err(Problem {
+            fix: format!(
+                "To go on with it as it is, set spec.activeDataCenter to {to}; to stay, take that copy offline and set up log shipping again"
+            ),
+            ..problem.clone()
+        }),
+    }
+}
+
+/// A transition that goes on with a database that somebody else recovered, if a human agrees to that.
+fn adopt(
+    pool: &Pool,
+    goal: &Goal,
+    mut t: Transition,
+    fork: Option<&String>,
+    problem: &Problem,
+) -> Result<Transition, Problem> {
+    let Some(fork) = fork else { return Err(problem.clone()) };
+    let verdict = crate::domain::primary::Verdict::Dead;
+    let statement = Statement::new(None, &verdict, pool.policy.consent, Some(fork));
+    match Acceptance::of(statement, &t, goal.consent.as_ref()).require() {
+        Err(ask) => Err(Problem { reason: problem.reason, what: problem.what.clone(), ..ask }),
+        Ok(()) => {
+            t.adopted_fork = Some(fork.clone());
+            Ok(t)
+        }
     }
 }
 
@@ -208,9 +241,8 @@ fn carry_on(
 ) -> Plan {
     let view = View::new(pool, s, &t, goal.consent.as_ref(), silence);
     let needed = view.accepted.statement();
-    let consent_needed =
-        (needed.is_needed() && view.accepted.accepted().is_none() && !t.past_point_of_no_return())
-            .then(|| needed.clone());
+    let consent_needed = (needed.is_needed() && view.accepted.accepted().is_none() && !view.is_beyond())
+        .then(|| needed.clone());
     let accepted = view.accepted.accepted().map(|c| (c.clone(), needed.clone()));
     let mut steps = Vec::new();
     let mut next = Next::Finish;

@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use super::Clock;
 use super::observe::Eyes;
 use super::permit::Permit;
-use super::plan::{Goal, Next, Plan, Trouble, back_off, note_times, plan};
+use super::plan::{Goal, Next, Plan, Trouble, back_off, jitter, note_times, plan};
 use crate::domain::consent::AcceptedConsent;
-use crate::domain::decision::{Decision, Outcome};
+use crate::domain::decision::{Decision, Outcome, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
-use crate::domain::situation::{RunningRestore, Situation};
+use crate::domain::situation::{Answer, RunningRestore, Situation};
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
 use crate::procedures::stages;
@@ -65,6 +65,8 @@ pub struct Memory {
     begun: Option<Transition>,
     trouble: BTreeMap<StepId, Trouble>,
     denied: u32,
+    asked: Option<Reason>,
+    unwell: u32,
     looked: Option<Timestamp>,
 }
 
@@ -89,13 +91,30 @@ pub async fn drive<S: Systems, C: Clock>(
         let current = permit.as_ref().map(Permit::transition).or_else(|| memory.begun.clone());
         let fresh = reads.chat;
         let s = memory.eyes.look(systems, pool, clock, reads, fresh, current.as_ref()).await;
+        // Under a permit nobody else can have gone on; without one, what the record says now is newer than what we remember.
+        let current = match &permit {
+            Some(_) => current,
+            None => current.map(|t| recorded(&s, &t.id).map_or_else(|| t.clone(), |r| r.with_times_of(&t))),
+        };
         let mut p = plan(pool, &wish.goal, &s, current.as_ref(), &memory.trouble, pace.silence);
+        // A look is no snapshot: what was read first may be older than what was read last. Nobody is called for what one look
+        // saw; the second one decides.
+        let asks = match &p.next {
+            Next::Blocked(x) if x.class != Class::Retry => Some(x.clone()),
+            Next::Blocked(_) | Next::Settled | Next::Act(_) | Next::Finish | Next::Wait(_) => None,
+        };
+        if let Some(x) = asks.as_ref().filter(|x| memory.asked != Some(x.reason)) {
+            p.next = Next::Wait(Waiting { reason: x.reason, message: x.message(), until: None });
+        }
+        memory.asked = asks.map(|x| x.reason);
         if let Some(t) = p.transition.as_mut() {
             note_times(t, &p.steps, s.at, memory.looked);
         }
         memory.looked = Some(s.at);
         memory.begun = p.transition.clone();
         memory.trouble.retain(|step, _| p.steps.iter().any(|(id, d)| id == step && !d.is_done()));
+        // The first trouble is looked at again soon; only what stays is looked at more and more rarely.
+        memory.unwell = if is_unwell(&s, &p) { memory.unwell.saturating_add(1) } else { 0 };
         reads = next_reads(&p);
         report(&Report {
             situation: &s,
@@ -107,58 +126,67 @@ pub async fn drive<S: Systems, C: Clock>(
 
         let Some(t) = p.transition.clone() else {
             permit = None;
-            pause(clock, intent, settled_pause(&p, pace, s.at)).await;
+            pause(clock, intent, settled_pause(&p, pace, s.at, memory.unwell)).await;
             continue;
         };
-        if let Next::Act(_) | Next::Finish = p.next {
-            if permit.is_none() {
-                match Permit::obtain(systems, pool, &s, &t, &now).await {
-                    Ok(obtained) => {
-                        memory.denied = 0;
-                        permit = Some(obtained);
-                        // Decided again with the lock in hand: what was seen before it may be another's doing.
-                        reads = Reads::ALL;
-                        continue;
-                    }
-                    Err(problem) => {
-                        memory.denied = memory.denied.saturating_add(1);
-                        let wait = back_off(memory.denied.saturating_sub(1), Class::Retry, s.at);
-                        let blocked = Plan { next: Next::Blocked(problem), ..p };
-                        report(&Report {
-                            situation: &s,
-                            plan: &blocked,
-                            restoring: None,
-                            acting: false,
-                            trouble: &memory.trouble,
-                        });
-                        pause(clock, intent, wait).await;
-                        continue;
-                    }
+        if let Next::Act(_) | Next::Finish = p.next
+            && permit.is_none()
+        {
+            match Permit::obtain(systems, pool, &s, &t, &now).await {
+                Ok(obtained) => {
+                    memory.denied = 0;
+                    permit = Some(obtained);
+                    // Decided again with the lock in hand: what was seen before it may be another's doing.
+                    reads = Reads::ALL;
+                    continue;
+                }
+                Err(problem) => {
+                    memory.denied = memory.denied.saturating_add(1);
+                    let wait = back_off(memory.denied.saturating_sub(1), Class::Retry, s.at);
+                    let blocked = Plan { next: Next::Blocked(problem), ..p };
+                    report(&Report {
+                        situation: &s,
+                        plan: &blocked,
+                        restoring: None,
+                        acting: false,
+                        trouble: &memory.trouble,
+                    });
+                    pause(clock, intent, wait).await;
+                    continue;
                 }
             }
         }
         let Some(leave) = permit.as_ref() else {
-            pause(clock, intent, settled_pause(&p, pace, s.at)).await;
+            pause(clock, intent, settled_pause(&p, pace, s.at, memory.unwell)).await;
             continue;
         };
         leave.seen(&s);
+        if t.adopted_fork.is_some() && leave.transition().adopted_fork != t.adopted_fork {
+            // Before anything follows from it: after a crash nobody could tell whose database it is.
+            let fork = t.adopted_fork.clone();
+            if leave.intend(move |x| x.adopted_fork = fork).await != Outcome::Answered {
+                permit = None;
+                pause(clock, intent, back_off(1, Class::Retry, s.at)).await;
+            }
+            continue;
+        }
         leave.update(|x| {
             x.steps = t.steps.clone();
             // Read before anybody can write again: the newest message that was kept.
-            if let (Some(loss), Some(i)) = (x.loss.as_mut(), s.target.known()) {
-                if let (None, Some(Some(at))) = (loss.newest_message, i.newest_message.known()) {
-                    loss.newest_message = Some(*at);
-                }
+            if let (Some(loss), Some(i)) = (x.loss.as_mut(), s.target.known())
+                && let (None, Some(Some(at))) = (loss.newest_message, i.newest_message.known())
+            {
+                loss.newest_message = Some(*at);
             }
-            if let Some((c, statement)) = &p.accepted {
-                if !x.consents.iter().any(|known| known.situation == c.situation) {
-                    x.consents.push(AcceptedConsent {
-                        situation: c.situation.clone(),
-                        by: c.by.clone(),
-                        at: s.at,
-                        why: statement.why.clone(),
-                    });
-                }
+            if let Some((c, statement)) = &p.accepted
+                && !x.consents.iter().any(|known| known.situation == c.situation)
+            {
+                x.consents.push(AcceptedConsent {
+                    situation: c.situation.clone(),
+                    by: c.by.clone(),
+                    at: s.at,
+                    why: statement.why.clone(),
+                });
             }
         });
         match &p.next {
@@ -211,10 +239,16 @@ pub async fn drive<S: Systems, C: Clock>(
                 if matches!(&p.next, Next::Blocked(problem) if problem.class != Class::Retry) {
                     permit = None;
                 }
-                pause(clock, intent, settled_pause(&p, pace, s.at)).await;
+                pause(clock, intent, settled_pause(&p, pace, s.at, memory.unwell)).await;
             }
         }
     }
+}
+
+/// A transition as the record of the target has it.
+fn recorded(s: &Situation, id: &str) -> Option<Transition> {
+    let records = s.target.known()?.records.known()?;
+    records.iter().map(|r| &r.transition).find(|t| t.id == id).cloned()
 }
 
 fn note_trouble(memory: &mut Memory, step: StepId, problem: Problem, at: Timestamp) {
@@ -241,11 +275,14 @@ fn next_reads(p: &Plan) -> Reads {
     reads
 }
 
-fn settled_pause(p: &Plan, pace: Pace, at: Timestamp) -> SignedDuration {
+/// How long to wait until the next look. `unwell` counts the looks in a row that met a problem: a server that refuses a login is
+/// not asked every few seconds for ever, or it locks the account.
+fn settled_pause(p: &Plan, pace: Pace, at: Timestamp, unwell: u32) -> SignedDuration {
     let poll = SignedDuration::try_from(pace.poll).unwrap_or(SignedDuration::from_secs(10));
-    let human = (poll * 30).min(SignedDuration::from_secs(300));
+    let rarely = (poll * 30).min(SignedDuration::from_secs(300));
+    let growing = (poll * (1 << unwell.min(5))).min(rarely).min(SignedDuration::from_secs(60));
     match &p.next {
-        Next::Settled => poll,
+        Next::Settled => jitter(growing, at),
         Next::Wait(w) => {
             let usual = poll.min(SignedDuration::from_secs(1));
             w.until.map_or(usual, |u| {
@@ -253,11 +290,24 @@ fn settled_pause(p: &Plan, pace: Pace, at: Timestamp) -> SignedDuration {
             })
         }
         Next::Blocked(problem) => match problem.class {
-            Class::Retry => poll,
-            Class::AskHuman | Class::Refuse => human,
+            Class::Retry => jitter(growing, at),
+            Class::AskHuman | Class::Refuse => jitter(rarely, at),
         },
         Next::Act(_) | Next::Finish => SignedDuration::ZERO,
     }
+}
+
+/// Whether a look met something that did not answer as it should.
+fn is_unwell(s: &Situation, p: &Plan) -> bool {
+    let turned_away = s.source.partners.iter().any(|x| match &x.answer {
+        Answer::TurnsAway(_) | Answer::NotAsked(_) => true,
+        Answer::Speaks(_) | Answer::Silent(_) => false,
+    });
+    turned_away
+        || s.target.known().is_none()
+        || s.chat.target_shell.is_some()
+        || s.chat.state.known().is_none()
+        || matches!(p.next, Next::Blocked(_))
 }
 
 /// Waits, or until the resource changes.

@@ -3,6 +3,8 @@
 //! `decide` looks at a [`View`] and says done, act, wait or blocked; it has no clock, no I/O and no memory. `act` carries out
 //! exactly one effect through a [`Permit`], the only thing that can write. Whether it worked is for the next look to say.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 pub mod s0_preflight;
 pub mod s1_remove_log_shipping;
 pub mod s2_copy_backups;
@@ -125,6 +127,11 @@ impl<'a> View<'a> {
                 "Set up log shipping again from a full backup of the primary",
             )
         })
+    }
+    /// Whether the database is beyond the reach of log backups. The intent of a recovery alone does not put it there: whoever
+    /// wrote it may have died before the statement was sent, and more log may have come since.
+    pub fn is_beyond(&self) -> bool {
+        self.t.past_point_of_no_return() && !self.database().is_ok_and(Database::is_restoring)
     }
     /// Whether the database of the target was recovered by us and is live.
     pub fn is_recovered(&self) -> bool {

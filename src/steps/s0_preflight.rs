@@ -40,7 +40,7 @@ impl Step for Preflight {
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
-        if v.t.past_point_of_no_return() {
+        if v.is_beyond() {
             return Decision::Done(Evidence::new("Passed before the database was recovered"));
         }
         // The primary comes first: nothing else matters while it may live.
@@ -62,7 +62,9 @@ impl Step for Preflight {
         if let Some(problem) = together(&now, &later) {
             return Decision::Blocked(problem);
         }
-        if let Err(problem) = v.accepted.require() {
+        // A loss that shows later is for the steps that it concerns: applying the log, and recovery.
+        let begun = v.t.steps.get(&StepId::LogShippingRemoved).is_some_and(|h| h.attempts > 0);
+        if let (false, Err(problem)) = (begun, v.accepted.require()) {
             return Decision::Blocked(problem);
         }
         let mut message = "Nothing stands in the way of the first steps".to_string();
@@ -160,13 +162,30 @@ fn sql_and_files(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
         }
         Ok(None) => {}
     }
-    if let Err(p) = &v.chain {
-        if !v.is_recovered() {
-            found(p.clone());
-        }
+    if let Err(p) = &v.chain
+        && !v.is_recovered()
+    {
+        found(p.clone());
     }
     if let Err(p) = v.s.files.copy.get() {
         found(p.clone());
+    }
+    if let (Ok(chain), Some(share), Some(free)) =
+        (&v.chain, v.s.files.share.known(), v.s.files.copy_free.known())
+    {
+        let copied = |file: &str| v.s.files.headers.get(file).is_some_and(|h| h.from_copy);
+        let missing = chain.links.iter().filter(|l| !copied(&l.file));
+        let bytes: u64 =
+            missing.filter_map(|l| share.iter().find(|f| f.name == l.file)).map(|f| f.length).sum();
+        if bytes > *free {
+            found(Problem::retry(
+                Reason::DiskFull,
+                format!(
+                    "The folder of spec.backupFiles.copyFolder has {free} bytes free; the log backups that are still to be copied need {bytes}"
+                ),
+                "Make room in it",
+            ));
+        }
     }
 }
 
@@ -175,12 +194,29 @@ fn same_folder(a: &str, b: &str) -> bool {
 }
 
 fn lync(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
+    if let Some(p) = &v.s.chat.target_shell {
+        found(p.clone());
+    }
     match v.s.chat.central_management.get() {
         Err(p) => found(p.clone()),
         Ok(cms) if cms.active_master.is_empty() || cms.file_transfer_agents.is_empty() => {
             found(Problem::ask(
                 Reason::CentralManagementDown,
                 "The Central Management store has no active master: the pool's state and its active servers cannot be set",
+                "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -Force on a Front End of the surviving data centre",
+            ))
+        }
+        // While the other side lives, that is where the store may well be.
+        Ok(cms)
+            if !matches!(v.verdict, Verdict::Alive(_))
+                && cms.active_master.eq_ignore_ascii_case(&v.pool.primary.management_shell.host) =>
+        {
+            found(Problem::ask(
+                Reason::CentralManagementDown,
+                format!(
+                    "The Central Management store still names {} of the lost side as its active master: it cannot be written",
+                    clean(&cms.active_master)
+                ),
                 "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -Force on a Front End of the surviving data centre",
             ))
         }

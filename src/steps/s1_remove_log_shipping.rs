@@ -1,6 +1,7 @@
 //! Step 1: remove log shipping from the backup instance, so that no job can touch the database any more.
 //!
-//! `sp_delete_log_shipping_secondary_database` also deletes the jobs and every setting; they are saved in the record first.
+//! `sp_delete_log_shipping_secondary_database` also deletes the jobs and every setting; they are saved first: in the record, and
+//! as a T-SQL script beside the log backups for the person who sets log shipping up again.
 //! A running restore job is waited for, never killed: an interrupted restore must be done again.
 
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::engine::permit::Permit;
 use crate::systems::Systems;
-use crate::systems::sql_server::{Statement, statements};
+use crate::systems::sql_server::{Statement, log_shipping_script, statements};
 
 /// Seconds that a running copy job is given. It reads a share that may have died with the primary.
 const COPY_JOB_PATIENCE: i64 = 60;
@@ -25,8 +26,8 @@ pub struct RemoveLogShipping;
 /// What it does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
-    /// Keeps the configuration in the record.
-    Save(LogShipping),
+    /// Keeps the configuration: in the record, and as this script.
+    Save(LogShipping, String),
     /// Disables a job, so that its schedule does not start it again.
     DisableJob(String),
     /// Stops a copy job that hangs.
@@ -59,13 +60,14 @@ impl Step for RemoveLogShipping {
                 clean(&v.pool.database)
             )));
         };
-        if v.t.saved_log_shipping.as_ref() != Some(shipping) && v.t.saved_log_shipping.is_none() {
-            return Decision::Act(Effect::Save(shipping.clone()));
+        if v.t.saved_log_shipping.is_none() {
+            let script = log_shipping_script::script(shipping, jobs, &v.pool.database);
+            return Decision::Act(Effect::Save(shipping.clone(), script));
         }
         if let Some(job) = jobs.iter().find(|j| j.enabled) {
             return Decision::Act(Effect::DisableJob(job.id.clone()));
         }
-        for job in jobs.iter().filter(|j| j.running) {
+        if let Some(job) = jobs.iter().find(|j| j.running) {
             let waited =
                 v.t.steps
                     .get(&Self::ID)
@@ -91,40 +93,41 @@ impl Step for RemoveLogShipping {
     }
 
     fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
-        match e {
-            Effect::Save(_) => vec![
-                "(the configuration of log shipping is saved in msdb.dbo.persistent_chat_failover)".into(),
+        match statement(e, pool) {
+            Some(statement) => vec![statement.shown()],
+            None => vec![
+                "(the configuration of log shipping is saved in msdb.dbo.persistent_chat_failover, and as a script in the copy folder)".into(),
             ],
-            Effect::DisableJob(_) | Effect::StopCopyJob(_) | Effect::Remove => {
-                vec![statement(e, pool).shown()]
-            }
         }
     }
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
-        match e {
-            Effect::Save(shipping) => {
-                let shipping = shipping.clone();
-                p.intend(move |t| t.saved_log_shipping = Some(shipping)).await
-            }
-            Effect::DisableJob(_) | Effect::StopCopyJob(_) | Effect::Remove => {
-                p.sql(&statement(e, p.pool())).await
-            }
+        if let Effect::Save(shipping, script) = e {
+            let shipping = shipping.clone();
+            p.keep(&format!("log-shipping-{}.sql", p.transition().id), script).await;
+            return p.intend(move |t| t.saved_log_shipping = Some(shipping)).await;
+        }
+        match statement(e, p.pool()) {
+            Some(statement) => p.sql(&statement).await,
+            None => Outcome::Answered,
         }
     }
 }
 
-fn statement(e: &Effect, pool: &Pool) -> Statement {
+/// The statement of an effect, if it is one.
+fn statement(e: &Effect, pool: &Pool) -> Option<Statement> {
     let lock = pool.lock_resource();
     match e {
+        Effect::Save(..) => None,
         Effect::DisableJob(id) => {
-            Statement::new(statements::disable_job(), vec![lock.into(), id.clone().into()])
+            Some(Statement::new(statements::disable_job(), vec![lock.into(), id.clone().into()]))
         }
         Effect::StopCopyJob(id) => {
-            Statement::new(statements::stop_job(), vec![lock.into(), id.clone().into()])
+            Some(Statement::new(statements::stop_job(), vec![lock.into(), id.clone().into()]))
         }
-        Effect::Save(_) | Effect::Remove => {
-            Statement::new(statements::remove_log_shipping(), vec![lock.into(), pool.database.clone().into()])
-        }
+        Effect::Remove => Some(Statement::new(
+            statements::remove_log_shipping(),
+            vec![lock.into(), pool.database.clone().into()],
+        )),
     }
 }

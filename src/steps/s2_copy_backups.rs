@@ -35,7 +35,7 @@ impl Step for CopyBackups {
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
-        if v.t.past_point_of_no_return() {
+        if v.is_beyond() {
             return Decision::Done(Evidence::new(
                 "The database was recovered; no log backup can be applied any more",
             ));

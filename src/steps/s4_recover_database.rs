@@ -2,7 +2,9 @@
 //!
 //! It needs three proofs, each made by one pure function only: the chain is complete (or a stated loss accepted), the primary
 //! is dead (or vouched to be fenced), and consent where the policy asks for it. The intent is in the record before the
-//! statement is sent; the statement itself checks lock, state, redo point and fork once more in its own batch.
+//! statement is sent; the statement itself checks lock, state, redo point and fork once more in its own batch. What it cannot
+//! check (the folders, the silence of the primary) is looked at again at the last moment: a look can take a minute when something
+//! hangs, and what it saw first may be over by its end.
 
 use serde::Serialize;
 
@@ -17,6 +19,7 @@ use crate::domain::situation::{Database, DatabaseState, Instance, RedoPoint};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::RecoveryIntent;
+use crate::domain::witness::Seen;
 use crate::engine::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::sql_server::{Statement, statements};
@@ -27,8 +30,8 @@ pub struct RecoverDatabase;
 /// What it does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
-    /// Recovers at this redo point, with this loss.
-    Recover(RedoPoint, Box<loss::Loss>),
+    /// Recovers at this redo point, with this loss, if this still holds.
+    Recover(RedoPoint, Box<loss::Loss>, Box<Seen>),
     /// Lets everybody in.
     SetMultiUser,
     /// Maps a user of the database to the login of its name.
@@ -82,6 +85,7 @@ impl Step for RecoverDatabase {
                         Decision::Act(Effect::Recover(
                             proofs.chain.redo().clone(),
                             Box::new(loss::expected(v.s, v.t, &chain)),
+                            Box::new(Seen::of(v.s, &v.pool.primary)),
                         ))
                     }
                     Err(problem) => Decision::Blocked(problem),
@@ -110,7 +114,7 @@ impl Step for RecoverDatabase {
     }
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
-        if let Effect::Recover(redo, loss) = e {
+        if let Effect::Recover(redo, loss, seen) = e {
             let (redo, loss, now) = (redo.clone(), loss.as_ref().clone(), p.now());
             let written = p
                 .intend(move |t| {
@@ -122,6 +126,9 @@ impl Step for RecoverDatabase {
                 Outcome::Answered => {}
                 // Without the intent in the record nobody could tell this recovery from somebody else's.
                 Outcome::Refused(_) | Outcome::Unknown(_) => return written,
+            }
+            if let Err(problem) = p.still_so(seen).await {
+                return Outcome::Refused(problem);
             }
         }
         p.sql(&statement(e, p.pool())).await
@@ -169,7 +176,7 @@ fn after_recovery(v: &View<'_>, target: &Instance, db: &Database) -> Decision<Ef
 fn statement(e: &Effect, pool: &Pool) -> Statement {
     let lock = pool.lock_resource();
     match e {
-        Effect::Recover(redo, _) => Statement::long(
+        Effect::Recover(redo, ..) => Statement::long(
             statements::recover(),
             vec![
                 lock.into(),

@@ -142,6 +142,21 @@ pub fn copy(
     }
 }
 
+/// Writes a small file under a temporary name, and renames it.
+pub fn keep(directory: &Path, field: &str, name: &str, text: &str) -> Result<(), Problem> {
+    let write = |e: std::io::Error| io(field, &format!("Writing {}", clean(name)), &e);
+    let partial = directory.join(format!("{name}.{PARTIAL}"));
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&partial)
+        .map_err(write)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(write)?;
+    std::fs::rename(&partial, directory.join(name)).map_err(write)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -66,6 +66,9 @@ pub trait Systems: Send + Sync {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> impl Future<Output = Result<(), Problem>> + Send;
 
+    /// Keeps a text for a human as a file of that name beside the copied log backups. An older one of ours is replaced.
+    fn keep(&self, name: &str, text: &str) -> impl Future<Output = Result<(), Problem>> + Send;
+
     /// A new random id for a detached cmdlet.
     fn new_id(&self) -> String;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use jiff::SignedDuration;
@@ -116,9 +116,34 @@ impl Settings {
         }
         Ok(settings)
     }
+    /// The volumes that a pool names and this configuration does not know.
+    pub fn unknown_volumes(&self, pool: &Pool) -> Vec<Problem> {
+        [Folder::BackupShare, Folder::CopyFolder]
+            .into_iter()
+            .map(|folder| volume(pool, folder))
+            .filter(|(alias, _)| !self.volumes.contains_key(*alias))
+            .map(|(alias, field)| self.unknown_volume(alias, field))
+            .collect()
+    }
+    fn unknown_volume(&self, alias: &str, field: &str) -> Problem {
+        let known: Vec<&str> = self.volumes.keys().map(String::as_str).collect();
+        Problem::ask(
+            Reason::InvalidSpec,
+            format!("{field}.volume is {:?}, which the operator's configuration does not know", clean(alias)),
+            format!("Use one of: {}; or add it to PCF_VOLUMES of the operator", known.join(", ")),
+        )
+    }
     /// Where a connection really goes.
     pub fn destination(&self, host: &str, port: u16) -> (String, u16) {
         self.connect_to.get(&(host.to_lowercase(), port)).cloned().unwrap_or((host.into(), port))
+    }
+}
+
+/// Alias of a folder's volume, and where in the resource it stands.
+fn volume(pool: &Pool, folder: Folder) -> (&str, &'static str) {
+    match folder {
+        Folder::BackupShare => (&pool.backup_files.backup_share, "spec.backupFiles.backupShare"),
+        Folder::CopyFolder => (&pool.backup_files.copy_folder, "spec.backupFiles.copyFolder"),
     }
 }
 
@@ -131,12 +156,16 @@ fn duration(name: &str, text: &str) -> Result<Option<SignedDuration>, String> {
         .map_err(|e| format!("{name}: {text:?} is no duration like 30s or 5m: {e}"))
 }
 
+/// HTTP.sys closes idle connections after about two minutes, in silence: a connection is not used again after half of that.
+const SHELL_IDLE: Duration = Duration::from_secs(60);
+
 /// The systems of one pool.
 pub struct RealSystems {
     pool: Arc<Pool>,
     settings: Arc<Settings>,
     secrets: Arc<dyn SecretSource>,
-    shells: Mutex<BTreeMap<String, Client>>,
+    /// Logged-on connections to Management Shells, with the time of their last use.
+    shells: Mutex<BTreeMap<String, (Client, Instant)>>,
 }
 
 impl RealSystems {
@@ -153,57 +182,40 @@ impl RealSystems {
     }
 
     async fn endpoint(&self, shell: &ManagementShell) -> Result<Endpoint, ShellError> {
-        let not_supported = |what: &str| {
-            ShellError::NotAsked(Problem::refuse(
-                Reason::NotSupported,
-                format!("{}.{what}", shell.field),
-                "Use authentication Basic over TLS (port 5986)",
-            ))
+        let ca = match &shell.tls {
+            Some(trust) => self.ca(trust, &shell.field).await.map_err(ShellError::NotAsked)?,
+            None => None,
         };
-        match (shell.authentication, &shell.tls) {
-            (Authentication::Basic, Some(tls)) => {
-                let who = self
-                    .secrets
-                    .credentials(&shell.credentials, &shell.host, &shell.field)
-                    .await
-                    .map_err(ShellError::NotAsked)?;
-                let ca = self.ca(tls, &shell.field).await.map_err(ShellError::NotAsked)?;
-                Ok(Endpoint {
-                    host: shell.host.clone(),
-                    port: shell.port,
-                    path: "/wsman".into(),
-                    connect_to: Some(self.settings.destination(&shell.host, shell.port)),
-                    ca_pem: ca,
-                    configuration_name: shell.configuration_name.clone(),
-                    user: who.username,
-                    password: ShellPassword(who.password.reveal().into()),
-                    connect_timeout: Duration::from_secs(8),
-                    operation_timeout: Duration::from_secs(20),
-                })
-            }
-            (Authentication::Basic, None) => Err(not_supported("tls is missing: Basic sends the password")),
-            (Authentication::Negotiate, _) => {
-                Err(not_supported("authentication: Negotiate is not part of this version"))
-            }
-        }
+        let who = self
+            .secrets
+            .credentials(&shell.credentials, &shell.host, &shell.field)
+            .await
+            .map_err(ShellError::NotAsked)?;
+        Ok(Endpoint {
+            host: shell.host.clone(),
+            port: shell.port,
+            path: "/wsman".into(),
+            connect_to: Some(self.settings.destination(&shell.host, shell.port)),
+            tls: shell.tls.is_some(),
+            ca_pem: ca,
+            configuration_name: shell.configuration_name.clone(),
+            authentication: match shell.authentication {
+                Authentication::Basic => psrp::client::Authentication::Basic,
+                Authentication::Negotiate => psrp::client::Authentication::Negotiate,
+            },
+            user: who.username,
+            password: ShellPassword(who.password.reveal().into()),
+            connect_timeout: Duration::from_secs(8),
+            operation_timeout: Duration::from_secs(20),
+        })
     }
 
     fn directory(&self, folder: Folder) -> Result<(PathBuf, &'static str), Problem> {
-        let (alias, field) = match folder {
-            Folder::BackupShare => (&self.pool.backup_files.backup_share, "spec.backupFiles.backupShare"),
-            Folder::CopyFolder => (&self.pool.backup_files.copy_folder, "spec.backupFiles.copyFolder"),
-        };
-        self.settings.volumes.get(alias).map(|p| (p.clone(), field)).ok_or_else(|| {
-            let known: Vec<&str> = self.settings.volumes.keys().map(String::as_str).collect();
-            Problem::ask(
-                Reason::InvalidSpec,
-                format!(
-                    "{field}.volume is {:?}, which the operator's configuration does not know",
-                    clean(alias)
-                ),
-                format!("Use one of: {}; or add it to PCF_VOLUMES of the operator", known.join(", ")),
-            )
-        })
+        let (alias, field) = volume(&self.pool, folder);
+        match self.settings.volumes.get(alias) {
+            Some(path) => Ok((path.clone(), field)),
+            None => Err(self.settings.unknown_volume(alias, field)),
+        }
     }
 }
 
@@ -271,15 +283,27 @@ impl Systems for RealSystems {
         deadline: Duration,
     ) -> Result<ShellOutput, ShellError> {
         let endpoint = self.endpoint(shell).await?;
-        let kept = self.shells.lock().await.remove(&shell.field);
+        let kept =
+            self.shells.lock().await.remove(&shell.field).filter(|(_, used)| used.elapsed() < SHELL_IDLE);
+        let told = |e| shell_error(e, &endpoint.user);
+        let mut answer = None;
         let mut client = match kept {
-            Some(client) => client,
-            None => Client::connect(&endpoint).await.map_err(|e| shell_error(e, &endpoint.user))?,
+            Some((mut client, _)) => match client.invoke(&command(cmdlet), deadline).await {
+                // The host closed it meanwhile, so nothing was sent: a new one is no repetition.
+                Err(Error::Connect(_)) => Client::connect(&endpoint).await.map_err(told)?,
+                other => {
+                    answer = Some(other.map_err(told)?);
+                    client
+                }
+            },
+            None => Client::connect(&endpoint).await.map_err(told)?,
         };
-        let out =
-            client.invoke(&command(cmdlet), deadline).await.map_err(|e| shell_error(e, &endpoint.user))?;
+        let out = match answer {
+            Some(out) => out,
+            None => client.invoke(&command(cmdlet), deadline).await.map_err(told)?,
+        };
         // Kept for the next cmdlet; after any error it is gone.
-        self.shells.lock().await.insert(shell.field.clone(), client);
+        self.shells.lock().await.insert(shell.field.clone(), (client, Instant::now()));
         Ok(ShellOutput {
             objects: out.objects.into_iter().map(ShellObject).collect(),
             errors: out.errors.iter().map(|e| format!("{} [{}]", e.message, e.id)).collect(),
@@ -341,6 +365,12 @@ impl Systems for RealSystems {
         blocking(move || backup_files::copy(&from, &to, &file, &|_| {})).await?;
         progress(length);
         Ok(())
+    }
+
+    async fn keep(&self, name: &str, text: &str) -> Result<(), Problem> {
+        let (directory, field) = self.directory(Folder::CopyFolder)?;
+        let (name, text) = (name.to_string(), text.to_string());
+        blocking(move || backup_files::keep(&directory, field, &name, &text)).await
     }
 
     fn new_id(&self) -> String {

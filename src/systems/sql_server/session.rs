@@ -155,7 +155,13 @@ fn cell(c: &ColumnData<'static>) -> Result<Cell, tiberius::error::Error> {
         other @ (ColumnData::DateTime(_) | ColumnData::SmallDateTime(_) | ColumnData::DateTime2(_)) => {
             date_time(other)?.map_or(Cell::Null, Cell::DateTime)
         }
-        _ => Cell::Null,
+        // Nothing that we ask for comes like this: a value that cannot be read must not look like one that is missing.
+        other @ (ColumnData::Xml(_)
+        | ColumnData::Date(_)
+        | ColumnData::Time(_)
+        | ColumnData::DateTimeOffset(_)) => {
+            return Err(tiberius::error::Error::Conversion(format!("a column of type {other:?}").into()));
+        }
     })
 }
 

@@ -1,0 +1,464 @@
+//! One run: one seed, one schedule, one verdict.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use lab::scenario::Scenario;
+use lab::world::World;
+use lab::world::files::MemoryFiles;
+use persistent_chat_failover::api::convert;
+use persistent_chat_failover::cli;
+use persistent_chat_failover::domain::activity::Active;
+use persistent_chat_failover::domain::pool::Pool;
+use persistent_chat_failover::domain::problem::Class;
+use persistent_chat_failover::engine::plan::{Goal, Next};
+use persistent_chat_failover::engine::run::{Intent, Memory, Pace, Report, drive};
+use tokio::sync::watch;
+
+use crate::cast::{self, Script};
+use crate::chance::Chance;
+use crate::systems::{SimClock, SimSystems};
+use crate::truth;
+use crate::world::{Fate, Fates, Handle, Point};
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Seed of latencies, fates and the world.
+    pub seed: u64,
+    /// Who decides the fates.
+    pub fates: Fates,
+    /// What everybody else does.
+    pub script: Script,
+    /// What the world is made from.
+    pub scenario: Scenario,
+    /// How many operators there are.
+    pub operators: usize,
+    /// Whether a killed operator stays dead as long as another one lives.
+    pub other_takes_over: bool,
+    /// Backups that are not as they should be.
+    pub spoilt: Vec<Spoilt>,
+    /// Whether trace and points are kept.
+    pub keep: bool,
+}
+
+/// A backup that is not as it should be; counted from the newest, 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoilt {
+    /// It is gone from the share (and, if it was copied, still in the copy folder).
+    Missing(usize),
+    /// Its second half is gone.
+    Truncated(usize),
+    /// A file of another program lies beside the backups.
+    Foreign,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Broken promises; empty: none.
+    pub violations: Vec<String>,
+    /// How often each promise was checked.
+    pub checks: BTreeMap<&'static str, u64>,
+    /// How often each fate was dealt.
+    pub dealt: BTreeMap<Fate, u64>,
+    /// The bad fates, by point: what a replay needs.
+    pub faults: BTreeMap<u64, Fate>,
+    /// Every call, if kept.
+    pub points: Vec<Point>,
+    /// How many calls there were.
+    pub count: u64,
+    /// Entries of the world's journal.
+    pub events: usize,
+    /// Digest of the trace.
+    pub hash: u64,
+    /// The trace, if kept.
+    pub trace: Vec<String>,
+    /// Seconds of the run's clock.
+    pub seconds: f64,
+    /// How often the human on call had to act.
+    pub mended: u64,
+}
+
+/// The silence that a simulated operator waits for.
+const SILENCE: SignedDuration = SignedDuration::from_secs(2);
+/// Seconds after the last event and the last fault within which everything must be well.
+const PATIENCE: f64 = 900.0;
+/// Seconds that the human on call takes to react.
+const REACTION: SignedDuration = SignedDuration::from_secs(5);
+
+/// A small world that fails over in about ten simulated seconds.
+pub fn small() -> Scenario {
+    Scenario {
+        backups: 6,
+        copied: 4,
+        restored: 3,
+        backup_bytes: 64,
+        restore_ms: 300,
+        recovery_ms: 400,
+        mirror_ms: 1500,
+        replication_ms: 300,
+        cmdlet_ms: 30,
+        job_interval_ms: 900_000,
+        ..Scenario::default()
+    }
+}
+
+impl Plan {
+    /// A clean failover by one operator.
+    pub fn clean(operators: usize) -> Plan {
+        Plan {
+            seed: 1,
+            fates: Fates::At(BTreeMap::new()),
+            script: cast::plain(operators),
+            scenario: small(),
+            operators,
+            other_takes_over: false,
+            spoilt: vec![],
+            keep: false,
+        }
+    }
+
+    /// A bad night, wholly drawn from a seed.
+    pub fn night(seed: u64) -> Plan {
+        let mut chance = Chance::new(seed ^ 0x6e69_6768_7400);
+        let operators = if chance.happens(500) { 2 } else { 1 };
+        let script = cast::night(&mut chance, operators);
+        let mut scenario = small();
+        scenario.standby = chance.happens(250);
+        scenario.restored = u32::try_from(chance.between(1, 6)).unwrap_or(3);
+        scenario.copied = scenario.restored.max(u32::try_from(chance.between(1, 6)).unwrap_or(4));
+        if chance.happens(300) {
+            scenario.job_interval_ms = chance.between(2_000, 30_000);
+        }
+        scenario.restore_ms = chance.between(50, 3000);
+        scenario.recovery_ms = chance.between(50, 5000);
+        scenario.mirror_ms = chance.between(200, 20_000);
+        scenario.replication_ms = chance.between(50, 10_000);
+        let mut spoilt = vec![];
+        if chance.happens(120) {
+            spoilt.push(Spoilt::Missing(usize::try_from(chance.between(0, 4)).unwrap_or(0)));
+        }
+        if chance.happens(100) {
+            spoilt.push(Spoilt::Truncated(usize::try_from(chance.between(0, 3)).unwrap_or(0)));
+        }
+        if chance.happens(80) {
+            spoilt.push(Spoilt::Foreign);
+        }
+        let rate = match chance.between(0, 4) {
+            0 => (0, 0),
+            1 => (30, 2),
+            2 => (150, 5),
+            _ => (60, 25),
+        };
+        Plan {
+            seed,
+            fates: Fates::Random { per_mille: rate, until: 90.0 },
+            script,
+            scenario,
+            operators,
+            other_takes_over: chance.happens(300),
+            spoilt,
+            keep: false,
+        }
+    }
+}
+
+/// The pool that fits a scenario.
+pub fn pool(scenario: &Scenario) -> Result<Pool, String> {
+    let text = lab::serve::resource(scenario, "-----BEGIN CERTIFICATE-----", "litware");
+    let (resource, _) = cli::from_file(&text)?;
+    convert::pool(&resource.spec)
+        .map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+fn spoil(world: &mut World, spoilt: &[Spoilt]) {
+    let share = world.scenario.backup_share.clone();
+    for s in spoilt {
+        let names: Vec<String> =
+            world.files.list(&share).unwrap_or_default().into_iter().map(|(n, _)| n).rev().collect();
+        let path = |n: usize| names.get(n).map(|name| format!(r"{share}\{name}"));
+        // A file that is not there cannot be spoilt: then the night is a little better.
+        match s {
+            Spoilt::Missing(n) => {
+                if let Some(p) = path(*n) {
+                    let _ = world.files.remove(&p);
+                }
+            }
+            Spoilt::Truncated(n) => {
+                if let Some((p, content)) = path(*n).and_then(|p| world.files.read(&p).ok().map(|c| (p, c))) {
+                    let _ = world.files.write(&p, &content[..content.len().saturating_sub(20)]);
+                }
+            }
+            Spoilt::Foreign => {
+                let _ = world
+                    .files
+                    .write(&format!(r"{share}\mgc_99990101000000.trn"), b"TAPE of another program");
+            }
+        }
+    }
+}
+
+type Running = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Carries out a plan.
+pub fn run(plan: &Plan) -> Verdict {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(night(plan)),
+        Err(e) => failed(format!("no runtime: {e}")),
+    }
+}
+
+fn failed(why: String) -> Verdict {
+    Verdict {
+        violations: vec![why],
+        checks: BTreeMap::new(),
+        dealt: BTreeMap::new(),
+        faults: BTreeMap::new(),
+        points: vec![],
+        count: 0,
+        events: 0,
+        hash: 0,
+        trace: vec![],
+        seconds: 0.0,
+        mended: 0,
+    }
+}
+
+fn start(
+    shared: &Handle,
+    plan: &Plan,
+    pool: &Arc<Pool>,
+    who: usize,
+    intent: &watch::Sender<Intent>,
+) -> Running {
+    let mut intent = intent.subscribe();
+    let (shared, pool, scenario) = (shared.clone(), pool.clone(), plan.scenario.clone());
+    Box::pin(async move {
+        let systems = SimSystems { shared: shared.clone(), who, scenario };
+        let clock = SimClock { shared: shared.clone(), who };
+        let mut memory = Memory::default();
+        let pace = Pace { silence: SILENCE, poll: Duration::from_millis(500) };
+        let report = move |r: &Report<'_>| {
+            let mut s = shared.now();
+            let Some(p) = s.processes.get_mut(who) else { return };
+            p.active = match &r.plan.active {
+                Active::In(name) => Some(name.clone()),
+                Active::Between
+                | Active::SplitBrain(_)
+                | Active::RecoveredByOthers { .. }
+                | Active::Unknown(_) => None,
+            };
+            p.consent_needed = match (&r.plan.transition, &r.plan.consent_needed) {
+                (Some(t), Some(statement)) => Some((t.id.clone(), statement.digest())),
+                (None, _) | (_, None) => None,
+            };
+            p.blocked = None;
+            let (next, blocked) = match &r.plan.next {
+                Next::Settled => ("Settled".to_string(), None),
+                Next::Act(e) => (format!("Act {:?}", e.iter().map(|e| e.step()).collect::<Vec<_>>()), None),
+                Next::Finish => ("Finish".into(), None),
+                Next::Wait(w) => (format!("Wait {:?}", w.reason), None),
+                Next::Blocked(p) => (format!("Blocked {:?}: {}", p.reason, p.what), Some(p.clone())),
+            };
+            p.blocked = blocked;
+            if p.next != next {
+                p.next = next.clone();
+                s.tell(&format!("operator {who}: {next}"));
+            }
+        };
+        drive(&systems, &pool, &clock, pace, &mut memory, &mut intent, &report).await;
+    })
+}
+
+async fn night(plan: &Plan) -> Verdict {
+    let pool = match pool(&plan.scenario) {
+        Ok(pool) => Arc::new(pool),
+        Err(e) => return failed(e),
+    };
+    let base = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_760_000_000);
+    let mut world = match World::new(plan.scenario.clone(), Box::new(MemoryFiles::default()), base) {
+        Ok(world) => world,
+        Err(e) => return failed(e),
+    };
+    spoil(&mut world, &plan.spoilt);
+    let shared = Handle::new(world, plan.seed, plan.fates.clone(), plan.operators, plan.keep);
+    let mut goals: Vec<Goal> =
+        vec![Goal { desired: "atlanta".into(), suspend: false, consent: None }; plan.operators];
+    let intents: Vec<watch::Sender<Intent>> = goals
+        .iter()
+        .map(|g| watch::channel(Intent { pool: pool.clone(), goal: g.clone(), stop: false }).0)
+        .collect();
+    let mut processes: Vec<Option<Running>> =
+        intents.iter().enumerate().map(|(who, i)| Some(start(&shared, plan, &pool, who, i))).collect();
+    let mut restart: Vec<Option<f64>> = vec![None; plan.operators];
+    let mut stuck: Vec<Option<(Timestamp, String)>> = vec![None; plan.operators];
+    let mut script = plan.script.iter().cloned().collect::<std::collections::VecDeque<_>>();
+    let quiet_from = plan.script.iter().map(|(t, _)| *t).fold(0.0, f64::max).max(match &plan.fates {
+        Fates::At(_) => 0.0,
+        Fates::Random { until, .. } => *until,
+    });
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    let mut mended = 0u64;
+    let mut graves: Vec<Running> = Vec::new();
+    let (mut next_look, mut ended) = (0.0, false);
+    std::future::poll_fn(|cx| {
+        loop {
+            let mut again = false;
+            while tick.poll_tick(cx).is_ready() {
+                let mut s = shared.now();
+                let seconds = s.seconds();
+                while script.front().is_some_and(|(at, _)| *at <= seconds) {
+                    if let Some((_, a)) = script.pop_front() {
+                        cast::act(&mut s, &a, &mut goals);
+                    }
+                }
+                if seconds >= next_look {
+                    next_look = seconds + 1.0;
+                    for who in 0..plan.operators {
+                        mended += u64::from(look_after(&mut s, who, &mut stuck, &mut goals, &restart));
+                    }
+                    let well = script.is_empty() && seconds > quiet_from && is_well(&s, plan, &restart);
+                    if well {
+                        ended = true;
+                    } else if seconds > quiet_from + PATIENCE {
+                        ended = true;
+                        let missing = truth::missing(&s.world).join(", ");
+                        let next: Vec<String> = s.processes.iter().map(|p| p.next.clone()).collect();
+                        s.truth.violations.push(format!(
+                            "it ends: {PATIENCE} s after the last fault it is not well: missing: {missing}; operators: {next:?}"
+                        ));
+                    }
+                }
+                for (who, at) in restart.iter_mut().enumerate() {
+                    if at.is_some_and(|t| t <= seconds) {
+                        *at = None;
+                        s.tell(&format!("operator {who} starts again"));
+                        again = true;
+                        if let (Some(slot), Some(i)) = (processes.get_mut(who), intents.get(who)) {
+                            *slot = Some(start(&shared, plan, &pool, who, i));
+                        }
+                    }
+                }
+                drop(s);
+                for (i, g) in intents.iter().zip(&goals) {
+                    i.send_if_modified(|x| {
+                        let changed = x.goal != *g;
+                        if changed {
+                            x.goal = g.clone();
+                        }
+                        changed
+                    });
+                }
+                if ended {
+                    return Poll::Ready(());
+                }
+            }
+            for who in 0..processes.len() {
+                let Some(slot) = processes.get_mut(who) else { continue };
+                if let Some(f) = slot
+                    && f.as_mut().poll(cx).is_ready()
+                {
+                    *slot = None;
+                }
+                let mut s = shared.now();
+                if s.processes.get(who).is_some_and(|p| p.kill) {
+                    // kill -9: nothing of it runs any more, not even its destructors, until the run is over.
+                    graves.extend(slot.take());
+                    s.bury(who);
+                    let seconds = s.seconds();
+                    let wait = if plan.other_takes_over && plan.operators > 1 { 120_000 } else { s.chance.between(200, 6000) };
+                    if let Some(r) = restart.get_mut(who) {
+                        *r = Some(seconds + wait as f64 / 1000.0);
+                    }
+                }
+            }
+            if !again {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+    let mut guard = shared.now();
+    let world_events = guard.world.journal.entries().len();
+    let s = &mut *guard;
+    s.truth.at_end(&s.world);
+    let verdict = Verdict {
+        violations: s.truth.violations.clone(),
+        checks: s.truth.checks.clone(),
+        dealt: s.dealt.clone(),
+        faults: s.faults.clone(),
+        points: std::mem::take(&mut s.points),
+        count: s.count,
+        events: world_events,
+        hash: s.hash,
+        trace: s.trace.take().unwrap_or_default(),
+        seconds: s.seconds(),
+        mended,
+    };
+    // Only now may the dead close their connections: it takes the lock, and changes nothing that was judged.
+    drop(guard);
+    drop((graves, processes));
+    verdict
+}
+
+/// The human on call: reacts to what has stood for a while.
+fn look_after(
+    s: &mut crate::world::Shared,
+    who: usize,
+    stuck: &mut [Option<(Timestamp, String)>],
+    goals: &mut [Goal],
+    restart: &[Option<f64>],
+) -> bool {
+    let now = s.time();
+    let Some(slot) = stuck.get_mut(who) else { return false };
+    let dead = restart.get(who).is_some_and(Option::is_some);
+    let blocked = s.processes.get(who).filter(|_| !dead).and_then(|p| p.blocked.clone());
+    let suspended = s.processes.get(who).is_some_and(|p| p.suspended.is_some());
+    let Some(problem) = blocked.filter(|p| p.class != Class::Retry && !suspended) else {
+        *slot = None;
+        return false;
+    };
+    match slot {
+        Some((since, what)) if *what == problem.what => {
+            if now.duration_since(*since) < REACTION {
+                return false;
+            }
+            *slot = Some((now, problem.what.clone()));
+            match cast::mend(s, who, &problem, goals) {
+                Some(_) => true,
+                None => {
+                    let line = format!(
+                        "blocked without a fix that a human knows: {:?} {} / {}",
+                        problem.reason, problem.what, problem.fix
+                    );
+                    if s.truth.violations.len() < 20 {
+                        s.truth.violations.push(line);
+                    }
+                    false
+                }
+            }
+        }
+        Some(_) | None => {
+            *slot = Some((now, problem.what.clone()));
+            false
+        }
+    }
+}
+
+/// Whether chat is live in the second data centre, and every operator that lives knows it and rests.
+fn is_well(s: &crate::world::Shared, plan: &Plan, restart: &[Option<f64>]) -> bool {
+    let resting = (0..plan.operators).all(|who| {
+        let dead = restart.get(who).is_some_and(Option::is_some);
+        let p = s.processes.get(who);
+        dead || p.is_some_and(|p| p.next == "Settled" && p.active.as_deref() == Some("seattle"))
+    });
+    let somebody = (0..plan.operators).any(|who| restart.get(who).is_some_and(Option::is_none));
+    resting && somebody && truth::missing(&s.world).is_empty()
+}

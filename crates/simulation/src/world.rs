@@ -1,0 +1,266 @@
+//! What all actors of a run share: the world, the schedule of fates, the trace, and the observer's findings.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use lab::sql::batch::{self, Event, Progress};
+use lab::world::World;
+use persistent_chat_failover::domain::problem::Problem;
+
+use crate::chance::Chance;
+use crate::truth::Truth;
+
+/// What happens to one call of an operator to the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It is carried out and answered.
+    Ok,
+    /// It never arrives.
+    FailBefore,
+    /// It is carried out, its answer is lost.
+    AnswerLost,
+    /// It is carried out, no answer ever comes.
+    Hang,
+    /// The process is killed before it is sent.
+    KillBefore,
+    /// The process is killed while it is carried out.
+    KillDuring,
+    /// The process is killed when the answer is there.
+    KillAfter,
+}
+
+impl Fate {
+    /// Every fate but the good one.
+    pub const BAD: [Fate; 6] =
+        [Fate::FailBefore, Fate::AnswerLost, Fate::Hang, Fate::KillBefore, Fate::KillDuring, Fate::KillAfter];
+}
+
+/// One call of an operator to the outside.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// Which operator.
+    pub who: usize,
+    /// Whether it can change the world.
+    pub writes: bool,
+    /// What it is.
+    pub what: String,
+}
+
+/// Who decides the fates.
+#[derive(Clone, Debug)]
+pub enum Fates {
+    /// These points have these fates, everything else goes well.
+    At(BTreeMap<u64, Fate>),
+    /// So many calls in a thousand go wrong, until this moment of the run.
+    Random {
+        /// For calls that can change the world, and for those that only look.
+        per_mille: (u64, u64),
+        /// Seconds from the beginning.
+        until: f64,
+    },
+}
+
+/// One operator process, as the others see it.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// It is to be killed.
+    pub kill: bool,
+    /// Its sessions on SQL Servers.
+    pub sessions: BTreeSet<(String, u32)>,
+    /// What it last reported: the word for what happens next, and the problem if it is blocked.
+    pub next: String,
+    /// What stands in its way.
+    pub blocked: Option<Problem>,
+    /// The transition and the digest of what a human would have to agree to.
+    pub consent_needed: Option<(String, String)>,
+    /// The data centre that it takes for active.
+    pub active: Option<String>,
+    /// Seconds that its clock is ahead.
+    pub skew: SignedDuration,
+    /// Whether its resource is suspended, and since when.
+    pub suspended: Option<Timestamp>,
+    /// Since when its resource does not ask for the failover any more.
+    pub unwanted: Option<Timestamp>,
+    /// What its resource asks for.
+    pub desired: String,
+}
+
+/// Everything shared.
+pub struct Shared {
+    /// The data centres.
+    pub world: World,
+    /// Chance of latencies and fates.
+    pub chance: Chance,
+    /// Who decides the fates.
+    pub fates: Fates,
+    /// Every call so far, if they are kept.
+    pub points: Vec<Point>,
+    /// Calls so far.
+    pub count: u64,
+    /// Processes by number.
+    pub processes: Vec<Process>,
+    /// Sessions whose client is gone or deaf: the server goes on by itself until the moment when it notices.
+    pub orphans: VecDeque<(Timestamp, String, u32)>,
+    /// Detached cmdlets by shell and command id.
+    pub jobs: BTreeMap<(String, String), u64>,
+    /// What the observer knows and has found.
+    pub truth: Truth,
+    /// How often each fate was dealt.
+    pub dealt: BTreeMap<Fate, u64>,
+    /// The bad ones, by point.
+    pub faults: BTreeMap<u64, Fate>,
+    /// Digest of everything that happened.
+    pub hash: u64,
+    /// Everything that happened, if it is kept.
+    pub trace: Option<Vec<String>>,
+    base: Timestamp,
+    started: tokio::time::Instant,
+}
+
+/// A handle on everything shared. Never locked across an `await`.
+#[derive(Clone)]
+pub struct Handle(Arc<Mutex<Shared>>);
+
+impl Handle {
+    /// Shares a world. Must be called within the runtime whose clock it follows.
+    pub fn new(world: World, seed: u64, fates: Fates, processes: usize, keep: bool) -> Handle {
+        let base = world.now;
+        Handle(Arc::new(Mutex::new(Shared {
+            world,
+            chance: Chance::new(seed),
+            fates,
+            points: Vec::new(),
+            count: 0,
+            processes: vec![Process::default(); processes],
+            orphans: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            truth: Truth::default(),
+            dealt: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            hash: 0xcbf2_9ce4_8422_2325,
+            trace: keep.then(Vec::new),
+            base,
+            started: tokio::time::Instant::now(),
+        })))
+    }
+
+    /// Everything, as it is now by the run's clock.
+    pub fn now(&self) -> MutexGuard<'_, Shared> {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.advance();
+        shared
+    }
+}
+
+impl Shared {
+    /// The run's time.
+    pub fn time(&self) -> Timestamp {
+        let elapsed = SignedDuration::try_from(self.started.elapsed()).unwrap_or_default();
+        self.base.checked_add(elapsed).unwrap_or(self.base)
+    }
+    /// Seconds since the run began.
+    pub fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    fn advance(&mut self) {
+        let now = self.time();
+        self.world.advance(now);
+        let mut left = VecDeque::new();
+        while let Some((until, host, id)) = self.orphans.pop_front() {
+            let mut ignored: Vec<Event> = Vec::new();
+            batch::step(&mut self.world, &host, id, &mut ignored);
+            if until <= now {
+                lab::sql::logout(&mut self.world, &host, id);
+            } else {
+                left.push_back((until, host, id));
+            }
+        }
+        self.orphans = left;
+        self.observe();
+    }
+
+    /// Lets the observer look at what is new.
+    pub fn observe(&mut self) {
+        let now = self.time();
+        let mut told = Vec::new();
+        self.truth.look(&self.world, &self.processes, now, &mut told);
+        for line in told {
+            self.tell(&line);
+        }
+    }
+
+    /// Notes what happened.
+    pub fn tell(&mut self, what: &str) {
+        let line = format!("{:9.3} {what}", self.seconds());
+        for b in line.bytes() {
+            self.hash = (self.hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.push(line);
+        }
+    }
+
+    /// The one place that every call of an operator passes: draws its latency and its fate.
+    pub fn point(&mut self, who: usize, writes: bool, what: &str) -> (Fate, Duration) {
+        let index = self.count;
+        self.count += 1;
+        let latency = Duration::from_millis(self.chance.between(1, 25));
+        let seconds = self.seconds();
+        // Drawn whoever decides, so that a replay of listed fates meets the same chance.
+        let (dice, which) = (self.chance.between(0, 1000), self.chance.between(0, Fate::BAD.len() as u64));
+        let fate = match &self.fates {
+            Fates::At(map) => map.get(&index).copied().unwrap_or(Fate::Ok),
+            Fates::Random { per_mille, until } => {
+                let rate = if writes { per_mille.0 } else { per_mille.1 };
+                match Fate::BAD.get(usize::try_from(which).unwrap_or(0)) {
+                    Some(fate) if dice < rate && seconds < *until => *fate,
+                    Some(_) | None => Fate::Ok,
+                }
+            }
+        };
+        if fate != Fate::Ok {
+            self.faults.insert(index, fate);
+        }
+        *self.dealt.entry(fate).or_default() += 1;
+        let shown: String = what.chars().take(110).collect();
+        if fate != Fate::Ok || writes {
+            self.tell(&format!("#{index} operator {who}: {shown} => {fate:?}"));
+        }
+        if self.trace.is_some() {
+            self.points.push(Point { who, writes, what: shown });
+        }
+        (fate, latency)
+    }
+
+    /// A process is killed: its sessions end when their servers notice.
+    pub fn bury(&mut self, who: usize) {
+        let now = self.time();
+        let Some(process) = self.processes.get_mut(who) else { return };
+        process.kill = false;
+        let sessions = std::mem::take(&mut process.sessions);
+        // Most connections are closed by the dying machine at once; some linger, with their locks.
+        for (host, id) in sessions {
+            let linger = if self.chance.happens(250) { self.chance.between(500, 9000) } else { 0 };
+            let until = now + SignedDuration::from_millis(i64::try_from(linger).unwrap_or(0));
+            self.orphans.push_back((until, host, id));
+        }
+        self.tell(&format!("operator {who} is dead"));
+    }
+
+    /// A session whose client does not listen any more.
+    pub fn abandon(&mut self, who: usize, host: &str, id: u32, seconds: i64) {
+        let until = self.time() + SignedDuration::from_secs(seconds);
+        if let Some(p) = self.processes.get_mut(who) {
+            p.sessions.remove(&(host.to_string(), id));
+        }
+        self.orphans.push_back((until, host.into(), id));
+    }
+
+    /// Lets a session's batch go on.
+    pub fn step(&mut self, host: &str, id: u32, out: &mut Vec<Event>) -> Progress {
+        batch::step(&mut self.world, host, id, out)
+    }
+}
