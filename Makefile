@@ -1,0 +1,55 @@
+# make demo: the main job, on this machine. make test: everything that must hold.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+
+.PHONY: help
+help: ## Says what there is to make.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: demo
+demo: ## Loses a simulated data centre and fails chat over to the other one, on a real Kubernetes API server.
+	@scripts/require.sh
+	cargo build --locked --workspace --bins
+	$(TARGET)/debug/pcf-lab demo --operator $(TARGET)/debug/pcf-operator --kubectl-pcf $(TARGET)/debug/kubectl-pcf --manifests .
+
+.PHONY: test
+test: ## Formats, lints, licences, and every test. Installs what it needs.
+	@scripts/require.sh clients
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/cargo-deny.sh --locked check bans licenses sources
+	scripts/test.sh
+	$(TARGET)/debug/pcf-mutants --short
+
+SEEDS ?= 2000
+FIRST_SEED ?= 1
+MINUTES ?= 0
+STRIDE ?= 4
+
+.PHONY: soak
+soak: ## Simulates SEEDS= bad nights from FIRST_SEED= for at most MINUTES=, each twice, and every STRIDE=-th crash point.
+	@scripts/require.sh
+	cargo build --locked --release -p simulation
+	$(TARGET)/release/pcf-soak --exhaustive --stride $(STRIDE)
+	$(TARGET)/release/pcf-soak --twice --seeds $(SEEDS) --first-seed $(FIRST_SEED) --minutes $(MINUTES)
+
+.PHONY: mutants
+mutants: ## Plants defects in a copy of the sources; the simulation must find each of them.
+	@scripts/require.sh
+	cargo build --locked -p simulation
+	$(TARGET)/debug/pcf-mutants
+
+.PHONY: build
+build: ## The two programs, for production.
+	@scripts/require.sh
+	cargo build --locked --release --bins
+
+.PHONY: crd
+crd: ## Writes crds/ anew from the types.
+	cargo run --locked --quiet --bin pcf-operator -- crd > crds/persistentchatfailovers.persistentchat.dev.yaml
+
+.PHONY: fmt
+fmt: ## Formats the sources.
+	cargo fmt --all
