@@ -9,6 +9,7 @@
 
 pub mod chat;
 pub mod control_plane;
+pub mod ports;
 pub mod scenario;
 pub mod serve;
 pub mod sql;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use sha2::{Digest, Sha256};
 
+use crate::ports::Reservation;
+
 /// Flags of the build; they are part of the cache's key.
 const LDFLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.0 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37";
 const ADMIN_TOKEN: &str = "admin-of-the-lab";
@@ -19,6 +21,8 @@ pub struct ControlPlane {
     binaries: PathBuf,
     children: Vec<Child>,
     url: String,
+    /// Of etcd (clients, peers) and of the API server.
+    _ports: [Reservation; 3],
 }
 
 /// How kubectl failed.
@@ -103,11 +107,6 @@ pub fn binaries() -> Result<PathBuf, String> {
     Ok(wanted)
 }
 
-fn free_port() -> Result<u16, String> {
-    let l = std::net::TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
-    l.local_addr().map(|a| a.port()).map_err(|e| e.to_string())
-}
-
 /// Makes a child die with us, however we end.
 #[allow(unsafe_code)]
 pub fn die_with_us(c: &mut Command) -> &mut Command {
@@ -159,7 +158,8 @@ impl ControlPlane {
         let key = put("serving.key", key.serialize_pem().as_bytes())?;
         let account = put("service-account.key", &rsa)?;
         let tokens = put("tokens.csv", format!("{ADMIN_TOKEN},admin,1,\"system:masters\"\n").as_bytes())?;
-        let (client, peer, port) = (free_port()?, free_port()?, free_port()?);
+        let ports = [Reservation::new()?, Reservation::new()?, Reservation::new()?];
+        let [client, peer, port] = ports.each_ref().map(|r| r.port);
         let url = format!("https://127.0.0.1:{port}");
         let log = |name: &str| std::fs::File::create(directory.join(name)).map_err(|e| e.to_string());
         let etcd_url = format!("http://127.0.0.1:{client}");
@@ -185,6 +185,7 @@ impl ControlPlane {
             binaries: binaries.clone(),
             children: vec![etcd],
             url: url.clone(),
+            _ports: ports,
         };
         let server = die_with_us(
             Command::new(binaries.join("kube-apiserver"))

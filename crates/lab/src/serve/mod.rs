@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::chat::{self, SHELL_PASSWORD, SHELL_USER};
+use crate::ports::Reservation;
 use crate::scenario::{Authentication, Scenario};
 use crate::sql::{self, SQL_PASSWORD, SQL_USER};
 use crate::world::files::DirectoryFiles;
@@ -40,7 +41,7 @@ enum Service {
 struct Place {
     host: String,
     port: u16,
-    real: u16,
+    real: Reservation,
     service: Service,
 }
 
@@ -116,10 +117,7 @@ impl Lab {
             clock: JoinSet::new(),
         };
         for (host, port, service) in services {
-            let probe = TcpListener::bind("127.0.0.1:0").await.map_err(|e| e.to_string())?;
-            let real = probe.local_addr().map_err(|e| e.to_string())?.port();
-            lab.places.push(Place { host, port, real, service });
-            drop(probe);
+            lab.places.push(Place { host, port, real: Reservation::new()?, service });
         }
         for name in lab.scenario.data_centers.iter().map(|d| d.name.clone()).collect::<Vec<_>>() {
             lab.listen(&name).await?;
@@ -141,9 +139,7 @@ impl Lab {
         let mut tasks = JoinSet::new();
         let mut shells: BTreeMap<String, winrm::Service> = BTreeMap::new();
         for p in self.places.iter().filter(|p| self.scenario.data_center_of(&p.host) == Some(data_center)) {
-            let listener = TcpListener::bind(("127.0.0.1", p.real))
-                .await
-                .map_err(|e| format!("port {}: {e}", p.real))?;
+            let listener = p.real.listen()?;
             let (world, host, tls, stopped) =
                 (self.world.clone(), p.host.clone(), self.tls.clone(), stopped.clone());
             match p.service {
@@ -221,7 +217,7 @@ impl Lab {
     /// How to start `pcf-operator` against this lab.
     pub fn operator_env(&self) -> BTreeMap<String, String> {
         let connect: Vec<String> =
-            self.places.iter().map(|p| format!("{}:{}=127.0.0.1:{}", p.host, p.port, p.real)).collect();
+            self.places.iter().map(|p| format!("{}:{}=127.0.0.1:{}", p.host, p.port, p.real.port)).collect();
         BTreeMap::from([
             ("PCF_CONNECT_TO".into(), connect.join(",")),
             (
@@ -246,7 +242,7 @@ impl Lab {
     /// What a tool outside needs to know of this lab.
     pub fn description(&self, kubeconfig: Option<&Path>, resource: &Path) -> serde_json::Value {
         let real = |host: &str, port: u16| {
-            self.places.iter().find(|p| p.host == host && p.port == port).map_or(0, |p| p.real)
+            self.places.iter().find(|p| p.host == host && p.port == port).map_or(0, |p| p.real.port)
         };
         let ca = self.directory.join("ca.crt");
         let centers: serde_json::Map<String, serde_json::Value> = self
