@@ -302,6 +302,14 @@ impl Lab {
                     .ok_or("no such data centre")?;
                 sql::recover_by_hand(&mut w, &host)?;
             }
+            "set-state-by-hand" => chat::change(&mut w, |x| x.pool_state = "FailedOver".into()),
+            "stop-agent" => {
+                // In the middle of its restore job, as a machine that was reset leaves it.
+                let host = argument(0)?;
+                let i = w.sql.get_mut(&host).ok_or(format!("no SQL Server {host}"))?;
+                i.agent_stopped = true;
+                i.jobs.iter_mut().for_each(|j| j.hangs = true);
+            }
             "cms-read-only" => w.chat.read_only = argument(0)? == "on",
             "restore-ms" => w.scenario.restore_ms = argument(0)?.parse().map_err(|e| format!("{e}"))?,
             "disk-full" => {

@@ -109,7 +109,7 @@ pub enum Token {
 }
 
 impl Token {
-    fn is(&self, word: &str) -> bool {
+    pub(crate) fn is(&self, word: &str) -> bool {
         matches!(self, Token::Word(w) if w.eq_ignore_ascii_case(word))
     }
     fn sign(&self, s: &str) -> bool {

@@ -207,6 +207,11 @@ fn rewrite(w: &World, host: &str, id: u32, t: &[Token]) -> Result<(String, BTree
                         continue;
                     }
                     "ISNULL" => out.push("IFNULL".into()),
+                    // Text compares without case here as it is; there is one collation only.
+                    "COLLATE" if t.get(i + 1).is_some_and(|x| x.is("DATABASE_DEFAULT")) => {
+                        i += 2;
+                        continue;
+                    }
                     "MINUTE" | "SECOND" | "HOUR" | "DAY" if matches!(t.get(i + 1), Some(Token::Sign(s)) if s == ",") =>
                     {
                         out.push(literal(&upper));
@@ -497,6 +502,11 @@ fn fill(w: &World, i: &Instance, name: &str) -> Option<Table> {
                 .map(|(id, x)| {
                     vec![n((*id).into()), s(&x.login), s(&x.host), s(&x.program), n(1), n(id_of(&x.database))]
                 })
+                // SQL Server Agent keeps sessions of its own in msdb as long as it lives.
+                .chain((!i.agent_stopped).then(|| {
+                    let agent = "SQLAgent - Generic Refresher";
+                    vec![n(49), s(r"NT SERVICE\SQLAgent$CHAT"), s(&i.server_name), s(agent), n(1), n(4)]
+                }))
                 .collect(),
         ),
         "sys.dm_exec_requests" => table(

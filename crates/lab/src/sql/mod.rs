@@ -46,6 +46,8 @@ pub struct Instance {
     /// Application locks: who holds each resource.
     pub locks: BTreeMap<String, u32>,
     next_session: u32,
+    /// SQL Server Agent does not run: nothing of it shows, and none of its jobs starts.
+    pub agent_stopped: bool,
     /// Tables that clients made, and the engine that answers SELECT.
     store: rusqlite::Connection,
 }
@@ -211,6 +213,7 @@ fn instance(host: &str, name: &str) -> Result<Instance, rusqlite::Error> {
         sessions: BTreeMap::new(),
         locks: BTreeMap::new(),
         next_session: 51,
+        agent_stopped: false,
         store: rusqlite::Connection::open_in_memory()?,
     })
 }
@@ -384,7 +387,8 @@ pub fn tick(world: &mut World) {
         }
         let Some(i) = world.sql.get_mut(&host) else { continue };
         let mut due = Vec::new();
-        for job in i.jobs.iter_mut().filter(|j| j.enabled && j.next <= now) {
+        let stopped = i.agent_stopped;
+        for job in i.jobs.iter_mut().filter(|j| !stopped && j.enabled && j.next <= now) {
             due.push(job.name.split('_').next().unwrap_or_default().to_string());
             job.next = now + interval;
         }
