@@ -284,6 +284,77 @@ async fn a_gap_needs_consent_and_a_larger_loss_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_log_backup_is_found_whatever_it_is_called_and_an_agent_that_died_is_not_waited_for() {
+    let mut scene = Scene::ready("any_name", quick()).await;
+    let names = backups(&scene);
+    let share = scene.lab.backup_share();
+    // Rescued by hand, under a name that sorts before all others; and one that log shipping had not given its name yet.
+    std::fs::rename(share.join(&names[7]), share.join("Tail_mgc.trn")).unwrap();
+    let unfinished = names[6].replace(".trn", ".wrk");
+    std::fs::rename(share.join(&names[6]), share.join(&unfinished)).unwrap();
+    // Another database's backups in the same share, with names that sort behind and LSNs that lie behind us.
+    let content = std::fs::read(share.join(&names[0])).unwrap();
+    let at = content.windows(5).position(|w| w == b"\"mgc\"").unwrap();
+    let other = [&content[..at], b"\"mgccomp\"", &content[at + 5..]].concat();
+    for n in 0..5 {
+        std::fs::write(share.join(format!("mgccomp_2099010100000{n}.trn")), &other).unwrap();
+    }
+    // The copy on the way to SQL Server went bad; the share still has it.
+    let copied = scene.lab.copy_folder().join(&names[4]);
+    let mut bad = std::fs::read(&copied).unwrap();
+    let last = bad.len() - 100;
+    bad[last] ^= 1;
+    std::fs::write(&copied, bad).unwrap();
+    scene.lab.fault("stop-agent", &["sea-sql-1.litwareinc.com".into()]).unwrap();
+    scene.lose().await;
+    scene.patch(r#"{"activeDataCenter":"seattle"}"#);
+    scene.wait_until_failed_over().await;
+    let applied: Vec<String> = scene
+        .lab
+        .journal()
+        .into_iter()
+        .filter(|e| e.name == "RESTORE LOG" && e.outcome == Outcome::Ok)
+        .map(|e| e.target.unwrap().replace(r"E:\mgc-logs\", ""))
+        .collect();
+    assert_eq!(applied, [names[4].as_str(), &names[5], &unfinished, "Tail_mgc.trn"]);
+    let loss = scene.object()["status"]["transition"]["loss"].clone();
+    assert_eq!(
+        (loss["lastBackup"].as_str(), loss["notApplied"].as_array()),
+        (Some("Tail_mgc.trn"), None),
+        "{loss}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_began_by_hand_is_finished_and_the_report_says_whose_work_it_was() {
+    let mut scene = Scene::ready("by_hand", quick()).await;
+    scene.lose().await;
+    scene.lab.fault("recover-by-hand", &["seattle".into()]).unwrap();
+    scene.lab.fault("set-state-by-hand", &[]).unwrap();
+    scene.patch(r#"{"activeDataCenter":"seattle"}"#);
+    // The hand that recovered it left nothing in the journal.
+    let wrong = scene.wait_until_ready_in_seattle().await;
+    assert_eq!(wrong, ["RESTORE DATABASE WITH RECOVERY was carried out 0 times"]);
+    let recovered = scene.condition("DatabaseOnline").unwrap();
+    assert_eq!(recovered["reason"], "AlreadyDone", "{recovered}");
+    let steps = scene.object()["status"]["transition"]["steps"].clone();
+    let done_by_others: Vec<&str> = steps
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|s| s["alreadyDone"] == true)
+        .map(|s| s["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(done_by_others, ["BackupsCopied", "LogBackupsApplied", "DatabaseOnline", "PoolStateSet"]);
+    assert!(!begun(&scene.lab, "Set-CsPersistentChatState"));
+    // What has been completed once is not touched again, whoever changes it.
+    lab::chat::change(&mut scene.lab.world().now(), |x| x.active.retain(|s| s.contains("sea-cs-1")));
+    let before = scene.writes();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(scene.writes(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_and_foreign_backups_and_a_store_that_cannot_be_written_stop_before_recovery() {
     let mut scene = Scene::ready("damaged", quick()).await;
     let names = backups(&scene);

@@ -8,8 +8,8 @@ use super::v1alpha1::{
     TransitionStatus,
 };
 use crate::domain::activity::{Active, live_partner};
-use crate::domain::decision::Decision;
-use crate::domain::loss::Loss;
+use crate::domain::decision::{Decision, Evidence};
+use crate::domain::loss::{Loss, to_utc};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::situation::{Answer, Database, Instance, Situation};
@@ -25,10 +25,8 @@ pub fn status(
     pool: &Pool,
     r: &Report<'_>,
     before: &PersistentChatFailoverStatus,
-    generation: i64,
-    desired: &str,
 ) -> PersistentChatFailoverStatus {
-    let now = r.situation.at;
+    let (now, generation, desired) = (r.situation.at, r.generation, r.goal.desired.as_str());
     let mut s = PersistentChatFailoverStatus { observed_generation: generation, ..before.clone() };
     s.active_data_center = match &r.plan.active {
         Active::In(name) => Some(name.clone()),
@@ -45,10 +43,8 @@ pub fn status(
     match (&r.plan.transition, last) {
         (Some(t), _) => running(&mut s, pool, r, t, generation, now),
         (None, Some(t)) => {
-            let done =
-                |step: &StepId| Decision::Done(crate::domain::decision::Evidence::new(kept(before, *step)));
             let steps: Vec<(StepId, Decision<Effect>)> =
-                StepId::ALL.iter().map(|id| (*id, done(id))).collect();
+                StepId::ALL.iter().map(|id| (*id, Decision::Done(kept(before, t, *id)))).collect();
             if before.transition.as_ref().is_none_or(|b| b.id != t.id || b.outcome != "Completed") {
                 step_conditions(&mut s, &steps, generation, now);
                 s.transition = Some(transition(t, &steps, r, "Completed", before));
@@ -62,9 +58,16 @@ pub fn status(
     s
 }
 
-fn kept(before: &PersistentChatFailoverStatus, step: StepId) -> String {
+/// What a step of a transition that has ended said last; if the status is gone, what the record tells.
+fn kept(before: &PersistentChatFailoverStatus, t: &Transition, step: StepId) -> Evidence {
     let c = before.conditions.iter().find(|c| c.type_ == step.as_str() && c.status == "True");
-    c.map_or_else(|| "Done, as the record says".into(), |c| c.message.clone())
+    let reason = match c {
+        Some(c) if c.reason == Reason::NotConfigured.as_str() => Reason::NotConfigured,
+        Some(_) | None if t.is_own(step) => Reason::Completed,
+        Some(_) | None => Reason::AlreadyDone,
+    };
+    let message = c.map_or_else(|| "Done, as the record says".into(), |c| c.message.clone());
+    Evidence { reason, message }
 }
 
 fn at_work(r: &Report<'_>) -> Option<StepId> {
@@ -166,6 +169,7 @@ fn transition(
             state: state.into(),
             message: message.chars().take(4000).collect(),
             attempts: h.attempts,
+            already_done: matches!(word, Some(Decision::Done(e)) if e.reason == Reason::AlreadyDone),
             started: h.started.map(conditions::time),
             ended: h.ended.map(conditions::time),
             waited: h.waited,
@@ -182,7 +186,7 @@ fn transition(
         started: conditions::time(t.started),
         ended: t.ended.map(conditions::time),
         outcome: outcome.into(),
-        point_of_no_return: t.past_point_of_no_return(),
+        point_of_no_return: t.is_past(r.situation),
         steps: list.collect(),
         consent_needed: None,
         loss: t.loss.as_ref().map(|l| loss(l, t)),
@@ -214,7 +218,7 @@ fn history(t: &Transition) -> Option<HistoryEntry> {
 
 /// Files copied and applied, out of those that the chain had when the transition began.
 fn progress(shown: &mut TransitionStatus, pool: &Pool, r: &Report<'_>, t: &Transition) {
-    if t.past_point_of_no_return() {
+    if t.is_past(r.situation) {
         return;
     }
     let Ok(chain) = crate::domain::chain::of(r.situation, &pool.database, Some(t)) else { return };
@@ -301,7 +305,8 @@ fn serving(pool: &Pool, s: &Situation, desired: &str) -> Result<String, String> 
         (live_source(s), &pool.primary)
     };
     let instance = instance.ok_or("no live database was seen there")?;
-    s8_chat_serving::serving(&s.chat, instance, here, None).map(|_| format!("Chat serves from {desired}"))
+    s8_chat_serving::serving(&s.chat, instance, here, s8_chat_serving::Pings::NotSilent)
+        .map(|_| format!("Chat serves from {desired}"))
 }
 
 /// Conditions that stand whether or not a transition runs.
@@ -346,9 +351,20 @@ fn standing(
             Reason::NotSupported,
             "The pool has failed over; set up log shipping in the other direction by hand. Going back is not part of this version",
         );
-        let backups = live.and_then(|i| i.own_backups.known());
+        let backups = live.and_then(|i| Some((i, i.own_backups.known()?)));
+        // Building the mirror takes backups of its own, into another share: only what came after the end counts.
+        let ended = r
+            .situation
+            .target
+            .known()
+            .and_then(|i| i.records.known())
+            .and_then(|x| x.iter().filter_map(|x| x.transition.ended).max());
+        let since = |i: &Instance, local: &Option<String>| {
+            let at = local.as_deref().and_then(|text| to_utc(text, Some(i.zone_minutes)));
+            at.is_some_and(|at| ended.is_none_or(|ended| at > ended))
+        };
         match backups {
-            Some(b) if b.full.is_some() && b.log.is_some() => put(
+            Some((i, b)) if since(i, &b.full) && since(i, &b.log) => put(
                 conditions::PROTECTED,
                 Is::True,
                 Reason::Completed,
@@ -367,8 +383,12 @@ fn standing(
                 "The backup history was not seen",
             ),
         }
-        match live_partner(r.situation) {
-            Some(server) => put(
+        let not_seen = r.situation.source.partners.iter().find_map(|p| match &p.answer {
+            Answer::TurnsAway(x) | Answer::NotAsked(x) => Some(x.clone()),
+            Answer::Speaks(_) | Answer::Silent(_) => None,
+        });
+        match (live_partner(r.situation), not_seen) {
+            (Some(server), _) => put(
                 conditions::OLD_PRIMARY_QUIET,
                 Is::False,
                 Reason::SplitBrain,
@@ -377,7 +397,9 @@ fn standing(
                     clean(&server)
                 ),
             ),
-            None => put(
+            // It answers, or nobody could ask it: that is not quiet.
+            (None, Some(p)) => put(conditions::OLD_PRIMARY_QUIET, Is::Unknown, p.reason, &p.message()),
+            (None, None) => put(
                 conditions::OLD_PRIMARY_QUIET,
                 Is::True,
                 Reason::Completed,
@@ -401,13 +423,17 @@ fn standing(
 
 /// What would stop a failover if the primary were lost now.
 fn readiness(pool: &Pool, s: &Situation) -> Result<(), Problem> {
-    let t = Transition::begin(&pool.fqdn, &pool.primary.name, &pool.backup.name, "", s.at);
+    let t = Transition::begin(&pool.fqdn, &pool.primary.name, &pool.backup.name, "", 0, s.at);
     let view = View::new(pool, s, &t, None, jiff::SignedDuration::ZERO);
     if let Some(f) = s0_preflight::findings(&view).into_iter().next() {
         return Err(f.problem);
     }
     match &view.chain {
         Err(p) => Err(p.clone()),
-        Ok(chain) => chain.stuck.first().map_or(Ok(()), |x| Err(x.problem.clone())),
+        // A `.wrk` is a backup that the living primary is writing at this moment.
+        Ok(chain) => {
+            let stuck = chain.stuck.iter().find(|x| !x.file.to_lowercase().ends_with(".wrk"));
+            stuck.map_or(Ok(()), |x| Err(x.problem.clone()))
+        }
     }
 }

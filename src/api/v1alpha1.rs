@@ -444,6 +444,9 @@ pub struct StepStatus {
     pub message: String,
     /// Effects that were started.
     pub attempts: i32,
+    /// The goal held without any doing of this operator: somebody else reached it, or there was nothing to do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub already_done: bool,
     /// When it was first at work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Time>,

@@ -186,7 +186,10 @@ fn procedure(
                 use crate::steps::s1_remove_log_shipping::Effect as E;
                 let jobs = s.target.known().and_then(|i| i.jobs.known()).cloned().unwrap_or_default();
                 let disable = jobs.into_iter().filter(|j| j.enabled).map(|j| E::DisableJob(j.id));
-                disable.chain([E::Remove]).flat_map(|e| Effect::LogShippingRemoved(e).shown(pool)).collect()
+                disable
+                    .chain([E::Remove { ignore_monitor: false }])
+                    .flat_map(|e| Effect::LogShippingRemoved(e).shown(pool))
+                    .collect()
             }
             StepId::BackupsCopied => {
                 let share = s.files.share.known().cloned().unwrap_or_default();

@@ -30,7 +30,10 @@ pub fn report(r: &PersistentChatFailover) -> Result<String, String> {
             let _ = writeln!(out, "  Not known yet: the database has not been recovered.");
         }
     }
-    let _ = writeln!(out, "\nHow long each step took, and what it waited for");
+    let _ = writeln!(
+        out,
+        "\nHow long each step took, what it waited for, and what was not this operator's doing"
+    );
     for s in &t.steps {
         let title =
             StepId::ALL.iter().find(|id| id.as_str() == s.name).map_or(s.name.as_str(), |id| id.title());
@@ -39,8 +42,11 @@ pub fn report(r: &PersistentChatFailover) -> Result<String, String> {
             (Some(_), None) => "at work".into(),
             (None, _) => "-".into(),
         };
-        let waited: Vec<String> =
+        let mut waited: Vec<String> =
             s.waited.iter().filter(|(_, n)| **n > 0).map(|(k, n)| format!("{k} {}", seconds(*n))).collect();
+        if s.already_done {
+            waited.insert(0, "not by this operator, or nothing was left to do".into());
+        }
         let _ = writeln!(out, "  {title:26} {took:>12}  {}", waited.join(", "));
     }
     let _ = writeln!(out, "\nWhat remains to be done by hand");

@@ -139,9 +139,8 @@ async fn reconcile(resource: Arc<PersistentChatFailover>, context: Arc<Context>)
         suspend: resource.spec.suspend,
         consent: convert::consent(&resource.spec),
     };
-    let status = resource.status.clone().unwrap_or_default();
     match workers.get(&key) {
-        Some(worker) => worker.tell(pool, goal, generation, status),
+        Some(worker) => worker.tell(pool, goal, generation),
         None => {
             if seen != generation {
                 // Before any look at the world: whoever waits must see that this generation is not finished.

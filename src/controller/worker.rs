@@ -33,7 +33,6 @@ pub(super) struct Worker {
     /// Of the object that it works for.
     pub uid: String,
     intent: watch::Sender<Intent>,
-    generation: Arc<watch::Sender<(i64, String)>>,
     task: JoinHandle<()>,
 }
 
@@ -49,27 +48,19 @@ impl Worker {
         generation: i64,
         status: PersistentChatFailoverStatus,
     ) -> Self {
-        let desired = goal.desired.clone();
-        let (intent, rx) = watch::channel(Intent { pool: Arc::new(pool), goal, stop: false });
-        let generation = Arc::new(watch::channel((generation, desired)).0);
+        let (intent, rx) = watch::channel(Intent { pool: Arc::new(pool), goal, generation, stop: false });
         let api: Api<PersistentChatFailover> = Api::namespaced(client.clone(), &key.0);
-        let (g, u) = (generation.clone(), uid.clone());
-        let task = tokio::spawn(async move { work(client, settings, key, u, api, rx, g, status).await });
-        Worker { uid, intent, generation, task }
+        let u = uid.clone();
+        let task = tokio::spawn(async move { work(client, settings, key, u, api, rx, status).await });
+        Worker { uid, intent, task }
     }
 
     /// Hands a changed spec over. Returns at once.
-    pub fn tell(&self, pool: Pool, goal: Goal, generation: i64, _status: PersistentChatFailoverStatus) {
-        self.generation.send_if_modified(|g| {
-            let new = (generation, goal.desired.clone());
-            let changed = *g != new;
-            *g = new;
-            changed
-        });
+    pub fn tell(&self, pool: Pool, goal: Goal, generation: i64) {
         self.intent.send_if_modified(|i| {
-            let changed = *i.pool != pool || i.goal != goal;
+            let changed = *i.pool != pool || i.goal != goal || i.generation != generation;
             if changed {
-                *i = Intent { pool: Arc::new(pool), goal, stop: false };
+                *i = Intent { pool: Arc::new(pool), goal, generation, stop: false };
             }
             changed
         });
@@ -105,7 +96,6 @@ async fn work(
     uid: String,
     api: Api<PersistentChatFailover>,
     mut intent: watch::Receiver<Intent>,
-    generation: Arc<watch::Sender<(i64, String)>>,
     status: PersistentChatFailoverStatus,
 ) {
     let (next, published) = watch::channel(status.clone());
@@ -132,11 +122,10 @@ async fn work(
             let secrets = Arc::new(ClusterSecrets::new(client.clone(), &key.0));
             let systems = RealSystems::new(pool.clone(), settings.clone(), secrets);
             let pace = Pace { silence: settings.silence, poll: settings.poll };
-            let (tell, at) = (next.clone(), generation.clone());
+            let tell = next.clone();
             let shown = pool.clone();
             let report = move |r: &Report<'_>| {
-                let (generation, desired) = at.borrow().clone();
-                tell.send_modify(|s| *s = project::status(&shown, r, s, generation, &desired));
+                tell.send_modify(|s| *s = project::status(&shown, r, s));
             };
             let run = drive(&systems, &pool, &SystemClock, pace, &mut memory, &mut intent, &report);
             if let Err(panic) = AssertUnwindSafe(run).catch_unwind().await {
@@ -146,7 +135,7 @@ async fn work(
                     .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
                     .unwrap_or_default();
                 tracing::error!(pool = pool.fqdn, panic = what, "the worker of a pool stopped unexpectedly");
-                let (generation, _) = generation.borrow().clone();
+                let generation = intent.borrow().generation;
                 next.send_modify(|s| stalled(s, generation));
                 memory = Memory::default();
                 // A defect must not become a busy loop; the spec or a minute brings the next try.

@@ -40,7 +40,7 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
         Err(p) => return Active::Unknown(p.clone()),
     };
     let target_live = target.database.as_ref().is_some_and(super::situation::Database::is_live);
-    let ours = t.is_some_and(Transition::past_point_of_no_return);
+    let ours = t.is_some_and(|t| t.is_past(s));
     match (state.is_normal(), state.is_failed_over(), target_live) {
         (false, false, _) => Active::Unknown(Problem::ask(
             Reason::UnexpectedAnswer,
@@ -55,16 +55,7 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
         (true, _, false) => Active::In(pool.primary.name.clone()),
         (true, _, true) if ours => Active::Between,
         (true, _, true) => match source_live {
-            Some(server) => Active::SplitBrain(Problem::ask(
-                Reason::SplitBrain,
-                format!(
-                    "Two live databases: {} on {} and on {}, while the pool's state is Normal",
-                    clean(&pool.database),
-                    clean(&server),
-                    clean(&target.server_name)
-                ),
-                "Decide which one is to live and take the other offline; nothing is done until then",
-            )),
+            Some(server) => Active::SplitBrain(split_brain(pool, &server, target, "Normal")),
             None => {
                 let fork = target.database.as_ref().and_then(|d| d.fork.clone());
                 Active::RecoveredByOthers {
@@ -84,6 +75,29 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
     }
 }
 
+/// That a database was not recovered where a transition meant to recover it: somebody restored or recovered it in between. The
+/// fork that it is on, and what to tell.
+pub fn recovered_elsewhere(pool: &Pool, s: &Situation, t: &Transition) -> Option<(Option<String>, Problem)> {
+    let (target, intent) = (s.target.known()?, t.recovery.as_ref()?);
+    let db = target.database.as_ref().filter(|d| d.is_live() && t.adopted_fork.is_none())?;
+    // Rows before the newest full restore tell of another life of the database.
+    let since = target.history.known()?.iter().take_while(|r| r.kind != "D");
+    let last = since.filter(|r| r.kind == "L").find_map(|r| r.last_lsn)?;
+    (last != intent.redo.lsn).then(|| {
+        let problem = Problem::ask(
+            Reason::RecoveredByOthers,
+            format!(
+                "{} on {} is ONLINE, but its last log backup ends at LSN {last}, not where this operator meant to recover it (LSN {})",
+                clean(&pool.database),
+                clean(&target.server_name),
+                intent.redo.lsn
+            ),
+            "Somebody restored or recovered it in between; find out who. To go on with it as it is, agree by consent",
+        );
+        (db.fork.clone(), problem)
+    })
+}
+
 /// The server of the primary store that shows a live database, if one does.
 pub fn live_partner(s: &Situation) -> Option<String> {
     s.source.partners.iter().find_map(|p| match &p.answer {
@@ -92,6 +106,20 @@ pub fn live_partner(s: &Situation) -> Option<String> {
         }
         Answer::Speaks(_) | Answer::TurnsAway(_) | Answer::Silent(_) | Answer::NotAsked(_) => None,
     })
+}
+
+/// Two databases live at the same time.
+pub fn split_brain(pool: &Pool, source: &str, target: &Instance, state: &str) -> Problem {
+    Problem::ask(
+        Reason::SplitBrain,
+        format!(
+            "Two live databases: {} on {} and on {}, while the pool's state is {state}",
+            clean(&pool.database),
+            clean(source),
+            clean(&target.server_name)
+        ),
+        "Decide which one is to live and take the other offline; nothing is done until then",
+    )
 }
 
 fn database_behind_state(target: &Instance, state: &str, database: &str) -> Problem {

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::consent::Acceptance;
 use super::problem::{Problem, Reason};
-use super::situation::{BackupSet, Folders, Lsn, RedoPoint, Situation};
+use super::situation::{BackupSet, Folders, Instance, Lsn, RedoPoint, Situation};
 use super::text::clean;
-use super::transition::Transition;
+use super::transition::{Damaged, Transition};
 
 /// What can be applied from the redo point on, and what stops it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,22 +56,31 @@ pub fn follow(
 ) -> Chain {
     let mut chain = Chain { end: Some(redo.clone()), ..Chain::default() };
     let mut sets: Vec<Link> = Vec::new();
+    // Files that cannot be restored, each with how far it would reach: what lies behind the end of the chain takes nothing away.
+    let mut broken: Vec<(Option<Lsn>, Stuck)> = Vec::new();
     for (file, headers) in &files.headers {
-        let damaged = t.and_then(|t| t.damaged.get(file));
-        match (&headers.sets, damaged) {
-            (_, Some((_, why))) => chain.stuck.push(stuck(file, damaged_file(file, why))),
-            (super::reading::Reading::Unknown(p), None) => chain.stuck.push(stuck(file, unreadable(file, p))),
-            (super::reading::Reading::Known(found), None) => {
-                for set in found.iter().filter(|s| s.kind == 2 && s.database.eq_ignore_ascii_case(database)) {
-                    if family.is_some_and(|f| !f.eq_ignore_ascii_case(&set.family)) {
-                        chain.stuck.push(stuck(file, foreign_family(file, set)));
-                    } else {
-                        sets.push(Link { file: file.clone(), set: set.clone() });
-                    }
-                }
-                if !found.iter().any(|s| s.database.eq_ignore_ascii_case(database)) {
-                    chain.stuck.push(stuck(file, foreign_database(file, database)));
-                }
+        let found = match &headers.sets {
+            super::reading::Reading::Unknown(p) => {
+                chain.stuck.push(stuck(file, unreadable(file, p)));
+                continue;
+            }
+            super::reading::Reading::Known(found) => found,
+        };
+        // A readable backup of another database is nobody's loss: its name only looks like one of ours, or it shares the folder.
+        let ours = found.iter().filter(|s| s.kind == 2 && s.database.eq_ignore_ascii_case(database));
+        let (family, foreign): (Vec<&BackupSet>, Vec<&BackupSet>) =
+            ours.partition(|s| family.is_none_or(|f| f.eq_ignore_ascii_case(&s.family)));
+        chain.stuck.extend(foreign.iter().map(|set| stuck(file, foreign_family(file, set))));
+        if found.is_empty() {
+            chain.stuck.push(stuck(file, empty(file)));
+        }
+        match t.and_then(|t| damage(t, files, file)).filter(|_| !family.is_empty()) {
+            Some(damaged) if !can_be_fetched_again(files, damaged) => {
+                let reaches = family.iter().map(|s| s.last_lsn).max();
+                broken.push((reaches, stuck(file, damaged_file(file, &damaged.why))));
+            }
+            Some(_) | None => {
+                sets.extend(family.into_iter().map(|set| Link { file: file.clone(), set: set.clone() }));
             }
         }
     }
@@ -110,9 +119,11 @@ pub fn follow(
             }
         }
     }
+    // A broken file that lies wholly before the end of the chain takes nothing away; one whose LSNs are not known may be the
+    // last link.
+    let matters = broken.into_iter().filter(|(reaches, _)| reaches.is_none_or(|lsn| lsn > at.lsn));
+    chain.stuck.extend(matters.map(|(_, stuck)| stuck));
     chain.end = Some(at);
-    // A damaged or foreign file that lies wholly before the end of the chain takes nothing away; one whose LSNs are not
-    // known may be the last link. Files that are known to be behind us never enter `headers` as problems.
     chain.stuck.sort();
     chain.stuck.dedup();
     chain
@@ -128,19 +139,24 @@ pub fn of(s: &Situation, database: &str, t: Option<&Transition>) -> Result<Chain
             "Set up log shipping again from a full backup of the primary",
         ));
     };
-    let redo = match (&db.redo, db.standby) {
-        (Some(redo), _) => redo.clone(),
-        // In STANDBY the catalog may say nothing; the end of the last restored set is where roll forward goes on.
+    match redo_of(target) {
+        Some(redo) => Ok(follow(&redo, db.family.as_deref(), database, &s.files, t)),
+        None => Err(no_redo(&target.server_name, database)),
+    }
+}
+
+/// Where roll forward of an instance's database goes on. In STANDBY the catalog may say nothing; then it is the end of the set
+/// that was restored last.
+pub fn redo_of(target: &Instance) -> Option<RedoPoint> {
+    let db = target.database.as_ref()?;
+    match (&db.redo, db.standby) {
+        (Some(redo), _) => Some(redo.clone()),
         (None, true) => {
-            let last = target.history.known().and_then(|h| h.iter().find(|r| r.kind == "L"));
-            match last.and_then(|r| Some(RedoPoint { lsn: r.last_lsn?, fork: r.last_fork.clone()? })) {
-                Some(redo) => redo,
-                None => return Err(no_redo(&target.server_name, database)),
-            }
+            let last = target.history.known()?.iter().find(|r| r.kind == "L")?;
+            Some(RedoPoint { lsn: last.last_lsn?, fork: last.last_fork.clone()? })
         }
-        (None, false) => return Err(no_redo(&target.server_name, database)),
-    };
-    Ok(follow(&redo, db.family.as_deref(), database, &s.files, t))
+        (None, false) => None,
+    }
 }
 
 /// The proof that step 4 needs: nothing applicable is left, and whatever cannot be applied was accepted as lost.
@@ -241,12 +257,43 @@ fn foreign_family(file: &str, set: &BackupSet) -> Problem {
     )
 }
 
-fn foreign_database(file: &str, database: &str) -> Problem {
+fn empty(file: &str) -> Problem {
     Problem::ask(
-        Reason::ForeignBackup,
-        format!("The file {} holds no log backup of {}", clean(file), clean(database)),
-        "Move it out of the folders of log shipping",
+        Reason::BackupDamaged,
+        format!("The file {} holds no backup set", clean(file)),
+        "Copy it again from where it was written, or move it out of the folders if it is none of ours",
     )
+}
+
+/// That the very file that stands in the copy folder could not be restored, if so.
+pub fn damage<'a>(t: &'a Transition, files: &Folders, name: &str) -> Option<&'a Damaged> {
+    let here = files.copy.known().and_then(|list| list.iter().find(|f| f.name == name));
+    t.damaged.get(name).filter(|d| !d.fetched && here.is_none_or(|f| *f == d.file))
+}
+
+/// Whether the share may hold a sound copy of a file that could not be restored: it is fetched once more.
+pub fn can_be_fetched_again(files: &Folders, damaged: &Damaged) -> bool {
+    damaged.times < 2
+        && files.share.known().is_some_and(|list| list.iter().any(|f| f.name == damaged.file.name))
+}
+
+/// The log backup of a database and family that a file holds reaches no further than this point: it has been applied.
+pub fn is_behind(sets: &[BackupSet], redo: &RedoPoint, family: Option<&str>, database: &str) -> bool {
+    let ours = |s: &&BackupSet| {
+        s.kind == 2
+            && s.database.eq_ignore_ascii_case(database)
+            && family.is_none_or(|f| f.eq_ignore_ascii_case(&s.family))
+    };
+    sets.iter().any(|s| ours(&s)) && sets.iter().filter(ours).all(|s| s.last_lsn <= redo.lsn)
+}
+
+/// Whether a name is one that log shipping itself gives to backups of a database: `<database>_<14 digits>.trn`. Only the order
+/// of such names says anything about their age; what somebody rescued by hand has any name.
+pub fn is_regular(name: &str, database: &str) -> bool {
+    let name = name.to_lowercase();
+    let rest = name.strip_prefix(&database.to_lowercase()).and_then(|r| r.strip_prefix('_'));
+    rest.and_then(|r| r.strip_suffix(".trn"))
+        .is_some_and(|digits| digits.len() == 14 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn foreign_fork(file: &str, set: &BackupSet) -> Problem {
@@ -266,7 +313,7 @@ fn foreign_fork(file: &str, set: &BackupSet) -> Problem {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::reading::Reading;
-    use super::super::situation::FileHeaders;
+    use super::super::situation::{BackupFile, FileHeaders};
     use super::*;
 
     fn set(first: i128, last: i128) -> BackupSet {
@@ -364,6 +411,62 @@ mod tests {
         let c = follow(&at(10), Some("FAM"), "mgc", &f, None);
         assert_eq!(names(&c), ["1"]);
         assert_eq!(c.stuck.len(), 1);
+    }
+
+    #[test]
+    fn backups_of_other_databases_are_nobodys_loss() {
+        let mut other = set(1, 5);
+        other.database = "mgccomp".into();
+        let c = follow(
+            &at(10),
+            Some("FAM"),
+            "mgc",
+            &folders(vec![("1", set(10, 20)), ("2", other.clone())]),
+            None,
+        );
+        assert_eq!((names(&c), c.stuck.len()), (vec!["1"], 0));
+        // And they are no sign that everything before them has been applied.
+        assert!(!is_behind(&[other], &at(10), Some("FAM"), "mgc"));
+        assert!(is_behind(&[set(1, 10)], &at(10), Some("fam"), "MGC"));
+        assert!(!is_behind(&[set(1, 10)], &at(10), Some("another"), "mgc"));
+        assert!(!is_behind(&[], &at(10), Some("FAM"), "mgc"));
+    }
+
+    #[test]
+    fn only_the_names_that_log_shipping_gives_say_anything_about_age() {
+        assert!(is_regular("mgc_20261123093000.trn", "mgc") && is_regular("MGC_20261123093000.TRN", "mgc"));
+        for name in [
+            "mgccomp_20261123093000.trn",
+            "Tail_mgc.trn",
+            "mgc_2026112309300.trn",
+            "mgc_20261123093000.wrk",
+            "mgc-tail.trn",
+        ] {
+            assert!(!is_regular(name, "mgc"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_restored_is_fetched_once_more_then_a_loss_until_another_one_takes_its_place()
+    {
+        let file = BackupFile { name: "2".into(), length: 5, modified: 1 };
+        let mut f = folders(vec![("1", set(10, 20)), ("2", set(20, 30))]);
+        f.copy = Reading::Known(vec![file.clone()]);
+        let mut t = Transition::begin("p", "a", "b", "F1", 0, jiff::Timestamp::UNIX_EPOCH);
+        let damaged = |times| Damaged { file: file.clone(), why: "3203".into(), times, fetched: false };
+        let stuck = |f: &Folders, t: &Transition| follow(&at(10), Some("FAM"), "mgc", f, Some(t)).stuck.len();
+        t.damaged.insert("2".into(), damaged(1));
+        assert_eq!(stuck(&f, &t), 1, "the share does not have it");
+        f.share = Reading::Known(vec![file.clone()]);
+        assert_eq!(stuck(&f, &t), 0, "it can be fetched again");
+        t.damaged.insert("2".into(), damaged(2));
+        assert_eq!(stuck(&f, &t), 1);
+        // One that lies behind the end of the chain takes nothing away.
+        let c = follow(&at(30), Some("FAM"), "mgc", &f, Some(&t));
+        assert_eq!(c.stuck.len(), 0);
+        // Somebody replaced it, by one of the same length.
+        f.copy = Reading::Known(vec![BackupFile { modified: 2, ..file.clone() }]);
+        assert_eq!(stuck(&f, &t), 0);
     }
 
     #[test]

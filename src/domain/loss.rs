@@ -63,7 +63,8 @@ fn zone_of_source(s: &Situation) -> Option<i32> {
     partner.or_else(|| s.target.known().map(|i| i.zone_minutes))
 }
 
-fn to_utc(local: &str, zone_minutes: Option<i32>) -> Option<Timestamp> {
+/// A server's local time (as backup headers and histories have it) in UTC; none if its zone is not known.
+pub fn to_utc(local: &str, zone_minutes: Option<i32>) -> Option<Timestamp> {
     let zone = jiff::tz::Offset::from_seconds(zone_minutes?.checked_mul(60)?).ok()?;
     let local: DateTime = local.parse().ok()?;
     zone.to_timestamp(local).ok()

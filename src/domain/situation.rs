@@ -1,6 +1,6 @@
 //! Everything that was seen of the world in one look. One serialisable value: a recorded situation makes any incident a test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -99,8 +99,13 @@ pub struct Instance {
     pub history: Reading<Vec<RestoreHistory>>,
     /// Users of the database without a login; known only while it is ONLINE.
     pub orphaned_users: Reading<Vec<OrphanedUser>>,
-    /// When each chat server last reported itself alive in the database (UTC); known only while it is ONLINE.
+    /// When each chat server last reported itself alive in the database; known only while it is ONLINE. Whether the product
+    /// writes UTC is not documented: only compared with an earlier value of the same server.
     pub server_identities: Reading<Vec<(String, Timestamp)>>,
+    /// Chat servers whose report this process has seen to advance, not long ago.
+    pub advancing: BTreeSet<String>,
+    /// Chat servers whose report has not advanced although this process has watched it for long.
+    pub silent: BTreeSet<String>,
     /// When the newest message was written (UTC); known only while the database is ONLINE.
     pub newest_message: Reading<Option<Timestamp>>,
     /// Newest full and log backup that this server took itself, in its local time as text.
@@ -327,6 +332,10 @@ impl LogShipping {
     pub fn restore_job(&self) -> &str {
         self.column("restore_job_id")
     }
+    /// The server that watches over log shipping, if it is told.
+    pub fn monitor_server(&self) -> &str {
+        self.column("monitor_server")
+    }
     /// Minutes that the restore job holds backups back on purpose.
     pub fn restore_delay(&self) -> &str {
         self.column("restore_delay")
@@ -415,6 +424,16 @@ pub struct BackupFile {
     pub name: String,
     /// Bytes.
     pub length: u64,
+    /// When it was last changed, in milliseconds since 1970. Tells a file from another one that replaced it; never the order of
+    /// log backups.
+    pub modified: i64,
+}
+
+impl BackupFile {
+    /// Whether it is as complete as another one of that name: the same length. Times differ between two folders.
+    pub fn is_copy_of(&self, other: &BackupFile) -> bool {
+        self.name == other.name && self.length == other.length
+    }
 }
 
 /// What SQL Server says about the sets in one file.

@@ -8,14 +8,14 @@ use sha2::{Digest, Sha256};
 
 use super::consent::AcceptedConsent;
 use super::loss::Loss;
-use super::situation::{LogShipping, RedoPoint};
+use super::situation::{BackupFile, Database, LogShipping, RedoPoint, Situation};
 use super::step::StepId;
 
 /// What a transition is and has done: only what the world itself cannot tell. This is what the record keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
-    /// Digest of pool, from, to and the recovery fork of the live database.
+    /// Digest of pool, from, to, the recovery fork of the live database, and how many transitions of that fork have ended.
     pub id: String,
     /// What is carried out.
     pub procedure: Procedure,
@@ -37,8 +37,11 @@ pub struct Transition {
     pub adopted_fork: Option<String>,
     /// Every run of `Install-CsMirrorDatabase`, the last one last. Written before it is started.
     pub mirror_jobs: Vec<DetachedJob>,
-    /// Backup files that SQL Server could not restore, with their length and its words.
-    pub damaged: BTreeMap<String, (u64, String)>,
+    /// The fork of the database that became live, once the transition has ended.
+    #[serde(default)]
+    pub recovered_fork: Option<String>,
+    /// Backup files that SQL Server could not restore, by name.
+    pub damaged: BTreeMap<String, Damaged>,
     /// Consents that took part.
     pub consents: Vec<AcceptedConsent>,
     /// When the primary last answered, as far as was known when the transition began.
@@ -73,6 +76,20 @@ pub struct RecoveryIntent {
     pub at: Timestamp,
     /// Where roll forward stood: recovery ends there.
     pub redo: RedoPoint,
+}
+
+/// A backup file that SQL Server could not restore although it could read its header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Damaged {
+    /// The very file: one with another length or another time of change is another one, and is tried.
+    pub file: BackupFile,
+    /// SQL Server's words.
+    pub why: String,
+    /// How often a file of this name could not be restored.
+    pub times: u32,
+    /// Whether it has been fetched from the share once more since: then it is tried again.
+    pub fetched: bool,
 }
 
 /// A cmdlet that lives on without us.
@@ -115,10 +132,12 @@ pub struct StepHistory {
     pub waited: BTreeMap<String, i64>,
 }
 
-/// The id of a transition. A recovery makes a new fork, so an old id (in Git, in a backup) never fits again.
-pub fn id(pool: &str, from: &str, to: &str, fork: &str) -> String {
+/// The id of a transition. A recovery makes a new fork, so an old id (in Git, in a backup) never fits again. Where a failover
+/// was given up and the backup store seeded anew from the old primary, the fork is the old one: `ended`, the number of
+/// transitions of that fork that have ended, makes the next one another.
+pub fn id(pool: &str, from: &str, to: &str, fork: &str, ended: usize) -> String {
     let mut hash = Sha256::new();
-    for part in [pool, from, to, &fork.to_ascii_lowercase()] {
+    for part in [pool, from, to, &fork.to_ascii_lowercase(), &ended.to_string()] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
@@ -144,9 +163,9 @@ impl Transition {
     }
 
     /// A new transition.
-    pub fn begin(pool: &str, from: &str, to: &str, fork: &str, now: Timestamp) -> Self {
+    pub fn begin(pool: &str, from: &str, to: &str, fork: &str, ended: usize, now: Timestamp) -> Self {
         Transition {
-            id: id(pool, from, to, fork),
+            id: id(pool, from, to, fork, ended),
             procedure: Procedure::Failover,
             from: from.into(),
             to: to.into(),
@@ -157,6 +176,7 @@ impl Transition {
             recovery: None,
             adopted_fork: None,
             mirror_jobs: Vec::new(),
+            recovered_fork: None,
             damaged: BTreeMap::new(),
             consents: Vec::new(),
             primary_last_seen: None,
@@ -164,9 +184,26 @@ impl Transition {
             steps: BTreeMap::new(),
         }
     }
-    /// Whether the point of no return was, or may have been, passed.
-    pub fn past_point_of_no_return(&self) -> bool {
-        self.recovery.is_some() || self.adopted_fork.is_some()
+    /// Whether the point of no return was, or may have been, passed. The intent of a recovery alone does not pass it: whoever
+    /// wrote it may have died, or looked once more and held back, before the statement was sent. A database that waits for
+    /// log backups has not been recovered.
+    pub fn is_past(&self, s: &Situation) -> bool {
+        let restoring =
+            s.target.known().and_then(|i| i.database.as_ref()).is_some_and(Database::is_restoring);
+        self.adopted_fork.is_some() || (self.recovery.is_some() && !restoring)
+    }
+    /// Whether a step's goal was reached by this operator. What only looks is always its own.
+    pub fn is_own(&self, step: StepId) -> bool {
+        match step {
+            StepId::PreflightPassed | StepId::ChatServing => true,
+            StepId::DatabaseOnline => self.recovery.is_some() && self.adopted_fork.is_none(),
+            StepId::LogShippingRemoved
+            | StepId::BackupsCopied
+            | StepId::LogBackupsApplied
+            | StepId::PoolStateSet
+            | StepId::MirrorEstablished
+            | StepId::ActiveServersSet => self.steps.get(&step).is_some_and(|h| h.attempts > 0),
+        }
     }
     /// The detached cmdlet whose end nobody has seen.
     pub fn open_job(&self) -> Option<&DetachedJob> {
@@ -180,13 +217,14 @@ mod tests {
 
     #[test]
     fn the_id_depends_on_every_part_and_on_where_the_parts_end() {
-        let a = id("chat.x", "atlanta", "seattle", "F");
-        assert_eq!(a, id("chat.x", "atlanta", "seattle", "f"), "GUIDs compare without case");
+        let a = id("chat.x", "atlanta", "seattle", "F", 0);
+        assert_eq!(a, id("chat.x", "atlanta", "seattle", "f", 0), "GUIDs compare without case");
         for other in [
-            id("chat.y", "atlanta", "seattle", "F"),
-            id("chat.x", "seattle", "atlanta", "F"),
-            id("chat.x", "atlanta", "seattle", "G"),
-            id("chat.xa", "tlanta", "seattle", "F"),
+            id("chat.y", "atlanta", "seattle", "F", 0),
+            id("chat.x", "seattle", "atlanta", "F", 0),
+            id("chat.x", "atlanta", "seattle", "G", 0),
+            id("chat.xa", "tlanta", "seattle", "F", 0),
+            id("chat.x", "atlanta", "seattle", "F", 1),
         ] {
             assert_ne!(a, other);
         }

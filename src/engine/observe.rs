@@ -1,9 +1,9 @@
 //! Observe: look at the world and put down what is seen. Every look is bounded in time; what cannot be seen is unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Clock;
 use crate::domain::chain;
@@ -25,8 +25,11 @@ const CMDLET: Duration = Duration::from_secs(60);
 /// Ports of the side that is left that are tried: SIP of a Front End, and Persistent Chat's own (documented defaults).
 const FRONT_END_PORT: u16 = 5061;
 const CHAT_PORT: u16 = 5041;
-/// How many applied backups in a row, going back from the newest file, end the reading of headers.
+/// How many applied backups in a row, going back from the newest name that log shipping gave, end the reading of headers.
 const OVERLAP: usize = 3;
+/// How long a chat server's report may stay as it is until the server counts as silent. How often Persistent Chat writes it is not
+/// documented; this is generous.
+const PING: SignedDuration = SignedDuration::from_mins(10);
 
 /// What a process remembers between two looks. Losing it costs time only.
 #[derive(Default)]
@@ -36,10 +39,20 @@ pub struct Eyes {
     newest_at_silence: Option<Lsn>,
     newer_backup: Option<String>,
     last_seen: Option<Timestamp>,
-    headers: BTreeMap<(bool, String, u64), Vec<BackupSet>>,
+    headers: Cache,
+    pings: BTreeMap<String, Pings>,
     source: Option<(Timestamp, Source)>,
     chat: Option<Chat>,
     mirror: Option<Reading<Instance>>,
+}
+
+/// The reports of chat servers in one database, as they were seen to change.
+#[derive(Default)]
+struct Pings {
+    /// By server: its last report, and when it changed before our eyes (or, if it has not, when we began to watch it).
+    seen: BTreeMap<String, (Timestamp, Timestamp, bool)>,
+    /// Whether the table has been read before: a server that appears later has just reported.
+    read: bool,
 }
 
 fn not_looked() -> Problem {
@@ -91,7 +104,13 @@ impl Eyes {
             headers: BTreeMap::new(),
             ignored: vec![],
         });
+        let target = target.map(|i| self.watch_pings(i, at));
         if let Some(mut source) = source {
+            for partner in &mut source.partners {
+                if let Answer::Speaks(i) = &mut partner.answer {
+                    **i = self.watch_pings((**i).clone(), at);
+                }
+            }
             self.judge_silence(&mut source, &files, &pool.database, at, reads.files);
             if let Some((seen_at, _)) = &self.source {
                 if !fresh_source && at.duration_since(*seen_at).as_secs() < 10 {
@@ -115,8 +134,8 @@ impl Eyes {
         });
         for (key, sets) in files.headers.iter().filter_map(|(name, h)| {
             let folder = if h.from_copy { &files.copy } else { &files.share };
-            let length = folder.known()?.iter().find(|f| f.name == *name)?.length;
-            Some(((h.from_copy, name.clone(), length), h.sets.known()?.clone()))
+            let file = folder.known()?.iter().find(|f| f.name == *name)?;
+            Some(((h.from_copy, file.clone()), h.sets.known()?.clone()))
         }) {
             self.headers.insert(key, sets);
         }
@@ -149,6 +168,25 @@ impl Eyes {
                 target_shell: None,
             }),
         }
+    }
+
+    /// Puts down which chat servers were seen to report, and which were watched for long without a report.
+    fn watch_pings(&mut self, mut i: Instance, at: Timestamp) -> Instance {
+        let Some(reports) = i.server_identities.known() else { return i };
+        let pings = self.pings.entry(i.server_name.clone()).or_default();
+        for (host, report) in reports {
+            let (last, since, moved) = pings.seen.get(host).copied().unwrap_or((*report, at, pings.read));
+            let now = if last == *report { (last, since, moved) } else { (*report, at, true) };
+            pings.seen.insert(host.clone(), now);
+            let old = at.duration_since(now.1) > PING;
+            if old {
+                i.silent.insert(host.clone());
+            } else if now.2 {
+                i.advancing.insert(host.clone());
+            }
+        }
+        pings.read = true;
+        i
     }
 
     fn judge_silence(
@@ -261,7 +299,8 @@ async fn look_at_source<S: Systems>(systems: &S, pool: &Pool) -> Source {
     }
 }
 
-type Cache = BTreeMap<(bool, String, u64), Vec<BackupSet>>;
+/// Headers that were read before, by whether the file stood in the copy folder, and the very file.
+type Cache = BTreeMap<(bool, BackupFile), Vec<BackupSet>>;
 
 async fn look_at_target<S: Systems>(
     systems: &S,
@@ -304,14 +343,36 @@ async fn look_at_target<S: Systems>(
         };
         if slot == 0 { folders.share = reading } else { folders.copy = reading }
     }
+    leave_unfinished_twins(&mut folders);
     match read_headers(&mut session, pool, &instance, &mut folders, cache).await {
         Ok(()) => (Ok(instance), Some(folders)),
         Err(e) => (Err(e), None),
     }
 }
 
-/// Reads headers from the newest file back, until files that are surely applied have been met; further back only if the
-/// chain has a gap. The order of names says where to look first, never what applies.
+/// A `.wrk` is what a job of log shipping is writing, or was when it died. Beside a `.trn` of the same stem it says nothing; alone
+/// it may be the last link of the chain: it is looked into like any other backup, and what cannot be read of it is a loss.
+fn leave_unfinished_twins(folders: &mut Folders) {
+    let stem = |name: &str| name.to_lowercase().strip_suffix(".trn").map(str::to_string);
+    let finished: BTreeSet<String> = [&folders.share, &folders.copy]
+        .into_iter()
+        .filter_map(Reading::known)
+        .flatten()
+        .filter_map(|f| stem(&f.name))
+        .collect();
+    for folder in [&mut folders.share, &mut folders.copy] {
+        if let Reading::Known(files) = folder {
+            let twin = |f: &BackupFile| {
+                f.name.to_lowercase().strip_suffix(".wrk").is_some_and(|s| finished.contains(s))
+            };
+            files.retain(|f| !twin(f));
+        }
+    }
+}
+
+/// Reads the headers of every file that may matter. Of the names that log shipping itself gives, from the newest back until
+/// files that are surely applied have been met, further only if the chain has a gap: the share may hold a month of them. Every
+/// other name is read always: what somebody rescued by hand may be called anything.
 async fn read_headers<Q: crate::systems::SqlSession>(
     session: &mut Q,
     pool: &Pool,
@@ -323,28 +384,33 @@ async fn read_headers<Q: crate::systems::SqlSession>(
     let copy = folders.copy.known().unwrap_or(&none).clone();
     let share = folders.share.known().unwrap_or(&none).clone();
     // A file of the copy folder counts if it is complete; otherwise what the share holds.
-    let mut candidates: BTreeMap<String, (bool, u64)> = BTreeMap::new();
+    let mut candidates: BTreeMap<String, (bool, BackupFile)> = BTreeMap::new();
     for f in &share {
-        candidates.insert(f.name.clone(), (false, f.length));
+        candidates.insert(f.name.clone(), (false, f.clone()));
     }
     for f in &copy {
-        let complete = share.iter().find(|s| s.name == f.name).is_none_or(|s| s.length == f.length);
-        if complete {
-            candidates.insert(f.name.clone(), (true, f.length));
+        if share.iter().find(|s| s.name == f.name).is_none_or(|s| s.is_copy_of(f)) {
+            candidates.insert(f.name.clone(), (true, f.clone()));
         }
     }
-    let redo = instance.database.as_ref().and_then(|d| d.redo.clone());
+    let database = instance.database.as_ref();
+    let redo = chain::redo_of(instance);
+    let family = database.and_then(|d| d.family.as_deref());
+    let (regular, others): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|(name, _)| chain::is_regular(name, &pool.database));
     let mut applied = 0;
-    for (name, (from_copy, length)) in candidates.into_iter().rev() {
+    for (is_other, (name, (from_copy, file))) in
+        others.into_iter().map(|c| (true, c)).chain(regular.into_iter().rev().map(|c| (false, c)))
+    {
         if applied >= OVERLAP {
             let gap = redo
                 .as_ref()
-                .is_some_and(|r| chain::follow(r, None, &pool.database, folders, None).gap.is_some());
+                .is_some_and(|r| chain::follow(r, family, &pool.database, folders, None).gap.is_some());
             if !gap {
                 break;
             }
         }
-        let sets = match cache.get(&(from_copy, name.clone(), length)) {
+        let sets = match cache.get(&(from_copy, file)) {
             Some(sets) => Reading::Known(sets.clone()),
             None => {
                 let folder =
@@ -353,10 +419,12 @@ async fn read_headers<Q: crate::systems::SqlSession>(
                 read::headers(session, &pool.backup.sql_server, &path).await?
             }
         };
-        let behind = redo.as_ref().is_some_and(|r| {
-            sets.known().is_some_and(|s| !s.is_empty() && s.iter().all(|x| x.last_lsn <= r.lsn))
-        });
-        applied = if behind { applied + 1 } else { 0 };
+        let behind = redo
+            .as_ref()
+            .is_some_and(|r| sets.known().is_some_and(|s| chain::is_behind(s, r, family, &pool.database)));
+        if !is_other {
+            applied = if behind { applied + 1 } else { 0 };
+        }
         folders.headers.insert(name, FileHeaders { from_copy, sets });
     }
     Ok(())

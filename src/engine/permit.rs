@@ -30,22 +30,34 @@ pub struct Permit<'w, S: Systems> {
     systems: &'w S,
     pool: &'w Pool,
     now: &'w (dyn Fn() -> Timestamp + Send + Sync),
+    wanted: &'w (dyn Fn(&Transition, bool) -> Result<(), Problem> + Send + Sync),
     session: tokio::sync::Mutex<S::Sql>,
     /// Sessions whose locks keep operators away that reach other instances of the pool only.
     _others: Mutex<Vec<S::Sql>>,
     transition: Mutex<Transition>,
-    lengths: Mutex<Vec<BackupFile>>,
+    /// The same, as the record has it; absent: it has none yet.
+    written: Mutex<Option<Transition>>,
+    /// What the last look saw of the copy folder, and whether the transition was past the point of no return.
+    seen: Mutex<(Vec<BackupFile>, bool)>,
+}
+
+fn locked<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'w, S: Systems> Permit<'w, S> {
     /// Takes the locks, in the order of the servers' names; any refusal gives all of them back. Reads the record in the
     /// locked session: what another operator has done since is in the transition that comes out.
+    ///
+    /// `wanted` is asked before every effect whether the resource still asks for a transition (which may be past its point of no
+    /// return): a look can take a minute, and the resource may have changed meanwhile.
     pub async fn obtain(
         systems: &'w S,
         pool: &'w Pool,
         s: &Situation,
         t: &Transition,
         now: &'w (dyn Fn() -> Timestamp + Send + Sync),
+        wanted: &'w (dyn Fn(&Transition, bool) -> Result<(), Problem> + Send + Sync),
     ) -> Result<Self, Problem> {
         let mut servers: Vec<(String, &SqlServer, bool)> = vec![];
         let target = s.target.get().map_err(Clone::clone)?;
@@ -83,10 +95,12 @@ impl<'w, S: Systems> Permit<'w, S> {
             systems,
             pool,
             now,
+            wanted,
             session: tokio::sync::Mutex::new(session),
             _others: Mutex::new(others),
-            transition: Mutex::new(written.map_or_else(|| t.clone(), |w| w.with_times_of(t))),
-            lengths: Mutex::new(s.files.copy.known().cloned().unwrap_or_default()),
+            transition: Mutex::new(written.clone().map_or_else(|| t.clone(), |w| w.with_times_of(t))),
+            written: Mutex::new(written),
+            seen: Mutex::new((s.files.copy.known().cloned().unwrap_or_default(), t.is_past(s))),
         })
     }
 
@@ -104,22 +118,34 @@ impl<'w, S: Systems> Permit<'w, S> {
     }
     /// The transition as the record has it, with what was learnt since.
     pub fn transition(&self) -> Transition {
-        self.transition.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.transition).clone()
+    }
+    /// The transition as the record has it; none: nothing has been written yet.
+    pub fn written(&self) -> Option<Transition> {
+        locked(&self.written).clone()
     }
     /// Takes over what the engine has learnt (times of steps) without writing it yet.
     pub fn update(&self, f: impl FnOnce(&mut Transition)) {
-        f(&mut self.transition.lock().unwrap_or_else(PoisonError::into_inner));
+        f(&mut locked(&self.transition));
     }
-    /// Tells what the copy folder holds now.
+    /// Tells what is there now.
     pub fn seen(&self, s: &Situation) {
+        let past = self.transition().is_past(s);
+        let mut seen = locked(&self.seen);
+        seen.1 = past;
         if let Some(files) = s.files.copy.known() {
-            *self.lengths.lock().unwrap_or_else(PoisonError::into_inner) = files.clone();
+            seen.0.clone_from(files);
         }
     }
-    /// Length of a file in the copy folder at the last look.
-    pub fn length_in_copy_folder(&self, name: &str) -> u64 {
-        let files = self.lengths.lock().unwrap_or_else(PoisonError::into_inner);
-        files.iter().find(|f| f.name == name).map_or(0, |f| f.length)
+    /// A file of the copy folder, as the last look saw it.
+    pub fn in_copy_folder(&self, name: &str) -> Option<BackupFile> {
+        locked(&self.seen).0.iter().find(|f| f.name == name).cloned()
+    }
+
+    /// Whether the resource still asks for what is done here.
+    fn still_wanted(&self) -> Result<(), Problem> {
+        let past = locked(&self.seen).1;
+        (self.wanted)(&self.transition(), past)
     }
 
     /// Writes an intent, or anything else that the world cannot tell, into the record.
@@ -148,6 +174,7 @@ impl<'w, S: Systems> Permit<'w, S> {
         );
         let outcome = self.sql(&statement).await;
         if outcome == Outcome::Answered {
+            *locked(&self.written) = Some(next.clone());
             self.update(|t| *t = next);
         }
         outcome
@@ -155,6 +182,9 @@ impl<'w, S: Systems> Permit<'w, S> {
 
     /// Sends one guarded batch in the locked session.
     pub async fn sql(&self, statement: &Statement) -> Outcome {
+        if let Err(problem) = self.still_wanted() {
+            return Outcome::Refused(problem);
+        }
         let deadline = if statement.long { None } else { Some(WRITE) };
         let result = self.session.lock().await.send(statement, deadline).await;
         match result {
@@ -184,7 +214,7 @@ impl<'w, S: Systems> Permit<'w, S> {
 
     /// Runs a cmdlet that ends soon and may be repeated.
     pub async fn invoke(&self, cmdlet: &Cmdlet) -> Outcome {
-        if let Err(problem) = self.still_held().await {
+        if let Err(problem) = self.still_held().await.and_then(|()| self.still_wanted()) {
             return Outcome::Refused(problem);
         }
         let shell = &self.pool.backup.management_shell;
@@ -207,6 +237,9 @@ impl<'w, S: Systems> Permit<'w, S> {
             Outcome::Answered => {}
             other => return other,
         }
+        if let Err(problem) = self.still_wanted() {
+            return Outcome::Refused(problem);
+        }
         let shell = &self.pool.backup.management_shell;
         match self.systems.start(shell, cmdlet, &job).await {
             Ok(()) => Outcome::Answered,
@@ -216,6 +249,9 @@ impl<'w, S: Systems> Permit<'w, S> {
 
     /// Copies one log backup into the copy folder.
     pub async fn copy(&self, file: &BackupFile) -> Outcome {
+        if let Err(problem) = self.still_wanted() {
+            return Outcome::Refused(problem);
+        }
         match self.systems.copy(file, &|_| {}).await {
             Ok(()) => Outcome::Answered,
             Err(p) => Outcome::Refused(p),

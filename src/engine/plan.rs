@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::permit::open_record;
 use crate::domain::activity::{self, Active};
 use crate::domain::consent::{Acceptance, Consent, Statement};
-use crate::domain::decision::{Decision, Waiting};
+use crate::domain::decision::{Decision, Evidence, Waiting};
 use crate::domain::pool::Pool;
+use crate::domain::primary::{self, Verdict};
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
-use crate::domain::transition::{Transition, id};
+use crate::domain::transition::Transition;
 use crate::procedures::stages;
 use crate::steps::{self, Effect, View};
 
@@ -118,51 +119,68 @@ pub fn plan(
         next,
     };
 
+    let hand = |t: Transition, fork: Option<&String>, problem: &Problem| {
+        adopt(pool, goal, s, silence, t, fork, problem)
+    };
     let transition = match running {
         // Begun in memory only: nothing was done, so the world decides anew whether it is still asked for.
         Some(t) if recorded.is_none() && t.steps.values().all(|h| h.attempts == 0) => {
-            match begin(pool, goal, s, &activity::active(pool, s, None)) {
-                Ok(Some(new)) if new.id == t.id => t.clone(),
-                Ok(Some(new)) => new,
+            match begin(pool, goal, s, &activity::active(pool, s, None), silence) {
+                Ok(Some(new)) if new.id == t.id => {
+                    Ok(Transition { adopted_fork: new.adopted_fork, ..t.clone() })
+                }
+                Ok(Some(new)) => Ok(new),
                 Ok(None) => return idle(Next::Settled, active),
                 Err(p) => return idle(Next::Blocked(p), active),
             }
         }
-        Some(t) if t.past_point_of_no_return() => t.clone(),
+        Some(t) if t.is_past(s) => match activity::recovered_elsewhere(pool, s, t) {
+            None => Ok(t.clone()),
+            Some((fork, problem)) => hand(t.clone(), fork.as_ref(), &problem).map_err(|p| (t, p)),
+        },
         Some(t) if t.to == goal.desired => match &active {
             // Somebody recovered it while we were at work: taken over only by a human's word.
             Active::RecoveredByOthers { fork, problem } => {
-                match adopt(pool, goal, t.clone(), fork.as_ref(), problem) {
-                    Ok(adopted) => adopted,
-                    Err(p) => return Plan { transition: Some(t.clone()), ..idle(Next::Blocked(p), active) },
-                }
+                hand(t.clone(), fork.as_ref(), problem).map_err(|p| (t, p))
             }
-            Active::In(_) | Active::Between | Active::SplitBrain(_) | Active::Unknown(_) => t.clone(),
+            // Somebody went on by hand until the pool itself said that it has failed over.
+            Active::In(name) if *name == t.to => go_on(pool, s, t.clone()).map_err(|p| (t, p)),
+            Active::In(_) | Active::Between | Active::SplitBrain(_) | Active::Unknown(_) => Ok(t.clone()),
         },
-        Some(t) => {
-            let problem = Problem::ask(
+        Some(t) => Err((
+            t,
+            Problem::ask(
                 Reason::NotSupported,
                 format!("The transition {} to {} has begun; this version cannot take it back", t.id, t.to),
                 format!(
                     "Set spec.activeDataCenter to {} to go on. To stay, leave it suspended and set up log shipping again by hand",
                     t.to
                 ),
-            );
-            return Plan { transition: Some(t.clone()), ..idle(Next::Blocked(problem), active) };
-        }
-        None => match begin(pool, goal, s, &active) {
-            Ok(Some(t)) => t,
+            ),
+        )),
+        None => match begin(pool, goal, s, &active, silence) {
+            Ok(Some(t)) => Ok(t),
             Ok(None) => return idle(Next::Settled, active),
             Err(p) => return idle(Next::Blocked(p), active),
         },
     };
-    carry_on(pool, goal, s, transition, active, trouble, silence)
+    match transition {
+        Ok(t) => carry_on(pool, goal, s, t, active, trouble, silence),
+        Err((t, problem)) => Plan { transition: Some(t.clone()), ..idle(Next::Blocked(problem), active) },
+    }
 }
 
 /// The transition that the goal asks for, nothing if it is reached, or why none may start.
-fn begin(pool: &Pool, goal: &Goal, s: &Situation, active: &Active) -> Result<Option<Transition>, Problem> {
+fn begin(
+    pool: &Pool,
+    goal: &Goal,
+    s: &Situation,
+    active: &Active,
+    silence: SignedDuration,
+) -> Result<Option<Transition>, Problem> {
     let (from, to) = (&pool.primary.name, &pool.backup.name);
     match active {
+        Active::In(name) if *name == goal.desired && name == to => finish(pool, s, silence),
         Active::In(name) if *name == goal.desired => Ok(None),
         Active::In(name) if name == from && goal.desired == *to => {
             let target = s.target.get().map_err(Clone::clone)?;
@@ -175,14 +193,13 @@ fn begin(pool: &Pool, goal: &Goal, s: &Situation, active: &Active) -> Result<Opt
                     "Give the login VIEW ANY DATABASE, or set up log shipping again",
                 )
             })?;
-            let mut t = Transition::begin(&pool.fqdn, from, to, &fork, s.at);
+            let mut t = new_transition(pool, s, &fork);
             t.primary_last_seen = s.source.last_seen;
             Ok(Some(t))
         }
         Active::RecoveredByOthers { fork, problem } if goal.desired == *to => {
             let Some(fork) = fork else { return Err(problem.clone()) };
-            let t = Transition::begin(&pool.fqdn, from, to, fork, s.at);
-            adopt(pool, goal, t, Some(fork), problem).map(Some)
+            adopt(pool, goal, s, silence, new_transition(pool, s, fork), Some(fork), problem).map(Some)
         }
         Active::In(name) => Err(Problem::ask(
             Reason::ActiveDataCenterDrifted,
@@ -210,19 +227,82 @@ fn begin(pool: &Pool, goal: &Goal, s: &Situation, active: &Active) -> Result<Opt
     }
 }
 
-/// A transition that goes on with a database that somebody else recovered, if a human agrees to that.
+fn new_transition(pool: &Pool, s: &Situation, fork: &str) -> Transition {
+    let records = s.target.known().and_then(|i| i.records.known()).map_or(&[][..], Vec::as_slice);
+    let ended = records
+        .iter()
+        .map(|r| &r.transition)
+        .filter(|t| t.ended.is_some() && t.fork.eq_ignore_ascii_case(fork))
+        .count();
+    Transition::begin(&pool.fqdn, &pool.primary.name, &pool.backup.name, fork, ended, s.at)
+}
+
+/// The pool has failed over as the resource asks. If somebody did that by hand and left the last steps undone, they are carried
+/// out: whoever stops in the middle of the runbook at night wants the rest of it. What a transition of ours has completed is
+/// never touched again.
+fn finish(pool: &Pool, s: &Situation, silence: SignedDuration) -> Result<Option<Transition>, Problem> {
+    let Some(target) = s.target.known() else { return Ok(None) };
+    let (Some(records), Some(fork)) =
+        (target.records.known(), target.database.as_ref().and_then(|d| d.fork.clone()))
+    else {
+        return Ok(None);
+    };
+    let same = |x: &Option<String>| x.as_ref().is_some_and(|x| x.eq_ignore_ascii_case(&fork));
+    if records.iter().any(|r| r.transition.ended.is_some() && same(&r.transition.recovered_fork)) {
+        return Ok(None);
+    }
+    let t = Transition { adopted_fork: Some(fork.clone()), ..new_transition(pool, s, &fork) };
+    let view = View::new(pool, s, &t, None, silence);
+    let undone = [StepId::MirrorEstablished, StepId::ActiveServersSet]
+        .into_iter()
+        .any(|step| matches!(steps::decide(step, &view), Decision::Act(_)));
+    drop(view);
+    if undone { go_on(pool, s, t).map(Some) } else { Ok(None) }
+}
+
+/// A transition that goes on from a pool that somebody else has failed over. Not beside a live primary.
+fn go_on(pool: &Pool, s: &Situation, mut t: Transition) -> Result<Transition, Problem> {
+    let target = s.target.get().map_err(Clone::clone)?;
+    if let Some(server) = activity::live_partner(s) {
+        return Err(activity::split_brain(pool, &server, target, "FailedOver"));
+    }
+    t.adopted_fork = target.database.as_ref().and_then(|d| d.fork.clone());
+    Ok(t)
+}
+
+/// A transition that goes on with a database that somebody else recovered, if a human agrees to that. What is known about the
+/// primary is part of what the human agrees to.
 fn adopt(
     pool: &Pool,
     goal: &Goal,
+    s: &Situation,
+    silence: SignedDuration,
     mut t: Transition,
     fork: Option<&String>,
     problem: &Problem,
 ) -> Result<Transition, Problem> {
     let Some(fork) = fork else { return Err(problem.clone()) };
-    let verdict = crate::domain::primary::Verdict::Dead;
-    let statement = Statement::new(None, &verdict, pool.policy.consent, Some(fork));
+    let verdict = primary::verdict(&s.source, s.at, silence);
+    match &verdict {
+        Verdict::Alive(p) => {
+            return Err(Problem { what: format!("{}; and: {}", problem.what, p.what), ..p.clone() });
+        }
+        Verdict::SilentSoFar(until) => {
+            return Err(Problem::retry(
+                Reason::WaitingForSilence,
+                format!("{}; the primary is watched until {until} before anything goes on", problem.what),
+                "Nothing to do: it is looked at again",
+            ));
+        }
+        Verdict::Dead | Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => {}
+    }
+    let statement = Statement::new(None, &verdict, &s.source, pool.policy.consent, Some(fork));
     match Acceptance::of(statement, &t, goal.consent.as_ref()).require() {
-        Err(ask) => Err(Problem { reason: problem.reason, what: problem.what.clone(), ..ask }),
+        Err(ask) => Err(Problem {
+            reason: problem.reason,
+            what: format!("{}. {}", problem.what.trim_end_matches('.'), ask.what),
+            ..ask
+        }),
         Ok(()) => {
             t.adopted_fork = Some(fork.clone());
             Ok(t)
@@ -248,7 +328,7 @@ fn carry_on(
     let mut next = Next::Finish;
     for stage in stages(t.procedure) {
         let words: Vec<(StepId, Decision<Effect>)> =
-            stage.steps().iter().map(|id| (*id, steps::decide(*id, &view))).collect();
+            stage.steps().iter().map(|id| (*id, said(*id, &view))).collect();
         let done = words.iter().all(|(_, d)| d.is_done());
         steps.extend(words.iter().cloned());
         if !done {
@@ -265,6 +345,16 @@ fn carry_on(
     }
     drop(view);
     Plan { active, transition: Some(t), steps, consent_needed, accepted, next }
+}
+
+/// A step's word. Where its goal holds and it never did anything for that, it says so.
+fn said(step: StepId, view: &View<'_>) -> Decision<Effect> {
+    match steps::decide(step, view) {
+        Decision::Done(e) if e.reason == Reason::Completed && !view.t.is_own(step) => {
+            Decision::Done(Evidence { reason: Reason::AlreadyDone, ..e })
+        }
+        word @ (Decision::Done(_) | Decision::Act(_) | Decision::Wait(_) | Decision::Blocked(_)) => word,
+    }
 }
 
 /// What a stage at work does: its effects, unless each of them has just failed; else what it waits for or is blocked by.
@@ -320,9 +410,4 @@ pub fn note_times(
                 at.duration_since(before).as_secs().max(0);
         }
     }
-}
-
-/// The id that a transition from the primary to the backup store would have.
-pub fn would_be(pool: &Pool, fork: &str) -> String {
-    id(&pool.fqdn, &pool.primary.name, &pool.backup.name, fork)
 }

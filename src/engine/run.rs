@@ -18,9 +18,10 @@ use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::situation::{Answer, RunningRestore, Situation};
 use crate::domain::step::StepId;
+use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 use crate::procedures::stages;
-use crate::steps::{self, Reads};
+use crate::steps::{self, Effect, Reads};
 use crate::systems::sql_server::{Cell, Statement, statements};
 use crate::systems::{SqlSession, Systems};
 
@@ -31,12 +32,18 @@ pub struct Intent {
     pub pool: Arc<Pool>,
     /// What is wanted.
     pub goal: Goal,
+    /// The generation of the resource that says so.
+    pub generation: i64,
     /// No new effect; return.
     pub stop: bool,
 }
 
 /// What the loop tells after each look and during an effect.
 pub struct Report<'a> {
+    /// What the resource asked for when this was decided.
+    pub goal: &'a Goal,
+    /// The generation of the resource that asked for it.
+    pub generation: i64,
     /// What was seen.
     pub situation: &'a Situation,
     /// What follows.
@@ -64,6 +71,8 @@ pub struct Memory {
     eyes: Eyes,
     begun: Option<Transition>,
     trouble: BTreeMap<StepId, Trouble>,
+    /// Each step's last effect that was answered without complaint.
+    answered: BTreeMap<StepId, Effect>,
     denied: u32,
     asked: Option<Reason>,
     unwell: u32,
@@ -81,6 +90,8 @@ pub async fn drive<S: Systems, C: Clock>(
     report: &(dyn Fn(&Report<'_>) + Send + Sync),
 ) {
     let now = || clock.now();
+    let latest = intent.clone();
+    let wanted = |t: &Transition, past: bool| still_wanted(&latest.borrow(), pool, t, past);
     let mut permit: Option<Permit<'_, S>> = None;
     let mut reads = Reads::ALL;
     loop {
@@ -115,8 +126,12 @@ pub async fn drive<S: Systems, C: Clock>(
         memory.trouble.retain(|step, _| p.steps.iter().any(|(id, d)| id == step && !d.is_done()));
         // The first trouble is looked at again soon; only what stays is looked at more and more rarely.
         memory.unwell = if is_unwell(&s, &p) { memory.unwell.saturating_add(1) } else { 0 };
+        let looked = reads;
         reads = next_reads(&p);
+        let (goal, generation) = (&wish.goal, wish.generation);
         report(&Report {
+            goal,
+            generation,
             situation: &s,
             plan: &p,
             restoring: None,
@@ -132,7 +147,7 @@ pub async fn drive<S: Systems, C: Clock>(
         if let Next::Act(_) | Next::Finish = p.next
             && permit.is_none()
         {
-            match Permit::obtain(systems, pool, &s, &t, &now).await {
+            match Permit::obtain(systems, pool, &s, &t, &now, &wanted).await {
                 Ok(obtained) => {
                     memory.denied = 0;
                     permit = Some(obtained);
@@ -145,6 +160,8 @@ pub async fn drive<S: Systems, C: Clock>(
                     let wait = back_off(memory.denied.saturating_sub(1), Class::Retry, s.at);
                     let blocked = Plan { next: Next::Blocked(problem), ..p };
                     report(&Report {
+                        goal,
+                        generation,
                         situation: &s,
                         plan: &blocked,
                         restoring: None,
@@ -161,7 +178,7 @@ pub async fn drive<S: Systems, C: Clock>(
             continue;
         };
         leave.seen(&s);
-        if t.adopted_fork.is_some() && leave.transition().adopted_fork != t.adopted_fork {
+        if t.adopted_fork.is_some() && leave.written().and_then(|w| w.adopted_fork) != t.adopted_fork {
             // Before anything follows from it: after a crash nobody could tell whose database it is.
             let fork = t.adopted_fork.clone();
             if leave.intend(move |x| x.adopted_fork = fork).await != Outcome::Answered {
@@ -186,19 +203,47 @@ pub async fn drive<S: Systems, C: Clock>(
                     by: c.by.clone(),
                     at: s.at,
                     why: statement.why.clone(),
+                    statement: statement.clone(),
                 });
             }
         });
         match &p.next {
             Next::Act(effects) => {
+                // A stage that has just begun decides on what the one before it looked at: hours may lie between.
+                let needed =
+                    effects.iter().map(|e| steps::reads(e.step())).fold(Reads::default(), Reads::and);
+                if !looked.covers(needed) {
+                    reads = reads.and(needed);
+                    continue;
+                }
+                let written = leave.written();
+                let attempts = |step: StepId| {
+                    written.as_ref().and_then(|w| w.steps.get(&step)).map_or(0, |h| h.attempts)
+                };
+                let begins = effects.iter().any(|e| attempts(e.step()) == 0);
                 leave.update(|x| {
                     for e in effects {
                         x.steps.entry(e.step()).or_default().attempts += 1;
                     }
                 });
+                // Before a step's first effect: whoever comes next knows that the transition runs, and whose work the step is.
+                if begins && leave.intend(|_| {}).await != Outcome::Answered {
+                    permit = None;
+                    pause(clock, intent, back_off(1, Class::Retry, s.at)).await;
+                    continue;
+                }
                 let acts = join_all(effects.iter().map(|e| async move { (e.step(), e.act(leave).await) }));
                 let trouble = memory.trouble.clone();
-                let telling = tell_progress(systems, pool, clock, &s, &p, &trouble, report);
+                let told = Report {
+                    goal,
+                    generation,
+                    situation: &s,
+                    plan: &p,
+                    restoring: None,
+                    acting: true,
+                    trouble: &trouble,
+                };
+                let telling = tell_progress(systems, pool, clock, &told, report);
                 futures::pin_mut!(telling);
                 let outcomes = match select(acts, telling).await {
                     Either::Left((outcomes, _)) => outcomes,
@@ -206,11 +251,21 @@ pub async fn drive<S: Systems, C: Clock>(
                 };
                 memory.begun = Some(leave.transition());
                 let mut doubt = false;
-                for (step, outcome) in outcomes {
+                for (effect, (step, outcome)) in effects.iter().zip(outcomes) {
                     match outcome {
+                        // Decided once more although it was answered: whatever that answer meant, the world has not changed.
+                        Outcome::Answered
+                            if memory.answered.insert(step, effect.clone()).as_ref() == Some(effect) =>
+                        {
+                            note_trouble(memory, step, without_effect(effect, pool), s.at);
+                        }
                         Outcome::Answered => drop(memory.trouble.remove(&step)),
+                        // It is in the record, and the next decision follows from that: no reason to wait.
+                        Outcome::Refused(problem) if problem.reason == Reason::BackupDamaged => {
+                            drop(memory.trouble.remove(&step));
+                        }
                         Outcome::Refused(problem) => {
-                            doubt |= problem.reason != Reason::BackupDamaged;
+                            doubt = true;
                             note_trouble(memory, step, problem, s.at);
                         }
                         Outcome::Unknown(problem) => {
@@ -226,7 +281,12 @@ pub async fn drive<S: Systems, C: Clock>(
             }
             Next::Finish => {
                 let ended = clock.now();
-                match leave.intend(move |x| x.ended = Some(ended)).await {
+                let fork = s.target.known().and_then(|i| i.database.as_ref()).and_then(|d| d.fork.clone());
+                let close = move |x: &mut Transition| {
+                    x.ended = Some(ended);
+                    x.recovered_fork = fork;
+                };
+                match leave.intend(close).await {
                     Outcome::Answered => {
                         memory.begun = Some(leave.transition());
                         permit = None;
@@ -249,6 +309,33 @@ pub async fn drive<S: Systems, C: Clock>(
 fn recorded(s: &Situation, id: &str) -> Option<Transition> {
     let records = s.target.known()?.records.known()?;
     records.iter().map(|r| &r.transition).find(|t| t.id == id).cloned()
+}
+
+/// Whether the resource still asks for a transition, at the last moment before an effect.
+fn still_wanted(wish: &Intent, pool: &Pool, t: &Transition, past: bool) -> Result<(), Problem> {
+    let not = |what: &str| Err(Problem::retry(Reason::Suspended, what, "It is looked at again"));
+    if wish.stop || *wish.pool != *pool {
+        not("The operator stops, or the resource describes the pool in another way now")
+    } else if wish.goal.suspend {
+        not("spec.suspend was set meanwhile")
+    } else if !past && wish.goal.desired != t.to {
+        not("spec.activeDataCenter was changed meanwhile")
+    } else {
+        Ok(())
+    }
+}
+
+fn without_effect(effect: &Effect, pool: &Pool) -> Problem {
+    let shown = effect.shown(pool).join("; ");
+    Problem::retry(
+        Reason::EffectFailed,
+        format!(
+            "{} was answered without complaint, but nothing has changed: {}",
+            effect.step().title(),
+            clean(&shown)
+        ),
+        "It is tried again with growing pauses; look into the server's own log if it stays so",
+    )
 }
 
 fn note_trouble(memory: &mut Memory, step: StepId, problem: Problem, at: Timestamp) {
@@ -327,9 +414,7 @@ async fn tell_progress<S: Systems, C: Clock>(
     systems: &S,
     pool: &Pool,
     clock: &C,
-    s: &Situation,
-    p: &Plan,
-    trouble: &BTreeMap<StepId, Trouble>,
+    told: &Report<'_>,
     report: &(dyn Fn(&Report<'_>) + Send + Sync),
 ) {
     clock.sleep(Duration::from_secs(1)).await;
@@ -355,7 +440,7 @@ async fn tell_progress<S: Systems, C: Clock>(
             },
             by: String::new(),
         });
-        report(&Report { situation: s, plan: p, restoring, acting: true, trouble });
+        report(&Report { restoring, ..*told });
         clock.sleep(Duration::from_secs(2)).await;
     }
 }

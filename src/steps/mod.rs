@@ -65,6 +65,10 @@ pub struct Reads {
 impl Reads {
     /// Everything.
     pub const ALL: Reads = Reads { source: true, files: true, mirror: true, chat: true };
+    /// Whether these are at least as much as others.
+    pub fn covers(self, other: Reads) -> bool {
+        self.and(other) == self
+    }
     /// Both.
     pub fn and(self, other: Reads) -> Reads {
         Reads {
@@ -105,7 +109,7 @@ impl<'a> View<'a> {
     ) -> Self {
         let chain = chain::of(s, &pool.database, Some(t));
         let verdict = primary::verdict(&s.source, s.at, silence);
-        let statement = Statement::new(chain.as_ref().ok(), &verdict, pool.policy.consent, None);
+        let statement = Statement::new(chain.as_ref().ok(), &verdict, &s.source, pool.policy.consent, None);
         let accepted = Acceptance::of(statement, t, consent);
         View { pool, s, t, chain, verdict, accepted, silence }
     }
@@ -128,14 +132,13 @@ impl<'a> View<'a> {
             )
         })
     }
-    /// Whether the database is beyond the reach of log backups. The intent of a recovery alone does not put it there: whoever
-    /// wrote it may have died before the statement was sent, and more log may have come since.
+    /// Whether the database is beyond the reach of log backups.
     pub fn is_beyond(&self) -> bool {
-        self.t.past_point_of_no_return() && !self.database().is_ok_and(Database::is_restoring)
+        self.t.is_past(self.s)
     }
     /// Whether the database of the target was recovered by us and is live.
     pub fn is_recovered(&self) -> bool {
-        self.t.past_point_of_no_return() && self.database().is_ok_and(Database::is_live)
+        self.is_beyond() && self.database().is_ok_and(Database::is_live)
     }
 }
 

@@ -5,11 +5,12 @@
 
 use serde::Serialize;
 
-use super::{Reads, Step, View};
+use super::{Reads, Step, View, s6_establish_mirror};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
-use crate::domain::pool::Pool;
+use crate::domain::pool::{Pool, SqlServer};
 use crate::domain::primary::Verdict;
 use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::situation::ChatService;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::engine::permit::Permit;
@@ -136,7 +137,11 @@ fn sql_and_files(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
                 clean(&v.pool.database),
                 db.state_text()
             ),
-            "Set up log shipping again, or mend the database",
+            if db.is_live() {
+                "It has been recovered: find out by whom before anything is done to it"
+            } else {
+                "Set up log shipping again, or mend the database"
+            },
         )),
         Ok(_) => {}
     }
@@ -235,19 +240,23 @@ fn lync(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
         ("BackupPersistentChatDatabase", Some(&v.pool.backup.sql_server)),
         ("BackupMirrorPersistentChatDatabase", v.pool.backup.mirror.as_ref()),
     ] {
-        let Some(server) = server else { continue };
-        let published = service.databases.get(property).map_or("", String::as_str);
-        if !names_server(published, &server.host, server.instance.as_deref()) {
-            found(Problem::ask(
+        let unnamed = service.databases.get(property).filter(|p| !p.trim().is_empty());
+        match (server, unnamed) {
+            (Some(server), _) => published(service, property, server).into_iter().for_each(&mut *found),
+            // A partner that nobody asks may be the principal: the primary could be alive there.
+            (None, Some(unnamed)) if property == "MirrorPersistentChatDatabase" => found(Problem::ask(
                 Reason::TopologyMismatch,
                 format!(
-                    "{} is {}, but the topology's {property} is {:?}",
-                    server.field,
-                    server.name(),
-                    clean(published)
+                    "The topology's {property} is {:?}, but spec.dataCenters[{}] names no mirror",
+                    clean(unnamed),
+                    v.pool.primary.index
                 ),
-                "Correct the resource, or publish the topology",
-            ));
+                format!(
+                    "Name it in spec.dataCenters[{}].mirror: after a failover inside the data centre it is the primary",
+                    v.pool.primary.index
+                ),
+            )),
+            (None, Some(_) | None) => {}
         }
     }
     for wanted in &v.to().active_servers {
@@ -259,6 +268,23 @@ fn lync(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
             ));
         }
     }
+}
+
+/// That the topology names another server under a property than the resource.
+fn published(service: &ChatService, property: &str, server: &SqlServer) -> Option<Problem> {
+    let name = service.databases.get(property).map_or("", String::as_str);
+    (!names_server(name, &server.host, server.instance.as_deref())).then(|| {
+        Problem::ask(
+            Reason::TopologyMismatch,
+            format!(
+                "{} is {}, but the topology's {property} is {:?}",
+                server.field,
+                server.name(),
+                clean(name)
+            ),
+            "Correct the resource, or publish the topology",
+        )
+    })
 }
 
 /// Whether a reference of the topology (`PersistentChatDatabase:sea-sql-1.litwareinc.com\CHAT`) names an instance.
@@ -278,18 +304,30 @@ fn mirror(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
     match seen.get() {
         Err(p) => found(p.clone()),
         Ok(instance) => {
-            if instance.database.as_ref().is_some_and(crate::domain::situation::Database::is_live) {
+            let standing = v.database().ok().and_then(|d| d.mirroring.as_ref()).is_some();
+            if let Some(db) = &instance.database
+                && !standing
+                && s6_establish_mirror::replaceable(v).is_none()
+            {
                 found(Problem::ask(
                     Reason::DatabaseState,
                     format!(
-                        "The mirror-to-be {} already has a live database {}; building the mirror would drop it",
+                        "The mirror-to-be {} already has a database {} ({}) that is no copy of this one waiting for log backups; \
+                         building the mirror would drop it",
                         clean(&instance.server_name),
-                        clean(&v.pool.database)
+                        clean(&v.pool.database),
+                        db.state_text()
                     ),
                     format!("Find out whose it is and move it away, or correct {}", mirror.field),
                 ));
             }
         }
+    }
+    // The cmdlet takes the mirror from the topology, not from the resource.
+    if let Ok(service) = v.s.chat.service.get()
+        && let Some(problem) = published(service, "BackupMirrorPersistentChatDatabase", mirror)
+    {
+        found(problem);
     }
     if v.to().mirror_file_share.is_none() {
         found(Problem::ask(

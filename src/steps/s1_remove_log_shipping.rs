@@ -20,6 +20,10 @@ use crate::systems::sql_server::{Statement, log_shipping_script, statements};
 /// Seconds that a running copy job is given. It reads a share that may have died with the primary.
 const COPY_JOB_PATIENCE: i64 = 60;
 
+/// Effects of this step (saving, two jobs, removal) that go well where everything answers; only after more of them the monitor server
+/// is left out.
+const REMOVALS: i32 = 4;
+
 /// The step.
 pub struct RemoveLogShipping;
 
@@ -32,8 +36,11 @@ pub enum Effect {
     DisableJob(String),
     /// Stops a copy job that hangs.
     StopCopyJob(String),
-    /// Removes log shipping.
-    Remove,
+    /// Removes log shipping, if asked without telling its monitor server.
+    Remove {
+        /// The monitor server is left out: it is another server, and telling it has failed.
+        ignore_monitor: bool,
+    },
 }
 
 impl Step for RemoveLogShipping {
@@ -88,7 +95,12 @@ impl Step for RemoveLogShipping {
             Ok(running) if !running.is_empty() => {
                 Decision::Wait(super::s3_apply_log_backups::other_restore(running))
             }
-            Ok(_) => Decision::Act(Effect::Remove),
+            Ok(_) => {
+                let monitor = shipping.monitor_server();
+                let remote = !monitor.is_empty() && !monitor.eq_ignore_ascii_case(&target.server_name);
+                let tried = v.t.steps.get(&Self::ID).is_some_and(|h| h.attempts > REMOVALS);
+                Decision::Act(Effect::Remove { ignore_monitor: remote && tried })
+            }
         }
     }
 
@@ -125,8 +137,9 @@ fn statement(e: &Effect, pool: &Pool) -> Option<Statement> {
         Effect::StopCopyJob(id) => {
             Some(Statement::new(statements::stop_job(), vec![lock.into(), id.clone().into()]))
         }
-        Effect::Remove => Some(Statement::new(
-            statements::remove_log_shipping(),
+        // Without a deadline: the procedure may wait for a monitor server that is gone.
+        Effect::Remove { ignore_monitor } => Some(Statement::long(
+            statements::remove_log_shipping(*ignore_monitor),
             vec![lock.into(), pool.database.clone().into()],
         )),
     }

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::{Reads, Step, View};
+use crate::domain::chain;
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
@@ -13,6 +14,7 @@ use crate::domain::reading::Reading;
 use crate::domain::situation::BackupFile;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
+use crate::domain::transition::Transition;
 use crate::engine::permit::Permit;
 use crate::systems::Systems;
 
@@ -51,8 +53,9 @@ impl Step for CopyBackups {
         // A lost share is a loss like a missing file: the chain counts it, and a human may accept it.
         let empty = Vec::new();
         let share = v.s.files.share.known().unwrap_or(&empty);
+        let missing = |f: &BackupFile| !copy.iter().any(|c| c.is_copy_of(f)) && matters(v, &f.name);
         let wanted: Vec<&BackupFile> =
-            share.iter().filter(|f| !copy.contains(f) && matters(v, &f.name)).collect();
+            share.iter().filter(|f| missing(f) || is_fetched_again(v, &f.name)).collect();
         if let Some(next) = wanted.first() {
             let need: u64 = wanted.iter().map(|f| f.length).sum();
             return match v.s.files.copy_free.get() {
@@ -96,7 +99,18 @@ impl Step for CopyBackups {
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
         let Effect::Copy(file) = e;
-        p.copy(file).await
+        let outcome = p.copy(file).await;
+        // Fetched once more because the first copy could not be restored: that has to be remembered, or it would be for ever.
+        if outcome == Outcome::Answered && p.transition().damaged.contains_key(&file.name) {
+            let name = file.name.clone();
+            let note = move |t: &mut Transition| {
+                if let Some(damaged) = t.damaged.get_mut(&name) {
+                    damaged.fetched = true;
+                }
+            };
+            return p.intend(note).await;
+        }
+        outcome
     }
 }
 
@@ -105,6 +119,11 @@ fn matters(v: &View<'_>, name: &str) -> bool {
     let linked = v.chain.as_ref().is_ok_and(|c| c.links.iter().any(|l| l.file == name));
     linked
         || v.s.files.headers.get(name).is_some_and(|h| !h.from_copy && matches!(h.sets, Reading::Unknown(_)))
+}
+
+/// Whether what stands in the copy folder could not be restored, and the share's own file has not been fetched once more.
+pub fn is_fetched_again(v: &View<'_>, name: &str) -> bool {
+    chain::damage(v.t, &v.s.files, name).is_some_and(|d| chain::can_be_fetched_again(&v.s.files, d))
 }
 
 fn read_from_copy(v: &View<'_>, name: &str) -> bool {

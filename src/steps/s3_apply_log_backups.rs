@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::s2_copy_backups::is_fetched_again;
 use super::{Reads, Step, View};
 use crate::domain::chain::Link;
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
@@ -10,6 +11,7 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::situation::{DatabaseState, RedoPoint, RunningRestore};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
+use crate::domain::transition::{Damaged, Transition};
 use crate::engine::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::sql_server::{Statement, statements};
@@ -69,7 +71,10 @@ impl Step for ApplyLogBackups {
             Err(p) => return Decision::Blocked(p.clone()),
         };
         match (chain.links.first(), &db.redo) {
-            (Some(link), Some(redo)) if v.s.files.headers.get(&link.file).is_some_and(|h| h.from_copy) => {
+            (Some(link), Some(redo))
+                if v.s.files.headers.get(&link.file).is_some_and(|h| h.from_copy)
+                    && !is_fetched_again(v, &link.file) =>
+            {
                 Decision::Act(Effect::Apply(link.clone(), redo.clone()))
             }
             (Some(link), _) => Decision::Wait(Waiting {
@@ -96,13 +101,18 @@ impl Step for ApplyLogBackups {
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
         let outcome = p.sql(&statement(e, p.pool())).await;
         if let (Effect::Apply(link, _), Outcome::Refused(problem)) = (e, &outcome) {
-            // SQL Server read the header but not the rest. Remembered, or it would be tried for ever; a new length is a new file.
+            // SQL Server read the header but not the rest. Remembered, or it would be tried for ever.
             if problem.reason == Reason::BackupDamaged {
-                let (file, why) = (link.file.clone(), problem.what.clone());
-                let length = p.length_in_copy_folder(&file);
-                return match p.intend(move |t| drop(t.damaged.insert(file, (length, why)))).await {
+                // A file that is gone by now is not remembered: whatever comes in its place is another one.
+                let Some(file) = p.in_copy_folder(&link.file) else { return outcome };
+                let why = problem.what.clone();
+                let note = move |t: &mut Transition| {
+                    let times = t.damaged.get(&file.name).map_or(0, |d| d.times) + 1;
+                    t.damaged.insert(file.name.clone(), Damaged { file, why, times, fetched: false });
+                };
+                return match p.intend(note).await {
                     Outcome::Answered => outcome,
-                    other => other,
+                    other @ (Outcome::Refused(_) | Outcome::Unknown(_)) => other,
                 };
             }
         }

@@ -9,12 +9,13 @@
 use serde::Serialize;
 
 use super::{Reads, Step, View, s0_preflight};
+use crate::domain::activity;
 use crate::domain::chain::CompleteChain;
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::loss;
 use crate::domain::pool::Pool;
 use crate::domain::primary::Fenced;
-use crate::domain::problem::{Problem, Reason};
+use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::situation::{Database, DatabaseState, Instance, RedoPoint};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
@@ -136,26 +137,24 @@ impl Step for RecoverDatabase {
 }
 
 fn after_recovery(v: &View<'_>, target: &Instance, db: &Database) -> Decision<Effect> {
-    if let (Some(intent), Ok(history)) = (&v.t.recovery, target.history.get()) {
-        let last = history.iter().find(|h| h.kind == "L").and_then(|h| h.last_lsn);
-        if last.is_some_and(|last| last != intent.redo.lsn) {
-            return Decision::Blocked(Problem::ask(
-                Reason::RecoveredByOthers,
-                format!(
-                    "{} is ONLINE, but its last log backup ends elsewhere than where this operator meant to recover it (LSN {})",
-                    clean(&v.pool.database),
-                    intent.redo.lsn
-                ),
-                "Somebody restored or recovered it in between; find out who before anything goes on",
-            ));
-        }
+    if let Some((_, problem)) = activity::recovered_elsewhere(v.pool, v.s, v.t) {
+        return Decision::Blocked(problem);
     }
     if db.user_access != 0 {
         return Decision::Act(Effect::SetMultiUser);
     }
     let users = match target.orphaned_users.get() {
         Ok(users) => users,
-        Err(p) => return Decision::Blocked(p.clone()),
+        Err(p) if p.class == Class::Retry => return Decision::Blocked(p.clone()),
+        // The database is open; that its users cannot be compared must not keep chat down.
+        Err(p) => {
+            return Decision::Done(Evidence::new(format!(
+                "{} on {} is ONLINE and open for writing; its users could not be compared with the logins: {}",
+                clean(&v.pool.database),
+                clean(&target.server_name),
+                p.message()
+            )));
+        }
     };
     if let Some(user) = users.iter().find(|u| u.has_login) {
         return Decision::Act(Effect::MapUser(user.name.clone()));

@@ -133,8 +133,7 @@ impl Step for EstablishMirror {
         if let Some(problem) = s0_preflight::gate(v, Self::ID) {
             return Decision::Blocked(problem);
         }
-        let existing = v.s.target_mirror.as_ref().and_then(|r| r.known()).and_then(|i| i.database.as_ref());
-        Decision::Act(Effect::Install { drop_existing: existing.is_some() })
+        Decision::Act(Effect::Install { drop_existing: replaceable(v).is_some() })
     }
 
     fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
@@ -171,6 +170,18 @@ impl Step for EstablishMirror {
             }
         }
     }
+}
+
+/// The copy on the mirror-to-be that building the mirror may replace: one that waits for log backups, of the same family as far as
+/// a server shows that of a database that is not open. Everything else there is somebody's data.
+pub fn replaceable<'a>(v: &'a View<'_>) -> Option<&'a Database> {
+    let copy = v.s.target_mirror.as_ref()?.known()?.database.as_ref()?;
+    let family = v.database().ok().and_then(|d| d.family.clone());
+    let same = match (&copy.family, &family) {
+        (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
+        (None, _) | (_, None) => true,
+    };
+    (copy.is_restoring() && !copy.standby && same).then_some(copy)
 }
 
 fn cmdlet(to: &DataCenter, drop_existing: bool) -> Cmdlet {

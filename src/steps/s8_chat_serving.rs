@@ -1,7 +1,8 @@
 //! After the runbook: configuration is not service. Chat serves when an active server's service runs, when it has a session
 //! in the database, and when it says there that it is alive.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::{Reads, Step, View};
@@ -34,9 +35,7 @@ impl Step for ChatServing {
             Ok(target) => target,
             Err(p) => return Decision::Blocked(p),
         };
-        // A ping from before the recovery came with the backups.
-        let since = v.t.recovery.as_ref().map_or(v.t.started, |r| r.at);
-        match serving(&v.s.chat, target, v.to(), Some(since)) {
+        match serving(&v.s.chat, target, v.to(), Pings::Advance) {
             Ok(message) => Decision::Done(Evidence::new(message)),
             Err(message) => Decision::Wait(Waiting { reason: Reason::WaitingForChat, message, until: None }),
         }
@@ -51,15 +50,19 @@ impl Step for ChatServing {
     }
 }
 
+/// What the reports of a chat server in the database must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pings {
+    /// They advance before our eyes: those that came with the backups do not.
+    Advance,
+    /// They exist, and have not stood still for long: enough where nothing was switched.
+    NotSilent,
+}
+
 /// Whether chat serves from a data centre's database, and what was seen; otherwise what is missing.
-pub fn serving(
-    chat: &Chat,
-    instance: &Instance,
-    here: &DataCenter,
-    since: Option<Timestamp>,
-) -> Result<String, String> {
+pub fn serving(chat: &Chat, instance: &Instance, here: &DataCenter, pings: Pings) -> Result<String, String> {
     let sessions = instance.sessions.get().map_err(|p| p.what.clone())?;
-    let pings = instance.server_identities.get().map_err(|p| p.what.clone())?;
+    let reports = instance.server_identities.get().map_err(|p| p.what.clone())?;
     let mut missing = Vec::new();
     for server in &here.active_servers {
         let name = clean(server);
@@ -82,12 +85,20 @@ pub fn serving(
             missing.push(format!("{name} has no session in the database"));
             continue;
         }
-        match pings.iter().filter(|(host, _)| same_host(host, server)).map(|(_, at)| *at).max() {
-            Some(at) if since.is_none_or(|since| at > since) => {
-                return Ok(format!("{name} serves from {}", clean(&instance.server_name)));
+        let among = |list: &BTreeSet<String>| list.iter().any(|host| same_host(host, server));
+        let reported = reports.iter().any(|(host, _)| same_host(host, server));
+        let holds = match pings {
+            Pings::Advance => among(&instance.advancing),
+            Pings::NotSilent => reported && !among(&instance.silent),
+        };
+        match (holds, reported) {
+            (true, _) => return Ok(format!("{name} serves from {}", clean(&instance.server_name))),
+            (false, true) => {
+                missing.push(format!("{name} has not reported itself alive while it was watched"))
             }
-            Some(_) => missing.push(format!("{name} has not reported itself alive since the recovery")),
-            None => missing.push(format!("{name} has never reported itself alive in this database")),
+            (false, false) => {
+                missing.push(format!("{name} has never reported itself alive in this database"))
+            }
         }
     }
     Err(missing.join("; "))

@@ -4,7 +4,7 @@
 //! shipping can take up half of it. Nothing of anyone else's is ever deleted.
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Listing;
@@ -36,8 +36,6 @@ fn unusable(name: &str) -> Option<&'static str> {
         Some("the name is too long")
     } else if name.chars().any(|c| c.is_control() || r#"\/:*?"<>|"#.contains(c)) || name.contains("..") {
         Some("the name has characters that a Windows file name cannot have")
-    } else if name.to_lowercase().ends_with(".wrk") {
-        Some("log shipping has not finished writing it")
     } else {
         None
     }
@@ -62,7 +60,10 @@ pub fn list(directory: &Path, field: &str) -> Result<Listing, Problem> {
         }
         // A file that vanishes between listing and looking was deleted by retention: it is not there.
         match std::fs::symlink_metadata(entry.path()) {
-            Ok(m) if m.is_file() => out.files.push(BackupFile { name, length: m.len() }),
+            Ok(m) if m.is_file() => {
+                let modified = m.mtime().saturating_mul(1000).saturating_add(m.mtime_nsec() / 1_000_000);
+                out.files.push(BackupFile { name, length: m.len(), modified });
+            }
             Ok(_) => out.ignored.push((clean(&name), "it is no regular file".into())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(io(field, "Listing", &e)),
@@ -167,11 +168,12 @@ mod tests {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(from.path().join("a.trn"), b"content").unwrap();
         std::fs::write(to.path().join("other.txt"), b"mine").unwrap();
-        let file = BackupFile { name: "a.trn".into(), length: 7 };
+        let file = BackupFile { name: "a.trn".into(), length: 7, modified: 0 };
         copy(from.path(), to.path(), &file, &|_| {}).unwrap();
         assert_eq!(std::fs::read(to.path().join("a.trn")).unwrap(), b"content");
         assert_eq!(std::fs::read(to.path().join("other.txt")).unwrap(), b"mine");
-        assert_eq!(list(to.path(), "f").unwrap().files, vec![file]);
+        let listed = list(to.path(), "f").unwrap().files;
+        assert!(listed.len() == 1 && listed.iter().all(|f| f.is_copy_of(&file) && f.modified > 0));
     }
 
     #[test]
@@ -179,7 +181,13 @@ mod tests {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(from.path().join("a.trn"), b"longer than listed").unwrap();
         assert!(
-            copy(from.path(), to.path(), &BackupFile { name: "a.trn".into(), length: 3 }, &|_| {}).is_err()
+            copy(
+                from.path(),
+                to.path(),
+                &BackupFile { name: "a.trn".into(), length: 3, modified: 0 },
+                &|_| {}
+            )
+            .is_err()
         );
         assert!(!to.path().join("a.trn").exists());
     }
@@ -192,8 +200,8 @@ mod tests {
         }
         std::os::unix::fs::symlink("/etc/passwd", d.path().join("link.trn")).unwrap();
         let l = list(d.path(), "f").unwrap();
-        assert_eq!(l.files.len(), 1);
-        assert_eq!(l.ignored.len(), 5);
+        assert_eq!(l.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["half.wrk", "ok.TRN"]);
+        assert_eq!(l.ignored.len(), 4);
         assert!(l.ignored.iter().all(|(n, _)| !n.chars().any(char::is_control)));
     }
 }

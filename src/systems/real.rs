@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -166,12 +167,29 @@ pub struct RealSystems {
     secrets: Arc<dyn SecretSource>,
     /// Logged-on connections to Management Shells, with the time of their last use.
     shells: Mutex<BTreeMap<String, (Client, Instant)>>,
+    /// What is done with the folders, each thing by itself: see [`RealSystems::blocking`].
+    folders: [Arc<Mutex<()>>; 5],
 }
+
+/// What is done with a folder. Each may hang by itself, on a mount whose server is gone.
+#[derive(Clone, Copy)]
+enum Doing {
+    ListShare,
+    ListCopyFolder,
+    Free,
+    Keep,
+    Copy,
+}
+
+/// Longest wait for a folder to be listed, and for the next bytes of a copy.
+const FOLDER: Duration = Duration::from_secs(20);
+const STALLED_COPY: Duration = Duration::from_secs(60);
 
 impl RealSystems {
     /// The systems of a pool.
     pub fn new(pool: Arc<Pool>, settings: Arc<Settings>, secrets: Arc<dyn SecretSource>) -> Self {
-        RealSystems { pool, settings, secrets, shells: Mutex::new(BTreeMap::new()) }
+        let folders = std::array::from_fn(|_| Arc::new(Mutex::new(())));
+        RealSystems { pool, settings, secrets, shells: Mutex::new(BTreeMap::new()), folders }
     }
 
     async fn ca(&self, tls: &Tls, field: &str) -> Result<Option<Vec<u8>>, Problem> {
@@ -208,6 +226,60 @@ impl RealSystems {
             connect_timeout: Duration::from_secs(8),
             operation_timeout: Duration::from_secs(20),
         })
+    }
+
+    /// Runs a file operation beside the runtime. A mount whose server is gone may hang for ever, and nothing can end such a call: it is
+    /// left to itself, and the same thing is not begun again before it has come back. `moved` counts the bytes of a copy, which
+    /// may take long as long as it goes on.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        doing: Doing,
+        field: &str,
+        moved: Option<Arc<AtomicU64>>,
+        f: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let hangs = |what: &str| {
+            Problem::retry(
+                Reason::FolderUnusable,
+                format!("The folder of {field} does not answer: {what}"),
+                "Check the mount and the file server behind it; the mount may have to be made anew",
+            )
+        };
+        let slot = match doing {
+            Doing::ListShare => 0,
+            Doing::ListCopyFolder => 1,
+            Doing::Free => 2,
+            Doing::Keep => 3,
+            Doing::Copy => 4,
+        };
+        let free = self.folders.get(slot).and_then(|m| m.clone().try_lock_owned().ok());
+        let Some(held) = free else { return Err(hangs("an earlier request has not come back")) };
+        let mut task = tokio::task::spawn_blocking(move || {
+            let result = f();
+            drop(held);
+            result
+        });
+        let mut before = None;
+        loop {
+            let limit = if moved.is_some() { STALLED_COPY } else { FOLDER };
+            match tokio::time::timeout(limit, &mut task).await {
+                Ok(Ok(result)) => return result,
+                Ok(Err(e)) => {
+                    return Err(Problem::retry(
+                        Reason::InternalError,
+                        format!("a request to the folder of {field} was cut off: {e}"),
+                        "It is tried again",
+                    ));
+                }
+                Err(_) => {
+                    let now = moved.as_ref().map(|m| m.load(Ordering::Relaxed));
+                    if now == before {
+                        return Err(hangs(&format!("nothing within {} s", limit.as_secs())));
+                    }
+                    before = now;
+                }
+            }
+        }
     }
 
     fn directory(&self, folder: Folder) -> Result<(PathBuf, &'static str), Problem> {
@@ -350,19 +422,27 @@ impl Systems for RealSystems {
 
     async fn list(&self, folder: Folder) -> Result<Listing, Problem> {
         let (directory, field) = self.directory(folder)?;
-        blocking(move || backup_files::list(&directory, field)).await
+        let doing = match folder {
+            Folder::BackupShare => Doing::ListShare,
+            Folder::CopyFolder => Doing::ListCopyFolder,
+        };
+        self.blocking(doing, field, None, move || backup_files::list(&directory, field)).await
     }
 
     async fn free(&self, folder: Folder) -> Result<u64, Problem> {
         let (directory, field) = self.directory(folder)?;
-        blocking(move || backup_files::free(&directory, field)).await
+        self.blocking(Doing::Free, field, None, move || backup_files::free(&directory, field)).await
     }
 
     async fn copy(&self, file: &BackupFile, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), Problem> {
-        let (from, _) = self.directory(Folder::BackupShare)?;
+        let (from, field) = self.directory(Folder::BackupShare)?;
         let (to, _) = self.directory(Folder::CopyFolder)?;
         let (file, length) = (file.clone(), file.length);
-        blocking(move || backup_files::copy(&from, &to, &file, &|_| {})).await?;
+        let done = Arc::new(AtomicU64::new(0));
+        let told = done.clone();
+        let tell = move |n| told.store(n, Ordering::Relaxed);
+        self.blocking(Doing::Copy, field, Some(done), move || backup_files::copy(&from, &to, &file, &tell))
+            .await?;
         progress(length);
         Ok(())
     }
@@ -370,23 +450,11 @@ impl Systems for RealSystems {
     async fn keep(&self, name: &str, text: &str) -> Result<(), Problem> {
         let (directory, field) = self.directory(Folder::CopyFolder)?;
         let (name, text) = (name.to_string(), text.to_string());
-        blocking(move || backup_files::keep(&directory, field, &name, &text)).await
+        self.blocking(Doing::Keep, field, None, move || backup_files::keep(&directory, field, &name, &text))
+            .await
     }
 
     fn new_id(&self) -> String {
         uuid::Uuid::new_v4().to_string().to_uppercase()
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    f: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(f).await {
-        Ok(result) => result,
-        Err(e) => Err(Problem::retry(
-            Reason::InternalError,
-            format!("reading a folder was cut off: {e}"),
-            "It is tried again",
-        )),
     }
 }

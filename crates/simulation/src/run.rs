@@ -293,7 +293,7 @@ async fn night(plan: &Plan) -> Verdict {
         vec![Goal { desired: "atlanta".into(), suspend: false, consent: None }; plan.operators];
     let intents: Vec<watch::Sender<Intent>> = goals
         .iter()
-        .map(|g| watch::channel(Intent { pool: pool.clone(), goal: g.clone(), stop: false }).0)
+        .map(|g| watch::channel(Intent { pool: pool.clone(), goal: g.clone(), generation: 1, stop: false }).0)
         .collect();
     let mut processes: Vec<Option<Running>> =
         intents.iter().enumerate().map(|(who, i)| Some(start(&shared, plan, &pool, who, i))).collect();

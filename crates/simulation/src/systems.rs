@@ -496,12 +496,18 @@ impl Systems for SimSystems {
             Fate::Ok | Fate::KillBefore => {}
         }
         let s = self.shared.now();
-        let files = s.world.files.list(self.folder(folder)).map_err(|_| lost())?;
-        let files = files.into_iter().filter(|(n, _)| n.to_lowercase().ends_with(".trn"));
-        Ok(Listing {
-            files: files.map(|(name, length)| BackupFile { name, length }).collect(),
-            ignored: vec![],
-        })
+        let listed = s.world.files.list(self.folder(folder)).map_err(|_| lost())?;
+        let backup =
+            |name: &str| name.to_lowercase().ends_with(".trn") || name.to_lowercase().ends_with(".wrk");
+        let mut files = Vec::new();
+        for (name, length) in listed.into_iter().filter(|(name, _)| backup(name)) {
+            // Memory has no times: another content is another time.
+            let content =
+                s.world.files.read(&format!(r"{}\{name}", self.folder(folder))).map_err(|_| lost())?;
+            let modified = content.iter().fold(0i64, |h, b| h.wrapping_mul(31).wrapping_add(i64::from(*b)));
+            files.push(BackupFile { name, length, modified });
+        }
+        Ok(Listing { files, ignored: vec![] })
     }
 
     async fn free(&self, _folder: Folder) -> Result<u64, Problem> {

@@ -47,16 +47,29 @@ pub fn clean_output<'a>(
     }
 }
 
-/// The pool's state: of the object whose identity ends with the pool's FQDN.
+/// Whether an identity (`PersistentChatServer:<pool>`, `service:<pool>`) is that of a pool. Equal, not alike: `pchat.x` ends with
+/// `chat.x` too.
+fn is_of(identity: &str, pool: &str) -> bool {
+    identity.rsplit(':').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(pool))
+}
+
+/// The pool's state: of the object whose identity names the pool's FQDN.
 pub fn pool_state(objects: &[ShellObject], pool: &str) -> Result<PoolState, Problem> {
     let found: Vec<PoolState> = objects
         .iter()
         .filter_map(|o| Some(PoolState { identity: o.text("Identity")?, state: o.text("PoolState")? }))
-        .filter(|s| s.identity.to_lowercase().ends_with(&pool.to_lowercase()))
+        .filter(|s| is_of(&s.identity, pool))
         .collect();
     match found.as_slice() {
         [one] => Ok(one.clone()),
-        [] => Err(strange(format!("Get-CsPersistentChatState shows no pool {}", clean(pool)))),
+        [] => Err(Problem::ask(
+            Reason::UnexpectedAnswer,
+            format!("Get-CsPersistentChatState shows no pool {}", clean(pool)),
+            format!(
+                "Correct spec.pool; or, if its state was never set: Set-CsPersistentChatState -Identity \"service:{}\" -PoolState Normal",
+                clean(pool)
+            ),
+        )),
         several => Err(strange(format!(
             "Get-CsPersistentChatState shows {} pools named {}",
             several.len(),
@@ -68,8 +81,8 @@ pub fn pool_state(objects: &[ShellObject], pool: &str) -> Result<PoolState, Prob
 /// The pool in the topology.
 pub fn chat_service(objects: &[ShellObject], pool: &str) -> Result<ChatService, Problem> {
     let ours = objects.iter().find(|o| {
-        let name = o.text("PoolFqdn").or_else(|| o.text("Identity")).unwrap_or_default().to_lowercase();
-        name.ends_with(&pool.to_lowercase())
+        let name = o.text("PoolFqdn").or_else(|| o.text("Identity")).unwrap_or_default();
+        is_of(&name, pool)
     });
     let Some(o) = ours else {
         return Err(strange(format!("Get-CsService shows no Persistent Chat pool {}", clean(pool))));

@@ -32,6 +32,9 @@ pub enum ErrorClass {
 pub fn classify(number: u32, severity: u8, message: &str) -> ErrorClass {
     match number {
         50000 if message.starts_with("PCF guard") => ErrorClass::Guard,
+        50000 if message.starts_with("PCF:") => ErrorClass::Retry,
+        // A linked server (the monitor of log shipping) that cannot be reached or logged in to.
+        53 | 121 | 258 | 7202 | 7391 | 7399 | 7416 | 7437 | 11001 | 17 | 32052..=32055 => ErrorClass::Retry,
         3153 | 4326 | 3120 | 32014 | 6106 => ErrorClass::AlreadyDone,
         3101 | 924 | 5030 | 5061 | 5064 | 5070 | 3023 | 1205 | 1222 | 1204 | 701 | 802 | 921 | 922 | 952
         | 5059 | 3204 | 3224 | 3229 | 3230 | 3627 | 4319 | 4347 | 596 | 3013 | 3119 | 5069 => {

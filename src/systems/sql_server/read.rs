@@ -106,6 +106,8 @@ pub async fn instance<S: SqlSession>(
         history: Reading::Unknown(not_looked()),
         orphaned_users: Reading::Unknown(not_looked()),
         server_identities: Reading::Unknown(not_looked()),
+        advancing: std::collections::BTreeSet::new(),
+        silent: std::collections::BTreeSet::new(),
         newest_message: Reading::Unknown(not_looked()),
         own_backups: Reading::Unknown(not_looked()),
         records: Reading::Unknown(not_looked()),
@@ -203,13 +205,17 @@ async fn inside<S: SqlSession>(
     })
     .await?;
     let text = statements::server_identities(&pool.database);
-    i.server_identities = part(session, server, "reading tblServerIdentity", &text, vec![], |r, row| {
-        Ok((
-            r.must(row, "serverAddress")?,
-            r.utc(row, "serverLastPingTime")?.ok_or("serverLastPingTime is NULL")?,
-        ))
+    let reports = part(session, server, "reading tblServerIdentity", &text, vec![], |r, row| {
+        Ok((r.must(row, "serverAddress")?, r.utc(row, "serverLastPingTime")?))
     })
     .await?;
+    i.server_identities = match reports {
+        // A server that has never reported (a row of the other side, say) has nothing that could advance.
+        Reading::Known(v) => {
+            Reading::Known(v.into_iter().filter_map(|(host, at)| Some((host, at?))).collect())
+        }
+        Reading::Unknown(p) => Reading::Unknown(p),
+    };
     let text = statements::newest_message(&pool.database);
     i.newest_message =
         match part(session, server, "reading tblChat", &text, vec![], |r, row| r.utc(row, "newest")).await? {

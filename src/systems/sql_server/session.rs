@@ -26,6 +26,14 @@ pub struct TdsSession {
 /// How long connecting and logging in may take.
 const CONNECT: Duration = Duration::from_secs(8);
 
+/// A dead connection is found out within a minute.
+fn keepalive() -> socket2::TcpKeepalive {
+    socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3)
+}
+
 impl TdsSession {
     /// Connects, logs in, and sets the session's options.
     pub async fn open(
@@ -50,6 +58,10 @@ impl TdsSession {
                 .await
                 .map_err(|e| SqlError::Unreachable(e.to_string()))?;
             tcp.set_nodelay(true).map_err(|e| SqlError::Unreachable(e.to_string()))?;
+            // A RESTORE has no deadline: that its server has lost its power, or a firewall its memory, must show by itself.
+            socket2::SockRef::from(&tcp)
+                .set_tcp_keepalive(&keepalive())
+                .map_err(|e| SqlError::Unreachable(e.to_string()))?;
             Client::connect(config, tcp.compat_write()).await.map_err(|e| connect_error(&e))
         };
         let client = tokio::time::timeout(CONNECT, connect)

@@ -51,11 +51,12 @@ LEFT JOIN msdb.dbo.log_shipping_monitor_secondary AS m
        ON m.secondary_id = d.secondary_id AND m.secondary_database = d.secondary_database
 WHERE d.secondary_database = @P1;";
 
-/// The Agent jobs of log shipping, whether each runs now. Only the Agent's newest session counts: rows of older ones look
-/// running for ever. `@P1`, `@P2` job ids.
+/// The Agent jobs of log shipping, whether each runs now. Only the Agent's newest session counts, and only while the Agent lives
+/// (it keeps sessions of its own): rows of an Agent that died in the middle of a job look running for ever. `@P1`, `@P2` job ids.
 pub const JOBS: &str = "\
 SELECT CAST(j.job_id AS nvarchar(36)) AS job_id, j.name, CAST(j.enabled AS int) AS enabled,
-       CAST(CASE WHEN a.start_execution_date IS NOT NULL AND a.stop_execution_date IS NULL THEN 1 ELSE 0 END AS int) AS running
+       CAST(CASE WHEN a.start_execution_date IS NOT NULL AND a.stop_execution_date IS NULL
+            AND EXISTS (SELECT 1 FROM sys.dm_exec_sessions AS g WHERE g.program_name LIKE N'SQLAgent%') THEN 1 ELSE 0 END AS int) AS running
 FROM msdb.dbo.sysjobs AS j
 LEFT JOIN msdb.dbo.sysjobactivity AS a
        ON a.job_id = j.job_id AND a.session_id = (SELECT MAX(session_id) FROM msdb.dbo.syssessions)
@@ -104,13 +105,14 @@ FROM msdb.dbo.backupset AS s
 WHERE s.database_name = @P1 AND s.server_name = CAST(SERVERPROPERTY('ServerName') AS nvarchar(256)) AND s.is_copy_only = 0
 GROUP BY s.type ORDER BY s.type;";
 
-/// Users of the database, by quoted name, that no login of the instance stands behind.
+/// Users of the database, by quoted name, that no login of the instance stands behind. A database and its server may have different
+/// collations (error 468 where they meet): names are compared in that of `master`.
 pub fn orphaned_users(database: &str) -> String {
     let q = quote_name(database);
     format!(
         "SELECT u.name, CAST(CASE WHEN n.name IS NULL THEN 0 ELSE 1 END AS int) AS has_login \
          FROM {q}.sys.database_principals AS u LEFT JOIN sys.server_principals AS l ON l.sid = u.sid \
-         LEFT JOIN sys.server_principals AS n ON n.name = u.name WHERE u.type IN ('S', 'U', 'G') AND u.principal_id > 4 AND l.sid IS NULL ORDER BY u.name;"
+         LEFT JOIN sys.server_principals AS n ON n.name = u.name COLLATE DATABASE_DEFAULT WHERE u.type IN ('S', 'U', 'G') AND u.principal_id > 4 AND l.sid IS NULL ORDER BY u.name;"
     )
 }
 
@@ -207,9 +209,14 @@ pub fn stop_job() -> String {
 }
 
 /// Step 1: removes the secondary half of log shipping. `@P1` lock, `@P2` database.
-pub fn remove_log_shipping() -> String {
+///
+/// The procedure also tells a monitor server; one that was lost with the primary is left out (`ignore_monitor`: the parameter
+/// `@ignoreremotemonitor` of the log shipping procedures). A return code that is not 0 is an error even if nothing was raised.
+pub fn remove_log_shipping(ignore_monitor: bool) -> String {
+    let ignore = if ignore_monitor { ", @ignoreremotemonitor = 1" } else { "" };
     format!(
-        "{}DECLARE @rc int; EXEC @rc = master.dbo.sp_delete_log_shipping_secondary_database @secondary_database = @P2; SELECT @rc AS rc;",
+        "{}DECLARE @rc int; EXEC @rc = master.dbo.sp_delete_log_shipping_secondary_database @secondary_database = @P2{ignore}; \
+         IF @rc <> 0 RAISERROR(N'PCF: sp_delete_log_shipping_secondary_database returned an error code', 16, 4);",
         locked("@P1")
     )
 }
@@ -286,7 +293,8 @@ mod tests {
             write_record(),
             disable_job(),
             stop_job(),
-            remove_log_shipping(),
+            remove_log_shipping(false),
+            remove_log_shipping(true),
             leave_standby(),
             restore_log(true),
             restore_log(false),

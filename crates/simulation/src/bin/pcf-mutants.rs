@@ -109,14 +109,14 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an adoption is not recorded",
         file: "src/engine/run.rs",
-        find: "if t.adopted_fork.is_some() && leave.transition().adopted_fork != t.adopted_fork {",
+        find: "if t.adopted_fork.is_some() && leave.written().and_then(|w| w.adopted_fork) != t.adopted_fork {",
         replace: "if t.adopted_fork.is_some() && false {",
     },
     Mutant {
         name: "an intent counts as a recovery",
-        file: "src/steps/mod.rs",
-        find: "self.t.past_point_of_no_return() && !self.database().is_ok_and(Database::is_restoring)",
-        replace: "self.t.past_point_of_no_return()",
+        file: "src/domain/transition.rs",
+        find: "(self.recovery.is_some() && !restoring)",
+        replace: "(self.recovery.is_some() || restoring && false)",
     },
     Mutant {
         name: "nothing is looked at again at the last moment",
