@@ -80,7 +80,27 @@ async fn status_plan_and_report_tell_the_whole_story_and_write_nothing() {
     let status: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(status["activeDataCenter"], "seattle");
 
+    // What was decided can be decided again, without a cluster and without the servers: from a plan, from the status, from the log.
+    let recorded = shown(&pcf(&scene, &["plan", "litware", "-o", "json"]));
+    assert!(!recorded.contains(lab::sql::SQL_PASSWORD) && !recorded.contains(lab::chat::SHELL_PASSWORD));
+    let object = scene.object().to_string();
+    let log = std::fs::read_to_string(scene.log()).unwrap();
+    for (name, text, said) in [
+        ("plan.json", recorded.as_str(), "next: Settled"),
+        ("resource.json", object.as_str(), "next: Settled"),
+        ("operator.log", log.as_str(), "next: Act DatabaseOnline"),
+    ] {
+        let path = scene.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let text = shown(&pcf(&scene, &["replay", path.to_str().unwrap()]));
+        assert!(text.contains(said), "{name}: {said} is missing:\n{text}");
+    }
+
     // Bad input.
+    std::fs::write(scene.directory.path().join("bad.json"), "{\"schema\": 99, \"situation\": {}}").unwrap();
+    let bad = scene.directory.path().join("bad.json").to_str().unwrap().to_string();
+    let no_recording = pcf(&scene, &["replay", &bad]);
+    assert!(String::from_utf8_lossy(&no_recording.stderr).contains("schema 99"));
     for (arguments, said) in [
         (vec!["status", "nobody"], "nobody"),
         (vec!["status", "litware", "-o", "xml"], "only json"),

@@ -4,6 +4,7 @@ pub mod conditions;
 pub mod convert;
 pub mod events;
 pub mod project;
+pub mod recording;
 pub mod v1alpha1;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};

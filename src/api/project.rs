@@ -58,6 +58,20 @@ pub fn status(
     s
 }
 
+/// What makes a status worth writing at once.
+pub fn essence(s: &PersistentChatFailoverStatus) -> Vec<String> {
+    let mut e: Vec<String> =
+        s.conditions.iter().map(|c| format!("{} {} {}", c.type_, c.status, c.reason)).collect();
+    e.push(format!("{} {:?} {:?}", s.observed_generation, s.active_data_center, s.step));
+    e.push(
+        s.transition
+            .as_ref()
+            .map(|t| format!("{} {} {}", t.id, t.outcome, t.point_of_no_return))
+            .unwrap_or_default(),
+    );
+    e
+}
+
 /// What a step of a transition that has ended said last; if the status is gone, what the record tells.
 fn kept(before: &PersistentChatFailoverStatus, t: &Transition, step: StepId) -> Evidence {
     let c = before.conditions.iter().find(|c| c.type_ == step.as_str() && c.status == "True");

@@ -385,6 +385,10 @@ pub struct PersistentChatFailoverStatus {
     /// The transition that runs, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transition: Option<TransitionStatus>,
+    /// What the last decision that changed something was made on, packed: for `kubectl pcf replay`. Without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub recording: Option<String>,
     /// The last ten transitions that have ended, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]

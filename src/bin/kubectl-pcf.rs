@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use kube::Client;
-use persistent_chat_failover::cli::{self, plan, report, status};
+use persistent_chat_failover::cli::{self, plan, replay, report, status};
 use persistent_chat_failover::controller::{ClusterSecrets, FileSecrets};
 use persistent_chat_failover::systems::real::{SecretSource, Settings};
 
@@ -45,7 +45,13 @@ enum Command {
         /// As if this data centre were wanted.
         #[arg(long)]
         to: Option<String>,
+        /// `json` for a recording that `replay` can decide again.
+        #[arg(short, long)]
+        output: Option<String>,
     },
+    /// Decides a recorded situation again: from `plan -o json`, from a resource (`kubectl get pcf NAME -o json`), or from the
+    /// operator's log. No cluster is needed.
+    Replay { file: PathBuf },
     /// Tells what the last transition lost, how long it took, and what remains to be done.
     Report { name: String },
 }
@@ -96,7 +102,16 @@ async fn run(a: Arguments) -> Result<(), String> {
             let (client, namespace) = connect().await?;
             print(&report::report(&cli::resource(client, &namespace, name).await?)?)
         }
-        Command::Plan { ref name, ref file, ref to } => {
+        Command::Replay { ref file } => {
+            let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+            let found = replay::recordings(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+            let told: Vec<String> = found.iter().map(replay::explain).collect();
+            print(&told.join("\n"))
+        }
+        Command::Plan { ref name, ref file, ref to, ref output } => {
+            if let Some(other) = output.as_deref().filter(|o| *o != "json") {
+                return Err(format!("-o {other}: only json is known"));
+            }
             let settings = Settings::from_env()?;
             let (spec, secrets): (_, Arc<dyn SecretSource>) = match (name, file) {
                 (_, Some(path)) => {
@@ -113,7 +128,14 @@ async fn run(a: Arguments) -> Result<(), String> {
                 }
                 (None, None) => return Err("give the name of a resource, or -f FILE".into()),
             };
-            print(&plan::explain(&spec, to.clone(), settings, secrets).await?)
+            let (text, recording) = plan::explain(&spec, to.clone(), settings, secrets).await?;
+            match output {
+                None => print(&text),
+                Some(_) => {
+                    let json = serde_json::to_string_pretty(&recording).map_err(|e| e.to_string())?;
+                    print(&format!("{json}\n"))
+                }
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `kubectl pcf`: what is going on, what would be done, what was lost. It reads; it never writes.
 
 pub mod plan;
+pub mod replay;
 pub mod report;
 pub mod status;
 

@@ -10,25 +10,28 @@ use crate::domain::activity::Active;
 use crate::domain::chain;
 use crate::domain::decision::Decision;
 use crate::domain::pool::Pool;
+use crate::domain::problem::Reason;
 use crate::domain::situation::{Answer, Situation};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 use crate::engine::observe::Eyes;
 use crate::engine::plan::{Goal, Next, plan};
+use crate::engine::recording::Recording;
 use crate::engine::{Clock as _, SystemClock};
 use crate::steps::{Effect, Reads, View, s0_preflight};
 use crate::systems::management_shell::cmdlets;
 use crate::systems::real::{RealSystems, SecretSource, Settings};
 use crate::systems::sql_server::statements;
 
-/// Looks as often as the verdict on the primary needs, and says everything. `to` overrides the data centre that is wanted.
+/// Looks as often as the verdict on the primary needs, and says everything; with it the recording that it was decided on. `to`
+/// overrides the data centre that is wanted.
 pub async fn explain(
     spec: &PersistentChatFailoverSpec,
     to: Option<String>,
     settings: Settings,
     secrets: Arc<dyn SecretSource>,
-) -> Result<String, String> {
+) -> Result<(String, Recording), String> {
     let pool = Arc::new(
         convert::pool(spec).map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?,
     );
@@ -45,8 +48,11 @@ pub async fn explain(
         let s = eyes.look(&systems, &pool, &clock, Reads::ALL, true, None).await;
         let p = plan(&pool, &goal, &s, None, &std::collections::BTreeMap::new(), silence);
         // One look is not enough to call a primary dead.
-        let watching =
-            matches!(&p.next, Next::Wait(w) if w.reason == crate::domain::problem::Reason::WaitingForSilence);
+        let watching = match &p.next {
+            Next::Wait(w) => w.reason == Reason::WaitingForSilence,
+            Next::Blocked(x) => x.reason == Reason::WaitingForSilence,
+            Next::Settled | Next::Act(_) | Next::Finish => false,
+        };
         if watching && s.source.silent_since.is_some() {
             clock.sleep(Duration::from_millis(500)).await;
             continue;
@@ -80,7 +86,7 @@ pub async fn explain(
         for problem in problems {
             let _ = writeln!(out, "  - {problem}");
         }
-        return Ok(out);
+        return Ok((out, Recording::new(&pool, &goal, silence, &s, p.transition.as_ref())));
     }
 }
 

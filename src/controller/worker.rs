@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
@@ -13,12 +14,14 @@ use tokio::task::JoinHandle;
 
 use super::secrets::ClusterSecrets;
 use crate::api::conditions::{self, Is};
+use crate::api::project::essence;
 use crate::api::v1alpha1::{PersistentChatFailover, PersistentChatFailoverStatus};
-use crate::api::{events, project};
+use crate::api::{events, project, recording};
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
 use crate::engine::SystemClock;
 use crate::engine::plan::Goal;
+use crate::engine::recording::Recording;
 use crate::engine::run::{Intent, Memory, Pace, Report, drive};
 use crate::systems::real::{RealSystems, Settings};
 
@@ -122,10 +125,17 @@ async fn work(
             let secrets = Arc::new(ClusterSecrets::new(client.clone(), &key.0));
             let systems = RealSystems::new(pool.clone(), settings.clone(), secrets);
             let pace = Pace { silence: settings.silence, poll: settings.poll };
-            let tell = next.clone();
+            let (tell, silence) = (next.clone(), settings.silence);
             let shown = pool.clone();
             let report = move |r: &Report<'_>| {
-                tell.send_modify(|s| *s = project::status(&shown, r, s));
+                tell.send_modify(|s| {
+                    let next = project::status(&shown, r, s);
+                    let changed = essence(&next) != essence(s);
+                    *s = next;
+                    if changed {
+                        s.recording = record(&shown, r, silence);
+                    }
+                });
             };
             let run = drive(&systems, &pool, &SystemClock, pace, &mut memory, &mut intent, &report);
             if let Err(panic) = AssertUnwindSafe(run).catch_unwind().await {
@@ -176,18 +186,19 @@ fn stalled(s: &mut PersistentChatFailoverStatus, generation: i64) {
     );
 }
 
-/// What makes a status worth writing at once.
-fn essence(s: &PersistentChatFailoverStatus) -> Vec<String> {
-    let mut e: Vec<String> =
-        s.conditions.iter().map(|c| format!("{} {} {}", c.type_, c.status, c.reason)).collect();
-    e.push(format!("{} {:?} {:?}", s.observed_generation, s.active_data_center, s.step));
-    e.push(
-        s.transition
-            .as_ref()
-            .map(|t| format!("{} {} {}", t.id, t.outcome, t.point_of_no_return))
-            .unwrap_or_default(),
-    );
-    e
+/// Records a decision that changed something, in the log and for the status: any incident can be decided again.
+fn record(pool: &Pool, r: &Report<'_>, silence: SignedDuration) -> Option<String> {
+    let recording = Recording::new(pool, r.goal, silence, r.situation, r.plan.transition.as_ref());
+    match recording::pack(&recording) {
+        Ok(packed) => {
+            tracing::info!(pool = pool.fqdn, recording = packed, "decided");
+            (packed.len() <= recording::LONGEST).then_some(packed)
+        }
+        Err(e) => {
+            tracing::warn!(pool = pool.fqdn, error = e, "a decision could not be recorded");
+            None
+        }
+    }
 }
 
 /// The one writer: writes only what differs from what stands, progress at most once in five seconds.

@@ -5,6 +5,7 @@
 pub mod observe;
 pub mod permit;
 pub mod plan;
+pub mod recording;
 pub mod run;
 
 use std::future::Future;

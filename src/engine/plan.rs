@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::permit::open_record;
 use crate::domain::activity::{self, Active};
@@ -18,7 +19,8 @@ use crate::procedures::stages;
 use crate::steps::{self, Effect, View};
 
 /// What the resource asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Goal {
     /// The data centre that is to be active.
     pub desired: String,

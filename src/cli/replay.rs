@@ -1,0 +1,98 @@
+//! Decides a recorded situation again: what happened in an incident, step by step, on any machine and with any version.
+
+use std::fmt::Write as _;
+
+use crate::api::recording::unpack;
+use crate::domain::activity::Active;
+use crate::domain::decision::Decision;
+use crate::domain::text::clean;
+use crate::engine::plan::{Next, Plan};
+use crate::engine::recording::Recording;
+
+/// The recordings in a text: a recording itself, a resource or its status, or lines of the operator's log.
+pub fn recordings(text: &str) -> Result<Vec<Recording>, String> {
+    if let Ok(value) = serde_json::from_str::<serde_json::Value>(text) {
+        return one(&value)?.map(|r| vec![r]).ok_or_else(|| {
+            "there is no recording in it: neither a recording, nor a resource or status that carries one"
+                .to_string()
+        });
+    }
+    let mut found = Vec::new();
+    for (n, line) in text.lines().enumerate().filter(|(_, l)| l.contains("\"recording\"")) {
+        let value = serde_json::from_str(line).map_err(|e| format!("line {}: {e}", n + 1))?;
+        found.extend(one(&value).map_err(|e| format!("line {}: {e}", n + 1))?);
+    }
+    if found.is_empty() {
+        return Err("there is no recording in it. Take it from `kubectl pcf plan -o json`, from `kubectl get pcf NAME -o json`, or from \
+                    the operator's log (lines with \"recording\")"
+            .into());
+    }
+    Ok(found)
+}
+
+fn one(value: &serde_json::Value) -> Result<Option<Recording>, String> {
+    if value.get("schema").is_some() && value.get("situation").is_some() {
+        return Recording::read(&value.to_string()).map(Some);
+    }
+    let places = ["/status/recording", "/recording", "/fields/recording"];
+    match places.iter().find_map(|p| value.pointer(p)).and_then(|v| v.as_str()) {
+        Some(packed) => unpack(packed).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What follows from a recording, for a human.
+pub fn explain(r: &Recording) -> String {
+    let p = r.decide();
+    let mut out = String::new();
+    let _ = writeln!(out, "pool {} at {}", clean(&r.pool.fqdn), r.situation.at);
+    let _ = writeln!(out, "active: {}   wanted: {}", active(&p), clean(&r.goal.desired));
+    if let Some(t) = &p.transition {
+        let _ = writeln!(out, "transition {} from {} to {}", clean(&t.id), clean(&t.from), clean(&t.to));
+    }
+    for (step, word) in &p.steps {
+        let said = match word {
+            Decision::Done(e) => format!("done: {}", e.message),
+            Decision::Act(e) => format!("would do: {}", e.shown(&r.pool).join("; ")),
+            Decision::Wait(w) => format!("waits ({}): {}", w.reason.as_str(), w.message),
+            Decision::Blocked(x) => format!("blocked ({}): {}", x.reason.as_str(), x.message()),
+        };
+        let _ = writeln!(out, "  {:20} {}", step.as_str(), clean_lines(&said));
+    }
+    if let Some(s) = &p.consent_needed {
+        let _ =
+            writeln!(out, "needs consent to situation {}: {}", s.digest(), clean_lines(&s.why.join("; ")));
+    }
+    let _ = writeln!(out, "next: {}", next(&p));
+    out
+}
+
+/// Statements are longer than what is shown of a text from outside.
+fn clean_lines(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    chars.chunks(crate::domain::text::LIMIT).map(|c| clean(&c.iter().collect::<String>())).collect()
+}
+
+fn active(p: &Plan) -> String {
+    match &p.active {
+        Active::In(name) => clean(name),
+        Active::Between => "between the two".into(),
+        Active::SplitBrain(_) => "SplitBrain".into(),
+        Active::RecoveredByOthers { .. } => "RecoveredByOthers".into(),
+        Active::Unknown(x) => format!("not certain: {}", x.what),
+    }
+}
+
+/// What happens next, in one line: the word that a test compares, then the rest for a human.
+pub fn next(p: &Plan) -> String {
+    match &p.next {
+        Next::Settled => "Settled".into(),
+        Next::Finish => "Finish".into(),
+        Next::Act(effects) => {
+            let steps: Vec<&str> = effects.iter().map(|e| e.step().as_str()).collect();
+            format!("Act {}", steps.join(", "))
+        }
+        Next::Wait(w) => format!("Wait {}: {}", w.reason.as_str(), clean_lines(&w.message)),
+        Next::Blocked(x) => format!("Blocked {}: {}", x.reason.as_str(), clean_lines(&x.message())),
+    }
+}
