@@ -7,10 +7,11 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
-use common::{Scene, quick};
+use common::{Plane, Process, Proxy, Scene, quick};
+use lab::control_plane::Options;
 use lab::scenario::Scenario;
 use lab::serve::held_file::HeldFile;
 use lab::serve::{Lab, demo};
@@ -38,15 +39,20 @@ impl Row {
 
 impl Drop for Row {
     fn drop(&mut self) {
+        static HEAD: Once = Once::new();
+        HEAD.call_once(|| tell_row("what was done", "result", "took", "where, and how often"));
         let result = if std::thread::panicking() { "FAILED" } else { "went on" };
-        let seconds = self.began.elapsed().as_secs_f64();
-        let line = format!("| {:72} | {result:7} | {seconds:5.1} s | {} |\n", self.what, self.how_often);
-        // Past the capture of the test harness: whoever runs the tests sees the matrix.
-        std::io::stdout().write_all(line.as_bytes()).unwrap();
-        if let Some(path) = std::env::var_os("PCF_CRASH_MATRIX") {
-            let mut f = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-            f.write_all(line.as_bytes()).unwrap();
-        }
+        tell_row(self.what, result, &format!("{:.1} s", self.began.elapsed().as_secs_f64()), &self.how_often);
+    }
+}
+
+/// Writes one line of the matrix: past the capture of the test harness, and into the file that `make test` prints at its end.
+fn tell_row(what: &str, result: &str, took: &str, how_often: &str) {
+    let line = format!("| {what:70} | {result:7} | {took:>7} | {how_often:65} |\n");
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
+    if let Some(path) = std::env::var_os("PCF_CRASH_MATRIX") {
+        let mut f = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        f.write_all(line.as_bytes()).unwrap();
     }
 }
 
@@ -301,4 +307,328 @@ async fn a2_killed_after_every_effect_and_every_write_of_the_record() {
         &[Moment::Started, Moment::After],
     )
     .await;
+}
+
+/// A scene that is Ready, on a control plane that may be the test's own.
+async fn ready_on(plane: &Plane, test: &str, scenario: Scenario) -> Scene {
+    let mut scene = Scene::set_on(plane.clone(), test, scenario).await;
+    scene.env = SOON.to_vec();
+    scene.begin().await;
+    scene
+}
+
+/// Holds the first of each of these that arrives.
+fn hold_first(scene: &Scene, names: &'static [&'static str]) {
+    let mut met = BTreeSet::new();
+    scene.lab.break_at(Some(Box::new(move |moment, a| {
+        moment == Moment::Before && names.contains(&a.name.as_str()) && met.insert(a.name.clone())
+    })));
+}
+
+async fn until_held(scene: &Scene, name: &str) {
+    until(scene, name, || scene.lab.held().iter().any(|(_, a)| a.name == name)).await;
+}
+
+/// Waits until the lab says that the failover is complete, without a look at the API server.
+async fn until_failed_over_in_the_lab(scene: &Scene) {
+    until(scene, "the failover", || demo::check(&scene.lab).is_empty()).await;
+}
+
+fn runs(lab: &Lab, name: &str) -> bool {
+    lab.journal().iter().any(|e| e.name == name && e.outcome == Outcome::Running)
+}
+
+fn log_says(scene: &Scene, text: &str) -> bool {
+    std::fs::read_to_string(scene.log()).unwrap_or_default().contains(text)
+}
+
+const SEATTLE: &str = r#"{"activeDataCenter":"seattle"}"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b1_the_api_server_dies_in_a_transition() {
+    let plane = Plane::own(Options::default());
+    killed_and_restarted(&plane).await;
+    gone_for_the_whole_transition(&plane).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b3_the_api_server_dies_before_a_stop_and_before_a_change() {
+    let plane = Plane::own(Options::default());
+    a_stop_without_an_api_server(&plane).await;
+    the_watch_is_too_old(&plane).await;
+}
+
+async fn killed_and_restarted(plane: &Plane) {
+    let row = Row::begin("API server killed in the middle, restarted before the end");
+    let mut scene = ready_on(plane, "matrix_api_server_killed", world()).await;
+    hold_first(&scene, &["RESTORE LOG", "RESTORE DATABASE WITH RECOVERY"]);
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    until_held(&scene, "RESTORE LOG").await;
+    plane.kill_api_server().unwrap();
+    scene.lab.release();
+    until_held(&scene, "RESTORE DATABASE WITH RECOVERY").await;
+    plane.start_api_server().unwrap();
+    scene.lab.release();
+    scene.wait_until_failed_over().await;
+    assert_nothing_happened_twice(&scene.lab);
+    row.passed("killed before the first RESTORE LOG, back before the recovery");
+}
+
+async fn gone_for_the_whole_transition(plane: &Plane) {
+    let row = Row::begin("API server gone for the whole transition");
+    let mut scene = ready_on(plane, "matrix_api_server_gone", world()).await;
+    hold_first(&scene, &["CREATE TABLE"]);
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    until_held(&scene, "CREATE TABLE").await;
+    plane.kill_api_server().unwrap();
+    assert_eq!(scene.writes(), Vec::<String>::new());
+    scene.lab.release();
+    until_failed_over_in_the_lab(&scene).await;
+    assert_nothing_happened_twice(&scene.lab);
+    assert!(plane.kubectl(&["get", "--raw", "/readyz"], None).is_err());
+    let log = std::fs::read_to_string(scene.log()).unwrap();
+    assert_eq!(log.matches("the Secrets that were read last are used").count(), 1, "{log}");
+    assert!(!log.contains(lab::sql::SQL_PASSWORD) && !log.contains(lab::chat::SHELL_PASSWORD));
+    plane.start_api_server().unwrap();
+    scene.wait_until_failed_over().await;
+    row.passed("killed before the first effect, back after the last");
+}
+
+async fn a_stop_without_an_api_server(plane: &Plane) {
+    let row = Row::begin("SIGTERM while the API server is dead");
+    let mut scene = ready_on(plane, "matrix_stop_without_api_server", world()).await;
+    plane.kill_api_server().unwrap();
+    // Something that the status has to tell.
+    scene.lose().await;
+    until(&scene, "a write of the status that fails", || log_says(&scene, "cannot write the status")).await;
+    scene.operator.as_ref().unwrap().signal("TERM");
+    let took = until_ended(&mut scene).await;
+    plane.start_api_server().unwrap();
+    scene.start_operator();
+    scene.patch(SEATTLE);
+    scene.wait_until_failed_over().await;
+    assert_nothing_happened_twice(&scene.lab);
+    row.passed(format!("ended {:.1} s after the signal", took.as_secs_f64()));
+}
+
+/// Waits until the operator has ended by itself, as it should; gives how long that took.
+async fn until_ended(scene: &mut Scene) -> Duration {
+    let asked = Instant::now();
+    loop {
+        if let Some(status) = scene.operator.as_mut().unwrap().ended() {
+            assert!(status.success(), "{status}");
+            return asked.elapsed();
+        }
+        assert!(asked.elapsed() < Duration::from_secs(15), "it does not end:\n{}", log_tail(scene));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Lets the operator reach the API server through a proxy only.
+async fn behind_a_proxy(scene: &mut Scene) -> Proxy {
+    let proxy = Proxy::to(scene.plane.port()).await;
+    let text = std::fs::read_to_string(&scene.kubeconfig).unwrap();
+    let straight = format!("https://127.0.0.1:{}", scene.plane.port());
+    assert!(text.contains(&straight));
+    scene.kubeconfig = scene.directory.path().join("proxied.kubeconfig");
+    std::fs::write(&scene.kubeconfig, text.replace(&straight, &format!("https://127.0.0.1:{}", proxy.port)))
+        .unwrap();
+    proxy
+}
+
+async fn the_watch_is_too_old(plane: &Plane) {
+    let row = Row::begin("watch cut, etcd compacted, API server restarted: 410 Gone");
+    let mut scene = Scene::set_on(plane.clone(), "matrix_watch_too_old", world()).await;
+    let proxy = behind_a_proxy(&mut scene).await;
+    scene.env = SOON.to_vec();
+    // What the watch is told is not worth a line in the log otherwise.
+    scene.env.push(("RUST_LOG", "info,kube=debug,persistent_chat_failover=debug"));
+    scene.begin().await;
+    proxy.cut();
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    for n in 0..3 {
+        scene.kubectl(&["create", "configmap", &format!("other-{n}")], None);
+    }
+    plane.compact().unwrap();
+    plane.kill_api_server().unwrap();
+    plane.start_api_server().unwrap();
+    assert!(!log_says(&scene, "too old resource version"));
+    assert_eq!(scene.writes(), Vec::<String>::new());
+    proxy.mend();
+    scene.wait_until_failed_over().await;
+    assert_nothing_happened_twice(&scene.lab);
+    assert!(log_says(&scene, "too old resource version"), "{}", log_tail(&scene));
+    row.passed("cut before the spec was changed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b2_etcd_is_out_of_space() {
+    let row = Row::begin("etcd out of space");
+    let plane = Plane::own(Options { quota: Some(24 * 1024 * 1024) });
+    let mut scene = ready_on(&plane, "matrix_out_of_space", world()).await;
+    hold_first(&scene, &["RESTORE LOG"]);
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    until_held(&scene, "RESTORE LOG").await;
+    let fill = "x".repeat(900 * 1024);
+    let mut written = 0;
+    let refused = loop {
+        let map = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": format!("fill-{written}"), "namespace": scene.namespace}, "data": {"fill": fill}});
+        match plane.kubectl(&["create", "-f", "-"], Some(&map.to_string())) {
+            Ok(_) => written += 1,
+            Err(e) => break e.stderr,
+        }
+        assert!(written < 60, "etcd takes everything");
+    };
+    assert!(refused.contains("database space exceeded"), "{refused}");
+    scene.lab.release();
+    until_failed_over_in_the_lab(&scene).await;
+    assert_nothing_happened_twice(&scene.lab);
+    assert!(log_says(&scene, "database space exceeded"));
+    assert_ne!(scene.object()["status"]["activeDataCenter"], "seattle");
+    // What an administrator does: delete, compact, defragment, disarm.
+    scene.kubectl(&["delete", "configmap", "--all"], None);
+    plane.compact().unwrap();
+    plane.etcd("/v3/maintenance/defragment", &serde_json::json!({})).unwrap();
+    let alarms = plane.etcd("/v3/maintenance/alarm", &serde_json::json!({"action": "GET"})).unwrap();
+    for alarm in alarms["alarms"].as_array().unwrap() {
+        let disarm = serde_json::json!({"action": "DEACTIVATE", "memberID": alarm["memberID"], "alarm": alarm["alarm"]});
+        plane.etcd("/v3/maintenance/alarm", &disarm).unwrap();
+    }
+    scene.wait_until_failed_over().await;
+    row.passed("full before the first RESTORE LOG, mended after the last effect");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c1_the_watch_is_cut() {
+    let row = Row::begin("watch cut while the spec is changed");
+    let mut scene = Scene::set("matrix_watch_cut", world()).await;
+    let proxy = behind_a_proxy(&mut scene).await;
+    scene.env = SOON.to_vec();
+    scene.begin().await;
+    proxy.cut();
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    until(&scene, "attempts to connect", || proxy.turned_away() >= 3).await;
+    assert_eq!(scene.writes(), Vec::<String>::new(), "it cannot know of the change");
+    proxy.mend();
+    scene.wait_until_failed_over().await;
+    assert_nothing_happened_twice(&scene.lab);
+    row.passed(format!("turned away {} times", proxy.turned_away()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c2_the_rights_are_revoked_for_a_while() {
+    let row = Row::begin("RoleBinding deleted in the middle, created again");
+    let mut scene = ready_on(&Plane::Shared, "matrix_rights_revoked", world()).await;
+    hold_first(&scene, &["RESTORE LOG"]);
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    until_held(&scene, "RESTORE LOG").await;
+    let binding = scene.kubectl(&["get", "rolebinding/pcf-operator", "-o", "json"], None);
+    scene.kubectl(&["delete", "rolebinding/pcf-operator"], None);
+    scene.lab.release();
+    until(&scene, "a refusal", || log_says(&scene, "is forbidden")).await;
+    let mut binding: serde_json::Value = serde_json::from_str(&binding).unwrap();
+    binding["metadata"] = serde_json::json!({"name": "pcf-operator"});
+    scene.apply(&binding.to_string());
+    scene.wait_until_failed_over().await;
+    assert_nothing_happened_twice(&scene.lab);
+    row.passed("gone before the first RESTORE LOG, back after a refusal");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c3_one_of_two_operators_is_killed_during_recovery() {
+    let row = Row::begin("two operators, the one at work killed while the database recovers");
+    let scenario = Scenario { recovery_ms: 1500, ..world() };
+    let mut scene = ready_on(&Plane::Shared, "matrix_two_operators", scenario).await;
+    hold_first(&scene, &["RESTORE LOG"]);
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    until_held(&scene, "RESTORE LOG").await;
+    // The first one has the lock: this one can only wait.
+    let second = scene.another_operator(&scene.directory.path().join("second.log"));
+    scene.lab.release();
+    until(&scene, "the recovery", || runs(&scene.lab, "RESTORE DATABASE WITH RECOVERY")).await;
+    scene.kill_operator();
+    scene.wait_until_failed_over().await;
+    assert_nothing_happened_twice(&scene.lab);
+    drop(second);
+    row.passed("killed once, the other one finished");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c4_a_stop_lets_a_restore_end_and_a_deadline_does_not() {
+    let row = Row::begin("SIGTERM during a long RESTORE; then SIGKILL before its end");
+    let mut scene = ready_on(&Plane::Shared, "matrix_stop_in_restore", world()).await;
+    scene.lab.fault("restore-ms", &["6000".into()]).unwrap();
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    until(&scene, "a RESTORE", || runs(&scene.lab, "RESTORE LOG")).await;
+    scene.operator.as_ref().unwrap().signal("TERM");
+    until(&scene, "its word that it stops", || log_says(&scene, "stopping: no new effect begins")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // the kubelet's deadline
+    assert!(scene.operator.as_mut().unwrap().ended().is_none(), "it does not wait for the RESTORE");
+    assert!(runs(&scene.lab, "RESTORE LOG"));
+    scene.kill_operator();
+    until(&scene, "the end of its session", || !runs(&scene.lab, "RESTORE LOG")).await;
+    scene.lab.fault("restore-ms", &["3000".into()]).unwrap();
+
+    // The next one goes on, and is given the time it needs.
+    let begun = effects(&scene.lab).len();
+    scene.start_operator();
+    until(&scene, "a RESTORE of the next one", || runs(&scene.lab, "RESTORE LOG")).await;
+    scene.operator.as_ref().unwrap().signal("TERM");
+    until_ended(&mut scene).await;
+    let done = effects(&scene.lab).split_off(begun);
+    assert_eq!(done.len(), 1, "nothing but the RESTORE that ran: {done:#?}");
+    assert_eq!(done[0].outcome, Outcome::Ok);
+    scene.lab.fault("restore-ms", &["300".into()]).unwrap();
+    scene.start_operator();
+    scene.wait_until_failed_over().await;
+    assert_nothing_happened_twice(&scene.lab);
+    row.passed("killed once in its RESTORE, ended by itself once after it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c5_a_stopped_holder_of_the_lock_goes_on() {
+    let row = Row::begin("holder of the lock stopped (SIGSTOP) in the apply step, then continued");
+    let (scene, second) = stopped_in_the_apply_step("matrix_holder_stopped").await;
+    scene.operator.as_ref().unwrap().signal("CONT");
+    scene.wait_until_failed_over().await;
+    assert_nothing_happened_twice(&scene.lab);
+    drop(second);
+    row.passed("stopped once; the other one reported LockHeld and did nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c6_a_stopped_holder_of_the_lock_is_killed() {
+    let row = Row::begin("holder of the lock stopped (SIGSTOP) in the apply step, then killed");
+    let (mut scene, second) = stopped_in_the_apply_step("matrix_holder_killed").await;
+    scene.kill_operator();
+    scene.wait_until_failed_over().await;
+    assert_nothing_happened_twice(&scene.lab);
+    drop(second);
+    row.passed("stopped once, killed once; the other one finished");
+}
+
+/// The operator at work is stopped while a log backup is applied; another one has found the lock held and done nothing.
+async fn stopped_in_the_apply_step(test: &str) -> (Scene, Process) {
+    let mut scene = ready_on(&Plane::Shared, test, world()).await;
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    until(&scene, "a RESTORE", || runs(&scene.lab, "RESTORE LOG")).await;
+    scene.operator.as_ref().unwrap().signal("STOP");
+    let second = scene.another_operator(&scene.directory.path().join("second.log"));
+    // What was sent before the stop goes on at the server; nothing more may begin.
+    until(&scene, "the end of what ran", || !runs(&scene.lab, "RESTORE LOG")).await;
+    let written = scene.writes();
+    let message = scene.wait_for_text("Ready", "False", "LockHeld", "Another process holds the lock").await;
+    assert!(message.contains("pcf:chat.litwareinc.com") && message.contains("persistent-chat-failover on "));
+    assert_eq!(scene.writes(), written);
+    (scene, second)
 }
