@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
-use common::{Plane, Process, Proxy, Scene, quick};
+use common::{Plane, Process, Proxy, Scene, quick, signal};
 use lab::control_plane::Options;
 use lab::scenario::Scenario;
 use lab::serve::held_file::HeldFile;
@@ -48,7 +48,7 @@ impl Drop for Row {
 
 /// Writes one line of the matrix: past the capture of the test harness, and into the file that `make test` prints at its end.
 fn tell_row(what: &str, result: &str, took: &str, how_often: &str) {
-    let line = format!("| {what:70} | {result:7} | {took:>7} | {how_often:65} |\n");
+    let line = format!("| {what:76} | {result:7} | {took:>7} | {how_often:65} |\n");
     std::io::stdout().write_all(line.as_bytes()).unwrap();
     if let Some(path) = std::env::var_os("PCF_CRASH_MATRIX") {
         let mut f = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
@@ -66,7 +66,7 @@ async fn until(scene: &Scene, what: &str, mut holds: impl FnMut() -> bool) {
             scene.writes(),
             log_tail(scene)
         );
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(15)).await;
     }
 }
 
@@ -141,10 +141,9 @@ fn label_of(files: &[String], a: &Arrival) -> String {
 /// What the operator did that changes something.
 fn effects(lab: &Lab) -> Vec<Entry> {
     let others = ["SQLAgent", "someone"];
-    lab.journal()
-        .into_iter()
-        .filter(|e| e.effect == Effect::Write && !others.contains(&e.client.as_str()))
-        .collect()
+    let world = lab.world().now();
+    let all = world.journal.entries().iter();
+    all.filter(|e| e.effect == Effect::Write && !others.contains(&e.client.as_str())).cloned().collect()
 }
 
 /// What must have happened once, however often a process was killed; beyond what [`demo::check`] says.
@@ -183,7 +182,7 @@ async fn clean_run() -> &'static BTreeSet<String> {
             let copied_before: Vec<bool> = files.iter().map(|f| is_copied(&scene.lab, f)).collect();
             scene.lose().await;
             scene.patch(r#"{"activeDataCenter":"seattle"}"#);
-            scene.wait_until_failed_over().await;
+            until_failed_over(&scene).await;
             let mut found = Vec::new();
             until(&scene, "the end in the record", || {
                 found = effects(&scene.lab)
@@ -282,31 +281,29 @@ async fn killed_at_every_effect(test: &str, what: &'static str, moments: &'stati
             scene.writes(),
             log_tail(&scene)
         );
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     assert_nothing_happened_twice(&scene.lab);
     row.passed(format!("{} of {} points, {kills} kills", reached.lock().unwrap().len(), wanted.len()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a1_killed_before_every_effect_and_every_write_of_the_record() {
-    killed_at_every_effect(
-        "matrix_killed_before",
-        "kill -9 before each effect and each write of the record",
-        &[Moment::Before],
-    )
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a2_killed_after_every_effect_and_every_write_of_the_record() {
-    killed_at_every_effect(
-        "matrix_killed_after",
-        "kill -9 after each, its answer not yet sent",
-        &[Moment::Started, Moment::After],
-    )
-    .await;
+async fn a_killed_before_and_after_every_effect_and_every_write_of_the_record() {
+    clean_run().await;
+    // Side by side: each waits for most of a minute until a request that is on its way counts as lost.
+    tokio::join!(
+        killed_at_every_effect(
+            "matrix_killed_before",
+            "kill -9 before each effect and each write of the record",
+            &[Moment::Before],
+        ),
+        killed_at_every_effect(
+            "matrix_killed_after",
+            "kill -9 after each, its answer not yet sent",
+            &[Moment::Started, Moment::After],
+        )
+    );
 }
 
 /// A scene that is Ready, on a control plane that may be the test's own.
@@ -329,13 +326,20 @@ async fn until_held(scene: &Scene, name: &str) {
     until(scene, name, || scene.lab.held().iter().any(|(_, a)| a.name == name)).await;
 }
 
+/// Waits until the failover is complete: by the lab, then by the status.
+async fn until_failed_over(scene: &Scene) {
+    until_failed_over_in_the_lab(scene).await;
+    scene.wait_until_failed_over().await;
+}
+
 /// Waits until the lab says that the failover is complete, without a look at the API server.
 async fn until_failed_over_in_the_lab(scene: &Scene) {
     until(scene, "the failover", || demo::check(&scene.lab).is_empty()).await;
 }
 
 fn runs(lab: &Lab, name: &str) -> bool {
-    lab.journal().iter().any(|e| e.name == name && e.outcome == Outcome::Running)
+    // The journal is long, and this is asked often: it is looked at where it is.
+    lab.world().now().journal.entries().iter().any(|e| e.name == name && e.outcome == Outcome::Running)
 }
 
 fn log_says(scene: &Scene, text: &str) -> bool {
@@ -344,11 +348,29 @@ fn log_says(scene: &Scene, text: &str) -> bool {
 
 const SEATTLE: &str = r#"{"activeDataCenter":"seattle"}"#;
 
+async fn the_request_of_a_dead_process_is_carried_out_late() {
+    let row = Row::begin("kill -9 before Install-CsMirrorDatabase, carried out when the next one looks");
+    let mut scene = ready_on(&Plane::Shared, "matrix_late_request", world()).await;
+    scene.lab.world().now().breakpoints.outlive_clients(true);
+    hold_first(&scene, &["Install-CsMirrorDatabase"]);
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    until_held(&scene, "Install-CsMirrorDatabase").await;
+    scene.kill_operator();
+    scene.start_operator();
+    scene.wait_for_text("MirrorEstablished", "False", "WaitingForCmdlet", "may still be on its way").await;
+    scene.lab.release();
+    until_failed_over(&scene).await;
+    assert_nothing_happened_twice(&scene.lab);
+    row.passed("killed once; the next one waited, and attached to it");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b1_the_api_server_dies_in_a_transition() {
     let plane = Plane::own(Options::default());
     killed_and_restarted(&plane).await;
     gone_for_the_whole_transition(&plane).await;
+    hangs_for_the_whole_transition(&plane).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -359,20 +381,30 @@ async fn b3_the_api_server_dies_before_a_stop_and_before_a_change() {
 }
 
 async fn killed_and_restarted(plane: &Plane) {
-    let row = Row::begin("API server killed in the middle, restarted before the end");
+    let row = Row::begin("API server killed and restarted in the middle, again and again");
     let mut scene = ready_on(plane, "matrix_api_server_killed", world()).await;
-    hold_first(&scene, &["RESTORE LOG", "RESTORE DATABASE WITH RECOVERY"]);
+    const AT: [&str; 6] = [
+        "CREATE TABLE",
+        "EXEC sp_update_job",
+        "EXEC sp_delete_log_shipping_secondary_database",
+        "RESTORE LOG",
+        "RESTORE DATABASE WITH RECOVERY",
+        "Set-CsPersistentChatState",
+    ];
+    hold_first(&scene, &AT);
     scene.lose().await;
     scene.patch(SEATTLE);
-    until_held(&scene, "RESTORE LOG").await;
-    plane.kill_api_server().unwrap();
-    scene.lab.release();
-    until_held(&scene, "RESTORE DATABASE WITH RECOVERY").await;
-    plane.start_api_server().unwrap();
-    scene.lab.release();
-    scene.wait_until_failed_over().await;
+    for pair in AT.chunks(2) {
+        until_held(&scene, pair[0]).await;
+        plane.kill_api_server().unwrap();
+        scene.lab.release();
+        until_held(&scene, pair[1]).await;
+        plane.start_api_server().unwrap();
+        scene.lab.release();
+    }
+    until_failed_over(&scene).await;
     assert_nothing_happened_twice(&scene.lab);
-    row.passed("killed before the first RESTORE LOG, back before the recovery");
+    row.passed("before the record, before log shipping goes, before the recovery");
 }
 
 async fn gone_for_the_whole_transition(plane: &Plane) {
@@ -392,8 +424,26 @@ async fn gone_for_the_whole_transition(plane: &Plane) {
     assert_eq!(log.matches("the Secrets that were read last are used").count(), 1, "{log}");
     assert!(!log.contains(lab::sql::SQL_PASSWORD) && !log.contains(lab::chat::SHELL_PASSWORD));
     plane.start_api_server().unwrap();
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     row.passed("killed before the first effect, back after the last");
+}
+
+async fn hangs_for_the_whole_transition(plane: &Plane) {
+    let row = Row::begin("API server hangs (SIGSTOP) for the whole transition");
+    let mut scene = ready_on(plane, "matrix_api_server_hangs", world()).await;
+    hold_first(&scene, &["CREATE TABLE"]);
+    scene.lose().await;
+    scene.patch(SEATTLE);
+    until_held(&scene, "CREATE TABLE").await;
+    signal(plane.api_server_pid().unwrap(), "STOP");
+    let began = Instant::now();
+    scene.lab.release();
+    until_failed_over_in_the_lab(&scene).await;
+    let took = began.elapsed();
+    assert_nothing_happened_twice(&scene.lab);
+    signal(plane.api_server_pid().unwrap(), "CONT");
+    until_failed_over(&scene).await;
+    row.passed(format!("from the first effect to the last, {:.1} s", took.as_secs_f64()));
 }
 
 async fn a_stop_without_an_api_server(plane: &Plane) {
@@ -408,7 +458,7 @@ async fn a_stop_without_an_api_server(plane: &Plane) {
     plane.start_api_server().unwrap();
     scene.start_operator();
     scene.patch(SEATTLE);
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     assert_nothing_happened_twice(&scene.lab);
     row.passed(format!("ended {:.1} s after the signal", took.as_secs_f64()));
 }
@@ -458,7 +508,7 @@ async fn the_watch_is_too_old(plane: &Plane) {
     assert!(!log_says(&scene, "too old resource version"));
     assert_eq!(scene.writes(), Vec::<String>::new());
     proxy.mend();
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     assert_nothing_happened_twice(&scene.lab);
     assert!(log_says(&scene, "too old resource version"), "{}", log_tail(&scene));
     row.passed("cut before the spec was changed");
@@ -499,12 +549,33 @@ async fn b2_etcd_is_out_of_space() {
         let disarm = serde_json::json!({"action": "DEACTIVATE", "memberID": alarm["memberID"], "alarm": alarm["alarm"]});
         plane.etcd("/v3/maintenance/alarm", &disarm).unwrap();
     }
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     row.passed("full before the first RESTORE LOG, mended after the last effect");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c1_the_watch_is_cut() {
+async fn c1_cut_off_from_the_api_server_and_from_its_own_request() {
+    tokio::join!(
+        the_watch_is_cut(),
+        the_rights_are_revoked_for_a_while(),
+        the_request_of_a_dead_process_is_carried_out_late()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c2_killed_and_told_to_stop_in_long_statements() {
+    tokio::join!(
+        one_of_two_operators_is_killed_during_recovery(),
+        a_stop_lets_a_restore_end_and_a_deadline_does_not()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c3_the_holder_of_the_lock_is_stopped() {
+    tokio::join!(a_stopped_holder_of_the_lock_goes_on(), a_stopped_holder_of_the_lock_is_killed());
+}
+
+async fn the_watch_is_cut() {
     let row = Row::begin("watch cut while the spec is changed");
     let mut scene = Scene::set("matrix_watch_cut", world()).await;
     let proxy = behind_a_proxy(&mut scene).await;
@@ -516,13 +587,12 @@ async fn c1_the_watch_is_cut() {
     until(&scene, "attempts to connect", || proxy.turned_away() >= 3).await;
     assert_eq!(scene.writes(), Vec::<String>::new(), "it cannot know of the change");
     proxy.mend();
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     assert_nothing_happened_twice(&scene.lab);
     row.passed(format!("turned away {} times", proxy.turned_away()));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c2_the_rights_are_revoked_for_a_while() {
+async fn the_rights_are_revoked_for_a_while() {
     let row = Row::begin("RoleBinding deleted in the middle, created again");
     let mut scene = ready_on(&Plane::Shared, "matrix_rights_revoked", world()).await;
     hold_first(&scene, &["RESTORE LOG"]);
@@ -536,13 +606,12 @@ async fn c2_the_rights_are_revoked_for_a_while() {
     let mut binding: serde_json::Value = serde_json::from_str(&binding).unwrap();
     binding["metadata"] = serde_json::json!({"name": "pcf-operator"});
     scene.apply(&binding.to_string());
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     assert_nothing_happened_twice(&scene.lab);
     row.passed("gone before the first RESTORE LOG, back after a refusal");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c3_one_of_two_operators_is_killed_during_recovery() {
+async fn one_of_two_operators_is_killed_during_recovery() {
     let row = Row::begin("two operators, the one at work killed while the database recovers");
     let scenario = Scenario { recovery_ms: 1500, ..world() };
     let mut scene = ready_on(&Plane::Shared, "matrix_two_operators", scenario).await;
@@ -555,14 +624,13 @@ async fn c3_one_of_two_operators_is_killed_during_recovery() {
     scene.lab.release();
     until(&scene, "the recovery", || runs(&scene.lab, "RESTORE DATABASE WITH RECOVERY")).await;
     scene.kill_operator();
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     assert_nothing_happened_twice(&scene.lab);
     drop(second);
     row.passed("killed once, the other one finished");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c4_a_stop_lets_a_restore_end_and_a_deadline_does_not() {
+async fn a_stop_lets_a_restore_end_and_a_deadline_does_not() {
     let row = Row::begin("SIGTERM during a long RESTORE; then SIGKILL before its end");
     let mut scene = ready_on(&Plane::Shared, "matrix_stop_in_restore", world()).await;
     scene.lab.fault("restore-ms", &["6000".into()]).unwrap();
@@ -589,28 +657,26 @@ async fn c4_a_stop_lets_a_restore_end_and_a_deadline_does_not() {
     assert_eq!(done[0].outcome, Outcome::Ok);
     scene.lab.fault("restore-ms", &["300".into()]).unwrap();
     scene.start_operator();
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     assert_nothing_happened_twice(&scene.lab);
     row.passed("killed once in its RESTORE, ended by itself once after it");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c5_a_stopped_holder_of_the_lock_goes_on() {
+async fn a_stopped_holder_of_the_lock_goes_on() {
     let row = Row::begin("holder of the lock stopped (SIGSTOP) in the apply step, then continued");
     let (scene, second) = stopped_in_the_apply_step("matrix_holder_stopped").await;
     scene.operator.as_ref().unwrap().signal("CONT");
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     assert_nothing_happened_twice(&scene.lab);
     drop(second);
     row.passed("stopped once; the other one reported LockHeld and did nothing");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c6_a_stopped_holder_of_the_lock_is_killed() {
+async fn a_stopped_holder_of_the_lock_is_killed() {
     let row = Row::begin("holder of the lock stopped (SIGSTOP) in the apply step, then killed");
     let (mut scene, second) = stopped_in_the_apply_step("matrix_holder_killed").await;
     scene.kill_operator();
-    scene.wait_until_failed_over().await;
+    until_failed_over(&scene).await;
     assert_nothing_happened_twice(&scene.lab);
     drop(second);
     row.passed("stopped once, killed once; the other one finished");

@@ -79,6 +79,15 @@ impl std::ops::Deref for Plane {
     }
 }
 
+/// Sends a signal by its name (`TERM`, `STOP`, `CONT`).
+pub fn signal(pid: u32, name: &str) {
+    let sent = std::process::Command::new("sh")
+        .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success(), "kill -s {name} {pid}: {sent}");
+}
+
 /// A process of ours. Killed when it is dropped.
 pub struct Process(Child);
 
@@ -89,14 +98,9 @@ impl Process {
         self.0.wait().unwrap();
     }
 
-    /// Sends a signal by its name (`TERM`, `STOP`, `CONT`).
+    /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        let pid = self.0.id().to_string();
-        let sent = std::process::Command::new("sh")
-            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &pid])
-            .status()
-            .unwrap();
-        assert!(sent.success(), "kill -s {name} {pid}: {sent}");
+        signal(self.0.id(), name);
     }
 
     /// Its exit status, if it has ended.
@@ -257,7 +261,8 @@ impl Scene {
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             let object = self.object();
-            let ready = self.condition("Ready").is_some_and(|c| c["status"] == "True");
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
             if ready
                 && object["status"]["activeDataCenter"] == "seattle"
                 && object["spec"]["activeDataCenter"] == "seattle"

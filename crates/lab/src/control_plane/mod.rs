@@ -284,6 +284,11 @@ impl ControlPlane {
         child.kill().and_then(|()| child.wait()).map(drop).map_err(|e| format!("kube-apiserver: {e}"))
     }
 
+    /// Process id of the API server, while it runs: for signals.
+    pub fn api_server_pid(&self) -> Option<u32> {
+        locked(&self.api_server).as_ref().map(Child::id)
+    }
+
     /// Port of the API server.
     pub fn port(&self) -> u16 {
         self.ports[2].port

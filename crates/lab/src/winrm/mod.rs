@@ -205,7 +205,7 @@ async fn answer(
             // What Windows says to a body that it cannot unseal.
             return Ok(make(StatusCode::BAD_REQUEST, SOAP, Vec::new()));
         };
-        let (status, text) = host.soap(&plain).await;
+        let (status, text) = soap(host, plain).await;
         let Ok(sealed) = channel.seal(&text) else {
             return Ok(make(StatusCode::INTERNAL_SERVER_ERROR, SOAP, Vec::new()));
         };
@@ -218,11 +218,22 @@ async fn answer(
     }
     Ok(match std::str::from_utf8(&body) {
         Ok(text) => {
-            let (status, text) = host.soap(text).await;
+            let (status, text) = soap(host, text.into()).await;
             make(status, SOAP, text.into_bytes())
         }
         Err(e) => make(StatusCode::BAD_REQUEST, SOAP, e.to_string().into_bytes()),
     })
+}
+
+/// One envelope and its answer. The future of a request is dropped when its client is gone; what may outlive it needs a task.
+async fn soap(host: Arc<Host>, text: String) -> (StatusCode, String) {
+    if !host.world.now().breakpoints.outlives_its_client() {
+        return host.soap(&text).await;
+    }
+    match tokio::spawn(async move { host.soap(&text).await }).await {
+        Ok(answer) => answer,
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+    }
 }
 
 fn no_such_shell() -> Fault {
@@ -395,7 +406,7 @@ impl Host {
         if self.with(e, |s| Ok(s.commands.contains_key(&key)))? {
             return Err(bad("the CommandId is taken"));
         }
-        // A client that is gone while its request is held takes the request with it: hyper drops this future.
+        // A client that is gone while its request is held takes the request with it, unless that outlives it.
         let arrival = cmdlets::arrival(&self.name, command);
         self.hold(Moment::Before, arrival.as_ref()).await;
         let cmdlet = cmdlets::start(&mut self.world.now(), &self.name, SHELL_USER, command);

@@ -1,7 +1,9 @@
 //! Breakpoints: whatever changes the world can be held when it has arrived and is not carried out yet, or when it was carried
 //! out and its answer has not gone out yet. That is where a client is killed to see whether its successor can go on.
 //!
-//! A batch whose session ends while it is held dies with it, as on a real SQL Server: it is not carried out later.
+//! A batch whose session ends while it is held dies with it, as on a real SQL Server: it is not carried out later. A cmdlet whose
+//! client is gone is dropped as well, as if its request had never arrived; or it outlives its client, as a request does that
+//! WinRM had taken up.
 
 use std::collections::BTreeMap;
 
@@ -38,12 +40,23 @@ pub struct Breakpoints {
     choice: Option<Choice>,
     held: BTreeMap<u64, (Moment, Arrival)>,
     next: u64,
+    outlive: bool,
 }
 
 impl Breakpoints {
     /// Sets what is to be held from now on; `None`: nothing more. What is held stays so.
     pub fn set(&mut self, choice: Option<Choice>) {
         self.choice = choice;
+    }
+
+    /// Whether a cmdlet that is held is carried out although its client is gone meanwhile.
+    pub fn outlive_clients(&mut self, outlive: bool) {
+        self.outlive = outlive;
+    }
+
+    /// The same, to be asked.
+    pub fn outlives_its_client(&self) -> bool {
+        self.outlive
     }
 
     /// Whether anything may be held at all.
