@@ -1,11 +1,17 @@
-//! Secrets, read when a connection is made. Nothing is watched or kept.
+//! Secrets, read when a connection is made. Nothing is watched.
+//!
+//! What was read last is kept in memory, for one purpose: a transition must not stop because the API server dies in it. It is
+//! used only while the API server does not answer. Whatever it answers counts, and what it refuses is forgotten.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
+use tokio::time::Instant;
 
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::text::clean;
@@ -14,33 +20,106 @@ use crate::systems::real::{Credentials, Password, SecretSource};
 /// Annotation that lists the hosts that a Secret may be sent to.
 pub const HOSTS: &str = "persistentchat.dev/hosts";
 
-/// Secrets of one namespace.
+/// Longest wait for a Secret that was never read.
+const FIRST: Duration = Duration::from_secs(10);
+/// Longest wait for one that was: a failover must not wait for an API server that hangs.
+const AGAIN: Duration = Duration::from_secs(3);
+/// How long an API server that did not answer is not asked for what is kept.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// Secrets of one namespace. Lives as long as the worker of a resource. It has no `Debug`: a Secret would show its content.
 pub struct ClusterSecrets {
     api: Api<Secret>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    secrets: BTreeMap<String, Secret>,
+    /// When the API server was found silent; absent while it answers.
+    silent: Option<Instant>,
+}
+
+/// What became of a question to the API server.
+enum Asked {
+    /// It answered with the Secret.
+    Read(Secret),
+    /// It answered, and there is nothing to be used.
+    Refused(String),
+    /// It did not answer.
+    Silent(String),
+}
+
+/// Whether an error is an answer. Overload and errors of the server itself are none.
+fn is_silence(e: &kube::Error) -> bool {
+    match e {
+        kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
+        // Everything else is a defect of the configuration or of the answer: what is kept would only hide it.
+        _ => false,
+    }
 }
 
 impl ClusterSecrets {
     /// Of a namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
-        ClusterSecrets { api: Api::namespaced(client, namespace) }
+        ClusterSecrets { api: Api::namespaced(client, namespace), kept: Mutex::default() }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self, name: &str, longest: Duration) -> Asked {
+        match tokio::time::timeout(longest, self.api.get_opt(name)).await {
+            Ok(Ok(Some(secret))) => Asked::Read(secret),
+            Ok(Ok(None)) => Asked::Refused("does not exist".into()),
+            Ok(Err(e)) if is_silence(&e) => Asked::Silent(format!("cannot be read: {e}")),
+            Ok(Err(e)) => Asked::Refused(format!("cannot be read: {e}")),
+            Err(_) => Asked::Silent("cannot be read: the API server does not answer".into()),
+        }
     }
 
     async fn get(&self, name: &str, field: &str) -> Result<Secret, Problem> {
         let unusable = |what: String| {
             Problem::retry(
                 Reason::SecretUnusable,
-                what,
+                format!("The Secret {} of {field} {what}", clean(name)),
                 format!("Create the Secret in the namespace of the resource, or correct {field}"),
             )
         };
-        match tokio::time::timeout(Duration::from_secs(10), self.api.get_opt(name)).await {
-            Ok(Ok(Some(secret))) => Ok(secret),
-            Ok(Ok(None)) => Err(unusable(format!("The Secret {} of {field} does not exist", clean(name)))),
-            Ok(Err(e)) => Err(unusable(format!("The Secret {} of {field} cannot be read: {e}", clean(name)))),
-            Err(_) => Err(unusable(format!(
-                "The Secret {} of {field} cannot be read: the API server does not answer",
-                clean(name)
-            ))),
+        let (last, silent) = {
+            let kept = self.kept();
+            (kept.secrets.get(name).cloned(), kept.silent.is_some_and(|since| since.elapsed() < QUIET))
+        };
+        if let (Some(last), true) = (&last, silent) {
+            return Ok(last.clone());
+        }
+        match self.ask(name, if last.is_some() { AGAIN } else { FIRST }).await {
+            Asked::Read(secret) => {
+                let mut kept = self.kept();
+                if kept.silent.take().is_some() {
+                    tracing::info!("the API server answers again");
+                }
+                kept.secrets.insert(name.into(), secret.clone());
+                Ok(secret)
+            }
+            Asked::Refused(what) => {
+                let mut kept = self.kept();
+                kept.silent = None;
+                kept.secrets.remove(name);
+                Err(unusable(what))
+            }
+            Asked::Silent(what) => {
+                // Once for each outage, not once for each connection in it.
+                if self.kept().silent.replace(Instant::now()).is_none() {
+                    tracing::warn!(
+                        error = what,
+                        "the API server does not answer; the Secrets that were read last are used"
+                    );
+                }
+                last.ok_or_else(|| unusable(what))
+            }
         }
     }
 }
@@ -147,5 +226,68 @@ impl SecretSource for FileSecrets {
         field: &'a str,
     ) -> BoxFuture<'a, Result<Vec<u8>, Problem>> {
         async move { ca(&self.get(secret, field)?, secret, key, field) }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+    use kube::client::Body;
+
+    use super::*;
+
+    /// An API server that answers with a code, or with a Secret if that is 200; and how often it was asked.
+    fn server() -> (ClusterSecrets, Arc<AtomicU16>, Arc<AtomicUsize>) {
+        let (code, asked) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicUsize::new(0)));
+        let (answer, count) = (code.clone(), asked.clone());
+        let service = tower::service_fn(move |_: http::Request<Body>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let code = answer.load(Ordering::SeqCst);
+            async move {
+                if code == 0 {
+                    return Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+                }
+                let body = match code {
+                    200 => {
+                        serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}})
+                    }
+                    _ => {
+                        serde_json::json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code})
+                    }
+                };
+                let body = Body::from(body.to_string().into_bytes());
+                http::Response::builder().status(code).body(body).map_err(std::io::Error::other)
+            }
+        });
+        (ClusterSecrets::new(Client::new(service, "chat"), "chat"), code, asked)
+    }
+
+    #[tokio::test]
+    async fn what_was_read_last_serves_while_the_api_server_does_not_answer() {
+        for silence in [0, 429, 500, 503] {
+            let (secrets, code, asked) = server();
+            secrets.get("s", "f").await.unwrap();
+            code.store(silence, Ordering::SeqCst);
+            secrets.get("s", "f").await.unwrap();
+            secrets.get("s", "f").await.unwrap();
+            assert_eq!(asked.load(Ordering::SeqCst), 2, "{silence}: it is not asked again at once");
+            let told = secrets.get("never read", "f").await.unwrap_err();
+            assert_eq!(told.reason, Reason::SecretUnusable);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_an_answer_and_makes_forget() {
+        for refusal in [401, 403, 404] {
+            let (secrets, code, _) = server();
+            secrets.get("s", "f").await.unwrap();
+            code.store(refusal, Ordering::SeqCst);
+            secrets.get("s", "f").await.unwrap_err();
+            code.store(0, Ordering::SeqCst);
+            secrets.get("s", "f").await.unwrap_err();
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::future::{Either, select};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -27,6 +28,10 @@ use crate::systems::real::{RealSystems, Settings};
 
 /// Least time between two writes that only tell progress.
 const PROGRESS: Duration = Duration::from_secs(5);
+
+/// How long the status may still be written when the engine has ended: whoever stops the process must not wait for an API server
+/// that is gone.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// Longest wait for an event to be written.
 const EVENT: Duration = Duration::from_secs(3);
@@ -113,6 +118,8 @@ async fn work(
     };
     let teller = (Recorder::new(client.clone(), reporter), about);
     let writer = write_status(api.clone(), key.1.clone(), uid.clone(), status, published, teller);
+    // One for all descriptions of the pool: what it keeps must be there when the API server is not.
+    let secrets = Arc::new(ClusterSecrets::new(client, &key.0));
     let engine = async {
         let next = Arc::new(next);
         let mut memory = Memory::default();
@@ -122,8 +129,7 @@ async fn work(
                 break;
             }
             let pool = wish.pool.clone();
-            let secrets = Arc::new(ClusterSecrets::new(client.clone(), &key.0));
-            let systems = RealSystems::new(pool.clone(), settings.clone(), secrets);
+            let systems = RealSystems::new(pool.clone(), settings.clone(), secrets.clone());
             let pace = Pace { silence: settings.silence, poll: settings.poll };
             let (tell, silence) = (next.clone(), settings.silence);
             let shown = pool.clone();
@@ -157,8 +163,19 @@ async fn work(
         }
     };
     futures::pin_mut!(engine, writer);
-    // The writer ends when the engine, and with it the last sender, is gone.
-    futures::future::join(engine, writer).await;
+    match select(engine, writer).await {
+        // The writer ends when the engine, and with it the last sender, is gone: once it has written what is true at the end.
+        Either::Left(((), writer)) => {
+            if tokio::time::timeout(LAST_WORD, writer).await.is_err() {
+                tracing::warn!(
+                    resource = key.1,
+                    "the last status could not be written: the API server does not answer"
+                );
+            }
+        }
+        // Nobody wants to know any more (the object is gone): the engine is told to stop by whoever sees that.
+        Either::Right(((), engine)) => engine.await,
+    }
 }
 
 #[allow(clippy::disallowed_methods)] // the controller is outside of what a simulation runs

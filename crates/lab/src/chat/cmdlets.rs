@@ -6,6 +6,7 @@ use psrp::message::{Command, ErrorRecord, PipelineState};
 
 use super::{Settings, central_management_is_up, change};
 use crate::world::World;
+use crate::world::breakpoints::Arrival;
 use crate::world::journal::{Effect, Kind, Outcome};
 
 /// A cmdlet that runs, or has ended and not been asked for yet.
@@ -67,15 +68,35 @@ const KNOWN: &[(&str, bool, &[&str])] = &[
     ),
 ];
 
+fn known(command: &Command) -> Option<&'static (&'static str, bool, &'static [&'static str])> {
+    KNOWN.iter().find(|(n, _, _)| n.eq_ignore_ascii_case(&command.name))
+}
+
+fn target(command: &Command) -> Option<String> {
+    ["Identity", "SqlServerFqdn", "ComputerName"].iter().find_map(|n| argument(command, n)).map(Value::shown)
+}
+
+/// A cmdlet as something that can be held, if it may change something.
+pub fn arrival(host: &str, command: &Command) -> Option<Arrival> {
+    known(command).filter(|(_, writes, _)| *writes).map(|_| Arrival {
+        server: host.into(),
+        name: command.name.clone(),
+        target: target(command),
+        parameters: std::collections::BTreeMap::new(),
+    })
+}
+
+/// The same, for one that was started.
+pub fn arrival_of(w: &World, id: u64) -> Option<Arrival> {
+    w.chat.running.get(&id).and_then(|r| arrival(&r.host, &r.command))
+}
+
 /// Starts a cmdlet on a host.
 pub fn start(w: &mut World, host: &str, user: &str, command: &Command) -> u64 {
-    let known = KNOWN.iter().find(|(n, _, _)| n.eq_ignore_ascii_case(&command.name));
+    let known = known(command);
     let effect = if known.is_some_and(|(_, writes, _)| *writes) { Effect::Write } else { Effect::Read };
     let shown: Vec<String> = command.parameters.iter().map(|(n, v)| format!("-{n} {}", show(v))).collect();
-    let target = ["Identity", "SqlServerFqdn", "ComputerName"]
-        .iter()
-        .find_map(|n| argument(command, n))
-        .map(Value::shown);
+    let target = target(command);
     let now = w.now;
     let journal = w.journal.begin(
         now,

@@ -1,9 +1,10 @@
 //! A real etcd, kube-apiserver and kubectl, built from pinned sources and started on loopback.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -19,10 +20,18 @@ const ADMIN_TOKEN: &str = "admin-of-the-lab";
 pub struct ControlPlane {
     directory: PathBuf,
     binaries: PathBuf,
-    children: Vec<Child>,
-    url: String,
-    /// Of etcd (clients, peers) and of the API server.
-    _ports: [Reservation; 3],
+    etcd: Mutex<Option<Child>>,
+    api_server: Mutex<Option<Child>>,
+    options: Options,
+    /// Of etcd (clients, peers) and of the API server. They stay reserved while the API server is down.
+    ports: [Reservation; 3],
+}
+
+/// What a control plane may have of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Bytes that etcd may store before it takes no more writes; absent: its default of 2 GiB.
+    pub quota: Option<u64>,
 }
 
 /// How kubectl failed.
@@ -128,9 +137,21 @@ fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
+/// How long the API server may take until it is ready.
+const READY: Duration = Duration::from_secs(60);
+
+fn locked(child: &Mutex<Option<Child>>) -> MutexGuard<'_, Option<Child>> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl ControlPlane {
     /// Starts one in a directory and waits until it is ready. Blocks; a first start builds the binaries.
     pub fn start(directory: &Path) -> Result<ControlPlane, String> {
+        ControlPlane::start_with(directory, Options::default())
+    }
+
+    /// The same, with options.
+    pub fn start_with(directory: &Path, options: Options) -> Result<ControlPlane, String> {
         let binaries = binaries()?;
         std::fs::create_dir_all(directory).map_err(|e| e.to_string())?;
         let text = |e: rcgen::Error| e.to_string();
@@ -148,91 +169,165 @@ impl ControlPlane {
             .and_then(openssl::pkey::PKey::from_rsa)
             .and_then(|k| k.private_key_to_pem_pkcs8())
             .map_err(|e| e.to_string())?;
-        let put = |name: &str, content: &[u8]| -> Result<String, String> {
+        let put = |name: &str, content: &[u8]| -> Result<(), String> {
             let path = directory.join(name);
-            std::fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()))?;
-            Ok(path.display().to_string())
+            std::fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()))
         };
-        let ca_file = put("ca.crt", ca_certificate.pem().as_bytes())?;
-        let crt = put("serving.crt", serving.pem().as_bytes())?;
-        let key = put("serving.key", key.serialize_pem().as_bytes())?;
-        let account = put("service-account.key", &rsa)?;
-        let tokens = put("tokens.csv", format!("{ADMIN_TOKEN},admin,1,\"system:masters\"\n").as_bytes())?;
-        let ports = [Reservation::new()?, Reservation::new()?, Reservation::new()?];
-        let [client, peer, port] = ports.each_ref().map(|r| r.port);
-        let url = format!("https://127.0.0.1:{port}");
-        let log = |name: &str| std::fs::File::create(directory.join(name)).map_err(|e| e.to_string());
-        let etcd_url = format!("http://127.0.0.1:{client}");
-        let etcd = die_with_us(
-            Command::new(binaries.join("etcd"))
-                .arg("--data-dir")
-                .arg(directory.join("etcd"))
-                .args(["--listen-client-urls", &etcd_url, "--advertise-client-urls", &etcd_url])
-                .args([
-                    "--listen-peer-urls",
-                    &format!("http://127.0.0.1:{peer}"),
-                    "--unsafe-no-fsync",
-                    "--log-level",
-                    "error",
-                ])
-                .stdout(Stdio::null())
-                .stderr(log("etcd.log")?),
-        )
-        .spawn()
-        .map_err(|e| format!("etcd: {e}"))?;
-        let mut plane = ControlPlane {
+        put("ca.crt", ca_certificate.pem().as_bytes())?;
+        put("serving.crt", serving.pem().as_bytes())?;
+        put("serving.key", key.serialize_pem().as_bytes())?;
+        put("service-account.key", &rsa)?;
+        put("tokens.csv", format!("{ADMIN_TOKEN},admin,1,\"system:masters\"\n").as_bytes())?;
+        put(
+            "audit-policy.yaml",
+            b"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n  omitStages: [RequestReceived]\n",
+        )?;
+        let plane = ControlPlane {
             directory: directory.into(),
-            binaries: binaries.clone(),
-            children: vec![etcd],
-            url: url.clone(),
-            _ports: ports,
+            binaries,
+            etcd: Mutex::new(None),
+            api_server: Mutex::new(None),
+            options,
+            ports: [Reservation::new()?, Reservation::new()?, Reservation::new()?],
         };
-        let server = die_with_us(
-            Command::new(binaries.join("kube-apiserver"))
-                .arg(format!("--etcd-servers={etcd_url}"))
-                .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
-                .arg(format!("--secure-port={port}"))
-                .arg(format!("--tls-cert-file={crt}"))
-                .arg(format!("--tls-private-key-file={key}"))
-                .arg(format!("--client-ca-file={ca_file}"))
+        plane.kubeconfig("admin", ADMIN_TOKEN)?;
+        plane.start_etcd()?;
+        plane.start_api_server()?;
+        Ok(plane)
+    }
+
+    /// A log is appended to: what a server said before it was killed is wanted as well.
+    fn log(&self, name: &str) -> Result<std::fs::File, String> {
+        let path = self.directory.join(name);
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    fn etcd_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[0].port)
+    }
+
+    fn start_etcd(&self) -> Result<(), String> {
+        let mut command = Command::new(self.binaries.join("etcd"));
+        command
+            .arg("--data-dir")
+            .arg(self.directory.join("etcd"))
+            .args(["--listen-client-urls", &self.etcd_url(), "--advertise-client-urls", &self.etcd_url()])
+            .args(["--listen-peer-urls", &format!("http://127.0.0.1:{}", self.ports[1].port)])
+            .args(["--unsafe-no-fsync", "--log-level", "error"]);
+        if let Some(bytes) = self.options.quota {
+            command.arg(format!("--quota-backend-bytes={bytes}"));
+        }
+        let child = die_with_us(command.stdout(Stdio::null()).stderr(self.log("etcd.log")?))
+            .spawn()
+            .map_err(|e| format!("etcd: {e}"))?;
+        *locked(&self.etcd) = Some(child);
+        Ok(())
+    }
+
+    /// Starts the API server, again if it was killed, on the port that it has always had; waits until it is ready.
+    pub fn start_api_server(&self) -> Result<(), String> {
+        let file = |name: &str| self.directory.join(name).display().to_string();
+        let child = die_with_us(
+            Command::new(self.binaries.join("kube-apiserver"))
+                .arg(format!("--etcd-servers={}", self.etcd_url()))
+                .args([
+                    "--bind-address=127.0.0.1",
+                    "--advertise-address=127.0.0.1",
+                    "--endpoint-reconciler-type=none",
+                ])
+                .arg(format!("--secure-port={}", self.port()))
+                .arg(format!("--tls-cert-file={}", file("serving.crt")))
+                .arg(format!("--tls-private-key-file={}", file("serving.key")))
+                .arg(format!("--client-ca-file={}", file("ca.crt")))
                 .arg("--service-account-issuer=https://kubernetes.default.svc")
-                .arg(format!("--service-account-key-file={account}"))
-                .arg(format!("--service-account-signing-key-file={account}"))
+                .arg(format!("--service-account-key-file={}", file("service-account.key")))
+                .arg(format!("--service-account-signing-key-file={}", file("service-account.key")))
                 .args(["--service-cluster-ip-range=10.0.0.0/24", "--authorization-mode=RBAC"])
-                .arg(format!("--token-auth-file={tokens}"))
-                .args(["--disable-admission-plugins=ServiceAccount", "--allow-privileged=true", "--enable-priority-and-fairness=false"])
-                .arg("--audit-policy-file")
-                .arg(put("audit-policy.yaml", b"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n  omitStages: [RequestReceived]\n")?)
-                .arg("--audit-log-path")
-                .arg(directory.join("audit.log"))
+                .arg(format!("--token-auth-file={}", file("tokens.csv")))
+                .args([
+                    "--disable-admission-plugins=ServiceAccount",
+                    "--allow-privileged=true",
+                    "--enable-priority-and-fairness=false",
+                ])
+                .arg(format!("--audit-policy-file={}", file("audit-policy.yaml")))
+                .arg(format!("--audit-log-path={}", file("audit.log")))
                 .stdout(Stdio::null())
-                .stderr(log("kube-apiserver.log")?),
+                .stderr(self.log("kube-apiserver.log")?),
         )
         .spawn()
         .map_err(|e| format!("kube-apiserver: {e}"))?;
-        plane.children.push(server);
-        plane.kubeconfig("admin", ADMIN_TOKEN)?;
-        let deadline = Instant::now() + Duration::from_secs(60);
+        *locked(&self.api_server) = Some(child);
+        let deadline = Instant::now() + READY;
         loop {
-            if plane.kubectl(&["get", "--raw", "/readyz"], None).is_ok_and(|out| out.trim() == "ok") {
-                return Ok(plane);
+            if self.kubectl(&["get", "--raw", "/readyz"], None).is_ok_and(|out| out.trim() == "ok") {
+                return Ok(());
             }
             if Instant::now() > deadline {
                 return Err(format!(
-                    "the control plane is not ready after 60 s\netcd:\n{}\nkube-apiserver:\n{}",
-                    tail(&directory.join("etcd.log")),
-                    tail(&directory.join("kube-apiserver.log"))
+                    "the control plane is not ready after {} s\netcd:\n{}\nkube-apiserver:\n{}",
+                    READY.as_secs(),
+                    tail(&self.directory.join("etcd.log")),
+                    tail(&self.directory.join("kube-apiserver.log"))
                 ));
             }
             std::thread::sleep(Duration::from_millis(200));
         }
     }
 
+    /// kill -9 of the API server; etcd stays.
+    pub fn kill_api_server(&self) -> Result<(), String> {
+        let Some(mut child) = locked(&self.api_server).take() else { return Ok(()) };
+        child.kill().and_then(|()| child.wait()).map(drop).map_err(|e| format!("kube-apiserver: {e}"))
+    }
+
+    /// Process id of the API server, while it runs: for signals.
+    pub fn api_server_pid(&self) -> Option<u32> {
+        locked(&self.api_server).as_ref().map(Child::id)
+    }
+
+    /// Port of the API server.
+    pub fn port(&self) -> u16 {
+        self.ports[2].port
+    }
+
+    /// Asks etcd itself, through its JSON gateway (`/v3/kv/compaction`, `/v3/maintenance/alarm` …).
+    pub fn etcd(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value, String> {
+        let told = |e: std::io::Error| format!("etcd {path}: {e}");
+        let mut tcp = std::net::TcpStream::connect(("127.0.0.1", self.ports[0].port)).map_err(told)?;
+        tcp.set_read_timeout(Some(Duration::from_secs(30))).map_err(told)?;
+        let body = body.to_string();
+        // HTTP/1.0: the answer ends with its connection and is not chunked.
+        write!(
+            tcp,
+            "POST {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .map_err(told)?;
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).map_err(told)?;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        if !head.lines().next().is_some_and(|l| l.contains(" 200 ")) {
+            return Err(format!("etcd {path}: {answer}"));
+        }
+        serde_json::from_str(body).map_err(|e| format!("etcd {path}: {e}: {body}"))
+    }
+
+    /// Removes every older revision of every key from etcd: whoever watches from one of them is told 410 Gone.
+    pub fn compact(&self) -> Result<(), String> {
+        let status = self.etcd("/v3/maintenance/status", &serde_json::json!({}))?;
+        let revision = status["header"]["revision"].as_str().ok_or("etcd tells no revision")?.to_string();
+        self.etcd("/v3/kv/compaction", &serde_json::json!({"revision": revision, "physical": true})).map(drop)
+    }
+
     fn kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, String> {
         let path = self.directory.join(format!("{name}.kubeconfig"));
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: lab\nclusters:\n- name: lab\n  cluster: {{server: \"{}\", certificate-authority: \"{}\"}}\nusers:\n- name: user\n  user: {{token: \"{token}\"}}\ncontexts:\n- name: lab\n  context: {{cluster: lab, user: user, namespace: default}}\n",
-            self.url,
+            format_args!("https://127.0.0.1:{}", self.port()),
             self.directory.join("ca.crt").display()
         );
         std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -287,10 +382,12 @@ impl ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        for child in self.children.iter_mut().rev() {
-            // Already gone is as good; nothing of a lab is worth a graceful end.
-            let _ = child.kill();
-            let _ = child.wait();
+        for slot in [&self.api_server, &self.etcd] {
+            if let Some(mut child) = locked(slot).take() {
+                // Already gone is as good; nothing of a lab is worth a graceful end.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
         }
     }
 }

@@ -29,11 +29,24 @@ pub fn start_operator(
     log: &Path,
 ) -> Result<Child, String> {
     let kubeconfig = plane.service_account_kubeconfig(namespace, "pcf-operator")?;
+    start_operator_with(lab, &kubeconfig, operator, namespace, log, &[])
+}
+
+/// The same, with a kubeconfig that exists and with environment variables of its own.
+pub fn start_operator_with(
+    lab: &Lab,
+    kubeconfig: &Path,
+    operator: &Path,
+    namespace: &str,
+    log: &Path,
+    env: &[(&str, &str)],
+) -> Result<Child, String> {
     let file = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(|e| e.to_string())?;
     die_with_us(
         Command::new(operator)
             .arg("run")
             .envs(lab.operator_env())
+            .envs(env.iter().copied())
             .env("KUBECONFIG", kubeconfig)
             .env("PCF_NAMESPACE", namespace)
             .stdin(Stdio::null())
@@ -99,7 +112,10 @@ pub fn check(lab: &Lab) -> Vec<String> {
         "EXEC sp_delete_log_shipping_secondary_database",
         "Install-CsMirrorDatabase",
     ] {
-        let done = lab.journal().iter().filter(|e| e.name == name && e.outcome == Outcome::Ok).count();
+        let world = lab.world().now();
+        let done =
+            world.journal.entries().iter().filter(|e| e.name == name && e.outcome == Outcome::Ok).count();
+        drop(world);
         expect(&format!("{name} was carried out {done} times"), done == 1);
     }
     wrong

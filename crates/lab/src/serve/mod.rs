@@ -1,6 +1,7 @@
 //! The running lab: every server over one world, on loopback ports of its own.
 
 pub mod demo;
+pub mod held_file;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::chat::{self, SHELL_PASSWORD, SHELL_USER};
 use crate::ports::Reservation;
 use crate::scenario::{Authentication, Scenario};
 use crate::sql::{self, SQL_PASSWORD, SQL_USER};
+use crate::world::breakpoints::{Arrival, Choice, Moment};
 use crate::world::files::DirectoryFiles;
 use crate::world::journal::Entry;
 use crate::world::{SharedWorld, World};
@@ -201,6 +203,18 @@ impl Lab {
     /// The copy folder of this machine.
     pub fn copy_folder(&self) -> PathBuf {
         self.directory.join("copy-folder")
+    }
+    /// Sets what is held from now on, and where; `None`: nothing more.
+    pub fn break_at(&self, choice: Option<Choice>) {
+        self.world.now().breakpoints.set(choice);
+    }
+    /// What is held at the moment. Whatever loses its client is not held any more.
+    pub fn held(&self) -> Vec<(Moment, Arrival)> {
+        self.world.now().breakpoints.held()
+    }
+    /// Lets everything that is held go on.
+    pub fn release(&self) {
+        self.world.now().breakpoints.release_all();
     }
     /// The journal so far.
     pub fn journal(&self) -> Vec<Entry> {

@@ -10,7 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Restored, Running, backup, catalog};
 use crate::world::World;
+use crate::world::breakpoints::{Arrival, Moment};
 use crate::world::journal::{Effect, Kind, Outcome};
+
+/// How soon a batch that is held looks again whether it may go on.
+const HELD: SignedDuration = SignedDuration::from_millis(5);
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
@@ -369,6 +373,10 @@ pub struct Batch {
     handlers: Vec<usize>,
     text: String,
     restoring: Option<Restoring>,
+    /// The breakpoint that it is held at.
+    hold: Option<u64>,
+    /// The statement that was held before it was carried out: it is not held there again.
+    passed: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -398,8 +406,7 @@ pub fn begin(
     let ops = compile(text)?;
     let variables = parameters.into_iter().map(|(n, v)| (n.to_lowercase(), v)).collect();
     if let Some(s) = world.sql.get_mut(host).and_then(|i| i.sessions.get_mut(&id)) {
-        s.batch =
-            Some(Batch { ops, at: 0, variables, handlers: Vec::new(), text: text.into(), restoring: None });
+        s.batch = Some(Batch::new(ops, variables, text.into()));
     }
     Ok(())
 }
@@ -420,15 +427,50 @@ pub fn step(world: &mut World, host: &str, id: u32, out: &mut Vec<Event>) -> Pro
 }
 
 impl Batch {
+    fn new(ops: Vec<Op>, variables: BTreeMap<String, Cell>, text: String) -> Self {
+        Batch { ops, at: 0, variables, handlers: Vec::new(), text, restoring: None, hold: None, passed: None }
+    }
+
+    /// The breakpoint that this batch is held at.
+    pub fn hold(&self) -> Option<u64> {
+        self.hold
+    }
+
+    /// Holds the batch at a statement if it is to be held there.
+    fn held_at(&mut self, w: &mut World, host: &str, moment: Moment, statement: usize) -> bool {
+        if !w.breakpoints.are_set() {
+            return false;
+        }
+        let Some(Op::Statement(t)) = self.ops.get(statement) else { return false };
+        let Some((name, target)) = self.named(t) else { return false };
+        let arrival = Arrival { server: host.into(), name, target, parameters: self.shown_variables() };
+        self.hold = w.breakpoints.ask(moment, &arrival);
+        self.hold.is_some()
+    }
+
     fn run(&mut self, w: &mut World, host: &str, id: u32, out: &mut Vec<Event>) -> Progress {
+        if let Some(hold) = self.hold {
+            if w.breakpoints.holds(hold) {
+                return Progress::Until(w.now + HELD);
+            }
+            self.hold = None;
+        }
         if let Some(running) = session(w, host, id).and_then(|s| s.running.clone()) {
             if w.now < running.ends {
                 return Progress::Until(running.ends);
             }
             self.restored(w, host, id, running, out);
+            if self.held_at(w, host, Moment::After, self.at - 1) {
+                return Progress::Until(w.now + HELD);
+            }
         }
         while let Some(op) = self.ops.get(self.at).cloned() {
+            if self.passed != Some(self.at) && self.held_at(w, host, Moment::Before, self.at) {
+                self.passed = Some(self.at);
+                return Progress::Until(w.now + HELD);
+            }
             self.at += 1;
+            let statement = self.at - 1;
             let result = match op {
                 Op::Jump(to) => {
                     self.at = to;
@@ -452,6 +494,7 @@ impl Batch {
                 },
                 Op::Statement(t) => self.execute(w, host, id, &t, out),
             };
+            let carried_out = result.is_ok();
             if let Err(errors) = result {
                 match self.handlers.pop() {
                     Some(handler) => self.at = handler,
@@ -472,8 +515,98 @@ impl Batch {
             if let Some(running) = session(w, host, id).and_then(|s| s.running.clone()) {
                 return Progress::Until(running.ends);
             }
+            if carried_out && self.held_at(w, host, Moment::After, statement) {
+                return Progress::Until(w.now + HELD);
+            }
         }
         Progress::Finished
+    }
+
+    /// Name and target, for the journal, of a statement that may change something.
+    fn named(&self, t: &[Token]) -> Option<(String, Option<String>)> {
+        let word = |i: usize| t.get(i).and_then(Token::ident).unwrap_or_default().to_uppercase();
+        let first = word(0);
+        match first.as_str() {
+            "INSERT" | "UPDATE" | "DELETE" | "CREATE" => {
+                let target = t
+                    .iter()
+                    .filter_map(Token::ident)
+                    .find(|x| x.contains("persistent_chat") || x.starts_with("tbl"))
+                    .map(str::to_string);
+                Some((if first == "CREATE" { "CREATE TABLE".to_string() } else { first }, target))
+            }
+            "KILL" => match t.get(1) {
+                Some(Token::Number(n)) => Some((first, Some(n.clone()))),
+                _ => Some((first, None)),
+            },
+            "ALTER" => {
+                let name = t.get(2).and_then(Token::ident).unwrap_or_default().to_string();
+                Some((format!("ALTER {}", word(1)), Some(name)))
+            }
+            "RESTORE" if word(1) != "HEADERONLY" => {
+                let verb = format!("RESTORE {}", self.value(t.get(1)).to_uppercase());
+                match t.iter().position(|x| x.is("DISK")) {
+                    Some(i) => Some((verb, Some(self.value(t.get(i + 2))))),
+                    None if is_recovery(t) => {
+                        Some((format!("{verb} WITH RECOVERY"), Some(self.value(t.get(2)))))
+                    }
+                    None => Some((format!("{verb} WITH NORECOVERY"), Some(self.value(t.get(2))))),
+                }
+            }
+            "EXEC" | "EXECUTE" => {
+                if let Some(text) = self.dynamic_text(t) {
+                    // Dynamic SQL: by the first of its statements that may change something.
+                    let ops = compile(&text).ok()?;
+                    return ops.iter().find_map(|op| match op {
+                        Op::Statement(inner) => self.named(inner),
+                        Op::JumpUnless(..) | Op::Jump(_) | Op::Try(_) | Op::EndTry => None,
+                    });
+                }
+                let (name, rest) = procedure(t);
+                let argument = match name.as_str() {
+                    "sp_update_job" | "sp_stop_job" => "@job_id",
+                    "sp_delete_log_shipping_secondary_database" => "@secondary_database",
+                    _ => return None,
+                };
+                let target = match self.argument(rest, argument) {
+                    Some(Cell::Text(s)) => s,
+                    Some(Cell::Int(n)) => n.to_string(),
+                    _ => String::new(),
+                };
+                Some((format!("EXEC {name}"), Some(target)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The text of `EXEC (@text)` or `sp_executesql`.
+    fn dynamic_text(&self, t: &[Token]) -> Option<String> {
+        if t.get(1).is_some_and(|x| x.sign("(")) {
+            return match t.get(2) {
+                Some(Token::Word(v)) => match self.variables.get(&v.to_lowercase()) {
+                    Some(Cell::Text(s)) => Some(s.clone()),
+                    _ => None,
+                },
+                Some(Token::Text(s)) => Some(s.clone()),
+                _ => None,
+            };
+        }
+        let (name, rest) = procedure(t);
+        if name != "sp_executesql" {
+            return None;
+        }
+        rest.iter().find_map(|x| if let Token::Text(s) = x { Some(s.clone()) } else { None })
+    }
+
+    fn shown_variables(&self) -> BTreeMap<String, String> {
+        let shown = |c: &Cell| match c {
+            Cell::Null => None,
+            Cell::Int(n) | Cell::Lsn(n) => Some(n.to_string()),
+            Cell::Bit(b) => Some(b.to_string()),
+            Cell::Float(f) => Some(f.to_string()),
+            Cell::Text(s) | Cell::Guid(s) | Cell::Time(s) => Some(s.clone()),
+        };
+        self.variables.iter().filter_map(|(n, c)| shown(c).map(|c| (n.clone(), c))).collect()
     }
 
     fn execute(
@@ -531,13 +664,7 @@ impl Batch {
             }
             "SELECT" => self.select(w, host, id, t, out),
             "INSERT" | "UPDATE" | "DELETE" | "CREATE" => {
-                let target = t
-                    .iter()
-                    .filter_map(Token::ident)
-                    .find(|x| x.contains("persistent_chat") || x.starts_with("tbl"))
-                    .map(str::to_string);
-                let name = if first == "CREATE" { "CREATE TABLE".to_string() } else { first.clone() };
-                let seq = self.journal(w, host, id, Effect::Write, &name, target);
+                let seq = self.journal_write(w, host, id, t);
                 let result = catalog::change(w, host, id, t, &self.variables);
                 finish(w, seq, result.as_ref().err());
                 out.push(Event::Count(result.map_err(|e| vec![e])?));
@@ -549,7 +676,7 @@ impl Batch {
                     .get(1)
                     .and_then(|x| if let Token::Number(n) = x { n.parse::<u32>().ok() } else { None })
                     .unwrap_or(0);
-                let seq = self.journal(w, host, id, Effect::Write, "KILL", Some(n.to_string()));
+                let seq = self.journal_write(w, host, id, t);
                 let found = w.sql.get_mut(host).and_then(|i| i.sessions.get_mut(&n)).map(|s| s.killed = true);
                 finish(w, seq, None);
                 found.ok_or_else(|| {
@@ -575,6 +702,14 @@ impl Batch {
         let client = session(w, host, id).map(|s| format!("{} ({})", s.program, s.host)).unwrap_or_default();
         let now = w.now;
         w.journal.begin(now, host, Kind::Statement, effect, name, target, &self.text, &client)
+    }
+
+    /// Begins the entry of a statement that may change something.
+    fn journal_write(&self, w: &mut World, host: &str, id: u32, t: &[Token]) -> u64 {
+        let (name, target) = self.named(t).unwrap_or_default();
+        let seq = self.journal(w, host, id, Effect::Write, &name, target);
+        w.journal.with_parameters(seq, self.shown_variables());
+        seq
     }
 
     fn set(&mut self, w: &mut World, host: &str, id: u32, t: &[Token]) -> Result<(), SqlMessage> {
@@ -662,41 +797,21 @@ impl Batch {
         t: &[Token],
         out: &mut Vec<Event>,
     ) -> Result<(), Vec<SqlMessage>> {
-        // EXEC (@text): dynamic SQL, statement by statement in this same session.
-        if t.get(1).is_some_and(|x| x.sign("(")) {
-            let text = match t.get(2) {
-                Some(Token::Word(v)) => self.variables.get(&v.to_lowercase()).cloned(),
-                Some(Token::Text(s)) => Some(Cell::Text(s.clone())),
-                _ => None,
-            };
-            return self.dynamic(w, host, id, text, out);
+        // EXEC (@text), sp_executesql: dynamic SQL, statement by statement in this same session.
+        let (name, rest) = procedure(t);
+        if t.get(1).is_some_and(|x| x.sign("(")) || name == "sp_executesql" {
+            return self.dynamic(w, host, id, self.dynamic_text(t), out);
         }
-        let (into, rest) = match (t.get(1), t.get(2)) {
-            (Some(Token::Word(v)), Some(s)) if v.starts_with('@') && s.sign("=") => {
-                (Some(v.to_lowercase()), &t[3..])
-            }
-            _ => (None, &t[1..]),
+        let into = match (t.get(1), t.get(2)) {
+            (Some(Token::Word(v)), Some(s)) if v.starts_with('@') && s.sign("=") => Some(v.to_lowercase()),
+            _ => None,
         };
-        let length = rest
-            .iter()
-            .step_by(2)
-            .zip(rest.iter().skip(1).step_by(2))
-            .take_while(|(_, dot)| dot.sign("."))
-            .count();
-        let name = rest.get(length * 2).and_then(Token::ident).unwrap_or_default().to_lowercase();
         let text = |c: Option<Cell>| match c {
             Some(Cell::Text(s)) => s,
             Some(Cell::Int(n)) => n.to_string(),
             _ => String::new(),
         };
         let result = match name.as_str() {
-            "sp_executesql" => {
-                let statement = rest
-                    .iter()
-                    .skip(length * 2 + 1)
-                    .find_map(|x| if let Token::Text(s) = x { Some(s.clone()) } else { None });
-                return self.dynamic(w, host, id, statement.map(Cell::Text), out);
-            }
             "sp_getapplock" => {
                 let resource = text(self.argument(rest, "@Resource"));
                 let i = w.sql.get_mut(host).ok_or_else(|| vec![SqlMessage::simulator("no instance")])?;
@@ -717,8 +832,7 @@ impl Batch {
             }
             "sp_update_job" | "sp_stop_job" => {
                 let job = text(self.argument(rest, "@job_id"));
-                let seq =
-                    self.journal(w, host, id, Effect::Write, &format!("EXEC {name}"), Some(job.clone()));
+                let seq = self.journal_write(w, host, id, t);
                 let found = w
                     .sql
                     .get_mut(host)
@@ -744,14 +858,7 @@ impl Batch {
             }
             "sp_delete_log_shipping_secondary_database" => {
                 let database = text(self.argument(rest, "@secondary_database"));
-                let seq = self.journal(
-                    w,
-                    host,
-                    id,
-                    Effect::Write,
-                    "EXEC sp_delete_log_shipping_secondary_database",
-                    Some(database.clone()),
-                );
+                let seq = self.journal_write(w, host, id, t);
                 let i = w.sql.get_mut(host).ok_or_else(|| vec![SqlMessage::simulator("no instance")])?;
                 let gone: Vec<_> = i
                     .log_shipping
@@ -793,20 +900,17 @@ impl Batch {
         w: &mut World,
         host: &str,
         id: u32,
-        text: Option<Cell>,
+        text: Option<String>,
         out: &mut Vec<Event>,
     ) -> Result<(), Vec<SqlMessage>> {
-        let Some(Cell::Text(text)) = text else { return Ok(()) };
+        let Some(text) = text else { return Ok(()) };
         let ops = compile(&text).map_err(|e| vec![e])?;
-        let mut inner = Batch {
-            ops,
-            at: 0,
-            variables: self.variables.clone(),
-            handlers: Vec::new(),
-            text,
-            restoring: None,
-        };
-        match inner.run(w, host, id, out) {
+        // It is held as a whole, by the statement that it stands in.
+        let mut inner = Batch::new(ops, self.variables.clone(), text);
+        let set = std::mem::take(&mut w.breakpoints);
+        let progress = inner.run(w, host, id, out);
+        w.breakpoints = set;
+        match progress {
             Progress::Finished => Ok(()),
             Progress::Until(_) => Err(vec![SqlMessage::simulator("a RESTORE inside of dynamic SQL")]),
         }
@@ -815,7 +919,7 @@ impl Batch {
     fn alter(&mut self, w: &mut World, host: &str, id: u32, t: &[Token]) -> Result<(), SqlMessage> {
         let subject = t.get(1).and_then(Token::ident).unwrap_or_default().to_uppercase();
         let name = t.get(2).and_then(Token::ident).unwrap_or_default().to_string();
-        let seq = self.journal(w, host, id, Effect::Write, &format!("ALTER {subject}"), Some(name.clone()));
+        let seq = self.journal_write(w, host, id, t);
         let current = w.scenario.database.to_lowercase();
         let db = w.sql.get_mut(host).and_then(|i| {
             let key = if subject == "DATABASE" { name.to_lowercase() } else { current };
@@ -896,14 +1000,8 @@ impl Batch {
         let database = self.value(t.get(2));
         let key = database.to_lowercase();
         let path = t.iter().position(|x| x.is("DISK")).map(|i| self.value(t.get(i + 2)));
-        let recovery = !t.iter().any(|x| x.is("NORECOVERY") || x.is("STANDBY"));
-        let target = path.clone().unwrap_or_else(|| database.clone());
-        let name = if path.is_none() {
-            format!("{verb} WITH {}", if recovery { "RECOVERY" } else { "NORECOVERY" })
-        } else {
-            verb.clone()
-        };
-        let seq = self.journal(w, host, id, Effect::Write, &name, Some(target));
+        let recovery = is_recovery(t);
+        let seq = self.journal_write(w, host, id, t);
         let fail = |w: &mut World, e: SqlMessage| {
             finish(w, seq, Some(&e));
             Err(vec![e, SqlMessage::error(3013, 16, format!("{verb} is terminating abnormally."))])
@@ -1090,6 +1188,26 @@ impl Batch {
             message: format!("{} successfully processed 0 pages.", running.command),
         }));
     }
+}
+
+/// Name of the procedure of an EXEC, without its schema, and what follows EXEC (and `@rc =`).
+fn procedure(t: &[Token]) -> (String, &[Token]) {
+    let rest = match (t.get(1), t.get(2)) {
+        (Some(Token::Word(v)), Some(s)) if v.starts_with('@') && s.sign("=") => t.get(3..),
+        _ => t.get(1..),
+    }
+    .unwrap_or_default();
+    let length = rest
+        .iter()
+        .step_by(2)
+        .zip(rest.iter().skip(1).step_by(2))
+        .take_while(|(_, dot)| dot.sign("."))
+        .count();
+    (rest.get(length * 2).and_then(Token::ident).unwrap_or_default().to_lowercase(), rest)
+}
+
+fn is_recovery(t: &[Token]) -> bool {
+    !t.iter().any(|x| x.is("NORECOVERY") || x.is("STANDBY"))
 }
 
 fn finish(w: &mut World, seq: u64, error: Option<&SqlMessage>) {

@@ -498,6 +498,10 @@ pub fn logout(world: &mut World, host: &str, id: u32) {
     let Some(i) = world.sql.get_mut(host) else { return };
     let Some(session) = i.sessions.remove(&id) else { return };
     i.locks.retain(|_, holder| *holder != id);
+    if let Some(hold) = session.batch.as_ref().and_then(batch::Batch::hold) {
+        // The batch has died with its session: it is not carried out any more.
+        world.breakpoints.release(hold);
+    }
     if let Some(running) = session.running {
         if let (Some(db), Some(file)) = (i.databases.get_mut(&running.database), running.file) {
             // What was rolled forward so far is not undone: only the same set can go on (error 4319 for any other).

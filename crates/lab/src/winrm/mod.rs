@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::chat::cmdlets;
 use crate::chat::{SHELL_PASSWORD, SHELL_USER};
 use crate::world::SharedWorld;
+use crate::world::breakpoints::{Arrival, Moment};
 
 struct Host {
     name: String,
@@ -204,7 +205,7 @@ async fn answer(
             // What Windows says to a body that it cannot unseal.
             return Ok(make(StatusCode::BAD_REQUEST, SOAP, Vec::new()));
         };
-        let (status, text) = host.soap(&plain).await;
+        let (status, text) = soap(host, plain).await;
         let Ok(sealed) = channel.seal(&text) else {
             return Ok(make(StatusCode::INTERNAL_SERVER_ERROR, SOAP, Vec::new()));
         };
@@ -217,11 +218,22 @@ async fn answer(
     }
     Ok(match std::str::from_utf8(&body) {
         Ok(text) => {
-            let (status, text) = host.soap(text).await;
+            let (status, text) = soap(host, text.into()).await;
             make(status, SOAP, text.into_bytes())
         }
         Err(e) => make(StatusCode::BAD_REQUEST, SOAP, e.to_string().into_bytes()),
     })
+}
+
+/// One envelope and its answer. The future of a request is dropped when its client is gone; what may outlive it needs a task.
+async fn soap(host: Arc<Host>, text: String) -> (StatusCode, String) {
+    if !host.world.now().breakpoints.outlives_its_client() {
+        return host.soap(&text).await;
+    }
+    match tokio::spawn(async move { host.soap(&text).await }).await {
+        Ok(answer) => answer,
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+    }
 }
 
 fn no_such_shell() -> Fault {
@@ -277,7 +289,7 @@ impl Host {
     async fn operation(&self, e: &Envelope) -> Result<String, Fault> {
         match e.action.as_str() {
             action::CREATE => self.create(e),
-            action::COMMAND => self.command(e),
+            action::COMMAND => self.command(e).await,
             action::SEND => Err(bad("simulator: pipelines longer than one fragment are not simulated")),
             action::RECEIVE => self.receive(e).await,
             action::SIGNAL => {
@@ -372,7 +384,7 @@ impl Host {
         ))
     }
 
-    fn command(&self, e: &Envelope) -> Result<String, Fault> {
+    async fn command(&self, e: &Envelope) -> Result<String, Fault> {
         let line = e.body.find("CommandLine").ok_or_else(|| bad("no CommandLine"))?;
         let id =
             line.attribute("CommandId").and_then(|i| Uuid::parse_str(i).ok()).unwrap_or_else(Uuid::new_v4);
@@ -394,6 +406,9 @@ impl Host {
         if self.with(e, |s| Ok(s.commands.contains_key(&key)))? {
             return Err(bad("the CommandId is taken"));
         }
+        // A client that is gone while its request is held takes the request with it, unless that outlives it.
+        let arrival = cmdlets::arrival(&self.name, command);
+        self.hold(Moment::Before, arrival.as_ref()).await;
         let cmdlet = cmdlets::start(&mut self.world.now(), &self.name, SHELL_USER, command);
         self.with(e, |s| {
             s.commands.insert(
@@ -402,7 +417,24 @@ impl Host {
             );
             Ok(())
         })?;
+        self.hold(Moment::Started, arrival.as_ref()).await;
         Ok(format!("<rsp:CommandResponse><rsp:CommandId>{key}</rsp:CommandId></rsp:CommandResponse>"))
+    }
+
+    /// The cmdlet of a command, if it may change something.
+    fn arrival_of(&self, e: &Envelope, command: &str) -> Option<Arrival> {
+        let cmdlet = self.with(e, |s| Ok(s.commands.get(command).and_then(|r| r.cmdlet))).ok().flatten()?;
+        cmdlets::arrival_of(&self.world.now(), cmdlet)
+    }
+
+    /// Holds a request for as long as a breakpoint says, or until its client is gone.
+    async fn hold(&self, moment: Moment, arrival: Option<&Arrival>) {
+        let asked = arrival.and_then(|a| self.world.now().breakpoints.ask(moment, a));
+        let Some(id) = asked else { return };
+        let held = Held { world: &self.world, id };
+        while held.world.now().breakpoints.holds(id) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn receive(&self, e: &Envelope) -> Result<String, Fault> {
@@ -412,6 +444,8 @@ impl Host {
             tokio::time::Instant::now() + Duration::from_secs_f64(e.timeout.unwrap_or(60.0).clamp(0.5, 60.0));
         loop {
             if let Some(body) = self.output(e, command.as_deref())? {
+                let ended = command.as_deref().and_then(|c| self.arrival_of(e, c));
+                self.hold(Moment::After, ended.as_ref()).await;
                 return Ok(body);
             }
             let wait = Duration::from_millis(20);
@@ -517,6 +551,18 @@ impl Host {
         Ok(format!(
             "<n:EnumerateResponse xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\"><n:EnumerationContext/><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
         ))
+    }
+}
+
+/// Nothing is held any more for a client that is gone.
+struct Held<'a> {
+    world: &'a SharedWorld,
+    id: u64,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.world.now().breakpoints.release(self.id);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What was done to the world, in order: each statement and each cmdlet with its effect and outcome.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -33,6 +35,9 @@ pub struct Entry {
     pub target: Option<String>,
     /// The statement as it was sent, or the cmdlet with its parameters.
     pub text: String,
+    /// Values of the batch's parameters, for a statement that may change something.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
     /// Who sent it: host and program name of the session, or the user of the shell.
     pub client: String,
     /// How it ended.
@@ -100,16 +105,27 @@ impl Journal {
             name: name.into(),
             target,
             text: text.into(),
+            parameters: BTreeMap::new(),
             client: client.into(),
             outcome: Outcome::Running,
         });
         seq
     }
 
+    /// Adds what the parameters of an entry's batch were.
+    pub fn with_parameters(&mut self, seq: u64, parameters: BTreeMap<String, String>) {
+        if let Some(entry) = self.at(seq) {
+            entry.parameters = parameters;
+        }
+    }
+
+    fn at(&mut self, seq: u64) -> Option<&mut Entry> {
+        self.entries.get_mut(usize::try_from(seq).ok()?.checked_sub(1)?)
+    }
+
     /// Ends an entry.
     pub fn end(&mut self, seq: u64, time: Timestamp, outcome: Outcome) {
-        let index = usize::try_from(seq).unwrap_or(0).wrapping_sub(1);
-        if let Some(entry) = self.entries.get_mut(index) {
+        if let Some(entry) = self.at(seq) {
             entry.ended = Some(time);
             entry.outcome = outcome;
         }

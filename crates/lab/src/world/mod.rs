@@ -1,5 +1,6 @@
 //! The pure world: everything that the two data centres consist of, moved by a clock that its owner turns.
 
+pub mod breakpoints;
 pub mod files;
 pub mod journal;
 
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use crate::chat::Deployment;
 use crate::scenario::Scenario;
 use crate::sql::Instance;
+use breakpoints::Breakpoints;
 use files::Files;
 use journal::Journal;
 
@@ -30,6 +32,8 @@ pub struct World {
     pub files: Box<dyn Files>,
     /// Every statement and cmdlet that anybody ran.
     pub journal: Journal,
+    /// What is to be held, and what is.
+    pub breakpoints: Breakpoints,
 }
 
 /// Whether a data centre stands.
@@ -56,6 +60,7 @@ impl World {
             chat,
             files,
             journal: Journal::default(),
+            breakpoints: Breakpoints::default(),
         };
         crate::sql::populate(&mut world)?;
         crate::chat::tick(&mut world);
