@@ -189,6 +189,17 @@ async fn at_its_target_a_new_resource_is_ready_idle_and_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_that_a_restored_cluster_rolled_back_is_written_again() {
+    let scene = Scene::ready("rolled_back", quick()).await;
+    let old = r#"{"status":{"activeDataCenter":"seattle","conditions":[{"type":"Ready","status":"False","reason":"Old","message":"",
+        "lastTransitionTime":"2026-01-01T00:00:00Z"}]}}"#;
+    scene.kubectl(&["patch", "pcf/litware", "--subresource=status", "--type=merge", "-p", old], None);
+    scene.wait_for("Ready", "True", "Active").await;
+    assert_eq!(scene.object()["status"]["activeDataCenter"], "atlanta");
+    scene.assert_nothing_moves().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_answers_is_not_failed_over() {
     let scene = Scene::ready("primary_answers", quick()).await;
     scene.patch(r#"{"activeDataCenter":"seattle"}"#);

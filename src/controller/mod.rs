@@ -140,7 +140,7 @@ async fn reconcile(resource: Arc<PersistentChatFailover>, context: Arc<Context>)
         consent: convert::consent(&resource.spec),
     };
     match workers.get(&key) {
-        Some(worker) => worker.tell(pool, goal, generation),
+        Some(worker) => worker.tell(pool, goal, generation, resource.status.clone().unwrap_or_default()),
         None => {
             if seen != generation {
                 // Before any look at the world: whoever waits must see that this generation is not finished.
@@ -251,7 +251,9 @@ async fn apply(
 ) -> Result<(), Error> {
     let api: Api<PersistentChatFailover> =
         Api::namespaced(client.clone(), &resource.namespace().unwrap_or_default());
-    write(&api, &resource.name_any(), &resource.uid().unwrap_or_default(), status).await.map_err(Error)
+    write(&api, &resource.name_any(), &resource.uid().unwrap_or_default(), status)
+        .await
+        .map_err(|e| Error(e.to_string()))
 }
 
 /// Applies a whole status. Bound to the object's uid: a status of a deleted object must not land on its successor.
@@ -260,7 +262,7 @@ pub(crate) async fn write(
     name: &str,
     uid: &str,
     status: &PersistentChatFailoverStatus,
-) -> Result<(), String> {
+) -> Result<(), NotWritten> {
     let body = serde_json::json!({
         "apiVersion": "persistentchat.dev/v1alpha1",
         "kind": "PersistentChatFailover",
@@ -270,7 +272,28 @@ pub(crate) async fn write(
     let params = PatchParams::apply(MANAGER).force();
     match tokio::time::timeout(REQUEST, api.patch_status(name, &params, &Patch::Apply(&body))).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(e)) => Err(format!("cannot write the status: {e}")),
-        Err(_) => Err("cannot write the status: the API server does not answer".into()),
+        Ok(Err(kube::Error::Api(s))) if s.code == 404 && s.reason == "NotFound" => Err(NotWritten::Gone),
+        // The name is another object's by now.
+        Ok(Err(kube::Error::Api(s))) if s.code == 409 && s.message.contains("UID") => Err(NotWritten::Gone),
+        Ok(Err(e)) => Err(NotWritten::Failed(e.to_string())),
+        Err(_) => Err(NotWritten::Failed("the API server does not answer".into())),
+    }
+}
+
+/// Why a status was not written.
+#[derive(Debug)]
+pub(crate) enum NotWritten {
+    /// The object is not there any more: nobody will ever read it.
+    Gone,
+    /// It may go well another time: no answer, no right, no space.
+    Failed(String),
+}
+
+impl std::fmt::Display for NotWritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NotWritten::Gone => f.write_str("cannot write the status: the resource is gone"),
+            NotWritten::Failed(why) => write!(f, "cannot write the status: {why}"),
+        }
     }
 }

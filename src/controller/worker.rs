@@ -13,6 +13,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::NotWritten;
 use super::secrets::ClusterSecrets;
 use crate::api::conditions::{self, Is};
 use crate::api::project::essence;
@@ -33,6 +34,9 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// that is gone.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
+/// How long a write may take to come back through the watch.
+const ECHO: Duration = Duration::from_secs(3);
+
 /// Longest wait for an event to be written.
 const EVENT: Duration = Duration::from_secs(3);
 
@@ -41,6 +45,8 @@ pub(super) struct Worker {
     /// Of the object that it works for.
     pub uid: String,
     intent: watch::Sender<Intent>,
+    /// The status as the API server last showed it.
+    stored: watch::Sender<PersistentChatFailoverStatus>,
     task: JoinHandle<()>,
 }
 
@@ -58,13 +64,18 @@ impl Worker {
     ) -> Self {
         let (intent, rx) = watch::channel(Intent { pool: Arc::new(pool), goal, generation, stop: false });
         let api: Api<PersistentChatFailover> = Api::namespaced(client.clone(), &key.0);
-        let u = uid.clone();
-        let task = tokio::spawn(async move { work(client, settings, key, u, api, rx, status).await });
-        Worker { uid, intent, task }
+        let (u, (stored, seen)) = (uid.clone(), watch::channel(status));
+        let task = tokio::spawn(async move { work(client, settings, key, u, api, rx, seen).await });
+        Worker { uid, intent, stored, task }
     }
 
     /// Hands a changed spec over. Returns at once.
-    pub fn tell(&self, pool: Pool, goal: Goal, generation: i64) {
+    pub fn tell(&self, pool: Pool, goal: Goal, generation: i64, status: PersistentChatFailoverStatus) {
+        self.stored.send_if_modified(|s| {
+            let changed = *s != status;
+            *s = status;
+            changed
+        });
         self.intent.send_if_modified(|i| {
             let changed = *i.pool != pool || i.goal != goal || i.generation != generation;
             if changed {
@@ -104,9 +115,9 @@ async fn work(
     uid: String,
     api: Api<PersistentChatFailover>,
     mut intent: watch::Receiver<Intent>,
-    status: PersistentChatFailoverStatus,
+    stored: watch::Receiver<PersistentChatFailoverStatus>,
 ) {
-    let (next, published) = watch::channel(status.clone());
+    let (next, published) = watch::channel(stored.borrow().clone());
     let reporter = Reporter { controller: super::MANAGER.into(), instance: None };
     let about = ObjectReference {
         api_version: Some("persistentchat.dev/v1alpha1".into()),
@@ -117,7 +128,7 @@ async fn work(
         ..ObjectReference::default()
     };
     let teller = (Recorder::new(client.clone(), reporter), about);
-    let writer = write_status(api.clone(), key.1.clone(), uid.clone(), status, published, teller);
+    let writer = write_status(api.clone(), key.1.clone(), uid.clone(), stored, published, teller);
     // One for all descriptions of the pool: what it keeps must be there when the API server is not.
     let secrets = Arc::new(ClusterSecrets::new(client, &key.0));
     let engine = async {
@@ -223,15 +234,30 @@ async fn write_status(
     api: Api<PersistentChatFailover>,
     name: String,
     uid: String,
-    mut standing: PersistentChatFailoverStatus,
+    mut stored: watch::Receiver<PersistentChatFailoverStatus>,
     mut next: watch::Receiver<PersistentChatFailoverStatus>,
     teller: (Recorder, ObjectReference),
 ) {
     let mut last =
         tokio::time::Instant::now().checked_sub(PROGRESS).unwrap_or_else(tokio::time::Instant::now);
-    let mut open = true;
+    let mut standing = stored.borrow_and_update().clone();
+    let (mut open, mut watched, mut compare) = (true, true, None);
     while open {
-        open = next.changed().await.is_ok();
+        let at = compare.unwrap_or(last);
+        tokio::select! {
+            changed = next.changed() => open = changed.is_ok(),
+            changed = stored.changed(), if watched => {
+                watched = changed.is_ok();
+                compare = Some(last + ECHO);
+                continue;
+            }
+            // What our own writes brought about has come back by now; what still differs is somebody else's doing: a cluster that was
+            // restored from a backup shows an old status.
+            () = tokio::time::sleep_until(at), if compare.is_some() => {
+                compare = None;
+                standing = stored.borrow_and_update().clone();
+            }
+        }
         let mut wanted = next.borrow_and_update().clone();
         if wanted == standing {
             continue;
@@ -245,14 +271,17 @@ async fn write_status(
         }
         // A write that fails is tried again with what is true by then; the failover itself never waits for it.
         while let Err(e) = super::write(&api, &name, &uid, &wanted).await {
-            tracing::warn!(resource = name, error = e, "status");
-            if !open || e.contains("not found") || e.contains("UID") {
-                return;
+            tracing::warn!(resource = name, error = %e, "status");
+            match e {
+                NotWritten::Gone => return,
+                NotWritten::Failed(_) if !open => return,
+                NotWritten::Failed(_) => {}
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
             wanted = next.borrow_and_update().clone();
         }
         last = tokio::time::Instant::now();
+        compare = compare.map(|_| last + ECHO);
         tell(&teller, events::between(&standing, &wanted)).await;
         standing = wanted;
     }
