@@ -17,6 +17,7 @@ use lab::serve::held_file::HeldFile;
 use lab::serve::{Lab, demo};
 use lab::world::breakpoints::{Arrival, Moment};
 use lab::world::journal::{Effect, Entry, Outcome};
+use persistent_chat_failover::domain::step::StepId;
 use tokio::sync::OnceCell;
 
 /// One line of the matrix. It is written when it is dropped: as passed, or as failed if its test is panicking.
@@ -113,13 +114,21 @@ fn label(
             return "record: over".into();
         }
         let mut says = vec![];
+        // Each step's first effect has a record of its own before it.
+        let begun =
+            |step: &&StepId| document["steps"][step.as_str()]["attempts"].as_i64().is_some_and(|n| n > 0);
+        if let Some(step) = StepId::ALL.iter().rfind(begun) {
+            says.push(step.as_str());
+        }
         if !document["savedLogShipping"].is_null() {
             says.push("log shipping saved");
         }
         if !document["recovery"].is_null() {
             says.push("recovery intended");
         }
-        if let Some(job) = document["mirrorJobs"].as_array().unwrap().last() {
+        // How the mirror's cmdlet ended is told to one process only: after a kill, the next one finds it gone.
+        let job = document["mirrorJobs"].as_array().unwrap().last();
+        if let Some(job) = job.filter(|_| !says.contains(&StepId::ActiveServersSet.as_str())) {
             says.push(match job["ended"]["errors"].as_array() {
                 None => "mirror intended",
                 Some(errors) if errors.is_empty() => "mirror ended",
