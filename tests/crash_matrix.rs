@@ -59,7 +59,7 @@ fn tell_row(what: &str, result: &str, took: &str, how_often: &str) {
 
 /// Polls until something holds.
 async fn until(scene: &Scene, what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(90);
     while !holds() {
         assert!(
             Instant::now() < deadline,
@@ -222,16 +222,14 @@ fn records(all: &BTreeSet<String>) -> usize {
 /// A process is killed at each effect in turn, each time a new one goes on.
 async fn killed_at_every_effect(test: &str, what: &'static str, moments: &'static [Moment]) {
     let before = moments.contains(&Moment::Before);
-    let mut wanted = clean_run().await.clone();
+    let row = Row::begin(what);
+    let (clean, mut scene) = tokio::join!(clean_run(), ready_on(&Plane::Shared, test, world()));
+    let mut wanted = clean.clone();
     if moments.contains(&Moment::Started) {
         // The detached cmdlet: its answer is lost when it has begun, and once more when it has ended.
         let mirror = wanted.iter().find(|e| e.starts_with("Install-CsMirrorDatabase")).unwrap();
         wanted.insert(format!("{mirror} (started)"));
     }
-    let row = Row::begin(what);
-    let mut scene = Scene::set(test, world()).await;
-    scene.env = SOON.to_vec();
-    scene.begin().await;
     let files = backups(&scene.lab);
     let reached: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let (choose, names, known) = (reached.clone(), files.clone(), wanted.clone());
@@ -257,7 +255,7 @@ async fn killed_at_every_effect(test: &str, what: &'static str, moments: &'stati
     scene.lose().await;
     scene.patch(r#"{"activeDataCenter":"seattle"}"#);
     let mut kills = 0;
-    let deadline = Instant::now() + Duration::from_secs(140);
+    let deadline = Instant::now() + Duration::from_secs(240);
     loop {
         let copies: Vec<&str> = to_copy
             .iter()
@@ -299,7 +297,6 @@ async fn killed_at_every_effect(test: &str, what: &'static str, moments: &'stati
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_before_and_after_every_effect_and_every_write_of_the_record() {
-    clean_run().await;
     // Side by side: each waits for most of a minute until a request that is on its way counts as lost.
     tokio::join!(
         killed_at_every_effect(
@@ -572,16 +569,13 @@ async fn c1_cut_off_from_the_api_server_and_from_its_own_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c2_killed_and_told_to_stop_in_long_statements() {
+async fn c2_killed_stopped_and_told_to_stop_in_the_middle() {
     tokio::join!(
         one_of_two_operators_is_killed_during_recovery(),
-        a_stop_lets_a_restore_end_and_a_deadline_does_not()
+        a_stop_lets_a_restore_end_and_a_deadline_does_not(),
+        a_stopped_holder_of_the_lock_goes_on(),
+        a_stopped_holder_of_the_lock_is_killed()
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c3_the_holder_of_the_lock_is_stopped() {
-    tokio::join!(a_stopped_holder_of_the_lock_goes_on(), a_stopped_holder_of_the_lock_is_killed());
 }
 
 async fn the_watch_is_cut() {
@@ -653,7 +647,7 @@ async fn a_stop_lets_a_restore_end_and_a_deadline_does_not() {
     assert!(runs(&scene.lab, "RESTORE LOG"));
     scene.kill_operator();
     until(&scene, "the end of its session", || !runs(&scene.lab, "RESTORE LOG")).await;
-    scene.lab.fault("restore-ms", &["3000".into()]).unwrap();
+    scene.lab.fault("restore-ms", &["2500".into()]).unwrap();
 
     // The next one goes on, and is given the time it needs.
     let begun = effects(&scene.lab).len();

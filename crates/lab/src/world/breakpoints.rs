@@ -95,3 +95,63 @@ impl Breakpoints {
         self.held.values().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::Moment;
+    use crate::scenario::Scenario;
+    use crate::sql::{self, SQL_PASSWORD, SQL_USER, batch};
+    use crate::world::World;
+    use crate::world::files::MemoryFiles;
+    use crate::world::journal::Effect;
+
+    const HOST: &str = "sea-sql-1.litwareinc.com";
+
+    fn writes(w: &World) -> Vec<&str> {
+        w.journal.entries().iter().filter(|e| e.effect == Effect::Write).map(|e| e.name.as_str()).collect()
+    }
+
+    fn held_at(moment: Moment) -> (World, u32) {
+        let mut w =
+            World::new(Scenario::default(), Box::<MemoryFiles>::default(), Timestamp::UNIX_EPOCH).unwrap();
+        w.breakpoints.set(Some(Box::new(move |m, a| m == moment && a.name.starts_with("EXEC sp_delete"))));
+        let id = sql::login(&mut w, HOST, SQL_USER, SQL_PASSWORD, "client", "test").unwrap();
+        let text = "EXEC master.dbo.sp_delete_log_shipping_secondary_database @secondary_database = N'mgc';";
+        batch::begin(&mut w, HOST, id, text, vec![]).unwrap();
+        for _ in 0..3 {
+            // However often it is asked to go on.
+            let progress = batch::step(&mut w, HOST, id, &mut vec![]);
+            assert!(matches!(progress, batch::Progress::Until(_)), "{progress:?}");
+            let later = w.now + SignedDuration::from_secs(60);
+            w.advance(later);
+        }
+        assert_eq!(w.breakpoints.held().len(), 1);
+        (w, id)
+    }
+
+    #[test]
+    fn a_batch_that_is_held_before_it_is_carried_out_dies_with_its_session() {
+        let (mut w, id) = held_at(Moment::Before);
+        sql::logout(&mut w, HOST, id);
+        assert_eq!(w.breakpoints.held(), vec![]);
+        let _ = batch::step(&mut w, HOST, id, &mut vec![]);
+        assert!(!writes(&w).contains(&"EXEC sp_delete_log_shipping_secondary_database"), "{:?}", writes(&w));
+    }
+
+    #[test]
+    fn a_batch_that_is_held_afterwards_was_carried_out_once_whatever_becomes_of_its_session() {
+        let (mut w, id) = held_at(Moment::After);
+        let done = |w: &World| {
+            writes(w).iter().filter(|n| **n == "EXEC sp_delete_log_shipping_secondary_database").count()
+        };
+        assert_eq!(done(&w), 1);
+        w.breakpoints.release_all();
+        assert_eq!(batch::step(&mut w, HOST, id, &mut vec![]), batch::Progress::Finished);
+        assert_eq!(done(&w), 1);
+        sql::logout(&mut w, HOST, id);
+        assert_eq!(done(&w), 1);
+    }
+}
