@@ -87,6 +87,10 @@ pub struct Verdict {
 
 /// The silence that a simulated operator waits for.
 const SILENCE: SignedDuration = SignedDuration::from_secs(2);
+/// Pause of an operator between two looks while nothing happens.
+const POLL: Duration = Duration::from_secs(2);
+/// Seconds within which calls go wrong in a bad night.
+const FAULTS: f64 = 60.0;
 /// Seconds after the last event and the last fault within which everything must be well.
 const PATIENCE: f64 = 900.0;
 /// Seconds that the human on call takes to react.
@@ -158,7 +162,7 @@ impl Plan {
         };
         Plan {
             seed,
-            fates: Fates::Random { per_mille: rate, until: 90.0 },
+            fates: Fates::Random { per_mille: rate, until: FAULTS },
             script,
             scenario,
             operators,
@@ -244,7 +248,7 @@ fn start(
         let systems = SimSystems { shared: shared.clone(), who, scenario };
         let clock = SimClock { shared: shared.clone(), who };
         let mut memory = Memory::default();
-        let pace = Pace { silence: SILENCE, poll: Duration::from_millis(500) };
+        let pace = Pace { silence: SILENCE, poll: POLL };
         let report = move |r: &Report<'_>| {
             let mut s = shared.now();
             let Some(p) = s.processes.get_mut(who) else { return };

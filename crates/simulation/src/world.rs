@@ -204,7 +204,7 @@ impl Shared {
     }
 
     /// The one place that every call of an operator passes: draws its latency and its fate.
-    pub fn point(&mut self, who: usize, writes: bool, what: &str) -> (Fate, Duration) {
+    pub fn point(&mut self, who: usize, writes: bool, what: impl FnOnce() -> String) -> (Fate, Duration) {
         let index = self.count;
         self.count += 1;
         let latency = Duration::from_millis(self.chance.between(1, 25));
@@ -225,12 +225,14 @@ impl Shared {
             self.faults.insert(index, fate);
         }
         *self.dealt.entry(fate).or_default() += 1;
-        let shown: String = what.chars().take(110).collect();
-        if fate != Fate::Ok || writes {
-            self.tell(&format!("#{index} operator {who}: {shown} => {fate:?}"));
-        }
-        if self.trace.is_some() {
-            self.points.push(Point { who, writes, what: shown });
+        if fate != Fate::Ok || writes || self.trace.is_some() {
+            let shown: String = what().chars().take(110).collect();
+            if fate != Fate::Ok || writes {
+                self.tell(&format!("#{index} operator {who}: {shown} => {fate:?}"));
+            }
+            if self.trace.is_some() {
+                self.points.push(Point { who, writes, what: shown });
+            }
         }
         (fate, latency)
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 #[derive(Default)]
 pub struct Journal {
     entries: Vec<Entry>,
+    changes: u64,
 }
 
 /// One statement or cmdlet.
@@ -90,6 +91,7 @@ impl Journal {
         client: &str,
     ) -> u64 {
         let seq = self.entries.len() as u64 + 1;
+        self.changes += 1;
         self.entries.push(Entry {
             seq,
             time,
@@ -112,7 +114,13 @@ impl Journal {
         if let Some(entry) = self.entries.get_mut(index) {
             entry.ended = Some(time);
             entry.outcome = outcome;
+            self.changes += 1;
         }
+    }
+
+    /// How often an entry was begun or ended.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// All entries, oldest first.

@@ -30,6 +30,9 @@ pub struct World {
     pub files: Box<dyn Files>,
     /// Every statement and cmdlet that anybody ran.
     pub journal: Journal,
+    /// Nothing has changed since everything that was due had happened: the journal's state and the number of changes then.
+    settled: Option<(u64, u64)>,
+    changes: u64,
 }
 
 /// Whether a data centre stands.
@@ -56,6 +59,8 @@ impl World {
             chat,
             files,
             journal: Journal::default(),
+            settled: None,
+            changes: 0,
         };
         crate::sql::populate(&mut world)?;
         crate::chat::tick(&mut world);
@@ -64,11 +69,22 @@ impl World {
 
     /// Moves the clock to `now` (never backwards) and lets everything happen that is due until then.
     pub fn advance(&mut self, now: Timestamp) {
+        // At one and the same moment nothing new is due, unless somebody has changed something.
+        if now <= self.now && self.settled == Some((self.journal.changes(), self.changes)) {
+            return;
+        }
         if now > self.now {
             self.now = now;
         }
         crate::sql::tick(self);
         crate::chat::tick(self);
+        self.settled = Some((self.journal.changes(), self.changes));
+    }
+
+    /// Tells that something was changed past the journal: what follows from it happens at the next [`World::advance`], even if the
+    /// clock stands.
+    pub fn touch(&mut self) {
+        self.changes += 1;
     }
 
     /// Whether the data centre that a host stands in is up. Unknown hosts are down.
@@ -94,6 +110,7 @@ impl World {
     }
 
     fn set_state(&mut self, data_center: &str, state: DataCenterState) -> Result<(), String> {
+        self.touch();
         match self.data_centers.get_mut(data_center) {
             Some(slot) => {
                 *slot = state;
