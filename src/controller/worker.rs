@@ -23,7 +23,7 @@ use crate::engine::run::{Intent, Memory, Pace, Report, drive};
 use crate::systems::real::{RealSystems, Settings};
 
 /// Least time between two writes that only tell progress.
-const PROGRESS: Duration = Duration::from_secs(5);
+pub const PROGRESS: Duration = Duration::from_secs(5);
 
 /// Longest wait for an event to be written.
 const EVENT: Duration = Duration::from_secs(3);
@@ -188,7 +188,7 @@ fn stalled(s: &mut PersistentChatFailoverStatus, generation: i64) {
 }
 
 /// What makes a status worth writing at once.
-fn essence(s: &PersistentChatFailoverStatus) -> Vec<String> {
+pub fn essence(s: &PersistentChatFailoverStatus) -> Vec<String> {
     let mut e: Vec<String> =
         s.conditions.iter().map(|c| format!("{} {} {}", c.type_, c.status, c.reason)).collect();
     e.push(format!("{} {:?} {:?}", s.observed_generation, s.active_data_center, s.step));

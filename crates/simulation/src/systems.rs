@@ -51,6 +51,11 @@ impl Clock for SimClock {
     }
     async fn sleep(&self, d: Duration) {
         tokio::time::sleep(d).await;
+        let mut s = self.shared.now();
+        let now = s.time();
+        if let Some(p) = s.processes.get_mut(self.who) {
+            p.awake = Some(now);
+        }
     }
 }
 
@@ -521,6 +526,13 @@ impl Systems for SimSystems {
         tokio::time::sleep(Duration::from_millis(80)).await;
         {
             let mut s = self.shared.now();
+            if s.copy_folder_full {
+                return Err(Problem::retry(
+                    Reason::DiskFull,
+                    "spec.backupFiles.copyFolder: no space left on device",
+                    "Make room in the copy folder",
+                ));
+            }
             let from = format!(r"{}\{}", self.scenario.backup_share, file.name);
             let to = format!(r"{}\{}", self.scenario.copy_folder, file.name);
             let content = s.world.files.read(&from).map_err(|_| lost())?;
