@@ -133,6 +133,7 @@ impl Cluster {
         let old = self.stored.iter().rev().find(|(at, o)| *at <= then && o.is_some());
         let Some((_, Some(old))) = old.cloned() else { return false };
         self.version = old.version;
+        self.highest = self.highest.max(old.generation);
         self.object = Some(old.clone());
         self.stored.push((now, Some(old)));
         self.relist = true;

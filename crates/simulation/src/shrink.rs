@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use lab::scenario::Scenario;
 use serde::{Deserialize, Serialize};
 
+use crate::cast::Act;
 use crate::run::{Plan, Verdict, run, small};
 use crate::world::Fates;
 
@@ -39,7 +40,7 @@ pub fn shrink(plan: &Plan) -> Option<Plan> {
     let mut tries = 0;
     let mut broken = |p: &Plan| {
         tries += 1;
-        tries <= TRIES && promises(&run(p)).contains(&promise)
+        tries <= TRIES && is_fair(p) && promises(&run(p)).contains(&promise)
     };
     let mut best = plan.clone();
     let whole = listed(plan, &v);
@@ -85,6 +86,38 @@ pub fn shrink(plan: &Plan) -> Option<Plan> {
             return Some(best);
         }
     }
+}
+
+/// Whether a plan lets it end well at all: the primary stays dead, everybody asks for the failover in the end, and what was
+/// taken away is given back. Without that, nothing that does not end is a defect.
+pub fn is_fair(p: &Plan) -> bool {
+    let last = |of: &dyn Fn(&Act) -> Option<bool>| p.script.iter().rev().find_map(|(_, a)| of(a));
+    let dead = last(&|a| match a {
+        Act::Lose => Some(true),
+        Act::Return => Some(false),
+        _ => None,
+    });
+    let jobs = last(&|a| if let Act::HoldJobs(on) = a { Some(!on) } else { None });
+    let asks = (0..p.operators).all(|who| {
+        let wants = last(&|a| match a {
+            Act::Want(w, name) | Act::Recreate(w, name) if *w == who => Some(name == "seattle"),
+            Act::RollBack(w, _) | Act::LoseCluster(w) if *w == who => Some(false),
+            _ => None,
+        });
+        let free = last(&|a| match a {
+            Act::Suspend(w, on) if *w == who => Some(!on),
+            _ => None,
+        });
+        // Whom nobody can tell anything is no burden, as long as there is another one.
+        let answers = last(&|a| match a {
+            Act::ApiServer(w, up) if *w == who => Some(*up),
+            Act::Recreate(w, _) if *w == who => Some(true),
+            Act::LoseCluster(w) if *w == who => Some(false),
+            _ => None,
+        });
+        wants == Some(true) && free != Some(false) && (answers != Some(false) || who > 0)
+    });
+    dead == Some(true) && jobs != Some(false) && asks
 }
 
 /// What makes a plan simpler: no second operator, a world that is like all others in one more respect.
