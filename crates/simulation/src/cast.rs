@@ -515,6 +515,11 @@ fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
 /// A tool applies a manifest: it needs no version, and tries again until it is answered.
 fn apply(s: &mut Shared, who: usize, change: Change) {
     let due = s.time();
+    // What was to be applied before is overtaken by what is applied now.
+    let same = |e: &Edit| {
+        e.who == who && e.apply && std::mem::discriminant(&e.change) == std::mem::discriminant(&change)
+    };
+    s.edits.retain(|e| !same(e));
     s.edits.push(Edit { due, who, change, apply: true, read: None });
     edit(s);
 }

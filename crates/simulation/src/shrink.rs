@@ -117,7 +117,9 @@ pub fn is_fair(p: &Plan) -> bool {
         });
         wants == Some(true) && free != Some(false) && (answers != Some(false) || who > 0)
     });
-    dead == Some(true) && jobs != Some(false) && asks
+    let room = last(&|a| if let Act::CopyFolderFull(on) = a { Some(!on) } else { None });
+    let store = p.script.iter().any(|(_, a)| *a == Act::MoveCentralManagement);
+    dead == Some(true) && store && room != Some(false) && jobs != Some(false) && asks
 }
 
 /// What makes a plan simpler: no second operator, a world that is like all others in one more respect.
