@@ -26,6 +26,7 @@ use crate::engine::plan::Goal;
 use crate::systems::real::Settings;
 pub use secrets::{ClusterSecrets, FileSecrets};
 use worker::Worker;
+pub use worker::{ECHO, PROGRESS};
 
 /// Name under which status is applied. It must never change: fields that another name owns would stay.
 pub const MANAGER: &str = "persistent-chat-failover";

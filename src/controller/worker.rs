@@ -28,14 +28,14 @@ use crate::engine::run::{Intent, Memory, Pace, Report, drive};
 use crate::systems::real::{RealSystems, Settings};
 
 /// Least time between two writes that only tell progress.
-const PROGRESS: Duration = Duration::from_secs(5);
+pub const PROGRESS: Duration = Duration::from_secs(5);
 
 /// How long the status may still be written when the engine has ended: whoever stops the process must not wait for an API server
 /// that is gone.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// How long a write may take to come back through the watch.
-const ECHO: Duration = Duration::from_secs(3);
+pub const ECHO: Duration = Duration::from_secs(3);
 
 /// Longest wait for an event to be written.
 const EVENT: Duration = Duration::from_secs(3);

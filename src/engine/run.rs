@@ -296,7 +296,13 @@ pub async fn drive<S: Systems, C: Clock>(
                 }
             }
             Next::Settled | Next::Wait(_) | Next::Blocked(_) => {
-                if matches!(&p.next, Next::Blocked(problem) if problem.class != Class::Retry) {
+                // Who waits for a human must not keep others from going on: another cluster's resource may not be suspended.
+                let for_a_human = match &p.next {
+                    Next::Blocked(problem) => problem.class != Class::Retry,
+                    Next::Wait(w) => w.reason == Reason::Suspended,
+                    Next::Settled | Next::Act(_) | Next::Finish => false,
+                };
+                if for_a_human {
                     permit = None;
                 }
                 pause(clock, intent, settled_pause(&p, pace, s.at, memory.unwell)).await;

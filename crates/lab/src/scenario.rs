@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A lab to be.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Scenario {
     /// FQDN of the Persistent Chat pool.
@@ -56,7 +56,7 @@ pub enum Authentication {
 }
 
 /// One data centre.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DataCenter {
     /// Name, as the resource uses it.

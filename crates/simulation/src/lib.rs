@@ -6,7 +6,9 @@
 
 pub mod cast;
 pub mod chance;
+pub mod cluster;
 pub mod run;
+pub mod shrink;
 pub mod systems;
 pub mod truth;
 pub mod world;

@@ -1,8 +1,6 @@
 //! One run: one seed, one schedule, one verdict.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -11,28 +9,29 @@ use jiff::{SignedDuration, Timestamp};
 use lab::scenario::Scenario;
 use lab::world::World;
 use lab::world::files::MemoryFiles;
-use persistent_chat_failover::api::convert;
+use persistent_chat_failover::api::{conditions, convert};
 use persistent_chat_failover::cli;
-use persistent_chat_failover::domain::activity::Active;
 use persistent_chat_failover::domain::pool::Pool;
 use persistent_chat_failover::domain::problem::Class;
-use persistent_chat_failover::engine::plan::{Goal, Next};
-use persistent_chat_failover::engine::run::{Intent, Memory, Pace, Report, drive};
-use tokio::sync::watch;
+use persistent_chat_failover::engine::run::Pace;
+use serde::{Deserialize, Serialize};
 
 use crate::cast::{self, Script};
 use crate::chance::Chance;
-use crate::systems::{SimClock, SimSystems};
+use crate::cluster::{self, Process};
 use crate::truth;
-use crate::world::{Fate, Fates, Handle, Point};
+use crate::world::{Fate, Fates, Handle, Point, Shared};
 
-/// What a run is made of.
-#[derive(Clone, Debug)]
+/// What a run is made of. As JSON it is what `pcf-soak --plan` takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Seed of latencies, fates and the world.
     pub seed: u64,
     /// Who decides the fates.
     pub fates: Fates,
+    /// Seconds until which calls may go wrong: it must be well some time after that.
+    pub until: f64,
     /// What everybody else does.
     pub script: Script,
     /// What the world is made from.
@@ -44,11 +43,12 @@ pub struct Plan {
     /// Backups that are not as they should be.
     pub spoilt: Vec<Spoilt>,
     /// Whether trace and points are kept.
+    #[serde(skip)]
     pub keep: bool,
 }
 
 /// A backup that is not as it should be; counted from the newest, 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Spoilt {
     /// It is gone from the share (and, if it was copied, still in the copy folder).
     Missing(usize),
@@ -67,6 +67,8 @@ pub struct Verdict {
     pub checks: BTreeMap<&'static str, u64>,
     /// How often each fate was dealt.
     pub dealt: BTreeMap<Fate, u64>,
+    /// How often each kind of act happened.
+    pub acts: BTreeMap<&'static str, u64>,
     /// The bad fates, by point: what a replay needs.
     pub faults: BTreeMap<u64, Fate>,
     /// Every call, if kept.
@@ -87,10 +89,18 @@ pub struct Verdict {
 
 /// The silence that a simulated operator waits for.
 const SILENCE: SignedDuration = SignedDuration::from_secs(2);
+/// Pause of an operator between two looks while nothing happens.
+const POLL: Duration = Duration::from_secs(2);
+/// Seconds within which calls go wrong in a bad night.
+const FAULTS: f64 = 60.0;
 /// Seconds after the last event and the last fault within which everything must be well.
 const PATIENCE: f64 = 900.0;
 /// Seconds that the human on call takes to react.
 const REACTION: SignedDuration = SignedDuration::from_secs(5);
+/// And how long it is then left alone before anything is tried again.
+const AGAIN: SignedDuration = SignedDuration::from_secs(20);
+/// Seconds for which it must stay well, with nothing written to an API server in the second half of them.
+const REST: f64 = 14.0;
 
 /// A small world that fails over in about ten simulated seconds.
 pub fn small() -> Scenario {
@@ -115,6 +125,7 @@ impl Plan {
         Plan {
             seed: 1,
             fates: Fates::At(BTreeMap::new()),
+            until: 0.0,
             script: cast::plain(operators),
             scenario: small(),
             operators,
@@ -158,7 +169,8 @@ impl Plan {
         };
         Plan {
             seed,
-            fates: Fates::Random { per_mille: rate, until: 90.0 },
+            fates: Fates::Random { per_mille: rate, until: FAULTS },
+            until: FAULTS,
             script,
             scenario,
             operators,
@@ -204,8 +216,6 @@ fn spoil(world: &mut World, spoilt: &[Spoilt]) {
     }
 }
 
-type Running = Pin<Box<dyn Future<Output = ()>>>;
-
 /// Carries out a plan.
 pub fn run(plan: &Plan) -> Verdict {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -220,6 +230,7 @@ fn failed(why: String) -> Verdict {
         violations: vec![why],
         checks: BTreeMap::new(),
         dealt: BTreeMap::new(),
+        acts: BTreeMap::new(),
         faults: BTreeMap::new(),
         points: vec![],
         count: 0,
@@ -231,52 +242,7 @@ fn failed(why: String) -> Verdict {
     }
 }
 
-fn start(
-    shared: &Handle,
-    plan: &Plan,
-    pool: &Arc<Pool>,
-    who: usize,
-    intent: &watch::Sender<Intent>,
-) -> Running {
-    let mut intent = intent.subscribe();
-    let (shared, pool, scenario) = (shared.clone(), pool.clone(), plan.scenario.clone());
-    Box::pin(async move {
-        let systems = SimSystems { shared: shared.clone(), who, scenario };
-        let clock = SimClock { shared: shared.clone(), who };
-        let mut memory = Memory::default();
-        let pace = Pace { silence: SILENCE, poll: Duration::from_millis(500) };
-        let report = move |r: &Report<'_>| {
-            let mut s = shared.now();
-            let Some(p) = s.processes.get_mut(who) else { return };
-            p.active = match &r.plan.active {
-                Active::In(name) => Some(name.clone()),
-                Active::Between
-                | Active::SplitBrain(_)
-                | Active::RecoveredByOthers { .. }
-                | Active::Unknown(_) => None,
-            };
-            p.consent_needed = match (&r.plan.transition, &r.plan.consent_needed) {
-                (Some(t), Some(statement)) => Some((t.id.clone(), statement.digest())),
-                (None, _) | (_, None) => None,
-            };
-            p.blocked = None;
-            let (next, blocked) = match &r.plan.next {
-                Next::Settled => ("Settled".to_string(), None),
-                Next::Act(e) => (format!("Act {:?}", e.iter().map(|e| e.step()).collect::<Vec<_>>()), None),
-                Next::Finish => ("Finish".into(), None),
-                Next::Wait(w) => (format!("Wait {:?}", w.reason), None),
-                Next::Blocked(p) => (format!("Blocked {:?}: {}", p.reason, p.what), Some(p.clone())),
-            };
-            p.blocked = blocked;
-            if p.next != next {
-                p.next = next.clone();
-                s.tell(&format!("operator {who}: {next}"));
-            }
-        };
-        drive(&systems, &pool, &clock, pace, &mut memory, &mut intent, &report).await;
-    })
-}
-
+/// Carries out a plan within its runtime.
 async fn night(plan: &Plan) -> Verdict {
     let pool = match pool(&plan.scenario) {
         Ok(pool) => Arc::new(pool),
@@ -288,26 +254,19 @@ async fn night(plan: &Plan) -> Verdict {
         Err(e) => return failed(e),
     };
     spoil(&mut world, &plan.spoilt);
-    let shared = Handle::new(world, plan.seed, plan.fates.clone(), plan.operators, plan.keep);
-    let mut goals: Vec<Goal> =
-        vec![Goal { desired: "atlanta".into(), suspend: false, consent: None }; plan.operators];
-    let intents: Vec<watch::Sender<Intent>> = goals
-        .iter()
-        .map(|g| watch::channel(Intent { pool: pool.clone(), goal: g.clone(), generation: 1, stop: false }).0)
-        .collect();
-    let mut processes: Vec<Option<Running>> =
-        intents.iter().enumerate().map(|(who, i)| Some(start(&shared, plan, &pool, who, i))).collect();
-    let mut restart: Vec<Option<f64>> = vec![None; plan.operators];
-    let mut stuck: Vec<Option<(Timestamp, String)>> = vec![None; plan.operators];
-    let mut script = plan.script.iter().cloned().collect::<std::collections::VecDeque<_>>();
-    let quiet_from = plan.script.iter().map(|(t, _)| *t).fold(0.0, f64::max).max(match &plan.fates {
-        Fates::At(_) => 0.0,
-        Fates::Random { until, .. } => *until,
-    });
+    let operators = plan.operators;
+    let shared = Handle::new(world, plan.seed, plan.fates.clone(), operators, plan.keep);
+    let pace = Pace { silence: SILENCE, poll: POLL };
+    let start = |who| cluster::operator(shared.clone(), who, pool.clone(), plan.scenario.clone(), pace);
+    let mut processes: Vec<Option<Process>> = (0..operators).map(|who| Some(start(who))).collect();
+    let mut restart: Vec<Option<f64>> = vec![None; operators];
+    let mut humans = vec![Human::default(); operators];
+    let mut script = plan.script.iter().cloned().collect::<VecDeque<_>>();
+    let quiet_from = plan.script.iter().map(|(t, _)| *t).fold(plan.until, f64::max);
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     let mut mended = 0u64;
-    let mut graves: Vec<Running> = Vec::new();
-    let (mut next_look, mut ended) = (0.0, false);
+    let mut graves: Vec<Process> = Vec::new();
+    let (mut next_look, mut ended, mut well_since) = (0.0, false, None);
     std::future::poll_fn(|cx| {
         loop {
             let mut again = false;
@@ -316,24 +275,40 @@ async fn night(plan: &Plan) -> Verdict {
                 let seconds = s.seconds();
                 while script.front().is_some_and(|(at, _)| *at <= seconds) {
                     if let Some((_, a)) = script.pop_front() {
-                        cast::act(&mut s, &a, &mut goals);
+                        cast::act(&mut s, &a);
                     }
                 }
+                cast::edit(&mut s);
                 if seconds >= next_look {
                     next_look = seconds + 1.0;
-                    for who in 0..plan.operators {
-                        mended += u64::from(look_after(&mut s, who, &mut stuck, &mut goals, &restart));
+                    for (who, human) in humans.iter_mut().enumerate() {
+                        mended += u64::from(look_after(&mut s, who, human, &restart));
                     }
-                    let well = script.is_empty() && seconds > quiet_from && is_well(&s, plan, &restart);
-                    if well {
+                    let calm = script.is_empty() && !cast::edits_wait(&s) && seconds > quiet_from;
+                    let restless =
+                        if calm { unrest(&s, operators, &restart) } else { vec!["not yet".into()] };
+                    // Well, and for a while: then it must have come to rest.
+                    let since = *well_since.get_or_insert(seconds);
+                    if !restless.is_empty() {
+                        well_since = None;
+                    } else if seconds - since >= REST {
+                        let from = s.time() - SignedDuration::from_secs_f64(REST / 2.0);
+                        let last = |who: usize| s.clusters.get(who).and_then(|c| c.last_status);
+                        let writes: Vec<usize> =
+                            (0..operators).filter(|who| last(*who).is_some_and(|t| t > from)).collect();
+                        // A write whose answer was lost is made again; after that it must be quiet.
+                        ended = writes.is_empty() || seconds - since >= 5.0 * REST;
+                        if ended {
+                            s.truth.at_rest(&writes);
+                        }
+                    }
+                    if !ended && seconds > quiet_from + PATIENCE {
                         ended = true;
-                    } else if seconds > quiet_from + PATIENCE {
-                        ended = true;
-                        let missing = truth::missing(&s.world).join(", ");
-                        let next: Vec<String> = s.processes.iter().map(|p| p.next.clone()).collect();
-                        s.truth.violations.push(format!(
-                            "it ends: {PATIENCE} s after the last fault it is not well: missing: {missing}; operators: {next:?}"
-                        ));
+                        let broken = format!(
+                            "it ends: {PATIENCE} s after the last fault it is not well: {}",
+                            restless.join("; ")
+                        );
+                        s.truth.violations.push(broken);
                     }
                 }
                 for (who, at) in restart.iter_mut().enumerate() {
@@ -341,26 +316,17 @@ async fn night(plan: &Plan) -> Verdict {
                         *at = None;
                         s.tell(&format!("operator {who} starts again"));
                         again = true;
-                        if let (Some(slot), Some(i)) = (processes.get_mut(who), intents.get(who)) {
-                            *slot = Some(start(&shared, plan, &pool, who, i));
+                        if let Some(slot) = processes.get_mut(who) {
+                            *slot = Some(start(who));
                         }
                     }
                 }
                 drop(s);
-                for (i, g) in intents.iter().zip(&goals) {
-                    i.send_if_modified(|x| {
-                        let changed = x.goal != *g;
-                        if changed {
-                            x.goal = g.clone();
-                        }
-                        changed
-                    });
-                }
                 if ended {
                     return Poll::Ready(());
                 }
             }
-            for who in 0..processes.len() {
+            for who in 0..operators {
                 let Some(slot) = processes.get_mut(who) else { continue };
                 if let Some(f) = slot
                     && f.as_mut().poll(cx).is_ready()
@@ -372,10 +338,11 @@ async fn night(plan: &Plan) -> Verdict {
                     // kill -9: nothing of it runs any more, not even its destructors, until the run is over.
                     graves.extend(slot.take());
                     s.bury(who);
-                    let seconds = s.seconds();
-                    let wait = if plan.other_takes_over && plan.operators > 1 { 120_000 } else { s.chance.between(200, 6000) };
+                    let away = plan.other_takes_over && operators > 1;
+                    let wait = if away { 120_000 } else { s.chance.between(200, 6000) };
+                    let at = s.seconds() + wait as f64 / 1000.0;
                     if let Some(r) = restart.get_mut(who) {
-                        *r = Some(seconds + wait as f64 / 1000.0);
+                        *r = Some(at);
                     }
                 }
             }
@@ -393,6 +360,7 @@ async fn night(plan: &Plan) -> Verdict {
         violations: s.truth.violations.clone(),
         checks: s.truth.checks.clone(),
         dealt: s.dealt.clone(),
+        acts: s.acts.clone(),
         faults: s.faults.clone(),
         points: std::mem::take(&mut s.points),
         count: s.count,
@@ -408,30 +376,33 @@ async fn night(plan: &Plan) -> Verdict {
     verdict
 }
 
+/// The human on call of one operator.
+#[derive(Clone, Default)]
+struct Human {
+    /// What stands in the way, and since when it is waited for.
+    sees: Option<(Timestamp, String)>,
+}
+
 /// The human on call: reacts to what has stood for a while.
-fn look_after(
-    s: &mut crate::world::Shared,
-    who: usize,
-    stuck: &mut [Option<(Timestamp, String)>],
-    goals: &mut [Goal],
-    restart: &[Option<f64>],
-) -> bool {
+fn look_after(s: &mut Shared, who: usize, human: &mut Human, restart: &[Option<f64>]) -> bool {
     let now = s.time();
-    let Some(slot) = stuck.get_mut(who) else { return false };
     let dead = restart.get(who).is_some_and(Option::is_some);
-    let blocked = s.processes.get(who).filter(|_| !dead).and_then(|p| p.blocked.clone());
-    let suspended = s.processes.get(who).is_some_and(|p| p.suspended.is_some());
+    // What the operator cannot write, nobody can read.
+    let silent = s.clusters.get(who).is_none_or(|c| c.down || c.object.is_none());
+    let blocked = s.processes.get(who).filter(|_| !dead && !silent).and_then(|p| p.blocked.clone());
+    let suspended = s.processes.get(who).is_some_and(|p| p.heard.suspended.is_some());
     let Some(problem) = blocked.filter(|p| p.class != Class::Retry && !suspended) else {
-        *slot = None;
+        human.sees = None;
         return false;
     };
-    match slot {
+    match &human.sees {
         Some((since, what)) if *what == problem.what => {
             if now.duration_since(*since) < REACTION {
                 return false;
             }
-            *slot = Some((now, problem.what.clone()));
-            match cast::mend(s, who, &problem, goals) {
+            // Whether it helped is seen after a while: an operator that waits for a human looks again once a minute.
+            human.sees = Some((now + AGAIN, problem.what.clone()));
+            match cast::mend(s, who, &problem) {
                 Some(_) => true,
                 None => {
                     let line = format!(
@@ -446,19 +417,34 @@ fn look_after(
             }
         }
         Some(_) | None => {
-            *slot = Some((now, problem.what.clone()));
+            human.sees = Some((now, problem.what.clone()));
             false
         }
     }
 }
 
-/// Whether chat is live in the second data centre, and every operator that lives knows it and rests.
-fn is_well(s: &crate::world::Shared, plan: &Plan, restart: &[Option<f64>]) -> bool {
-    let resting = (0..plan.operators).all(|who| {
+/// What is missing for chat to be live in the second data centre, with every operator that lives knowing it, telling it and at
+/// rest; empty: nothing.
+fn unrest(s: &Shared, operators: usize, restart: &[Option<f64>]) -> Vec<String> {
+    let mut out = truth::missing(&s.world);
+    let mut somebody = false;
+    for who in 0..operators {
+        // Who is dead is no burden to others; whom no API server answers cannot be told what is wanted.
         let dead = restart.get(who).is_some_and(Option::is_some);
-        let p = s.processes.get(who);
-        dead || p.is_some_and(|p| p.next == "Settled" && p.active.as_deref() == Some("seattle"))
-    });
-    let somebody = (0..plan.operators).any(|who| restart.get(who).is_some_and(Option::is_none));
-    resting && somebody && truth::missing(&s.world).is_empty()
+        let stored = s.clusters.get(who).and_then(|c| c.get().ok());
+        let (Some(p), Some(o), false) = (s.processes.get(who), stored, dead) else { continue };
+        somebody = true;
+        if p.next != "Settled" || p.active.as_deref() != Some("seattle") {
+            out.push(format!("operator {who} takes {:?} for active and is at {:?}", p.active, p.next));
+            continue;
+        }
+        let ready = o.status.conditions.iter().any(|c| c.type_ == conditions::READY && c.status == "True");
+        if !ready || o.status.active_data_center.as_deref() != Some("seattle") {
+            out.push(format!("the status of operator {who} does not say what it knows"));
+        }
+    }
+    if !somebody {
+        out.push("no operator lives".into());
+    }
+    out
 }

@@ -51,6 +51,11 @@ impl Clock for SimClock {
     }
     async fn sleep(&self, d: Duration) {
         tokio::time::sleep(d).await;
+        let mut s = self.shared.now();
+        let now = s.time();
+        if let Some(p) = s.processes.get_mut(self.who) {
+            p.awake = Some(now);
+        }
     }
 }
 
@@ -63,7 +68,7 @@ impl SimSystems {
         std::future::pending().await
     }
 
-    async fn point(&self, writes: bool, what: &str) -> Fate {
+    async fn point(&self, writes: bool, what: impl FnOnce() -> String) -> Fate {
         let (fate, latency) = self.shared.now().point(self.who, writes, what);
         tokio::time::sleep(latency).await;
         if fate == Fate::KillBefore { self.die().await } else { fate }
@@ -156,11 +161,10 @@ impl SqlSession for SimSession {
             return Err(SqlError::Lost("the session has ended".into()));
         };
         let (host, id) = (connection.host.clone(), connection.id);
-        let (fate, latency) = self.shared.now().point(
-            self.who,
-            is_write(&statement.text),
-            &format!("{host} {}", brief(statement)),
-        );
+        let (fate, latency) = self
+            .shared
+            .now()
+            .point(self.who, is_write(&statement.text), || format!("{host} {}", brief(statement)));
         tokio::time::sleep(latency).await;
         match fate {
             Fate::KillBefore => {
@@ -311,7 +315,7 @@ impl Systems for SimSystems {
     type Sql = SimSession;
 
     async fn sql(&self, server: &SqlServer) -> Result<SimSession, SqlError> {
-        match self.point(false, &format!("connect {}", server.host)).await {
+        match self.point(false, || format!("connect {}", server.host)).await {
             Fate::FailBefore => return Err(SqlError::Unreachable("timed out".into())),
             Fate::Hang => {
                 tokio::time::sleep(Duration::from_secs(8)).await;
@@ -354,7 +358,7 @@ impl Systems for SimSystems {
         deadline: Duration,
     ) -> Result<ShellOutput, ShellError> {
         let writes = cmdlet.name.starts_with("Set-") || cmdlet.name.starts_with("Install-");
-        let fate = self.point(writes, &format!("{} {}", shell.host, cmdlet.shown())).await;
+        let fate = self.point(writes, || format!("{} {}", shell.host, cmdlet.shown())).await;
         if fate == Fate::FailBefore {
             return Err(ShellError::Unreachable("timed out".into()));
         }
@@ -376,11 +380,13 @@ impl Systems for SimSystems {
         let mut waited = Duration::ZERO;
         let finished = loop {
             {
-                let s = self.shared.now();
+                let mut s = self.shared.now();
                 if !s.world.host_is_up(&shell.host) {
                     return Err(ShellError::Lost("connection reset by peer".into()));
                 }
                 if let Some(f) = cmdlets::poll(&s.world, id) {
+                    // It has ended: as WinRM does when its shell is deleted, the world forgets it.
+                    cmdlets::abort(&mut s.world, id);
                     break f;
                 }
             }
@@ -409,7 +415,7 @@ impl Systems for SimSystems {
         cmdlet: &Cmdlet,
         job: &DetachedJob,
     ) -> Result<(), ShellError> {
-        let fate = self.point(true, &format!("{} start {}", shell.host, cmdlet.shown())).await;
+        let fate = self.point(true, || format!("{} start {}", shell.host, cmdlet.shown())).await;
         if fate == Fate::FailBefore {
             return Err(ShellError::Lost("connection reset before anything was sent".into()));
         }
@@ -437,7 +443,7 @@ impl Systems for SimSystems {
     }
 
     async fn look(&self, shell: &ManagementShell, job: &DetachedJob) -> Result<JobState, ShellError> {
-        let fate = self.point(false, &format!("{} look after a job", shell.host)).await;
+        let fate = self.point(false, || format!("{} look after a job", shell.host)).await;
         match fate {
             Fate::FailBefore => return Err(ShellError::Unreachable("timed out".into())),
             Fate::Hang => {
@@ -472,7 +478,7 @@ impl Systems for SimSystems {
     }
 
     async fn listens(&self, host: &str, port: u16) -> Result<bool, Problem> {
-        match self.point(false, &format!("connect {host}:{port}")).await {
+        match self.point(false, || format!("connect {host}:{port}")).await {
             Fate::FailBefore | Fate::AnswerLost => return Ok(false),
             Fate::Hang => {
                 tokio::time::sleep(Duration::from_secs(5)).await;
@@ -486,7 +492,7 @@ impl Systems for SimSystems {
 
     async fn list(&self, folder: Folder) -> Result<Listing, Problem> {
         let lost = || Problem::retry(Reason::FolderUnusable, "Listing in a folder: input/output error", "");
-        match self.point(false, &format!("list {}", self.folder(folder))).await {
+        match self.point(false, || format!("list {}", self.folder(folder))).await {
             Fate::FailBefore | Fate::AnswerLost => return Err(lost()),
             Fate::Hang => {
                 tokio::time::sleep(Duration::from_secs(20)).await;
@@ -516,7 +522,7 @@ impl Systems for SimSystems {
 
     async fn copy(&self, file: &BackupFile, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), Problem> {
         let lost = || Problem::retry(Reason::FolderUnusable, "Copying: input/output error", "");
-        let fate = self.point(true, &format!("copy {}", file.name)).await;
+        let fate = self.point(true, || format!("copy {}", file.name)).await;
         match fate {
             Fate::FailBefore | Fate::Hang => return Err(lost()),
             // What is not complete has no name that anybody takes up.
@@ -526,6 +532,13 @@ impl Systems for SimSystems {
         tokio::time::sleep(Duration::from_millis(80)).await;
         {
             let mut s = self.shared.now();
+            if s.copy_folder_full {
+                return Err(Problem::retry(
+                    Reason::DiskFull,
+                    "spec.backupFiles.copyFolder: no space left on device",
+                    "Make room in the copy folder",
+                ));
+            }
             let from = format!(r"{}\{}", self.scenario.backup_share, file.name);
             let to = format!(r"{}\{}", self.scenario.copy_folder, file.name);
             let content = s.world.files.read(&from).map_err(|_| lost())?;

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use lab::sql::backup;
+use lab::chat::SHELL_PASSWORD;
+use lab::sql::{SQL_PASSWORD, backup};
 use lab::world::journal::{Effect, Entry, Outcome};
 use lab::world::{DataCenterState, World};
+
+use persistent_chat_failover::api::conditions;
+use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverStatus as Status;
 
 use crate::world::Process;
 
@@ -13,6 +17,11 @@ use crate::world::Process;
 const RETURN: SignedDuration = SignedDuration::from_secs(15);
 /// How long a change of the resource may take until it is obeyed: one effect that was already decided.
 const OBEDIENCE: SignedDuration = SignedDuration::from_secs(2);
+
+/// Readings that a look takes over from the look before it are no older.
+const REUSE: SignedDuration = SignedDuration::from_secs(10);
+/// How long before an effect something may have happened that its last look could not see: two calls.
+const BLINK: SignedDuration = SignedDuration::from_millis(250);
 
 /// What the observer knows.
 #[derive(Debug, Default)]
@@ -25,6 +34,14 @@ pub struct Truth {
     pub consents: u64,
     /// Whether somebody recovered the database by hand.
     pub recovered_by_hand: bool,
+    /// When somebody built the mirror by hand.
+    pub mirrored_by_hand: Option<Timestamp>,
+    /// Log backups that came late, by path, and when.
+    pub arrived: BTreeMap<String, Timestamp>,
+    /// When chat was last seen to be live in each data centre.
+    live: BTreeMap<String, Timestamp>,
+    /// Since when the database of the second data centre has been live.
+    recovered: Option<Timestamp>,
     seen: usize,
     up_since: Option<Timestamp>,
     ever_lost: bool,
@@ -49,6 +66,7 @@ impl Truth {
         } else if self.up_since.is_none() {
             self.up_since = Some(now);
         }
+        self.look_at_chat(w, now);
         let entries = w.journal.entries();
         while let Some(e) = entries.get(self.seen) {
             self.seen += 1;
@@ -79,10 +97,12 @@ impl Truth {
         let told = || format!("{} {} at {}", e.name, e.target.as_deref().unwrap_or(""), e.time);
         let record = e.text.contains("persistent_chat_failover");
         let since = |at: Option<Timestamp>| at.is_some_and(|t| e.time.duration_since(t) > OBEDIENCE);
-        self.check("nothing is begun while suspended", !since(p.suspended), told);
+        self.check("nothing is begun by a process that has not read its resource", p.heard.anything, told);
+        self.check("nothing is begun while suspended", !since(p.heard.suspended), told);
+        self.check("nothing is begun for a resource that is gone", !since(p.heard.gone), told);
         self.check(
             "nothing is begun that the resource does not ask for",
-            recovered || record || !since(p.unwanted),
+            recovered || record || !since(p.heard.unwanted),
             told,
         );
         self.check(
@@ -110,12 +130,18 @@ impl Truth {
                     fenced || self.consents > 0,
                     told,
                 );
-                let missed = applicable(w, db.and_then(|d| d.redo.clone()));
+                let late = |path: &str| {
+                    self.arrived.get(&path.to_lowercase()).is_some_and(|t| e.time.duration_since(*t) < BLINK)
+                };
+                let missed = applicable(w, db.and_then(|d| d.redo.clone())).filter(|f| !late(f));
                 let accepted = self.consents > 0;
                 self.check("no applicable log is left out", missed.is_none() || accepted, || {
                     format!("{} was left out", missed.clone().unwrap_or_default())
                 });
-                let skipped = beyond(w, db.and_then(|d| d.redo.clone()));
+                let late = |path: &str| {
+                    self.arrived.get(&path.to_lowercase()).is_some_and(|t| e.time.duration_since(*t) < BLINK)
+                };
+                let skipped = beyond(w, db.and_then(|d| d.redo.clone())).filter(|f| !late(f));
                 self.check("no log is skipped in silence", skipped.is_none() || accepted, || {
                     format!("{} was skipped and nobody had said yes", skipped.clone().unwrap_or_default())
                 });
@@ -141,7 +167,8 @@ impl Truth {
                 let running = others.filter(|x| x.outcome == Outcome::Running).count();
                 self.check("a detached cmdlet never runs twice at a time", running == 0, told);
                 let mirrored = db.and_then(|d| d.mirroring.as_ref()).is_some_and(|m| m.state == 4);
-                self.check("a mirror that stands is not built again", !mirrored, told);
+                let just = self.mirrored_by_hand.is_some_and(|t| e.time.duration_since(t) < OBEDIENCE);
+                self.check("a mirror that stands is not built again", !mirrored || just, told);
             }
             "Set-CsPersistentChatActiveServer" => {
                 let set = master.pool_state.eq_ignore_ascii_case("FailedOver");
@@ -149,6 +176,90 @@ impl Truth {
             }
             _ => {}
         }
+    }
+
+    /// Where chat is live, and since when the second database.
+    fn look_at_chat(&mut self, w: &World, now: Timestamp) {
+        for (host, _) in w.chat.servers.values().filter_map(|c| c.session.as_ref()) {
+            if let Some(d) = w.scenario.data_center_of(host) {
+                match self.live.get_mut(d) {
+                    Some(at) => *at = now,
+                    None => drop(self.live.insert(d.into(), now)),
+                }
+            }
+        }
+        let key = w.scenario.database.to_lowercase();
+        let target = w.scenario.data_centers.get(1).and_then(|d| w.sql.get(&d.sql_server));
+        let live = target.and_then(|i| i.databases.get(&key)).is_some_and(|d| d.state == 0 && !d.standby);
+        self.recovered = if live { self.recovered.or(Some(now)) } else { None };
+    }
+
+    /// Judges a status that is stored: what it says must have been true since the look that it comes from began.
+    #[allow(clippy::too_many_arguments)]
+    pub fn stored(
+        &mut self,
+        w: &World,
+        who: usize,
+        status: &Status,
+        desired: &str,
+        since: Timestamp,
+        now: Timestamp,
+        highest: i64,
+    ) {
+        let since = since - REUSE;
+        let is = |kind: &str| status.conditions.iter().any(|c| c.type_ == kind && c.status == "True");
+        let told = || format!("operator {who}, at {now}: active {:?}", status.active_data_center);
+        let both = is(conditions::STALLED) && is(conditions::RECONCILING);
+        self.check("Stalled and Reconciling are never both True", !both, told);
+        if is(conditions::READY) {
+            let active = status.active_data_center.as_deref();
+            let live = active.and_then(|a| self.live.get(a)).is_some_and(|t| *t >= since);
+            self.check(
+                "Ready only while chat is live where it is wanted",
+                live && active == Some(desired),
+                || format!("{}, wanted {desired}", told()),
+            );
+        }
+        // What only says that a generation is looked at repeats what stood there: it comes from no look.
+        if desired.is_empty() {
+            return;
+        }
+        let names = w.scenario.data_centers.iter().map(|d| d.name.as_str());
+        let second = names.clone().nth(1);
+        match status.active_data_center.as_deref() {
+            // Recovered after the look began: the status could not know it.
+            Some(name) if Some(name) == second => {
+                self.check(
+                    "a status names only a side whose database is live",
+                    self.recovered.is_some(),
+                    told,
+                );
+            }
+            Some(_) => {
+                let stale = self.recovered.is_some_and(|t| t < since);
+                self.check("a status names only a side whose database is live", !stale, told);
+            }
+            None => {}
+        }
+        self.check(
+            "a status speaks of no generation that never was",
+            status.observed_generation <= highest,
+            || format!("{}: {} of {highest}", told(), status.observed_generation),
+        );
+        let text = serde_json::to_string(status).unwrap_or_default();
+        // JSON writes what stands in quotes and backslashes in its own way.
+        let secret = [SQL_PASSWORD, SHELL_PASSWORD]
+            .iter()
+            .filter_map(|p| serde_json::to_string(p).ok())
+            .any(|p| text.contains(p.trim_matches('"')));
+        self.check("no status holds a secret", !secret, told);
+    }
+
+    /// Operators at rest leave the API server alone.
+    pub fn at_rest(&mut self, writing: &[usize]) {
+        self.check("an idle operator does not write", writing.is_empty(), || {
+            format!("operators {writing:?} still write their status although nothing changes")
+        });
     }
 
     /// What must hold of the whole journal when a run has ended.
@@ -179,7 +290,9 @@ fn beyond(w: &World, redo: Option<(i64, String)>) -> Option<String> {
     for folder in [&w.scenario.copy_folder, &w.scenario.backup_share] {
         for (name, _) in w.files.list(folder).unwrap_or_default() {
             let path = format!(r"{folder}\{name}");
-            if backup::read(w.files.as_ref(), &path).is_ok_and(|h| h.last_lsn > lsn) {
+            if backup::read(w.files.as_ref(), &path)
+                .is_ok_and(|h| h.last_lsn > lsn && h.database.eq_ignore_ascii_case(&w.scenario.database))
+            {
                 return Some(path);
             }
         }

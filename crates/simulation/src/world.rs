@@ -8,12 +8,16 @@ use jiff::{SignedDuration, Timestamp};
 use lab::sql::batch::{self, Event, Progress};
 use lab::world::World;
 use persistent_chat_failover::domain::problem::Problem;
+use persistent_chat_failover::engine::plan::Goal;
+use serde::{Deserialize, Serialize};
 
+use crate::cast::Edit;
 use crate::chance::Chance;
+use crate::cluster::Cluster;
 use crate::truth::Truth;
 
 /// What happens to one call of an operator to the outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Fate {
     /// It is carried out and answered.
     Ok,
@@ -49,7 +53,7 @@ pub struct Point {
 }
 
 /// Who decides the fates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fates {
     /// These points have these fates, everything else goes well.
     At(BTreeMap<u64, Fate>),
@@ -79,12 +83,25 @@ pub struct Process {
     pub active: Option<String>,
     /// Seconds that its clock is ahead.
     pub skew: SignedDuration,
-    /// Whether its resource is suspended, and since when.
+    /// What it has heard of its resource: it cannot obey what it does not know.
+    pub heard: Heard,
+    /// When its last report came, or its last pause ended: the next look began no earlier.
+    pub awake: Option<Timestamp>,
+    /// The situation that it last reported, and when the look at it began.
+    pub look: Option<(Timestamp, Timestamp)>,
+}
+
+/// What a process has heard of its resource since it started.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    /// It has heard of it at all.
+    pub anything: bool,
+    /// Since when the resource has been suspended.
     pub suspended: Option<Timestamp>,
-    /// Since when its resource does not ask for the failover any more.
+    /// Since when it has not asked for the failover any more.
     pub unwanted: Option<Timestamp>,
-    /// What its resource asks for.
-    pub desired: String,
+    /// Since when it has been gone.
+    pub gone: Option<Timestamp>,
 }
 
 /// Everything shared.
@@ -101,6 +118,12 @@ pub struct Shared {
     pub count: u64,
     /// Processes by number.
     pub processes: Vec<Process>,
+    /// Their clusters.
+    pub clusters: Vec<Cluster>,
+    /// Changes of resources that humans and GitOps tools are about to make.
+    pub edits: Vec<Edit>,
+    /// The disk of the copy folder is full for who copies into it.
+    pub copy_folder_full: bool,
     /// Sessions whose client is gone or deaf: the server goes on by itself until the moment when it notices.
     pub orphans: VecDeque<(Timestamp, String, u32)>,
     /// Detached cmdlets by shell and command id.
@@ -109,6 +132,8 @@ pub struct Shared {
     pub truth: Truth,
     /// How often each fate was dealt.
     pub dealt: BTreeMap<Fate, u64>,
+    /// How often each kind of act happened.
+    pub acts: BTreeMap<&'static str, u64>,
     /// The bad ones, by point.
     pub faults: BTreeMap<u64, Fate>,
     /// Digest of everything that happened.
@@ -134,10 +159,14 @@ impl Handle {
             points: Vec::new(),
             count: 0,
             processes: vec![Process::default(); processes],
+            clusters: (0..processes).map(|n| Cluster::new(n, base)).collect(),
+            edits: Vec::new(),
+            copy_folder_full: false,
             orphans: VecDeque::new(),
             jobs: BTreeMap::new(),
             truth: Truth::default(),
             dealt: BTreeMap::new(),
+            acts: BTreeMap::new(),
             faults: BTreeMap::new(),
             hash: 0xcbf2_9ce4_8422_2325,
             trace: keep.then(Vec::new),
@@ -192,6 +221,32 @@ impl Shared {
         }
     }
 
+    /// A process hears of its resource, or that it is gone.
+    pub fn hears(&mut self, who: usize, spec: Option<&Goal>) {
+        let now = self.time();
+        let Some(p) = self.processes.get_mut(who) else { return };
+        // Its first look begins no earlier than it can know what to look at.
+        p.awake = p.awake.or(Some(now));
+        let h = &mut p.heard;
+        let since = |holds: bool, before: Option<Timestamp>| holds.then(|| before.unwrap_or(now));
+        h.anything = true;
+        h.gone = since(spec.is_none(), h.gone);
+        h.suspended = since(spec.is_some_and(|s| s.suspend), h.suspended);
+        h.unwanted = since(spec.is_some_and(|s| s.desired == "atlanta"), h.unwanted);
+    }
+
+    /// A process reports a situation: when the look at it began.
+    pub fn reported(&mut self, who: usize, situation: Timestamp) -> Timestamp {
+        let now = self.time();
+        let Some(p) = self.processes.get_mut(who) else { return now };
+        let began = match p.look {
+            Some((at, began)) if at == situation => began,
+            Some(_) | None => p.awake.unwrap_or(now),
+        };
+        (p.look, p.awake) = (Some((situation, began)), Some(now));
+        began
+    }
+
     /// Notes what happened.
     pub fn tell(&mut self, what: &str) {
         let line = format!("{:9.3} {what}", self.seconds());
@@ -204,7 +259,7 @@ impl Shared {
     }
 
     /// The one place that every call of an operator passes: draws its latency and its fate.
-    pub fn point(&mut self, who: usize, writes: bool, what: &str) -> (Fate, Duration) {
+    pub fn point(&mut self, who: usize, writes: bool, what: impl FnOnce() -> String) -> (Fate, Duration) {
         let index = self.count;
         self.count += 1;
         let latency = Duration::from_millis(self.chance.between(1, 25));
@@ -225,12 +280,14 @@ impl Shared {
             self.faults.insert(index, fate);
         }
         *self.dealt.entry(fate).or_default() += 1;
-        let shown: String = what.chars().take(110).collect();
-        if fate != Fate::Ok || writes {
-            self.tell(&format!("#{index} operator {who}: {shown} => {fate:?}"));
-        }
-        if self.trace.is_some() {
-            self.points.push(Point { who, writes, what: shown });
+        if fate != Fate::Ok || writes || self.trace.is_some() {
+            let shown: String = what().chars().take(110).collect();
+            if fate != Fate::Ok || writes {
+                self.tell(&format!("#{index} operator {who}: {shown} => {fate:?}"));
+            }
+            if self.trace.is_some() {
+                self.points.push(Point { who, writes, what: shown });
+            }
         }
         (fate, latency)
     }
@@ -240,6 +297,8 @@ impl Shared {
         let now = self.time();
         let Some(process) = self.processes.get_mut(who) else { return };
         process.kill = false;
+        (process.heard, process.awake, process.look) = (Heard::default(), None, None);
+        (process.next, process.blocked) = (String::new(), None);
         let sessions = std::mem::take(&mut process.sessions);
         // Most connections are closed by the dying machine at once; some linger, with their locks.
         for (host, id) in sessions {

@@ -94,6 +94,7 @@ pub fn central_management_is_up(w: &World) -> bool {
 
 /// Changes the master; replicas follow later.
 pub fn change(w: &mut World, f: impl FnOnce(&mut Settings)) {
+    w.touch();
     f(&mut w.chat.master);
     let due = w.now + SignedDuration::from_millis(i64::try_from(w.scenario.replication_ms).unwrap_or(0));
     for r in w.chat.replicas.values_mut() {
@@ -103,6 +104,7 @@ pub fn change(w: &mut World, f: impl FnOnce(&mut Settings)) {
 
 /// Moves the Central Management store to a data centre, as its administrator does.
 pub fn fail_over_central_management(w: &mut World, data_center: &str) {
+    w.touch();
     w.chat.master_host =
         w.scenario.data_centers.iter().find(|d| d.name == data_center).map(|d| d.management_shell.clone());
 }
@@ -110,23 +112,37 @@ pub fn fail_over_central_management(w: &mut World, data_center: &str) {
 /// Lets everything happen that is due: replication, chat servers that connect, disconnect and ping, cmdlets that end.
 pub fn tick(w: &mut World) {
     let (now, up) = (w.now, central_management_is_up(w));
-    let hosts: Vec<String> = w.chat.replicas.keys().cloned().collect();
-    for host in &hosts {
-        let reachable = up && w.host_is_up(host);
-        let master = w.chat.master.clone();
-        if let Some(r) =
-            w.chat.replicas.get_mut(host).filter(|r| reachable && r.due.is_some_and(|d| d <= now))
-        {
-            r.settings = master;
-            r.due = None;
+    if up && w.chat.replicas.values().any(|r| r.due.is_some_and(|d| d <= now)) {
+        let hosts: Vec<String> = w.chat.replicas.keys().filter(|h| w.host_is_up(h)).cloned().collect();
+        for host in hosts {
+            let master = w.chat.master.clone();
+            if let Some(r) = w.chat.replicas.get_mut(&host).filter(|r| r.due.is_some_and(|d| d <= now)) {
+                r.settings = master;
+                r.due = None;
+            }
         }
     }
-    let servers: Vec<String> = w.chat.servers.keys().cloned().collect();
+    // Most of the time nothing is new for a chat server: looked at first, without copying anything.
+    let restless: Vec<String> = {
+        let busy = |host: &String, current: &ChatServer| {
+            let Some(replica) = w.chat.replicas.get(host) else { return false };
+            let wanted = wanted_server(w, host, &replica.settings);
+            match (&current.session, wanted) {
+                (None, None) => false,
+                (Some((sql, id)), Some(wanted)) => {
+                    sql != wanted
+                        || !crate::sql::session_alive(w, sql, *id)
+                        || current.last_ping.is_none_or(|p| now.duration_since(p) >= PING)
+                }
+                (Some(_), None) | (None, Some(_)) => true,
+            }
+        };
+        w.chat.servers.iter().filter(|(h, c)| busy(h, c)).map(|(h, _)| h.clone()).collect()
+    };
     let database = w.scenario.database.clone();
-    for host in servers {
+    for host in restless {
         let Some(settings) = w.chat.replicas.get(&host).map(|r| r.settings.clone()) else { continue };
-        let active = w.host_is_up(&host) && settings.active.contains(&host);
-        let wanted = if active { database_server(w, &settings) } else { None };
+        let wanted = wanted_server(w, &host, &settings).cloned();
         let Some(current) = w.chat.servers.get(&host).cloned() else { continue };
         let mut next = current.clone();
         if let Some((sql, id)) = &current.session
@@ -142,7 +158,7 @@ pub fn tick(w: &mut World) {
             next.last_ping = None;
         }
         if let Some((sql, _)) = &next.session
-            && next.last_ping.is_none_or(|p| now.duration_since(p) >= SignedDuration::from_secs(1))
+            && next.last_ping.is_none_or(|p| now.duration_since(p) >= PING)
         {
             crate::sql::chat_ping(w, sql, &database, &host);
             next.last_ping = Some(now);
@@ -152,21 +168,27 @@ pub fn tick(w: &mut World) {
     cmdlets::tick(w);
 }
 
+/// How often a chat server says that it is alive.
+const PING: SignedDuration = SignedDuration::from_secs(1);
+
+/// The database server that a chat server is to be connected to, by what its replica says.
+fn wanted_server<'w>(w: &'w World, host: &str, settings: &Settings) -> Option<&'w String> {
+    let active = w.host_is_up(host) && settings.active.iter().any(|a| a == host);
+    if active { database_server(w, settings) } else { None }
+}
+
 /// The instance that the pool's state points to: the principal of the primary or of the backup store.
-fn database_server(w: &World, settings: &Settings) -> Option<String> {
+fn database_server<'w>(w: &'w World, settings: &Settings) -> Option<&'w String> {
     let d =
         w.scenario.data_centers.get(usize::from(settings.pool_state.eq_ignore_ascii_case("FailedOver")))?;
     let key = w.scenario.database.to_lowercase();
-    [&d.sql_server, &d.mirror]
-        .into_iter()
-        .find(|h| {
-            crate::sql::is_up(w, h)
-                && w.sql
-                    .get(*h)
-                    .and_then(|i| i.databases.get(&key))
-                    .is_some_and(|db| db.state == 0 && !db.standby)
-        })
-        .cloned()
+    [&d.sql_server, &d.mirror].into_iter().find(|h| {
+        crate::sql::is_up(w, h)
+            && w.sql
+                .get(*h)
+                .and_then(|i| i.databases.get(&key))
+                .is_some_and(|db| db.state == 0 && !db.standby)
+    })
 }
 
 /// Stops what stands in a lost data centre.

@@ -4,7 +4,9 @@
 //! for SQLite, over tables that [`super::catalog`] fills from the world. What is not understood is error 50000 whose text
 //! begins with "simulator:", never an empty result.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -98,7 +100,7 @@ pub enum Event {
 }
 
 /// A token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Token {
     /// Identifier or keyword, or `@variable`.
     Word(String),
@@ -210,8 +212,9 @@ pub fn tokens(text: &str) -> Result<Vec<Token>, SqlMessage> {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Statement(Vec<Token>),
-    JumpUnless(Vec<Token>, usize),
+    Statement(Arc<[Token]>),
+    /// A SELECT of 1 or 0, and where to go if it is not 1.
+    JumpUnless(Arc<[Token]>, usize),
     Jump(usize),
     Try(usize),
     EndTry,
@@ -276,7 +279,7 @@ impl Parser {
             self.block("")?;
         } else if self.peek("IF") {
             self.at += 1;
-            let condition = self.until_statement();
+            let condition = self.condition();
             let branch = self.ops.len();
             self.ops.push(Op::Jump(0));
             self.statement()?;
@@ -308,11 +311,11 @@ impl Parser {
                 }
                 self.at += 1;
             }
-            self.ops.push(Op::Statement(self.t[from..self.at].to_vec()));
+            self.ops.push(Op::Statement(self.t[from..self.at].into()));
         }
         Ok(())
     }
-    fn until_statement(&mut self) -> Vec<Token> {
+    fn condition(&mut self) -> Arc<[Token]> {
         let (from, mut depth) = (self.at, 0usize);
         while let Some(t) = self.t.get(self.at) {
             if t.sign("(") {
@@ -325,7 +328,12 @@ impl Parser {
             }
             self.at += 1;
         }
-        self.t[from..self.at].to_vec()
+        let mut select: Vec<Token> = ["SELECT", "CASE", "WHEN"].map(|w| Token::Word(w.into())).into();
+        select.extend_from_slice(&self.t[from..self.at]);
+        for word in ["THEN", "1", "ELSE", "0", "END"] {
+            select.push(if word.len() == 1 { Token::Number(word.into()) } else { Token::Word(word.into()) });
+        }
+        select.into()
     }
     fn block(&mut self, kind: &str) -> Result<(), SqlMessage> {
         loop {
@@ -348,7 +356,28 @@ impl Parser {
     }
 }
 
-fn compile(text: &str) -> Result<Vec<Op>, SqlMessage> {
+/// Most batches that are kept compiled.
+const KEPT: usize = 1024;
+
+thread_local! {
+    static COMPILED: RefCell<HashMap<String, Arc<[Op]>>> = RefCell::default();
+}
+
+fn compile(text: &str) -> Result<Arc<[Op]>, SqlMessage> {
+    if let Some(known) = COMPILED.with_borrow(|kept| kept.get(text).cloned()) {
+        return Ok(known);
+    }
+    let new: Arc<[Op]> = compile_anew(text)?.into();
+    COMPILED.with_borrow_mut(|kept| {
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(text.into(), new.clone());
+    });
+    Ok(new)
+}
+
+fn compile_anew(text: &str) -> Result<Vec<Op>, SqlMessage> {
     let mut p = Parser { t: tokens(text)?, at: 0, ops: Vec::new() };
     while p.at < p.t.len() {
         let before = p.at;
@@ -367,7 +396,7 @@ fn compile(text: &str) -> Result<Vec<Op>, SqlMessage> {
 /// A batch in execution.
 #[derive(Clone)]
 pub struct Batch {
-    ops: Vec<Op>,
+    ops: Arc<[Op]>,
     at: usize,
     variables: BTreeMap<String, Cell>,
     handlers: Vec<usize>,
@@ -427,7 +456,7 @@ pub fn step(world: &mut World, host: &str, id: u32, out: &mut Vec<Event>) -> Pro
 }
 
 impl Batch {
-    fn new(ops: Vec<Op>, variables: BTreeMap<String, Cell>, text: String) -> Self {
+    fn new(ops: Arc<[Op]>, variables: BTreeMap<String, Cell>, text: String) -> Self {
         Batch { ops, at: 0, variables, handlers: Vec::new(), text, restoring: None, hold: None, passed: None }
     }
 
@@ -731,13 +760,9 @@ impl Batch {
         Ok(rows.into_iter().next().and_then(|r| r.into_iter().next()).unwrap_or(Cell::Null))
     }
 
-    fn condition(&self, w: &mut World, host: &str, id: u32, t: &[Token]) -> Result<bool, SqlMessage> {
-        let mut select = vec![Token::Word("CASE".into()), Token::Word("WHEN".into())];
-        select.extend_from_slice(t);
-        for word in ["THEN", "1", "ELSE", "0", "END"] {
-            select.push(if word.len() == 1 { Token::Number(word.into()) } else { Token::Word(word.into()) });
-        }
-        Ok(self.scalar(w, host, id, &select)? == Cell::Int(1))
+    fn condition(&self, w: &mut World, host: &str, id: u32, select: &[Token]) -> Result<bool, SqlMessage> {
+        let (_, rows) = catalog::select(w, host, id, select, &self.variables)?;
+        Ok(rows.first().and_then(|r| r.first()) == Some(&Cell::Int(1)))
     }
 
     fn select(

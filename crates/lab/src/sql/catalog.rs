@@ -1,6 +1,9 @@
 //! SELECT and data changes: rewritten for SQLite, over catalog tables that are filled from the world before each statement.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{Value as Sqlite, ValueRef};
@@ -18,6 +21,102 @@ fn time(t: jiff::Timestamp) -> String {
     t.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()
 }
 
+/// The engine that answers SELECT for one instance: tables that clients made, catalog tables as they were last filled.
+pub(super) struct Store {
+    connection: Connection,
+    /// What the functions of T-SQL see: set before each statement. They are registered once, since to register one anew
+    /// makes SQLite compile every statement again.
+    seen: Arc<Mutex<Seen>>,
+    /// Rows that each catalog table was last filled with.
+    filled: RefCell<BTreeMap<String, Vec<Vec<Sqlite>>>>,
+    /// Whether a table may have come since `OBJECT_ID` learnt the names.
+    new_tables: RefCell<bool>,
+}
+
+/// What the functions of T-SQL see of the world.
+#[derive(Default)]
+struct Seen {
+    session: u32,
+    now: jiff::Timestamp,
+    server_name: String,
+    hostile: String,
+    databases: Vec<String>,
+    tables: BTreeSet<String>,
+    locks: BTreeMap<String, u32>,
+}
+
+impl Store {
+    pub(super) fn new() -> Result<Self, rusqlite::Error> {
+        let store = Store {
+            connection: Connection::open_in_memory()?,
+            seen: Arc::default(),
+            filled: RefCell::default(),
+            new_tables: RefCell::new(true),
+        };
+        store.connection.set_prepared_statement_cache_capacity(256);
+        functions(&store.connection, &store.seen)?;
+        Ok(store)
+    }
+
+    /// Shows the functions the world as it is now, to one session.
+    fn show(&self, w: &World, i: &Instance, id: u32) -> Result<(), rusqlite::Error> {
+        let mut seen = locked(&self.seen);
+        seen.session = id;
+        seen.now = w.now;
+        if seen.server_name != i.server_name {
+            seen.server_name = i.server_name.clone();
+        }
+        let hostile = w.scenario.hostile_text.as_deref().unwrap_or_default();
+        if seen.hostile != hostile {
+            seen.hostile = hostile.into();
+        }
+        if !seen.databases.iter().eq(i.databases.keys()) {
+            seen.databases = i.databases.keys().cloned().collect();
+        }
+        if seen.locks != i.locks {
+            seen.locks = i.locks.clone();
+        }
+        if self.new_tables.replace(false) {
+            let mut s =
+                self.connection.prepare("SELECT lower(name) FROM sqlite_master WHERE type = 'table'")?;
+            seen.tables = s.query_map([], |r| r.get::<_, String>(0))?.collect::<Result<_, _>>()?;
+        }
+        Ok(())
+    }
+
+    /// Fills a catalog table, if it does not hold these rows already.
+    fn fill(&self, name: &str, table: Table) -> Result<(), rusqlite::Error> {
+        let mut filled = self.filled.borrow_mut();
+        match filled.get(name) {
+            Some(rows) if *rows == table.rows => return Ok(()),
+            Some(_) => {
+                self.connection.prepare_cached(&format!("DELETE FROM \"{name}\""))?.execute([])?;
+            }
+            None => {
+                let columns: Vec<String> =
+                    table.columns.iter().map(|n| format!("\"{n}\" COLLATE NOCASE")).collect();
+                self.connection.execute_batch(&format!(
+                    "DROP TABLE IF EXISTS \"{name}\"; CREATE TABLE \"{name}\" ({});",
+                    columns.join(", ")
+                ))?;
+                self.new_tables.replace(true);
+            }
+        }
+        let marks = vec!["?"; table.columns.len()].join(", ");
+        let mut insert =
+            self.connection.prepare_cached(&format!("INSERT INTO \"{name}\" VALUES ({marks})"))?;
+        for row in &table.rows {
+            insert.execute(params_from_iter(row))?;
+        }
+        filled.insert(name.into(), table.rows);
+        Ok(())
+    }
+}
+
+fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Answers a SELECT.
 pub fn select(
     w: &mut World,
@@ -26,20 +125,21 @@ pub fn select(
     t: &[Token],
     variables: &BTreeMap<String, Cell>,
 ) -> Result<Rows, SqlMessage> {
-    let (sql, tables) = rewrite(w, host, id, t)?;
-    prepare(w, host, id, &tables)?;
+    let rewritten = rewrite(w, host, id, t)?;
+    let (sql, tables) = &*rewritten;
+    prepare(w, host, id, tables)?;
     let i = w.sql.get(host).ok_or_else(|| simulator("no such instance"))?;
-    let mut statement = i.store.prepare(&sql).map_err(|e| sqlite_error(&e, &sql))?;
+    let mut statement = i.store.connection.prepare_cached(sql).map_err(|e| sqlite_error(&e, sql))?;
     let values = bind(&mut statement, variables)?;
     let names: Vec<String> = statement.column_names().iter().map(ToString::to_string).collect();
-    let mut found = statement.query(params_from_iter(values)).map_err(|e| sqlite_error(&e, &sql))?;
+    let mut found = statement.query(params_from_iter(values)).map_err(|e| sqlite_error(&e, sql))?;
     let mut raw: Vec<Vec<Sqlite>> = Vec::new();
-    while let Some(row) = found.next().map_err(|e| sqlite_error(&e, &sql))? {
+    while let Some(row) = found.next().map_err(|e| sqlite_error(&e, sql))? {
         raw.push(
             (0..names.len())
                 .map(|n| row.get_ref(n).map(ValueRef::into))
                 .collect::<Result<_, _>>()
-                .map_err(|e| sqlite_error(&e, &sql))?,
+                .map_err(|e| sqlite_error(&e, sql))?,
         );
     }
     let columns: Vec<(String, ColumnType)> = names
@@ -65,15 +165,19 @@ pub fn change(
     t: &[Token],
     variables: &BTreeMap<String, Cell>,
 ) -> Result<u64, SqlMessage> {
-    let (sql, tables) = rewrite(w, host, id, t)?;
+    let rewritten = rewrite(w, host, id, t)?;
+    let (sql, tables) = &*rewritten;
     if let Some(catalog) = tables.iter().find(|n| KNOWN.contains(&n.as_str())) {
         return Err(simulator(format!("will not change {catalog} directly")));
     }
     let i = w.sql.get(host).ok_or_else(|| simulator("no such instance"))?;
-    functions(w, i, id).map_err(|e| sqlite_error(&e, &sql))?;
-    let mut statement = i.store.prepare(&sql).map_err(|e| sqlite_error(&e, &sql))?;
+    i.store.show(w, i, id).map_err(|e| sqlite_error(&e, sql))?;
+    let mut statement = i.store.connection.prepare_cached(sql).map_err(|e| sqlite_error(&e, sql))?;
     let values = bind(&mut statement, variables)?;
-    statement.execute(params_from_iter(values)).map(|n| n as u64).map_err(|e| sqlite_error(&e, &sql))
+    i.store.new_tables.replace(true);
+    // What a client writes into a table of the world lasts until it is filled again, as ever.
+    i.store.filled.borrow_mut().retain(|name, _| !tables.contains(name));
+    statement.execute(params_from_iter(values)).map(|n| n as u64).map_err(|e| sqlite_error(&e, sql))
 }
 
 fn bind(
@@ -157,8 +261,37 @@ fn cell(v: Sqlite, kind: ColumnType) -> Cell {
     }
 }
 
+type Rewritten = (String, BTreeSet<String>);
+
+/// Most statements whose rewritten text is kept: a client that writes values into its texts must not fill the memory.
+const KEPT: usize = 4096;
+
+thread_local! {
+    /// Rewritten statements. What an answer depends on besides the text is not in it.
+    static REWRITTEN: RefCell<HashMap<Vec<Token>, Rc<Rewritten>>> = RefCell::default();
+}
+
 /// T-SQL to SQLite, token by token; the names of the tables it mentions.
-fn rewrite(w: &World, host: &str, id: u32, t: &[Token]) -> Result<(String, BTreeSet<String>), SqlMessage> {
+fn rewrite(w: &World, host: &str, id: u32, t: &[Token]) -> Result<Rc<Rewritten>, SqlMessage> {
+    if let Some(known) = REWRITTEN.with_borrow(|kept| kept.get(t).cloned()) {
+        return Ok(known);
+    }
+    let (new, fixed) = rewrite_anew(w, host, id, t)?;
+    let new = Rc::new(new);
+    if fixed {
+        REWRITTEN.with_borrow_mut(|kept| {
+            if kept.len() >= KEPT {
+                kept.clear();
+            }
+            kept.insert(t.to_vec(), new.clone());
+        });
+    }
+    Ok(new)
+}
+
+/// Besides the text: whether it is the same for every session and every instance.
+fn rewrite_anew(w: &World, host: &str, id: u32, t: &[Token]) -> Result<(Rewritten, bool), SqlMessage> {
+    let mut fixed = true;
     let mut out: Vec<String> = Vec::new();
     let mut tables = BTreeSet::new();
     let mut limit = None;
@@ -216,8 +349,20 @@ fn rewrite(w: &World, host: &str, id: u32, t: &[Token]) -> Result<(String, BTree
                     {
                         out.push(literal(&upper));
                     }
-                    "@@SPID" => out.push(id.to_string()),
+                    // As a column without a name it names the column: only there it is written out.
+                    "@@SPID"
+                        if i > 0
+                            && !matches!(t.get(i - 1), Some(Token::Word(w)) if w.eq_ignore_ascii_case("SELECT"))
+                            && !matches!(t.get(i - 1), Some(Token::Sign(s)) if s == ",") =>
+                    {
+                        out.push("spid ( )".into());
+                    }
+                    "@@SPID" => {
+                        fixed = false;
+                        out.push(id.to_string());
+                    }
                     "@@SERVERNAME" => {
+                        fixed = false;
                         out.push(literal(w.sql.get(host).map_or("", |i| i.server_name.as_str())))
                     }
                     "@@VERSION" => {
@@ -256,7 +401,7 @@ fn rewrite(w: &World, host: &str, id: u32, t: &[Token]) -> Result<(String, BTree
         out.push(format!("LIMIT {n}"));
     }
     // `ALTER`ed collation: SQL Server compares text without case by default.
-    Ok((out.join(" "), tables))
+    Ok(((out.join(" "), tables), fixed))
 }
 
 const KNOWN: &[&str] = &[
@@ -284,10 +429,10 @@ const KNOWN: &[&str] = &[
 fn prepare(w: &World, host: &str, id: u32, tables: &BTreeSet<String>) -> Result<(), SqlMessage> {
     let i = w.sql.get(host).ok_or_else(|| simulator("no such instance"))?;
     let run = || -> Result<(), rusqlite::Error> {
-        functions(w, i, id)?;
+        i.store.show(w, i, id)?;
         for name in tables {
             if let Some(table) = fill(w, i, name) {
-                table.store(&i.store, name)?;
+                i.store.fill(name, table)?;
             }
         }
         Ok(())
@@ -309,9 +454,9 @@ fn prepare(w: &World, host: &str, id: u32, tables: &BTreeSet<String>) -> Result<
     Ok(())
 }
 
-/// Functions of T-SQL that SQLite has not. They see the world as it is now.
-fn functions(w: &World, i: &Instance, id: u32) -> Result<(), rusqlite::Error> {
-    let (c, flags) = (&i.store, FunctionFlags::SQLITE_UTF8);
+/// Functions of T-SQL that SQLite has not. They see the world as it was last shown to them.
+fn functions(c: &Connection, seen: &Arc<Mutex<Seen>>) -> Result<(), rusqlite::Error> {
+    let flags = FunctionFlags::SQLITE_UTF8;
     let text = |x: &rusqlite::functions::Context<'_>, n: usize| -> Result<String, rusqlite::Error> {
         Ok(match x.get_raw(n) {
             ValueRef::Null => String::new(),
@@ -320,40 +465,39 @@ fn functions(w: &World, i: &Instance, id: u32) -> Result<(), rusqlite::Error> {
             ValueRef::Text(v) | ValueRef::Blob(v) => String::from_utf8_lossy(v).into_owned(),
         })
     };
-    let name = i.server_name.clone();
-    let hostile = w.scenario.hostile_text.clone().unwrap_or_default();
+    let s = seen.clone();
     c.create_scalar_function("SERVERPROPERTY", 1, flags, move |x| {
+        let seen = locked(&s);
         Ok(match text(x, 0)?.to_lowercase().as_str() {
-            "servername" => Some(name.clone()),
+            "servername" => Some(seen.server_name.clone()),
             "productversion" => Some("11.0.7001.0".to_string()),
-            "edition" => Some(format!("Enterprise Edition (simulator){hostile}")),
+            "edition" => Some(format!("Enterprise Edition (simulator){}", seen.hostile)),
             "engineedition" => Some("3".into()),
             _ => None,
         })
     })?;
     c.create_scalar_function("IS_SRVROLEMEMBER", 1, flags, |_| Ok(1))?;
     c.create_scalar_function("HAS_PERMS_BY_NAME", 3, flags, |_| Ok(1))?;
-    let ids: BTreeMap<String, i64> =
-        i.databases.keys().enumerate().map(|(n, k)| (k.clone(), n as i64 + 5)).collect();
-    c.create_scalar_function("DB_ID", 1, flags, move |x| Ok(ids.get(&text(x, 0)?.to_lowercase()).copied()))?;
+    let s = seen.clone();
+    c.create_scalar_function("DB_ID", 1, flags, move |x| {
+        let name = text(x, 0)?.to_lowercase();
+        Ok(locked(&s).databases.iter().position(|d| *d == name).map(|n| n as i64 + 5))
+    })?;
     c.create_scalar_function("DB_NAME", 0, flags, |_| Ok("master"))?;
-    let tables: BTreeSet<String> = {
-        let mut s = c.prepare("SELECT lower(name) FROM sqlite_master WHERE type = 'table'")?;
-
-        s.query_map([], |r| r.get::<_, String>(0))?.collect::<Result<_, _>>()?
-    };
+    let s = seen.clone();
     c.create_scalar_function("OBJECT_ID", 1, flags, move |x| {
-        Ok(tables.contains(&text(x, 0)?.to_lowercase()).then_some(7i64))
+        Ok(locked(&s).tables.contains(&text(x, 0)?.to_lowercase()).then_some(7i64))
     })?;
-    let locks: BTreeSet<String> =
-        i.locks.iter().filter(|(_, holder)| **holder == id).map(|(r, _)| r.clone()).collect();
+    let s = seen.clone();
     c.create_scalar_function("APPLOCK_MODE", 3, flags, move |x| {
-        Ok(if locks.contains(&text(x, 1)?) { "Exclusive" } else { "NoLock" })
+        let seen = locked(&s);
+        Ok(if seen.locks.get(&text(x, 1)?) == Some(&seen.session) { "Exclusive" } else { "NoLock" })
     })?;
-    let now = time(w.now);
+    let s = seen.clone();
+    c.create_scalar_function("spid", 0, flags, move |_| Ok(locked(&s).session))?;
     for f in ["SYSUTCDATETIME", "SYSDATETIME", "GETUTCDATE", "GETDATE"] {
-        let now = now.clone();
-        c.create_scalar_function(f, 0, flags, move |_| Ok(now.clone()))?;
+        let s = seen.clone();
+        c.create_scalar_function(f, 0, flags, move |_| Ok(time(locked(&s).now)))?;
     }
     c.create_scalar_function("DATEDIFF", 3, flags, move |x| {
         let at = |n| -> Result<i64, rusqlite::Error> {
@@ -378,22 +522,6 @@ fn functions(w: &World, i: &Instance, id: u32) -> Result<(), rusqlite::Error> {
 struct Table {
     columns: Vec<&'static str>,
     rows: Vec<Vec<Sqlite>>,
-}
-
-impl Table {
-    fn store(&self, c: &Connection, name: &str) -> Result<(), rusqlite::Error> {
-        let columns: Vec<String> = self.columns.iter().map(|n| format!("\"{n}\" COLLATE NOCASE")).collect();
-        c.execute_batch(&format!(
-            "DROP TABLE IF EXISTS \"{name}\"; CREATE TABLE \"{name}\" ({});",
-            columns.join(", ")
-        ))?;
-        let marks = vec!["?"; self.columns.len()].join(", ");
-        let mut insert = c.prepare(&format!("INSERT INTO \"{name}\" VALUES ({marks})"))?;
-        for row in &self.rows {
-            insert.execute(params_from_iter(row))?;
-        }
-        Ok(())
-    }
 }
 
 fn s(t: &str) -> Sqlite {

@@ -49,7 +49,7 @@ pub struct Instance {
     /// SQL Server Agent does not run: nothing of it shows, and none of its jobs starts.
     pub agent_stopped: bool,
     /// Tables that clients made, and the engine that answers SELECT.
-    store: rusqlite::Connection,
+    store: catalog::Store,
 }
 
 /// A database.
@@ -214,7 +214,7 @@ fn instance(host: &str, name: &str) -> Result<Instance, rusqlite::Error> {
         locks: BTreeMap::new(),
         next_session: 51,
         agent_stopped: false,
-        store: rusqlite::Connection::open_in_memory()?,
+        store: catalog::Store::new()?,
     })
 }
 
@@ -380,7 +380,8 @@ pub fn tick(world: &mut World) {
     let now = world.now;
     let interval =
         SignedDuration::from_millis(i64::try_from(world.scenario.job_interval_ms).unwrap_or(900_000));
-    let hosts: Vec<String> = world.sql.keys().cloned().collect();
+    let due = |i: &Instance| i.jobs.iter().any(|j| j.enabled && j.next <= now);
+    let hosts: Vec<String> = world.sql.iter().filter(|(_, i)| due(i)).map(|(h, _)| h.clone()).collect();
     for host in hosts {
         if !is_up(world, &host) {
             continue;
@@ -495,6 +496,7 @@ fn open_session(i: &mut Instance, login: &str, host: &str, program: &str, databa
 /// Ends a session: its RESTORE is cut off, its locks are free.
 pub fn logout(world: &mut World, host: &str, id: u32) {
     let now = world.now;
+    world.touch();
     let Some(i) = world.sql.get_mut(host) else { return };
     let Some(session) = i.sessions.remove(&id) else { return };
     i.locks.retain(|_, holder| *holder != id);

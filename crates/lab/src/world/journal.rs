@@ -9,6 +9,7 @@ use serde::Serialize;
 #[derive(Default)]
 pub struct Journal {
     entries: Vec<Entry>,
+    changes: u64,
 }
 
 /// One statement or cmdlet.
@@ -95,6 +96,7 @@ impl Journal {
         client: &str,
     ) -> u64 {
         let seq = self.entries.len() as u64 + 1;
+        self.changes += 1;
         self.entries.push(Entry {
             seq,
             time,
@@ -128,7 +130,13 @@ impl Journal {
         if let Some(entry) = self.at(seq) {
             entry.ended = Some(time);
             entry.outcome = outcome;
+            self.changes += 1;
         }
+    }
+
+    /// How often an entry was begun or ended.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// All entries, oldest first.

@@ -34,6 +34,9 @@ pub struct World {
     pub journal: Journal,
     /// What is to be held, and what is.
     pub breakpoints: Breakpoints,
+    /// Nothing has changed since everything that was due had happened: the journal's state and the number of changes then.
+    settled: Option<(u64, u64)>,
+    changes: u64,
 }
 
 /// Whether a data centre stands.
@@ -61,6 +64,8 @@ impl World {
             files,
             journal: Journal::default(),
             breakpoints: Breakpoints::default(),
+            settled: None,
+            changes: 0,
         };
         crate::sql::populate(&mut world)?;
         crate::chat::tick(&mut world);
@@ -69,11 +74,22 @@ impl World {
 
     /// Moves the clock to `now` (never backwards) and lets everything happen that is due until then.
     pub fn advance(&mut self, now: Timestamp) {
+        // At one and the same moment nothing new is due, unless somebody has changed something.
+        if now <= self.now && self.settled == Some((self.journal.changes(), self.changes)) {
+            return;
+        }
         if now > self.now {
             self.now = now;
         }
         crate::sql::tick(self);
         crate::chat::tick(self);
+        self.settled = Some((self.journal.changes(), self.changes));
+    }
+
+    /// Tells that something was changed past the journal: what follows from it happens at the next [`World::advance`], even if the
+    /// clock stands.
+    pub fn touch(&mut self) {
+        self.changes += 1;
     }
 
     /// Whether the data centre that a host stands in is up. Unknown hosts are down.
@@ -99,6 +115,7 @@ impl World {
     }
 
     fn set_state(&mut self, data_center: &str, state: DataCenterState) -> Result<(), String> {
+        self.touch();
         match self.data_centers.get_mut(data_center) {
             Some(slot) => {
                 *slot = state;

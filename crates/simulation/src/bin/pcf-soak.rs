@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use simulation::run::{Plan, Verdict, run};
+use simulation::shrink;
 use simulation::world::{Fate, Fates};
 
 /// Simulates failovers: random nights by seed, or every crash point with every fate.
@@ -31,9 +32,15 @@ struct Arguments {
     /// Each seed twice: the same seed must give the same trace.
     #[arg(long)]
     twice: bool,
-    /// Shows the trace of one seed and ends.
+    /// Shows the trace of one seed, its smallest plan that breaks the same promise if it breaks one, and ends.
     #[arg(long)]
     trace: Option<u64>,
+    /// The same for a plan: a file, or the JSON itself.
+    #[arg(long)]
+    plan: Option<String>,
+    /// Does not look for a smaller plan.
+    #[arg(long)]
+    no_shrink: bool,
     /// Ends with the first seed that shows a violation.
     #[arg(long)]
     until_failure: bool,
@@ -51,14 +58,15 @@ struct Sum {
     seconds: f64,
     mended: u64,
     dealt: BTreeMap<Fate, u64>,
+    acts: BTreeMap<&'static str, u64>,
     checks: BTreeMap<&'static str, u64>,
-    failures: Vec<(String, Vec<String>)>,
+    failures: Vec<(String, Plan, Vec<String>)>,
     reached: u64,
     differing: Vec<u64>,
 }
 
 impl Sum {
-    fn add(&mut self, name: String, v: Verdict) {
+    fn add(&mut self, name: String, plan: &Plan, v: Verdict) {
         self.runs += 1;
         self.events += v.events as u64;
         self.calls += v.count;
@@ -67,34 +75,39 @@ impl Sum {
         for (f, n) in v.dealt {
             *self.dealt.entry(f).or_default() += n;
         }
+        for (a, n) in v.acts {
+            *self.acts.entry(a).or_default() += n;
+        }
         for (c, n) in v.checks {
             *self.checks.entry(c).or_default() += n;
         }
         if !v.violations.is_empty() {
-            self.failures.push((name, v.violations));
+            self.failures.push((name, plan.clone(), v.violations));
         }
     }
 }
 
 fn main() -> ExitCode {
     let a = Arguments::parse();
-    if let Some(seed) = a.trace {
-        let v = run(&Plan { keep: true, ..Plan::night(seed) });
-        for line in &v.trace {
-            println!("{line}");
+    let one = match (&a.trace, &a.plan) {
+        (Some(seed), _) => Some(Ok(Plan::night(*seed))),
+        (None, Some(text)) => Some(read(text)),
+        (None, None) => None,
+    };
+    match one {
+        Some(Ok(plan)) => return trace(&plan, !a.no_shrink),
+        Some(Err(e)) => {
+            eprintln!("pcf-soak: {e}");
+            return ExitCode::FAILURE;
         }
-        println!("faults: {:?}", v.faults);
-        for x in &v.violations {
-            println!("VIOLATION {x}");
-        }
-        return if v.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        None => {}
     }
     let jobs = a.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let began = Instant::now();
     let sum = Mutex::new(Sum::default());
     let exists = if a.exhaustive { exhaustive(&a, jobs, &sum) } else { nights(&a, jobs, &sum) };
     let Ok(mut sum) = sum.into_inner() else { return ExitCode::FAILURE };
-    sum.failures.sort();
+    sum.failures.sort_by(|a, b| a.0.cmp(&b.0));
     println!(
         "{} runs, {} events, {} calls, {:.0} s simulated in {:.0} s, {} fixes by humans",
         sum.runs,
@@ -108,13 +121,22 @@ fn main() -> ExitCode {
         println!("crash points: {exists} exist, {} reached", sum.reached);
     }
     for (fate, n) in &sum.dealt {
-        println!("  fate {fate:?}: {n}");
+        println!("  {n:>9} calls: {fate:?}");
+    }
+    for (act, n) in &sum.acts {
+        println!("  {n:>9} times: {act}");
     }
     for (check, n) in &sum.checks {
         println!("  {n:>9} checks: {check}");
     }
-    for (name, violations) in sum.failures.iter().take(20) {
+    for (name, plan, violations) in sum.failures.iter().take(20) {
         println!("VIOLATION {name}: {}", violations.first().map_or("", String::as_str));
+        // Nights have their seed; what the exhaustive runs vary has none.
+        if a.exhaustive
+            && let Ok(json) = serde_json::to_string(plan)
+        {
+            println!("  pcf-soak --plan '{json}'");
+        }
     }
     if !sum.differing.is_empty() {
         println!("VIOLATION the same seed gave another trace: {:?}", sum.differing);
@@ -126,6 +148,40 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// A plan from its JSON or from a file: the plan itself, or a regression that holds one.
+fn read(text: &str) -> Result<Plan, String> {
+    let json =
+        if text.trim_start().starts_with('{') { Ok(text.to_string()) } else { std::fs::read_to_string(text) };
+    let json = json.map_err(|e| format!("{text}: {e}"))?;
+    serde_json::from_str(&json)
+        .or_else(|e| {
+            serde_json::from_str::<simulation::shrink::Regression>(&json).map(|r| r.plan).map_err(|_| e)
+        })
+        .map_err(|e| format!("this is not a plan: {e}"))
+}
+
+/// One run, shown; if it breaks a promise, the smallest plan that was found to break the same.
+fn trace(plan: &Plan, shrunk: bool) -> ExitCode {
+    let v = run(&Plan { keep: true, ..plan.clone() });
+    for line in &v.trace {
+        println!("{line}");
+    }
+    println!("faults: {:?}", v.faults);
+    for x in &v.violations {
+        println!("VIOLATION {x}");
+    }
+    if v.violations.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    if shrunk
+        && let Some(small) = shrink::shrink(plan)
+        && let Ok(json) = serde_json::to_string(&small)
+    {
+        println!("{json}");
+    }
+    ExitCode::FAILURE
 }
 
 /// Work for several threads: each run has a runtime of its own and shares nothing.
@@ -157,7 +213,7 @@ fn nights(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
         let v = run(&plan);
         let differs = a.twice && run(&plan).hash != v.hash;
         if let Ok(mut sum) = sum.lock() {
-            sum.add(format!("seed {seed} (pcf-soak --trace {seed})"), v);
+            sum.add(format!("seed {seed} (pcf-soak --trace {seed})"), &plan, v);
             if differs {
                 sum.differing.push(seed);
             }
@@ -171,9 +227,10 @@ fn exhaustive(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
     let mut points = 0;
     // One operator that goes on itself; two, of which the other one goes on.
     for operators in [1, 2] {
-        let clean = run(&Plan { keep: true, ..Plan::clean(operators) });
+        let plan = Plan { keep: true, ..Plan::clean(operators) };
+        let clean = run(&plan);
         if let Ok(mut sum) = sum.lock() {
-            sum.add(format!("clean run with {operators} operators"), clean.clone());
+            sum.add(format!("clean run with {operators} operators"), &plan, clean.clone());
         }
         for (n, p) in clean.points.iter().enumerate() {
             if p.writes || (n as u64).is_multiple_of(a.stride) {
@@ -200,7 +257,7 @@ fn exhaustive(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
             reached.insert((operators, point));
         }
         if let Ok(mut sum) = sum.lock() {
-            sum.add(format!("{operators} operators, point {point}, {fate:?}"), v);
+            sum.add(format!("{operators} operators, point {point}, {fate:?}"), &plan, v);
         }
     });
     if let (Ok(mut sum), Ok(reached)) = (sum.lock(), reached.into_inner()) {
