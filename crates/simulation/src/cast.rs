@@ -13,13 +13,6 @@ use crate::chance::Chance;
 use crate::cluster::Refused;
 use crate::world::Shared;
 
-/// Whether a tail of the log may be rescued under a name that no job of log shipping gives (`Tail_mgc.trn`). Off as long as the
-/// engine looks for log backups by the names that log shipping gives them.
-pub const IRREGULAR_NAMES: bool = false;
-/// Whether backups of another database may lie in the share under regular names (`mgccomp_YYYYMMDDHHMMSS.trn`). Off for the
-/// same reason.
-pub const OTHER_DATABASES: bool = false;
-
 /// Something that somebody does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Act {
@@ -175,8 +168,8 @@ pub fn night(chance: &mut Chance, operators: usize) -> Script {
         (80, Act::KillRestore),
         (80, Act::KillRestore),
         (60, Act::LateBackup),
-        (if IRREGULAR_NAMES { 60 } else { 0 }, Act::RescuedTail),
-        (if OTHER_DATABASES { 80 } else { 0 }, Act::OtherDatabase),
+        (60, Act::RescuedTail),
+        (80, Act::OtherDatabase),
         (60, Act::Unfinished),
     ] {
         if chance.happens(per_mille) {

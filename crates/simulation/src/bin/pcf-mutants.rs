@@ -103,8 +103,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "what one process remembers wins over the record",
         file: "src/engine/run.rs",
-        find: "None => current.map(|t| {",
-        replace: "None if true => current,\n            None => current.map(|t| {",
+        find: "None => current.map(|t|",
+        replace: "None if true => current,\n            None => current.map(|t|",
     },
     Mutant {
         name: "an adoption is not recorded",
