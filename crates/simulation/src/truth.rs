@@ -44,6 +44,7 @@ pub struct Truth {
     recovered: Option<Timestamp>,
     seen: usize,
     up_since: Option<Timestamp>,
+    lost_since: Option<Timestamp>,
     ever_lost: bool,
 }
 
@@ -62,9 +63,11 @@ impl Truth {
         let lost = w.data_centers.get(&from.name) == Some(&DataCenterState::Lost);
         if lost {
             self.up_since = None;
+            self.lost_since = self.lost_since.or(Some(now));
             self.ever_lost = true;
         } else if self.up_since.is_none() {
             self.up_since = Some(now);
+            self.lost_since = None;
         }
         self.look_at_chat(w, now);
         let entries = w.journal.entries();
@@ -236,7 +239,10 @@ impl Truth {
                 );
             }
             Some(_) => {
-                let stale = self.recovered.is_some_and(|t| t < since);
+                // While it stands and the pool says Normal, the chat servers use it, whoever recovered the other copy.
+                let gone = self.lost_since.is_some_and(|t| t < since)
+                    || w.chat.master.pool_state.eq_ignore_ascii_case("FailedOver");
+                let stale = gone && self.recovered.is_some_and(|t| t < since);
                 self.check("a status names only a side whose database is live", !stale, told);
             }
             None => {}
