@@ -303,6 +303,8 @@ async fn every_log_backup_is_found_whatever_it_is_called_and_an_agent_that_died_
     std::fs::rename(share.join(&names[7]), share.join("Tail_mgc.trn")).unwrap();
     let unfinished = names[6].replace(".trn", ".wrk");
     std::fs::rename(share.join(&names[6]), share.join(&unfinished)).unwrap();
+    // Beside a finished backup, what a job left unfinished says nothing.
+    std::fs::write(share.join(names[5].replace(".trn", ".wrk")), b"half").unwrap();
     // Another database's backups in the same share, with names that sort behind and LSNs that lie behind us.
     let content = std::fs::read(share.join(&names[0])).unwrap();
     let at = content.windows(5).position(|w| w == b"\"mgc\"").unwrap();

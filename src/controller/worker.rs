@@ -71,11 +71,8 @@ impl Worker {
 
     /// Hands a changed spec over. Returns at once.
     pub fn tell(&self, pool: Pool, goal: Goal, generation: i64, status: PersistentChatFailoverStatus) {
-        self.stored.send_if_modified(|s| {
-            let changed = *s != status;
-            *s = status;
-            changed
-        });
+        // Always, not only when it differs from what was shown before: a cluster that was rolled back may show that very status.
+        self.stored.send_replace(status);
         self.intent.send_if_modified(|i| {
             let changed = *i.pool != pool || i.goal != goal || i.generation != generation;
             if changed {

@@ -416,6 +416,18 @@ pub struct Folders {
     pub ignored: Vec<(String, String)>,
 }
 
+/// A `.wrk` is what a job of log shipping is writing, or was when it died. Beside a `.trn` of the same stem it says nothing and is
+/// left out; alone it may be the last link of the chain: it is looked into like any other backup, and what cannot be read of it is
+/// a loss. `None`: the folder could not be listed.
+pub fn leave_unfinished_twins(share: &mut Option<Vec<BackupFile>>, copy: &mut Option<Vec<BackupFile>>) {
+    let stem = |name: &str, suffix: &str| name.to_lowercase().strip_suffix(suffix).map(str::to_string);
+    let finished: BTreeSet<String> =
+        [&*share, &*copy].into_iter().flatten().flatten().filter_map(|f| stem(&f.name, ".trn")).collect();
+    for files in [share, copy].into_iter().flatten() {
+        files.retain(|f| stem(&f.name, ".wrk").is_none_or(|s| !finished.contains(&s)));
+    }
+}
+
 /// One file of a folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

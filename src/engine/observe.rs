@@ -1,6 +1,6 @@
 //! Observe: look at the world and put down what is seen. Every look is bounded in time; what cannot be seen is unknown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,12 +13,13 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::situation::{
     Answer, BackupFile, BackupSet, Chat, FileHeaders, Folders, Instance, Lsn, Partner, Situation, Source,
+    leave_unfinished_twins,
 };
 use crate::domain::transition::Transition;
 use crate::steps::Reads;
 use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, read as shell};
 use crate::systems::sql_server::{SqlError, errors, read};
-use crate::systems::{Folder, Systems};
+use crate::systems::{Folder, Listing, Systems};
 
 /// Longest wait for a cmdlet that only reads.
 const CMDLET: Duration = Duration::from_secs(60);
@@ -333,40 +334,28 @@ async fn look_at_target<S: Systems>(
         headers: BTreeMap::new(),
         ignored: vec![],
     };
-    for (slot, listing) in [(0, share), (1, copy)] {
-        let reading = match listing {
-            Ok(l) => {
-                folders.ignored.extend(l.ignored);
-                Reading::Known(l.files)
-            }
-            Err(p) => Reading::Unknown(p),
-        };
-        if slot == 0 { folders.share = reading } else { folders.copy = reading }
-    }
-    leave_unfinished_twins(&mut folders);
+    let (mut share, share_problem) = listed(share, &mut folders.ignored);
+    let (mut copy, copy_problem) = listed(copy, &mut folders.ignored);
+    leave_unfinished_twins(&mut share, &mut copy);
+    folders.share = share.ok_or(share_problem).into();
+    folders.copy = copy.ok_or(copy_problem).into();
     match read_headers(&mut session, pool, &instance, &mut folders, cache).await {
         Ok(()) => (Ok(instance), Some(folders)),
         Err(e) => (Err(e), None),
     }
 }
 
-/// A `.wrk` is what a job of log shipping is writing, or was when it died. Beside a `.trn` of the same stem it says nothing; alone
-/// it may be the last link of the chain: it is looked into like any other backup, and what cannot be read of it is a loss.
-fn leave_unfinished_twins(folders: &mut Folders) {
-    let stem = |name: &str| name.to_lowercase().strip_suffix(".trn").map(str::to_string);
-    let finished: BTreeSet<String> = [&folders.share, &folders.copy]
-        .into_iter()
-        .filter_map(Reading::known)
-        .flatten()
-        .filter_map(|f| stem(&f.name))
-        .collect();
-    for folder in [&mut folders.share, &mut folders.copy] {
-        if let Reading::Known(files) = folder {
-            let twin = |f: &BackupFile| {
-                f.name.to_lowercase().strip_suffix(".wrk").is_some_and(|s| finished.contains(s))
-            };
-            files.retain(|f| !twin(f));
+/// The files of a folder, or why there are none.
+fn listed(
+    listing: Result<Listing, Problem>,
+    ignored: &mut Vec<(String, String)>,
+) -> (Option<Vec<BackupFile>>, Problem) {
+    match listing {
+        Ok(l) => {
+            ignored.extend(l.ignored);
+            (Some(l.files), not_looked())
         }
+        Err(p) => (None, p),
     }
 }
 

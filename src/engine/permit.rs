@@ -13,7 +13,7 @@ use crate::domain::decision::Outcome;
 use crate::domain::pool::{Pool, SqlServer};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::record::{Record, SCHEMA};
-use crate::domain::situation::{BackupFile, Situation};
+use crate::domain::situation::{BackupFile, Situation, leave_unfinished_twins};
 use crate::domain::transition::{DetachedJob, Transition};
 use crate::domain::witness::Seen;
 use crate::systems::management_shell::{Cmdlet, ShellError, read as shell_read};
@@ -265,11 +265,13 @@ impl<'w, S: Systems> Permit<'w, S> {
         };
         let (share, copy) =
             futures::join!(self.systems.list(Folder::BackupShare), self.systems.list(Folder::CopyFolder));
+        let (mut share, mut copy) = (share.ok().map(|l| l.files), copy.ok().map(|l| l.files));
+        leave_unfinished_twins(&mut share, &mut copy);
         for (field, before, now) in [
-            ("spec.backupFiles.backupShare", &seen.share, share.ok()),
-            ("spec.backupFiles.copyFolder", &seen.copy, copy.ok()),
+            ("spec.backupFiles.backupShare", &seen.share, share),
+            ("spec.backupFiles.copyFolder", &seen.copy, copy),
         ] {
-            if *before != now.map(|l| l.files) {
+            if *before != now {
                 return Err(changed(format!("The folder of {field} has changed since it was looked at")));
             }
         }

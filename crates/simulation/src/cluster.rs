@@ -358,11 +358,7 @@ async fn reconcile(
     }
     if let Some(w) = worker {
         shared.now().hears(who, Some(&o.spec));
-        w.stored.send_if_modified(|s| {
-            let changed = *s != o.status;
-            s.clone_from(&o.status);
-            changed
-        });
+        w.stored.send_replace(o.status.clone());
         w.intent.send_if_modified(|i| {
             let changed = i.goal != o.spec || i.generation != o.generation;
             if changed {
