@@ -26,7 +26,7 @@ test: ## Formats, lints, licences, and every test. Installs what it needs.
 SEEDS ?= 2000
 FIRST_SEED ?= 1
 MINUTES ?= 0
-STRIDE ?= 4
+STRIDE ?= 1
 
 .PHONY: soak
 soak: ## Simulates SEEDS= bad nights from FIRST_SEED= for at most MINUTES=, each twice, and every STRIDE=-th crash point.
