@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cast::{self, Script};
 use crate::chance::Chance;
-use crate::cluster::{self, Process};
+use crate::cluster::{self, Cluster, Process};
 use crate::truth;
 use crate::world::{Fate, Fates, Handle, Point, Shared};
 
@@ -283,6 +283,16 @@ async fn night(plan: &Plan) -> Verdict {
                     next_look = seconds + 1.0;
                     for (who, human) in humans.iter_mut().enumerate() {
                         mended += u64::from(look_after(&mut s, who, human, &restart));
+                    }
+                    // In the morning somebody takes away what still suspends: a cluster that was rolled back may say so again.
+                    if script.is_empty() && !cast::edits_wait(&s) && seconds > quiet_from {
+                        let forgotten = |c: &Cluster| c.object.as_ref().is_some_and(|o| o.spec.suspend);
+                        for who in 0..operators {
+                            if s.clusters.get(who).is_some_and(forgotten) {
+                                cast::act(&mut s, &cast::Act::Suspend(who, false));
+                                mended += 1;
+                            }
+                        }
                     }
                     let calm = script.is_empty() && !cast::edits_wait(&s) && seconds > quiet_from;
                     let restless =
