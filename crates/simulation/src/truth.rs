@@ -212,6 +212,15 @@ impl Truth {
         let since = since - REUSE;
         let is = |kind: &str| status.conditions.iter().any(|c| c.type_ == kind && c.status == "True");
         let told = || format!("operator {who}, at {now}: active {:?}", status.active_data_center);
+        // What the status says of whose work the recovery was is what the report says.
+        let online = status.conditions.iter().find(|c| c.type_ == "DatabaseOnline" && c.status == "True");
+        if let Some(c) = online {
+            self.check(
+                "a recovery is called ours exactly if it was",
+                (c.reason == "AlreadyDone") == self.recovered_by_hand,
+                || format!("{}: {} {}", told(), c.reason, c.message),
+            );
+        }
         let both = is(conditions::STALLED) && is(conditions::RECONCILING);
         self.check("Stalled and Reconciling are never both True", !both, told);
         if is(conditions::READY) {

@@ -1,6 +1,6 @@
 //! `pcf-mutants`: defects planted on purpose, each of which the simulation must find.
 //!
-//! A mutant is one replacement in a copy of the sources. If its text is not found exactly once, the sources have moved on and
+//! A mutant is a replacement (or several, where one guard stands behind another) in a copy of the sources. If its text is not found exactly once, the sources have moved on and
 //! the mutant must follow: that is an error, not a skip.
 
 use std::path::{Path, PathBuf};
@@ -28,101 +28,176 @@ struct Arguments {
 
 struct Mutant {
     name: &'static str,
-    file: &'static str,
-    find: &'static str,
-    replace: &'static str,
+    /// File, text, and what takes its place. Several where one guard stands behind another.
+    edits: &'static [(&'static str, &'static str, &'static str)],
 }
 
 const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the verdict on the primary is not asked for",
-        file: "src/steps/s0_preflight.rs",
-        find: "Verdict::Alive(p) => return Decision::Blocked(p.clone()),",
-        replace: "Verdict::Alive(_) => {}",
+        edits: &[(
+            "src/steps/s0_preflight.rs",
+            "Verdict::Alive(p) => return Decision::Blocked(p.clone()),",
+            "Verdict::Alive(_) => {}",
+        )],
     },
     Mutant {
         name: "order swapped: recovery before the logs",
-        file: "src/procedures.rs",
-        find: "    Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),\n    Stage::One(StepId::DatabaseOnline),",
-        replace: "    Stage::One(StepId::DatabaseOnline),\n    Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),",
+        edits: &[(
+            "src/procedures.rs",
+            "    Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),\n    Stage::One(StepId::DatabaseOnline),",
+            "    Stage::One(StepId::DatabaseOnline),\n    Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),",
+        )],
     },
     Mutant {
         name: "order swapped: mirror before the pool's state",
-        file: "src/procedures.rs",
-        find: "    Stage::One(StepId::PoolStateSet),\n    Stage::Overlap(&[StepId::MirrorEstablished, StepId::ActiveServersSet]),",
-        replace: "    Stage::One(StepId::MirrorEstablished),\n    Stage::One(StepId::PoolStateSet),\n    Stage::One(StepId::ActiveServersSet),",
+        edits: &[(
+            "src/procedures.rs",
+            "    Stage::One(StepId::PoolStateSet),\n    Stage::Overlap(&[StepId::MirrorEstablished, StepId::ActiveServersSet]),",
+            "    Stage::One(StepId::MirrorEstablished),\n    Stage::One(StepId::PoolStateSet),\n    Stage::One(StepId::ActiveServersSet),",
+        )],
     },
     Mutant {
         name: "log shipping is left in place",
-        file: "src/steps/s1_remove_log_shipping.rs",
-        find: "let Some(shipping) = shipping else {",
-        replace: "let Some(shipping) = shipping.as_ref().filter(|_| false) else {",
+        edits: &[(
+            "src/steps/s1_remove_log_shipping.rs",
+            "let Some(shipping) = shipping else {",
+            "let Some(shipping) = shipping.as_ref().filter(|_| false) else {",
+        )],
     },
     Mutant {
         name: "suspend is not obeyed",
-        file: "src/engine/plan.rs",
-        find: "if goal.suspend {",
-        replace: "if goal.suspend && false {",
+        edits: &[
+            ("src/engine/plan.rs", "if goal.suspend {", "if goal.suspend && false {"),
+            ("src/engine/run.rs", "} else if wish.goal.suspend {", "} else if wish.goal.suspend && false {"),
+        ],
     },
     Mutant {
         name: "a changed wish is not obeyed",
-        file: "src/engine/plan.rs",
-        find: "Some(t) if t.to == goal.desired => match &active {",
-        replace: "Some(t) if t.to == goal.desired || !goal.desired.is_empty() => match &active {",
+        edits: &[
+            (
+                "src/engine/plan.rs",
+                "Some(t) if t.to == goal.desired => match &active {",
+                "Some(t) if t.to == goal.desired || !goal.desired.is_empty() => match &active {",
+            ),
+            (
+                "src/engine/run.rs",
+                "} else if !past && wish.goal.desired != t.to {",
+                "} else if !past && wish.goal.desired != t.to && false {",
+            ),
+        ],
     },
     Mutant {
         name: "consent is not asked for",
-        file: "src/domain/consent.rs",
-        find: "    pub fn require(&self) -> Result<(), Problem> {",
-        replace: "    pub fn require(&self) -> Result<(), Problem> {\n        if self.given.is_none() {\n            return Ok(());\n        }",
+        edits: &[(
+            "src/domain/consent.rs",
+            "    pub fn require(&self) -> Result<(), Problem> {",
+            "    pub fn require(&self) -> Result<(), Problem> {\n        if self.given.is_none() {\n            return Ok(());\n        }",
+        )],
     },
     Mutant {
         name: "the chain is followed without its beginning",
-        file: "src/domain/chain.rs",
-        find: "l.set.first_lsn <= at.lsn && at.lsn < l.set.last_lsn",
-        replace: "at.lsn < l.set.last_lsn",
+        edits: &[(
+            "src/domain/chain.rs",
+            "l.set.first_lsn <= at.lsn && at.lsn < l.set.last_lsn",
+            "at.lsn < l.set.last_lsn",
+        )],
     },
     Mutant {
         name: "intent after the effect",
-        file: "src/steps/s4_recover_database.rs",
-        find: "        if let Effect::Recover(redo, loss, seen) = e {",
-        replace: "        if matches!(e, Effect::Recover(..)) {\n            let sent = p.sql(&statement(e, p.pool())).await;\n            if sent != Outcome::Answered {\n                return sent;\n            }\n        }\n        if let Effect::Recover(redo, loss, seen) = e {",
+        edits: &[(
+            "src/steps/s4_recover_database.rs",
+            "        if let Effect::Recover(redo, loss, seen) = e {",
+            "        if matches!(e, Effect::Recover(..)) {\n            let sent = p.sql(&statement(e, p.pool())).await;\n            if sent != Outcome::Answered {\n                return sent;\n            }\n        }\n        if let Effect::Recover(redo, loss, seen) = e {",
+        )],
     },
     Mutant {
         name: "the ids of a detached cmdlet are not recorded first",
-        file: "src/engine/permit.rs",
-        find: "        match self.intend(move |t| t.mirror_jobs.push(recorded)).await {",
-        replace: "        self.update(move |t| t.mirror_jobs.push(recorded));\n        match Outcome::Answered {",
+        edits: &[(
+            "src/engine/permit.rs",
+            "        match self.intend(move |t| t.mirror_jobs.push(recorded)).await {",
+            "        self.update(move |t| t.mirror_jobs.push(recorded));\n        match Outcome::Answered {",
+        )],
     },
     Mutant {
         name: "a detached cmdlet that runs is started again",
-        file: "src/steps/s6_establish_mirror.rs",
-        find: "                Ok(JobState::Running) => {\n                    return Decision::Wait",
-        replace: "                Ok(JobState::Running) if age > SignedDuration::from_secs(1) => {\n                    return Decision::Act(Effect::Close(vec![\"given up\".into()]));\n                }\n                Ok(JobState::Running) => {\n                    return Decision::Wait",
+        edits: &[(
+            "src/steps/s6_establish_mirror.rs",
+            "                Ok(JobState::Running) => {\n                    return Decision::Wait",
+            "                Ok(JobState::Running) if age > SignedDuration::from_secs(1) => {\n                    return Decision::Act(Effect::Close(vec![]));\n                }\n                Ok(JobState::Running) => {\n                    return Decision::Wait",
+        )],
     },
     Mutant {
         name: "what one process remembers wins over the record",
-        file: "src/engine/run.rs",
-        find: "None => current.map(|t|",
-        replace: "None if true => current,\n            None => current.map(|t|",
+        edits: &[(
+            "src/engine/run.rs",
+            "None => current.map(|t|",
+            "None if true => current,\n            None => current.map(|t|",
+        )],
     },
     Mutant {
-        name: "an adoption is not recorded",
-        file: "src/engine/run.rs",
-        find: "if t.adopted_fork.is_some() && leave.written().and_then(|w| w.adopted_fork) != t.adopted_fork {",
-        replace: "if t.adopted_fork.is_some() && false {",
+        name: "lock dropped: two operators write beside each other",
+        edits: &[
+            (
+                "src/systems/sql_server/statements.rs",
+                "\"IF APPLOCK_MODE(N'public', {lock}, N'Session') <> N'Exclusive' \\\n",
+                "\"IF APPLOCK_MODE(N'public', {lock}, N'Session') = N'Shared' \\\n",
+            ),
+            ("src/engine/permit.rs", "Some(Cell::Int(0 | 1)) => Ok(()),", "Some(_) => Ok(()),"),
+            (
+                "src/engine/permit.rs",
+                "Ok(Some(Cell::Text(mode))) if mode == \"Exclusive\" => Ok(()),",
+                "Ok(Some(Cell::Text(_))) => Ok(()),",
+            ),
+        ],
     },
     Mutant {
         name: "an intent counts as a recovery",
-        file: "src/domain/transition.rs",
-        find: "(self.recovery.is_some() && !restoring)",
-        replace: "(self.recovery.is_some() || restoring && false)",
+        edits: &[(
+            "src/domain/transition.rs",
+            "(self.recovery.is_some() && !restoring)",
+            "(self.recovery.is_some() || restoring && false)",
+        )],
     },
     Mutant {
         name: "nothing is looked at again at the last moment",
-        file: "src/steps/s4_recover_database.rs",
-        find: "if let Err(problem) = p.still_so(seen).await {",
-        replace: "if let Err(problem) = p.still_so(seen).await.or(Ok::<(), crate::domain::problem::Problem>(())) {",
+        edits: &[(
+            "src/steps/s4_recover_database.rs",
+            "if let Err(problem) = p.still_so(seen).await {",
+            "if let Err(problem) = p.still_so(seen).await.or(Ok::<(), crate::domain::problem::Problem>(())) {",
+        )],
+    },
+    Mutant {
+        name: "consent not compared with what is there now",
+        edits: &[(
+            "src/domain/consent.rs",
+            "(None, Some(c)) if c.transition == t.id && statement.is_meant_by(&c.situation) => {",
+            "(None, Some(c)) if c.transition == t.id => {",
+        )],
+    },
+    Mutant {
+        name: "name instead of LSN: every name says how old a file is",
+        edits: &[(
+            "src/domain/chain.rs",
+            "    rest.and_then(|r| r.strip_suffix(\".trn\"))\n        .is_some_and(",
+            "    rest.is_none() || rest.and_then(|r| r.strip_suffix(\".trn\"))\n        .is_some_and(",
+        )],
+    },
+    Mutant {
+        name: "error swallowed: a folder that cannot be listed is empty",
+        edits: &[(
+            "src/engine/observe.rs",
+            "        Err(p) => (None, p),",
+            "        Err(p) => (Some(vec![]), p),",
+        )],
+    },
+    Mutant {
+        name: "unknown taken for false: a cmdlet that cannot be asked for has ended",
+        edits: &[(
+            "src/steps/s6_establish_mirror.rs",
+            "                Err(p) => return Decision::Blocked(p.clone()),\n                Ok(JobState::Running) =>",
+            "                Err(_) => return Decision::Act(Effect::Close(vec![])),\n                Ok(JobState::Running) =>",
+        )],
     },
 ];
 
@@ -163,14 +238,21 @@ fn all(a: &Arguments) -> Result<bool, String> {
     for m in MUTANTS.iter().filter(chosen) {
         tried += 1;
         let began = Instant::now();
-        let path = copy.join(m.file);
-        let original = std::fs::read_to_string(&path).map_err(text)?;
-        if original.matches(m.find).count() != 1 {
-            return Err(format!("{}: its text is not exactly once in {}", m.name, m.file));
+        let mut originals: Vec<(PathBuf, String)> = Vec::new();
+        for (file, find, replace) in m.edits {
+            let path = copy.join(file);
+            let text_now = std::fs::read_to_string(&path).map_err(text)?;
+            if text_now.matches(find).count() != 1 {
+                return Err(format!("{}: {find:?} is not exactly once in {file}", m.name));
+            }
+            std::fs::write(&path, text_now.replace(find, replace)).map_err(text)?;
+            originals.push((path, text_now));
         }
-        std::fs::write(&path, original.replace(m.find, m.replace)).map_err(text)?;
         let result = one(&copy, &build, a.seeds);
-        std::fs::write(&path, original).map_err(text)?;
+        // Newest first: a file that was edited twice gets back what it held before the first edit.
+        for (path, original) in originals.iter().rev() {
+            std::fs::write(path, original).map_err(text)?;
+        }
         let seconds = began.elapsed().as_secs();
         match result? {
             Some(what) => {
