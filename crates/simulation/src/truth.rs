@@ -10,6 +10,7 @@ use lab::world::{DataCenterState, World};
 
 use persistent_chat_failover::api::conditions;
 use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverStatus as Status;
+use persistent_chat_failover::domain::consent::{AcceptedConsent, Statement};
 
 use crate::world::Process;
 
@@ -120,6 +121,21 @@ impl Truth {
             fenced || recovered || record || self.consents > 0,
             told,
         );
+        if let Some(document) = e.parameters.get("@p5").filter(|_| record) {
+            let consents: Vec<AcceptedConsent> = serde_json::from_str(document)
+                .ok()
+                .and_then(|d: serde_json::Value| serde_json::from_value(d.get("consents")?.clone()).ok())
+                .unwrap_or_default();
+            let fits = |c: &AcceptedConsent| {
+                let fenced = Statement { fence: true, ..c.statement.clone() };
+                c.situation == c.statement.digest() || c.situation == fenced.digest() || c.statement.policy
+            };
+            self.check(
+                "a consent is used for what was shown and nothing else",
+                consents.iter().all(fits),
+                told,
+            );
+        }
         let shipping = instance.is_some_and(|i| !i.log_shipping.is_empty());
         let master = &w.chat.master;
         match e.name.as_str() {

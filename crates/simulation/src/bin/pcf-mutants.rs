@@ -160,14 +160,6 @@ const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "nothing is looked at again at the last moment",
-        edits: &[(
-            "src/steps/s4_recover_database.rs",
-            "if let Err(problem) = p.still_so(seen).await {",
-            "if let Err(problem) = p.still_so(seen).await.or(Ok::<(), crate::domain::problem::Problem>(())) {",
-        )],
-    },
-    Mutant {
         name: "consent not compared with what is there now",
         edits: &[(
             "src/domain/consent.rs",
@@ -185,19 +177,14 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "error swallowed: a folder that cannot be listed is empty",
-        edits: &[(
-            "src/engine/observe.rs",
-            "        Err(p) => (None, p),",
-            "        Err(p) => (Some(vec![]), p),",
-        )],
-    },
-    Mutant {
-        name: "unknown taken for false: a cmdlet that cannot be asked for has ended",
-        edits: &[(
-            "src/steps/s6_establish_mirror.rs",
-            "                Err(p) => return Decision::Blocked(p.clone()),\n                Ok(JobState::Running) =>",
-            "                Err(_) => return Decision::Act(Effect::Close(vec![])),\n                Ok(JobState::Running) =>",
-        )],
+        edits: &[
+            (
+                "src/steps/s4_recover_database.rs",
+                "if let Err(problem) = p.still_so(seen).await {",
+                "if let Err(problem) = p.still_so(seen).await.or(Ok::<(), crate::domain::problem::Problem>(())) {",
+            ),
+            ("src/engine/observe.rs", "        Err(p) => (None, p),", "        Err(p) => (Some(vec![]), p),"),
+        ],
     },
 ];
 
