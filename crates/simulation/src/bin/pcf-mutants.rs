@@ -176,15 +176,12 @@ const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "error swallowed: a folder that cannot be listed is empty",
-        edits: &[
-            (
-                "src/steps/s4_recover_database.rs",
-                "if let Err(problem) = p.still_so(seen).await {",
-                "if let Err(problem) = p.still_so(seen).await.or(Ok::<(), crate::domain::problem::Problem>(())) {",
-            ),
-            ("src/engine/observe.rs", "        Err(p) => (None, p),", "        Err(p) => (Some(vec![]), p),"),
-        ],
+        name: "error swallowed: a backup that cannot be restored is passed over",
+        edits: &[(
+            "src/domain/chain.rs",
+            "chain.stuck.extend(matters.map(|(_, stuck)| stuck));",
+            "drop(matters.map(|(_, stuck)| stuck));",
+        )],
     },
 ];
 
