@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::domain::problem::Reason;
 use crate::domain::step::StepId;
-use crate::domain::text::clean;
+use crate::domain::text::clean_whole;
 
 /// Active data centre = desired one, no transition, chat serving.
 pub const READY: &str = "Ready";
@@ -78,12 +78,7 @@ pub fn set(
 
 /// Messages of conditions may have 32 KiB; ours are cut long before, and hold no control characters.
 fn clean_long(text: &str) -> String {
-    let mut out = String::new();
-    let chars: Vec<char> = text.chars().take(4000).collect();
-    for chunk in chars.chunks(crate::domain::text::LIMIT) {
-        out.push_str(&clean(&chunk.iter().collect::<String>()));
-    }
-    out
+    clean_whole(&text.chars().take(4000).collect::<String>())
 }
 
 /// A time in whole seconds, as the API server keeps it: a fraction would differ on every comparison.

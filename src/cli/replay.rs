@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::api::recording::unpack;
 use crate::domain::activity::Active;
 use crate::domain::decision::Decision;
-use crate::domain::text::clean;
+use crate::domain::text::{clean, clean_whole};
 use crate::engine::plan::{Next, Plan};
 use crate::engine::recording::Recording;
 
@@ -57,20 +57,14 @@ pub fn explain(r: &Recording) -> String {
             Decision::Wait(w) => format!("waits ({}): {}", w.reason.as_str(), w.message),
             Decision::Blocked(x) => format!("blocked ({}): {}", x.reason.as_str(), x.message()),
         };
-        let _ = writeln!(out, "  {:20} {}", step.as_str(), clean_lines(&said));
+        let _ = writeln!(out, "  {:20} {}", step.as_str(), clean_whole(&said));
     }
     if let Some(s) = &p.consent_needed {
         let _ =
-            writeln!(out, "needs consent to situation {}: {}", s.digest(), clean_lines(&s.why.join("; ")));
+            writeln!(out, "needs consent to situation {}: {}", s.digest(), clean_whole(&s.why.join("; ")));
     }
     let _ = writeln!(out, "next: {}", next(&p));
     out
-}
-
-/// Statements are longer than what is shown of a text from outside.
-fn clean_lines(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    chars.chunks(crate::domain::text::LIMIT).map(|c| clean(&c.iter().collect::<String>())).collect()
 }
 
 fn active(p: &Plan) -> String {
@@ -92,7 +86,7 @@ pub fn next(p: &Plan) -> String {
             let steps: Vec<&str> = effects.iter().map(|e| e.step().as_str()).collect();
             format!("Act {}", steps.join(", "))
         }
-        Next::Wait(w) => format!("Wait {}: {}", w.reason.as_str(), clean_lines(&w.message)),
-        Next::Blocked(x) => format!("Blocked {}: {}", x.reason.as_str(), clean_lines(&x.message())),
+        Next::Wait(w) => format!("Wait {}: {}", w.reason.as_str(), clean_whole(&w.message)),
+        Next::Blocked(x) => format!("Blocked {}: {}", x.reason.as_str(), clean_whole(&x.message())),
     }
 }

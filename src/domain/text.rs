@@ -23,6 +23,12 @@ pub fn clean(text: &str) -> String {
     out
 }
 
+/// The same for a text that may be longer: nothing is cut.
+pub fn clean_whole(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    chars.chunks(LIMIT).map(|part| clean(&part.iter().collect::<String>())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use jiff::SignedDuration;
 use psrp::client::{Client, Endpoint, Error, JobIds, Password as ShellPassword};
-use psrp::clixml::Value;
-use psrp::message::{Command, PipelineState};
+use psrp::message::PipelineState;
 use tokio::sync::Mutex;
 
-use super::management_shell::{Argument, Cmdlet, ShellError, ShellObject, ShellOutput};
+use super::management_shell::{Cmdlet, ShellError, ShellObject, ShellOutput};
 use super::sql_server::SqlError;
 use super::sql_server::session::TdsSession;
 use super::{Folder, Listing, Systems, backup_files};
@@ -302,20 +301,6 @@ fn shell_error(e: Error, user: &str) -> ShellError {
     }
 }
 
-fn command(cmdlet: &Cmdlet) -> Command {
-    let value = |a: &Argument| match a {
-        Argument::Text(t) => Value::text(t),
-        Argument::Switch(b) => Value::Bool(*b),
-        Argument::Replace(list) => {
-            Value::Dict(vec![(Value::text("Replace"), Value::List(list.iter().map(Value::text).collect()))])
-        }
-    };
-    Command {
-        name: cmdlet.name.into(),
-        parameters: cmdlet.parameters.iter().map(|(n, a)| ((*n).to_string(), value(a))).collect(),
-    }
-}
-
 fn ids(job: &DetachedJob) -> Result<JobIds, ShellError> {
     let parse = |s: &str| {
         uuid::Uuid::parse_str(s)
@@ -360,7 +345,7 @@ impl Systems for RealSystems {
         let told = |e| shell_error(e, &endpoint.user);
         let mut answer = None;
         let mut client = match kept {
-            Some((mut client, _)) => match client.invoke(&command(cmdlet), deadline).await {
+            Some((mut client, _)) => match client.invoke(&cmdlet.command(), deadline).await {
                 // The host closed it meanwhile, so nothing was sent: a new one is no repetition.
                 Err(Error::Connect(_)) => Client::connect(&endpoint).await.map_err(told)?,
                 other => {
@@ -372,7 +357,7 @@ impl Systems for RealSystems {
         };
         let out = match answer {
             Some(out) => out,
-            None => client.invoke(&command(cmdlet), deadline).await.map_err(told)?,
+            None => client.invoke(&cmdlet.command(), deadline).await.map_err(told)?,
         };
         // Kept for the next cmdlet; after any error it is gone.
         self.shells.lock().await.insert(shell.field.clone(), (client, Instant::now()));
@@ -391,7 +376,7 @@ impl Systems for RealSystems {
     ) -> Result<(), ShellError> {
         let endpoint = self.endpoint(shell).await?;
         let idle = Duration::from_secs(24 * 3600);
-        psrp::client::start(&endpoint, &command(cmdlet), &ids(job)?, idle)
+        psrp::client::start(&endpoint, &cmdlet.command(), &ids(job)?, idle)
             .await
             .map_err(|e| shell_error(e, &endpoint.user))
     }

@@ -12,13 +12,10 @@ use persistent_chat_failover::domain::problem::{Problem, Reason};
 use persistent_chat_failover::domain::situation::{BackupFile, JobState};
 use persistent_chat_failover::domain::transition::DetachedJob;
 use persistent_chat_failover::engine::Clock;
-use persistent_chat_failover::systems::management_shell::{
-    Argument, Cmdlet, ShellError, ShellObject, ShellOutput,
-};
+use persistent_chat_failover::systems::management_shell::{Cmdlet, ShellError, ShellObject, ShellOutput};
 use persistent_chat_failover::systems::sql_server::{Cell, Parameter, Rows, SqlError, Statement};
 use persistent_chat_failover::systems::{Folder, Listing, SqlSession, Systems};
-use psrp::clixml::Value;
-use psrp::message::{Command, PipelineState};
+use psrp::message::PipelineState;
 
 use crate::world::{Fate, Handle};
 
@@ -287,20 +284,6 @@ fn cell(c: LabCell) -> Cell {
     }
 }
 
-fn command(c: &Cmdlet) -> Command {
-    let value = |a: &Argument| match a {
-        Argument::Text(t) => Value::text(t),
-        Argument::Switch(b) => Value::Bool(*b),
-        Argument::Replace(list) => {
-            Value::Dict(vec![(Value::text("Replace"), Value::List(list.iter().map(Value::text).collect()))])
-        }
-    };
-    Command {
-        name: c.name.into(),
-        parameters: c.parameters.iter().map(|(n, a)| ((*n).to_string(), value(a))).collect(),
-    }
-}
-
 impl SimSystems {
     fn shell_up(&self, host: &str) -> Result<(), ShellError> {
         if self.shared.now().world.host_is_up(host) {
@@ -366,7 +349,7 @@ impl Systems for SimSystems {
         let user = format!("operator-{}", self.who);
         let id = {
             let mut s = self.shared.now();
-            let id = cmdlets::start(&mut s.world, &shell.host, &user, &command(cmdlet));
+            let id = cmdlets::start(&mut s.world, &shell.host, &user, &cmdlet.command());
             s.observe();
             id
         };
@@ -427,7 +410,7 @@ impl Systems for SimSystems {
                 return Err(ShellError::Refused("the ShellId is taken".into()));
             }
             let user = format!("operator-{}", self.who);
-            let id = cmdlets::start(&mut s.world, &shell.host, &user, &command(cmdlet));
+            let id = cmdlets::start(&mut s.world, &shell.host, &user, &cmdlet.command());
             s.jobs.insert(key, id);
             s.observe();
         }

@@ -3,6 +3,9 @@
 pub mod cmdlets;
 pub mod read;
 
+use psrp::clixml::Value;
+use psrp::message::Command;
+
 /// A cmdlet with named parameters. There is no way to send script text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cmdlet {
@@ -24,6 +27,22 @@ pub enum Argument {
 }
 
 impl Cmdlet {
+    /// The cmdlet as PowerShell Remoting sends it.
+    pub fn command(&self) -> Command {
+        let value = |a: &Argument| match a {
+            Argument::Text(t) => Value::text(t),
+            Argument::Switch(b) => Value::Bool(*b),
+            Argument::Replace(list) => {
+                let list = Value::List(list.iter().map(Value::text).collect());
+                Value::Dict(vec![(Value::text("Replace"), list)])
+            }
+        };
+        Command {
+            name: self.name.into(),
+            parameters: self.parameters.iter().map(|(n, a)| ((*n).to_string(), value(a))).collect(),
+        }
+    }
+
     /// The cmdlet as it would be typed. For plans and logs, never sent.
     pub fn shown(&self) -> String {
         let quote = |s: &str| format!("'{}'", crate::domain::text::clean(s).replace('\'', "''"));
