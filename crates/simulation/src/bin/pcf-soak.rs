@@ -63,6 +63,8 @@ struct Sum {
     failures: Vec<(String, Plan, Vec<String>)>,
     reached: u64,
     differing: Vec<u64>,
+    /// The digests of all traces, combined in a way that does not depend on who was done first.
+    digest: u64,
 }
 
 impl Sum {
@@ -72,6 +74,7 @@ impl Sum {
         self.calls += v.count;
         self.seconds += v.seconds;
         self.mended += v.mended;
+        self.digest = self.digest.wrapping_add(v.hash.rotate_left(7).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for (f, n) in v.dealt {
             *self.dealt.entry(f).or_default() += n;
         }
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
         began.elapsed().as_secs_f64(),
         sum.mended
     );
+    println!("digest of the traces: {:016x}", sum.digest);
     if let Some(exists) = exists {
         println!("crash points: {exists} exist, {} reached", sum.reached);
     }
