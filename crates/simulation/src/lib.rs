@@ -7,8 +7,11 @@
 pub mod cast;
 pub mod chance;
 pub mod cluster;
-pub mod run;
+pub mod night;
+pub mod operator;
+pub mod plan;
 pub mod shrink;
+pub mod sides;
 pub mod systems;
 pub mod truth;
 pub mod world;

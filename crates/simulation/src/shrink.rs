@@ -6,7 +6,9 @@ use lab::scenario::Scenario;
 use serde::{Deserialize, Serialize};
 
 use crate::cast::Act;
-use crate::run::{Plan, Verdict, run, small};
+use crate::night::{Verdict, run};
+use crate::plan::{Plan, small};
+use crate::sides;
 use crate::world::Fates;
 
 /// A plan that once broke a promise.
@@ -88,9 +90,10 @@ pub fn shrink(plan: &Plan) -> Option<Plan> {
     }
 }
 
-/// Whether a plan lets it end well at all: the primary stays dead, everybody asks for the failover in the end, and what was
+/// Whether a plan lets it end well at all: the side that was lost stays dead, everybody asks for the failover in the end, and what was
 /// taken away is given back. Without that, nothing that does not end is a defect.
 pub fn is_fair(p: &Plan) -> bool {
+    let to = sides::to(&p.scenario);
     let last = |of: &dyn Fn(&Act) -> Option<bool>| p.script.iter().rev().find_map(|(_, a)| of(a));
     let dead = last(&|a| match a {
         Act::Lose => Some(true),
@@ -100,7 +103,7 @@ pub fn is_fair(p: &Plan) -> bool {
     let jobs = last(&|a| if let Act::HoldJobs(on) = a { Some(!on) } else { None });
     let asks = (0..p.operators).all(|who| {
         let wants = last(&|a| match a {
-            Act::Want(w, name) | Act::Recreate(w, name) if *w == who => Some(name == "seattle"),
+            Act::Want(w, name) | Act::Recreate(w, name) if *w == who => Some(*name == to.name),
             Act::RollBack(w, _) | Act::LoseCluster(w) if *w == who => Some(false),
             _ => None,
         });

@@ -11,9 +11,10 @@ use persistent_chat_failover::domain::problem::Problem;
 use persistent_chat_failover::engine::plan::Goal;
 use serde::{Deserialize, Serialize};
 
-use crate::cast::Edit;
+use crate::cast::edits::Edit;
 use crate::chance::Chance;
 use crate::cluster::Cluster;
+use crate::sides;
 use crate::truth::Truth;
 
 /// What happens to one call of an operator to the outside.
@@ -66,9 +67,9 @@ pub enum Fates {
     },
 }
 
-/// One operator process, as the others see it.
+/// One operator, as the others see it.
 #[derive(Clone, Debug, Default)]
-pub struct Process {
+pub struct Operator {
     /// It is to be killed.
     pub kill: bool,
     /// Its sessions on SQL Servers.
@@ -116,8 +117,8 @@ pub struct Shared {
     pub points: Vec<Point>,
     /// Calls so far.
     pub count: u64,
-    /// Processes by number.
-    pub processes: Vec<Process>,
+    /// Operators by number.
+    pub operators: Vec<Operator>,
     /// Their clusters.
     pub clusters: Vec<Cluster>,
     /// Changes of resources that humans and GitOps tools are about to make.
@@ -150,16 +151,17 @@ pub struct Handle(Arc<Mutex<Shared>>);
 
 impl Handle {
     /// Shares a world. Must be called within the runtime whose clock it follows.
-    pub fn new(world: World, seed: u64, fates: Fates, processes: usize, keep: bool) -> Handle {
+    pub fn new(world: World, seed: u64, fates: Fates, operators: usize, keep: bool) -> Handle {
         let base = world.now;
+        let active = sides::from(&world.scenario).name.clone();
         Handle(Arc::new(Mutex::new(Shared {
             world,
             chance: Chance::new(seed),
             fates,
             points: Vec::new(),
             count: 0,
-            processes: vec![Process::default(); processes],
-            clusters: (0..processes).map(|n| Cluster::new(n, base)).collect(),
+            operators: vec![Operator::default(); operators],
+            clusters: (0..operators).map(|n| Cluster::new(n, &active, base)).collect(),
             edits: Vec::new(),
             copy_folder_full: false,
             orphans: VecDeque::new(),
@@ -215,7 +217,7 @@ impl Shared {
     pub fn observe(&mut self) {
         let now = self.time();
         let mut told = Vec::new();
-        self.truth.look(&self.world, &self.processes, now, &mut told);
+        self.truth.look(&self.world, &self.operators, now, &mut told);
         for line in told {
             self.tell(&line);
         }
@@ -224,7 +226,8 @@ impl Shared {
     /// A process hears of its resource, or that it is gone.
     pub fn hears(&mut self, who: usize, spec: Option<&Goal>) {
         let now = self.time();
-        let Some(p) = self.processes.get_mut(who) else { return };
+        let active = sides::from(&self.world.scenario).name.as_str();
+        let Some(p) = self.operators.get_mut(who) else { return };
         // Its first look begins no earlier than it can know what to look at.
         p.awake = p.awake.or(Some(now));
         let h = &mut p.heard;
@@ -232,13 +235,13 @@ impl Shared {
         h.anything = true;
         h.gone = since(spec.is_none(), h.gone);
         h.suspended = since(spec.is_some_and(|s| s.suspend), h.suspended);
-        h.unwanted = since(spec.is_some_and(|s| s.desired == "atlanta"), h.unwanted);
+        h.unwanted = since(spec.is_some_and(|s| s.desired == active), h.unwanted);
     }
 
     /// A process reports a situation: when the look at it began.
     pub fn reported(&mut self, who: usize, situation: Timestamp) -> Timestamp {
         let now = self.time();
-        let Some(p) = self.processes.get_mut(who) else { return now };
+        let Some(p) = self.operators.get_mut(who) else { return now };
         let began = match p.look {
             Some((at, began)) if at == situation => began,
             Some(_) | None => p.awake.unwrap_or(now),
@@ -292,10 +295,17 @@ impl Shared {
         (fate, latency)
     }
 
+    /// A process is to be killed: it is never polled again.
+    pub fn kill(&mut self, who: usize) {
+        if let Some(o) = self.operators.get_mut(who) {
+            o.kill = true;
+        }
+    }
+
     /// A process is killed: its sessions end when their servers notice.
     pub fn bury(&mut self, who: usize) {
         let now = self.time();
-        let Some(process) = self.processes.get_mut(who) else { return };
+        let Some(process) = self.operators.get_mut(who) else { return };
         process.kill = false;
         (process.heard, process.awake, process.look) = (Heard::default(), None, None);
         (process.next, process.blocked) = (String::new(), None);
@@ -312,7 +322,7 @@ impl Shared {
     /// A session whose client does not listen any more.
     pub fn abandon(&mut self, who: usize, host: &str, id: u32, seconds: i64) {
         let until = self.time() + SignedDuration::from_secs(seconds);
-        if let Some(p) = self.processes.get_mut(who) {
+        if let Some(p) = self.operators.get_mut(who) {
             p.sessions.remove(&(host.to_string(), id));
         }
         self.orphans.push_back((until, host.into(), id));

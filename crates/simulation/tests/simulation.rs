@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use simulation::run::{Plan, Verdict, run};
+use simulation::night::{Verdict, run};
+use simulation::plan::Plan;
 use simulation::shrink::{Regression, is_fair, shrink};
 use simulation::world::{Fate, Fates};
 
@@ -35,10 +36,10 @@ fn plans_that_once_failed_are_well() {
 #[test]
 fn bad_nights_end_well_and_the_same_seed_gives_the_same_night() {
     for seed in 5000..5060 {
-        let v = run(&Plan::night(seed));
+        let v = run(&Plan::bad_night(seed));
         assert_well(&format!("pcf-soak --trace {seed}"), &v);
         if seed % 10 == 0 {
-            let again = run(&Plan::night(seed));
+            let again = run(&Plan::bad_night(seed));
             assert_eq!((v.hash, v.count), (again.hash, again.count), "seed {seed} gave another night");
         }
     }
@@ -99,7 +100,7 @@ fn a_clean_failover_checks_every_promise() {
 #[test]
 fn a_plan_survives_being_written_down() {
     for seed in [7, 5001] {
-        let plan = Plan::night(seed);
+        let plan = Plan::bad_night(seed);
         let read: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
         assert_eq!(read, plan);
         assert!(is_fair(&plan), "a night must be able to end well: {:?}", plan.script);

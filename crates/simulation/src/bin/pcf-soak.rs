@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use simulation::run::{Plan, Verdict, run};
+use simulation::night::{Verdict, run};
+use simulation::plan::Plan;
 use simulation::shrink;
 use simulation::world::{Fate, Fates};
 
@@ -93,7 +94,7 @@ impl Sum {
 fn main() -> ExitCode {
     let a = Arguments::parse();
     let one = match (&a.trace, &a.plan) {
-        (Some(seed), _) => Some(Ok(Plan::night(*seed))),
+        (Some(seed), _) => Some(Ok(Plan::bad_night(*seed))),
         (None, Some(text)) => Some(read(text)),
         (None, None) => None,
     };
@@ -213,7 +214,7 @@ fn nights(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
             return;
         }
         let seed = a.first_seed + n;
-        let plan = Plan::night(seed);
+        let plan = Plan::bad_night(seed);
         let v = run(&plan);
         let differs = a.twice && run(&plan).hash != v.hash;
         if let Ok(mut sum) = sum.lock() {

@@ -1,0 +1,184 @@
+//! What happens in a night, drawn from chance. The order of what is drawn is part of what a seed means.
+
+use lab::scenario::Scenario;
+
+use super::{Act, Hand, Script};
+use crate::chance::Chance;
+use crate::sides;
+
+/// A disaster without anything else going wrong: what the exhaustive runs vary.
+pub fn plain(scenario: &Scenario, operators: usize) -> Script {
+    let to = &sides::to(scenario).name;
+    let mut script = vec![(3.0, Act::Lose), (3.0, Act::MoveCentralManagement)];
+    script.extend((0..operators).map(|who| (4.0, Act::Want(who, to.clone()))));
+    script
+}
+
+/// A bad night, drawn from chance.
+pub fn bad_night(chance: &mut Chance, scenario: &Scenario, operators: usize) -> Script {
+    let mut night =
+        Drawn { chance, from: &sides::from(scenario).name, to: &sides::to(scenario).name, script: vec![] };
+    let loss = night.at(4, 12);
+    night.then(loss, Act::Lose);
+    // Moved beforehand, at once, or late.
+    let moved = if night.chance.happens(150) { night.at(1, 4) } else { loss + night.at(0, 45) };
+    night.then(moved, Act::MoveCentralManagement);
+    for who in 0..operators {
+        let wanted = if night.chance.happens(200) { night.at(1, 12) } else { loss + night.at(0, 15) };
+        night.want(wanted, who, night.to);
+        night.befall_operator(who, wanted, operators);
+        night.befall_cluster(who, wanted);
+        if night.chance.happens(100) {
+            let when = night.at(1, 50);
+            night.then(when, Act::KillOperator(who));
+        }
+    }
+    night.come_back(loss);
+    night.hamper();
+    night.strike(loss);
+    night.work_by_hand(loss);
+    night.script.sort_by(|a, b| a.0.total_cmp(&b.0));
+    night.script
+}
+
+/// A night as far as it is drawn.
+struct Drawn<'a> {
+    chance: &'a mut Chance,
+    from: &'a str,
+    to: &'a str,
+    script: Script,
+}
+
+impl Drawn<'_> {
+    /// A moment between two seconds.
+    fn at(&mut self, from: u64, to: u64) -> f64 {
+        self.chance.between(from * 1000, to * 1000) as f64 / 1000.0
+    }
+
+    fn then(&mut self, when: f64, act: Act) {
+        self.script.push((when, act));
+    }
+
+    /// A manifest is applied to the cluster of one operator.
+    fn want(&mut self, when: f64, who: usize, name: &str) {
+        self.then(when, Act::Want(who, name.into()));
+    }
+
+    /// What befalls one operator, and what it is told.
+    fn befall_operator(&mut self, who: usize, wanted: f64, operators: usize) {
+        if self.chance.happens(100) {
+            // A Git revert; mended some time later.
+            let back = wanted + self.at(1, 40);
+            self.want(back, who, self.from);
+            let mended = back + self.at(5, 20);
+            self.want(mended, who, self.to);
+        }
+        if self.chance.happens(80) {
+            let from = wanted + self.at(0, 40);
+            self.then(from, Act::Suspend(who, true));
+            let until = from + self.at(5, 20);
+            self.then(until, Act::Suspend(who, false));
+        }
+        for _ in 0..2 {
+            if self.chance.happens(60) {
+                let when = self.at(0, 60);
+                let seconds = self.chance.between(0, 600) as i64 - 300;
+                self.then(when, Act::Skew(who, seconds));
+            }
+        }
+        if self.chance.happens(80) {
+            let (when, seconds) = (self.at(1, 50), self.at(1, 15));
+            self.then(when, Act::WatchGap(who, seconds));
+        }
+        if self.chance.happens(100) {
+            let from = self.at(1, 50);
+            self.then(from, Act::ApiServer(who, false));
+            // For ever only where another operator can still be told what is wanted.
+            if operators == 1 || who == 0 || self.chance.happens(600) {
+                let until = from + self.at(3, 30);
+                self.then(until, Act::ApiServer(who, true));
+            }
+        }
+    }
+
+    /// What befalls the cluster of one operator.
+    fn befall_cluster(&mut self, who: usize, wanted: f64) {
+        if self.chance.happens(50) {
+            let when = wanted + self.at(0, 40);
+            let seconds = self.at(1, 40);
+            self.then(when, Act::RollBack(who, seconds));
+            let mended = when + self.at(5, 20);
+            self.want(mended, who, self.to);
+        }
+        if self.chance.happens(60) {
+            let when = wanted + self.at(0, 40);
+            self.then(when, Act::LoseCluster(who));
+            let anew = when + self.at(2, 20);
+            let manifest = if self.chance.happens(500) { self.from } else { self.to };
+            self.then(anew, Act::Recreate(who, manifest.into()));
+            // Somebody mends the old manifest, sooner or later.
+            let mended = anew + self.at(3, 20);
+            self.want(mended, who, self.to);
+        }
+    }
+
+    /// The side that was lost comes back, and is lost again.
+    fn come_back(&mut self, loss: f64) {
+        if self.chance.happens(250) {
+            let mut back = loss;
+            for _ in 0..self.chance.between(1, 4) {
+                back += self.at(1, 25);
+                self.then(back, Act::Return);
+                back += self.at(1, 15);
+                self.then(back, Act::Lose);
+            }
+        }
+    }
+
+    /// What is in everybody's way for a while.
+    fn hamper(&mut self) {
+        for (per_mille, on, off) in [
+            (60, Act::HoldJobs(true), Act::HoldJobs(false)),
+            (50, Act::DiskFull(true), Act::DiskFull(false)),
+            (50, Act::CopyFolderFull(true), Act::CopyFolderFull(false)),
+            (50, Act::RefuseLogin(true), Act::RefuseLogin(false)),
+        ] {
+            if self.chance.happens(per_mille) {
+                let from = self.at(1, 35);
+                self.then(from, on);
+                let until = from + self.at(2, 25);
+                self.then(until, off);
+            }
+        }
+    }
+
+    /// What happens once, some time after the loss.
+    fn strike(&mut self, loss: f64) {
+        for (per_mille, act) in [
+            (100, Act::KillSessions),
+            (100, Act::KillSessions),
+            (80, Act::KillRestore),
+            (80, Act::KillRestore),
+            (60, Act::LateBackup),
+            (60, Act::RescuedTail),
+            (80, Act::OtherDatabase),
+            (60, Act::Unfinished),
+        ] {
+            if self.chance.happens(per_mille) {
+                let when = loss + self.at(0, 45);
+                self.then(when, act);
+            }
+        }
+    }
+
+    /// Most nights nobody is at work by hand; in the others often more than once.
+    fn work_by_hand(&mut self, loss: f64) {
+        if self.chance.happens(250) {
+            for _ in 0..self.chance.between(1, 4) {
+                let hand = Hand::ALL.get(usize::try_from(self.chance.between(0, 7)).unwrap_or(0)).copied();
+                let when = loss + self.at(0, 45);
+                self.script.extend(hand.map(|h| (when, Act::ByHand(h))));
+            }
+        }
+    }
+}

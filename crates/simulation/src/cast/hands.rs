@@ -1,0 +1,125 @@
+//! Somebody who works through the runbook by hand, beside the operators.
+
+use jiff::SignedDuration;
+use lab::sql::{self, Restored, backup};
+use lab::world::World;
+use serde::{Deserialize, Serialize};
+
+use crate::sides;
+use crate::world::Shared;
+
+/// A step of the runbook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hand {
+    /// Removes log shipping.
+    RemoveLogShipping,
+    /// Copies the oldest backup that is not in the copy folder.
+    Copy,
+    /// Applies the next log backup.
+    Apply,
+    /// Recovers the database.
+    Recover,
+    /// Sets the pool's state, if the database is live.
+    SetState,
+    /// Builds the mirror, if the database is live.
+    BuildMirror,
+    /// Sets the active servers, if the pool has failed over.
+    SetActive,
+}
+
+impl Hand {
+    /// All of them.
+    pub const ALL: [Hand; 7] = [
+        Hand::RemoveLogShipping,
+        Hand::Copy,
+        Hand::Apply,
+        Hand::Recover,
+        Hand::SetState,
+        Hand::BuildMirror,
+        Hand::SetActive,
+    ];
+}
+
+/// One step of the runbook, done by somebody who looks only at whether it can be done.
+pub fn carry_out(s: &mut Shared, hand: Hand) -> Result<(), String> {
+    let w = &mut s.world;
+    let key = w.scenario.database.to_lowercase();
+    let to = sides::to(&w.scenario).clone();
+    let target = to.sql_server.as_str();
+    let instance = w.sql.get(target).ok_or("no target")?;
+    let busy = instance.sessions.values().any(|x| x.running.as_ref().is_some_and(|r| r.database == key));
+    let live = instance.databases.get(&key).is_some_and(|d| d.state == 0 && !d.standby);
+    let store = lab::chat::central_management_is_up(w);
+    let failed_over = w.chat.master.pool_state.eq_ignore_ascii_case(sides::POOL_STATE_THERE);
+    let can = |holds: bool, why: &str| if holds { Ok(()) } else { Err(why.to_string()) };
+    match hand {
+        Hand::RemoveLogShipping => {
+            if let Some(i) = w.sql.get_mut(target) {
+                i.log_shipping.clear();
+                i.jobs.clear();
+            }
+        }
+        Hand::Copy => copy_next(w)?,
+        Hand::Apply => {
+            can(!busy && !live, "the database is in use or live")?;
+            apply_next(w, target, &key)?;
+        }
+        Hand::Recover => {
+            can(!busy && !live, "the database is in use or live")?;
+            sql::recover_by_hand(w, target)?;
+            s.truth.recovered_by_hand = true;
+        }
+        Hand::SetState => {
+            can(live && store, "the database is not live, or the store is down")?;
+            lab::chat::change(w, |x| x.pool_state = sides::POOL_STATE_THERE.into());
+        }
+        Hand::BuildMirror => {
+            can(live, "the database is not live")?;
+            sql::mirror_check(w, target, &to.mirror, &key, false)?;
+            sql::mirror_establish(w, target, &to.mirror, &key);
+            s.truth.mirrored_by_hand = Some(s.world.now);
+        }
+        Hand::SetActive => {
+            can(store && failed_over && live, "the pool has not failed over, or the store is down")?;
+            lab::chat::change(w, |x| x.active = to.servers.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Copies the oldest backup that is not in the copy folder.
+fn copy_next(w: &mut World) -> Result<(), String> {
+    let (share, folder) = (w.scenario.backup_share.clone(), w.scenario.copy_folder.clone());
+    let have = w.files.list(&folder).map_err(|e| e.text)?;
+    let all = w.files.list(&share).map_err(|e| e.text)?;
+    let next = all.into_iter().map(|(n, _)| n).find(|n| !have.iter().any(|(h, _)| h == n));
+    let name = next.ok_or("everything is copied")?;
+    let content = w.files.read(&format!(r"{share}\{name}")).map_err(|e| e.text)?;
+    w.files.write(&format!(r"{folder}\{name}"), &content).map_err(|e| e.text)
+}
+
+/// `RESTORE LOG` of the next log backup in the copy folder, at once.
+fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
+    let folder = w.scenario.copy_folder.clone();
+    let db = w.sql.get(target).and_then(|i| i.databases.get(key)).ok_or("no database")?;
+    let (lsn, fork) = db.redo.clone().ok_or("not restoring")?;
+    let only = db.interrupted.clone();
+    for (name, _) in w.files.list(&folder).map_err(|e| e.text)? {
+        let path = format!(r"{folder}\{name}");
+        let Ok(set) = backup::verify(w.files.as_ref(), &path) else { continue };
+        let fits = set.first_lsn <= lsn && lsn < set.last_lsn && set.first_fork.eq_ignore_ascii_case(&fork);
+        if !fits || only.as_ref().is_some_and(|f| *f != name.to_lowercase()) {
+            continue;
+        }
+        let now = w.now;
+        let i = w.sql.get_mut(target).ok_or("no target")?;
+        let db = i.databases.get_mut(key).ok_or("no database")?;
+        db.redo = Some((set.last_lsn, set.last_fork.clone()));
+        db.interrupted = None;
+        db.newest_message = Some(set.start - SignedDuration::from_secs(20));
+        let database = db.name.clone();
+        i.restore_history.push(Restored { at: now, database, set, path });
+        return Ok(());
+    }
+    Err("no log backup fits".into())
+}

@@ -1,0 +1,138 @@
+//! The human on call: reacts to what has stood for a while, and does exactly what the message says.
+
+use jiff::{SignedDuration, Timestamp};
+use persistent_chat_failover::domain::consent::Consent;
+use persistent_chat_failover::domain::problem::{Class, Problem, Reason};
+
+use super::edits::{self, Change};
+use super::{Act, act};
+use crate::sides;
+use crate::world::Shared;
+
+/// How long the human on call takes to react.
+const REACTION: SignedDuration = SignedDuration::from_secs(5);
+/// And how long it is then left alone before anything is tried again.
+const AGAIN: SignedDuration = SignedDuration::from_secs(20);
+
+/// The human on call of one operator.
+#[derive(Clone, Debug, Default)]
+pub struct Human {
+    /// What stands in the way, and since when it is waited for.
+    sees: Option<(Timestamp, String)>,
+}
+
+impl Human {
+    /// Looks after an operator, and reacts to what has stood for a while. Whether something was mended.
+    pub fn look_after(&mut self, s: &mut Shared, who: usize, dead: bool) -> bool {
+        let now = s.time();
+        // What the operator cannot write, nobody can read.
+        let silent = s.clusters.get(who).is_none_or(|c| c.down || c.object.is_none());
+        let blocked = s.operators.get(who).filter(|_| !dead && !silent).and_then(|o| o.blocked.clone());
+        let suspended = s.operators.get(who).is_some_and(|o| o.heard.suspended.is_some());
+        let Some(problem) = blocked.filter(|p| p.class != Class::Retry && !suspended) else {
+            self.sees = None;
+            return false;
+        };
+        match &self.sees {
+            Some((since, what)) if *what == problem.what => {
+                if now.duration_since(*since) < REACTION {
+                    return false;
+                }
+            }
+            Some(_) | None => {
+                self.sees = Some((now, problem.what.clone()));
+                return false;
+            }
+        }
+        // Whether it helped is seen after a while: an operator that waits for a human looks again once a minute.
+        self.sees = Some((now + AGAIN, problem.what.clone()));
+        let mended = mend(s, who, &problem).is_some();
+        if !mended {
+            s.truth.broken(format!(
+                "blocked without a fix that a human knows: {:?} {} / {}",
+                problem.reason, problem.what, problem.fix
+            ));
+        }
+        mended
+    }
+}
+
+/// Writes the consent that a message asks for.
+fn consent(s: &mut Shared, who: usize, transition: &str, situation: &str) {
+    let consent =
+        Consent { transition: transition.into(), situation: situation.into(), by: "on call".into() };
+    edits::change(s, who, Change::Consent(consent));
+}
+
+/// Asks for a data centre.
+fn want(s: &mut Shared, who: usize, name: &str) {
+    edits::change(s, who, Change::Desired(name.into()));
+}
+
+/// The word that follows a text in a message.
+fn word_after(message: &str, text: &str) -> Option<String> {
+    let (_, rest) = message.split_once(text)?;
+    Some(rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect())
+}
+
+/// What the human on call does about a problem: exactly what its message says. `None`: the message names no fix that we know.
+fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
+    let needed = s.operators.get(who).and_then(|o| o.consent_needed.clone());
+    let to = sides::to(&s.world.scenario).name.clone();
+    let done = match problem.reason {
+        Reason::ConsentRequired
+        | Reason::ConsentDoesNotFit
+        | Reason::PrimaryUnknown
+        | Reason::PrimaryUnusable
+            if needed.is_some() =>
+        {
+            let (transition, situation) = needed?;
+            consent(s, who, &transition, &situation);
+            format!("consents to {transition} {situation}")
+        }
+        // The message carries the values.
+        Reason::RecoveredByOthers => {
+            let value = |name: &str| word_after(&problem.fix, name);
+            match (value("transition: "), value("situation: "), value("set spec.activeDataCenter to ")) {
+                (Some(transition), Some(situation), _) => {
+                    consent(s, who, &transition, &situation);
+                    format!("adopts the database: {transition} {situation}")
+                }
+                (None, _, Some(name)) | (_, None, Some(name)) => {
+                    want(s, who, &name);
+                    "goes on with the database that was recovered".into()
+                }
+                (None, _, None) | (_, None, None) => return None,
+            }
+        }
+        Reason::PrimaryAlive | Reason::SplitBrain => {
+            act(s, &Act::Lose);
+            "fences the primary".into()
+        }
+        Reason::CentralManagementDown => {
+            act(s, &Act::MoveCentralManagement);
+            "moves the Central Management store".into()
+        }
+        Reason::ActiveDataCenterDrifted => {
+            want(s, who, &to);
+            "sets activeDataCenter to what is true".into()
+        }
+        Reason::NotSupported if problem.what.contains("cannot take it back") => {
+            want(s, who, &to);
+            "sets activeDataCenter back to the target".into()
+        }
+        Reason::DiskFull => {
+            act(s, &Act::DiskFull(false));
+            act(s, &Act::CopyFolderFull(false));
+            "makes room".into()
+        }
+        Reason::LoginRefused => {
+            act(s, &Act::RefuseLogin(false));
+            "lets the login in again".into()
+        }
+        _ if problem.class == Class::Retry => return Some(String::new()),
+        _ => return None,
+    };
+    s.tell(&format!("the human on call of operator {who} {done}"));
+    Some(done)
+}

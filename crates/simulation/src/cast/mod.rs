@@ -1,0 +1,238 @@
+//! Everybody else: disaster, administrators at work by hand, clusters that are lost, an on-call human, old manifests.
+
+mod draw;
+pub mod edits;
+pub mod hands;
+pub mod human;
+
+use jiff::{SignedDuration, Timestamp};
+use lab::sql::backup::{self, BackupHeader};
+use lab::sql::{self, Instance, SQL_USER};
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Cluster;
+use crate::sides;
+use crate::world::Shared;
+use edits::Change;
+
+pub use draw::{bad_night, plain};
+pub use hands::Hand;
+
+/// Something that somebody does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Act {
+    /// The primary data centre dies.
+    Lose,
+    /// It comes back.
+    Return,
+    /// The Central Management store is moved to the surviving side.
+    MoveCentralManagement,
+    /// A manifest is applied that asks for a data centre.
+    Want(usize, String),
+    /// A manifest is applied that suspends the resource, or not any more.
+    Suspend(usize, bool),
+    /// An operator's API server does not answer any more, or again.
+    ApiServer(usize, bool),
+    /// The watch of an operator loses its events for so many seconds.
+    WatchGap(usize, f64),
+    /// An operator's cluster is rolled back to what it was so many seconds ago.
+    RollBack(usize, f64),
+    /// An operator's cluster is lost, with its operator.
+    LoseCluster(usize),
+    /// It is set up anew; its manifest asks for a data centre.
+    Recreate(usize, String),
+    /// An operator is killed.
+    KillOperator(usize),
+    /// A database administrator kills every session of the operators.
+    KillSessions,
+    /// A database administrator kills the session whose RESTORE runs.
+    KillRestore,
+    /// Somebody carries out one step of the runbook by hand.
+    ByHand(Hand),
+    /// The Agent's jobs hang, or not any more.
+    HoldJobs(bool),
+    /// An operator's clock jumps: so many seconds ahead of the true one.
+    Skew(usize, i64),
+    /// The disks of the target are full, or not any more.
+    DiskFull(bool),
+    /// The copy folder is full for the operators, or not any more.
+    CopyFolderFull(bool),
+    /// The target refuses the operators' login, or not any more.
+    RefuseLogin(bool),
+    /// A last log backup of the primary appears in the share late, by replication of files.
+    LateBackup,
+    /// Somebody rescues the tail of the log and puts it into the share under a name of his own.
+    RescuedTail,
+    /// A log backup of another database appears in the share.
+    OtherDatabase,
+    /// A copy that is not finished lies in the share.
+    Unfinished,
+}
+
+/// What happens, and when (seconds).
+pub type Script = Vec<(f64, Act)>;
+
+/// Somebody acts.
+pub fn act(s: &mut Shared, act: &Act) {
+    s.tell(&format!("{act:?}"));
+    *s.acts.entry(name(act)).or_default() += 1;
+    if let Err(e) = carry_out(s, act) {
+        s.tell(&format!("  which did nothing: {e}"));
+    }
+    s.world.touch();
+    s.observe();
+}
+
+fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
+    let (from, to) = (sides::from(&s.world.scenario).clone(), sides::to(&s.world.scenario).clone());
+    let now = s.time();
+    match act {
+        Act::Lose => s.world.lose(&from.name)?,
+        Act::Return => s.world.restore(&from.name)?,
+        Act::MoveCentralManagement => lab::chat::fail_over_central_management(&mut s.world, &to.name),
+        Act::Want(who, name) => edits::apply(s, *who, Change::Desired(name.clone())),
+        Act::Suspend(who, on) => edits::apply(s, *who, Change::Suspend(*on)),
+        // A cluster that was lost does not come back by itself.
+        Act::ApiServer(who, up) => on_cluster(s, *who, |c| c.down = !up || c.object.is_none()),
+        Act::WatchGap(who, seconds) => {
+            on_cluster(s, *who, |c| c.deafen(now + SignedDuration::from_secs_f64(*seconds)));
+        }
+        Act::RollBack(who, seconds) => {
+            let standing = s.clusters.get_mut(*who).filter(|c| !c.down && c.object.is_some());
+            if !standing.is_some_and(|c| c.roll_back(now, *seconds)) {
+                return Err("there is nothing to roll back to".into());
+            }
+        }
+        Act::LoseCluster(who) => {
+            on_cluster(s, *who, |c| c.lose(now));
+            s.kill(*who);
+        }
+        Act::Recreate(who, desired) => {
+            if let Some(c) = s.clusters.get_mut(*who).filter(|c| c.object.is_none()) {
+                c.create(desired, now, SignedDuration::ZERO);
+            }
+        }
+        Act::KillOperator(who) => s.kill(*who),
+        Act::KillSessions => end_sessions(s, &to.sql_server, |x| x.host.contains("operator-")),
+        Act::KillRestore => end_sessions(s, &to.sql_server, |x| x.running.is_some()),
+        Act::ByHand(hand) => hands::carry_out(s, *hand)?,
+        Act::HoldJobs(on) => on_target(s, |i| i.jobs.iter_mut().for_each(|job| job.hangs = *on)),
+        Act::Skew(who, seconds) => {
+            if let Some(o) = s.operators.get_mut(*who) {
+                o.skew = SignedDuration::from_secs(*seconds);
+            }
+        }
+        Act::DiskFull(on) => on_target(s, |i| i.disk_full = *on),
+        Act::CopyFolderFull(on) => s.copy_folder_full = *on,
+        Act::RefuseLogin(on) => on_target(s, |i| {
+            i.refused.clear();
+            i.refused.extend(on.then(|| SQL_USER.to_string()));
+        }),
+        Act::LateBackup => tail(s, None)?,
+        Act::RescuedTail => tail(s, Some("Tail_mgc.trn"))?,
+        Act::OtherDatabase => other_database(s, now)?,
+        Act::Unfinished => {
+            let name = format!("mgc_{}.wrk", now.strftime("%Y%m%d%H%M%S"));
+            into_share(s, &name, b"half of a log backup")?;
+        }
+    }
+    Ok(())
+}
+
+/// The kind of an act, for counting.
+fn name(act: &Act) -> &'static str {
+    match act {
+        Act::Lose => "the primary data centre is lost",
+        Act::Return => "the primary data centre comes back",
+        Act::MoveCentralManagement => "the Central Management store is moved",
+        Act::Want(..) => "a manifest is applied",
+        Act::Suspend(..) => "suspended, or not any more",
+        Act::ApiServer(..) => "an API server goes away or comes back",
+        Act::WatchGap(..) => "a watch loses events",
+        Act::RollBack(..) => "a cluster is rolled back",
+        Act::LoseCluster(_) => "a cluster is lost",
+        Act::Recreate(..) => "a cluster is set up anew",
+        Act::KillOperator(_) => "an operator is killed",
+        Act::KillSessions => "sessions are killed",
+        Act::KillRestore => "a RESTORE is killed",
+        Act::ByHand(_) => "a step is done by hand",
+        Act::HoldJobs(_) => "the Agent's jobs hang, or not any more",
+        Act::Skew(..) => "a clock jumps",
+        Act::DiskFull(_) => "the target's disk is full, or not any more",
+        Act::CopyFolderFull(_) => "the copy folder is full, or not any more",
+        Act::RefuseLogin(_) => "the login is refused, or not any more",
+        Act::LateBackup => "a backup arrives late",
+        Act::RescuedTail => "a tail is rescued under another name",
+        Act::OtherDatabase => "a backup of another database arrives",
+        Act::Unfinished => "an unfinished copy lies in the share",
+    }
+}
+
+/// Something that happens to the cluster of an operator.
+fn on_cluster(s: &mut Shared, who: usize, change: impl FnOnce(&mut Cluster)) {
+    if let Some(c) = s.clusters.get_mut(who) {
+        change(c);
+    }
+}
+
+/// Something that happens to the instance that is to become the live one.
+fn on_target(s: &mut Shared, change: impl FnOnce(&mut Instance)) {
+    let target = sides::to(&s.world.scenario).sql_server.clone();
+    if let Some(i) = s.world.sql.get_mut(&target) {
+        change(i);
+    }
+}
+
+fn end_sessions(s: &mut Shared, host: &str, which: impl Fn(&sql::Session) -> bool) {
+    let sessions: Vec<u32> = s
+        .world
+        .sql
+        .get(host)
+        .map(|i| i.sessions.iter().filter(|(_, x)| which(x)).map(|(id, _)| *id).collect())
+        .unwrap_or_default();
+    for id in sessions {
+        sql::logout(&mut s.world, host, id);
+    }
+}
+
+/// The last log of the primary, as somebody saved it, appears in the share.
+fn tail(s: &mut Shared, name: Option<&str>) -> Result<(), String> {
+    let source = s.world.scenario.data_centers.first().map(|d| d.sql_server.clone()).unwrap_or_default();
+    let now = s.world.now;
+    let mut path = sql::take_log_backup(&mut s.world, &source, now)?;
+    if let Some(name) = name {
+        let content = s.world.files.read(&path).map_err(|e| e.text)?;
+        s.world.files.remove(&path).map_err(|e| e.text)?;
+        path = format!(r"{}\{name}", s.world.scenario.backup_share);
+        s.world.files.write(&path, &content).map_err(|e| e.text)?;
+    }
+    s.truth.arrived.insert(path.to_lowercase(), now);
+    Ok(())
+}
+
+/// A log backup of another database appears in the share. By its numbers alone it would fit anywhere.
+fn other_database(s: &mut Shared, now: Timestamp) -> Result<(), String> {
+    let source = s.world.sql.get(&sides::from(&s.world.scenario).sql_server);
+    let header = BackupHeader {
+        database: "mgccomp".into(),
+        server: source.map(|i| i.server_name.clone()).unwrap_or_default(),
+        family: sql::guid(7, "family of another database"),
+        first_lsn: 1,
+        last_lsn: i64::MAX,
+        first_fork: sql::guid(7, "fork of another database"),
+        last_fork: sql::guid(7, "fork of another database"),
+        kind: 2,
+        start: now,
+        finish: now,
+        checksums: false,
+        payload: 64,
+    };
+    let name = format!("mgccomp_{}.trn", now.strftime("%Y%m%d%H%M%S"));
+    into_share(s, &name, &backup::encode(&header, 7))
+}
+
+/// A file appears in the share.
+fn into_share(s: &mut Shared, name: &str, content: &[u8]) -> Result<(), String> {
+    let path = format!(r"{}\{name}", s.world.scenario.backup_share);
+    s.world.files.write(&path, content).map_err(|e| e.text)
+}

@@ -1,0 +1,178 @@
+//! What a night is made of. A [`Plan`] is data: drawn from a seed, written down, made smaller; a night carries it out.
+
+use std::collections::BTreeMap;
+
+use lab::scenario::Scenario;
+use lab::world::World;
+use persistent_chat_failover::api::convert;
+use persistent_chat_failover::cli;
+use persistent_chat_failover::domain::pool::Pool;
+use serde::{Deserialize, Serialize};
+
+use crate::cast::{self, Script};
+use crate::chance::Chance;
+use crate::world::Fates;
+
+/// Seconds within which calls go wrong in a bad night.
+const FAULTS: f64 = 60.0;
+
+/// What a run is made of. As JSON it is what `pcf-soak --plan` takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Seed of latencies, fates and the world.
+    pub seed: u64,
+    /// Who decides the fates.
+    pub fates: Fates,
+    /// Seconds until which calls may go wrong: it must be well some time after that.
+    pub until: f64,
+    /// What everybody else does.
+    pub script: Script,
+    /// What the world is made from.
+    pub scenario: Scenario,
+    /// How many operators there are.
+    pub operators: usize,
+    /// Whether a killed operator stays dead as long as another one lives.
+    pub other_takes_over: bool,
+    /// Backups that are not as they should be.
+    pub spoilt: Vec<Spoilt>,
+    /// Whether trace and points are kept.
+    #[serde(skip)]
+    pub keep: bool,
+}
+
+/// A backup that is not as it should be; counted from the newest, 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spoilt {
+    /// It is gone from the share (and, if it was copied, still in the copy folder).
+    Missing(usize),
+    /// Its second half is gone.
+    Truncated(usize),
+    /// A file of another program lies beside the backups.
+    Foreign,
+}
+
+/// A small world that fails over in about ten simulated seconds.
+pub fn small() -> Scenario {
+    Scenario {
+        backups: 6,
+        copied: 4,
+        restored: 3,
+        backup_bytes: 64,
+        restore_ms: 300,
+        recovery_ms: 400,
+        mirror_ms: 1500,
+        replication_ms: 300,
+        cmdlet_ms: 30,
+        job_interval_ms: 900_000,
+        ..Scenario::default()
+    }
+}
+
+impl Plan {
+    /// A clean failover by so many operators.
+    pub fn clean(operators: usize) -> Plan {
+        let scenario = small();
+        Plan {
+            seed: 1,
+            fates: Fates::At(BTreeMap::new()),
+            until: 0.0,
+            script: cast::plain(&scenario, operators),
+            scenario,
+            operators,
+            other_takes_over: false,
+            spoilt: vec![],
+            keep: false,
+        }
+    }
+
+    /// A bad night, wholly drawn from a seed. The order of what is drawn is part of what a seed means.
+    pub fn bad_night(seed: u64) -> Plan {
+        let mut chance = Chance::new(seed ^ 0x6e69_6768_7400);
+        let operators = if chance.happens(500) { 2 } else { 1 };
+        let mut scenario = small();
+        let script = cast::bad_night(&mut chance, &scenario, operators);
+        vary(&mut chance, &mut scenario);
+        let spoilt = Spoilt::draw(&mut chance);
+        let rate = match chance.between(0, 4) {
+            0 => (0, 0),
+            1 => (30, 2),
+            2 => (150, 5),
+            _ => (60, 25),
+        };
+        Plan {
+            seed,
+            fates: Fates::Random { per_mille: rate, until: FAULTS },
+            until: FAULTS,
+            script,
+            scenario,
+            operators,
+            other_takes_over: chance.happens(300),
+            spoilt,
+            keep: false,
+        }
+    }
+}
+
+/// How far log shipping has come, and how long things take.
+fn vary(chance: &mut Chance, scenario: &mut Scenario) {
+    scenario.standby = chance.happens(250);
+    scenario.restored = u32::try_from(chance.between(1, 6)).unwrap_or(3);
+    scenario.copied = scenario.restored.max(u32::try_from(chance.between(1, 6)).unwrap_or(4));
+    if chance.happens(300) {
+        scenario.job_interval_ms = chance.between(2_000, 30_000);
+    }
+    scenario.restore_ms = chance.between(50, 3000);
+    scenario.recovery_ms = chance.between(50, 5000);
+    scenario.mirror_ms = chance.between(200, 20_000);
+    scenario.replication_ms = chance.between(50, 10_000);
+}
+
+impl Spoilt {
+    fn draw(chance: &mut Chance) -> Vec<Spoilt> {
+        let mut spoilt = vec![];
+        if chance.happens(120) {
+            spoilt.push(Spoilt::Missing(usize::try_from(chance.between(0, 4)).unwrap_or(0)));
+        }
+        if chance.happens(100) {
+            spoilt.push(Spoilt::Truncated(usize::try_from(chance.between(0, 3)).unwrap_or(0)));
+        }
+        if chance.happens(80) {
+            spoilt.push(Spoilt::Foreign);
+        }
+        spoilt
+    }
+
+    /// Spoils a backup before the night begins. One that is not there cannot be spoilt: then the night is a little better.
+    pub fn spoil(self, world: &mut World) {
+        let share = world.scenario.backup_share.clone();
+        let names: Vec<String> =
+            world.files.list(&share).unwrap_or_default().into_iter().map(|(n, _)| n).rev().collect();
+        let path = |n: usize| names.get(n).map(|name| format!(r"{share}\{name}"));
+        match self {
+            Spoilt::Missing(n) => {
+                if let Some(p) = path(n) {
+                    let _ = world.files.remove(&p);
+                }
+            }
+            Spoilt::Truncated(n) => {
+                if let Some((p, content)) = path(n).and_then(|p| world.files.read(&p).ok().map(|c| (p, c))) {
+                    let _ = world.files.write(&p, &content[..content.len().saturating_sub(20)]);
+                }
+            }
+            Spoilt::Foreign => {
+                let _ = world
+                    .files
+                    .write(&format!(r"{share}\mgc_99990101000000.trn"), b"TAPE of another program");
+            }
+        }
+    }
+}
+
+/// The pool that fits a scenario.
+pub fn pool(scenario: &Scenario) -> Result<Pool, String> {
+    let text = lab::serve::resource(scenario, "-----BEGIN CERTIFICATE-----", "litware");
+    let (resource, _) = cli::from_file(&text)?;
+    convert::pool(&resource.spec)
+        .map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}

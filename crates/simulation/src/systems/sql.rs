@@ -1,0 +1,278 @@
+//! SQL Server: sessions of one operator on the lab's instances.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lab::sql::batch::{self, Cell as LabCell, Event, Progress};
+use lab::sql::{SQL_PASSWORD, SQL_USER};
+use persistent_chat_failover::domain::pool::SqlServer;
+use persistent_chat_failover::systems::SqlSession;
+use persistent_chat_failover::systems::sql_server::{Cell, Parameter, Rows, SqlError, Statement};
+
+use super::{SimSystems, die};
+use crate::world::{Fate, Handle};
+
+/// How long a statement without a deadline may hang before the network gives it up.
+const NETWORK: Duration = Duration::from_secs(180);
+
+impl SimSystems {
+    /// Logs on.
+    pub(super) async fn connect(&self, server: &SqlServer) -> Result<SimSession, SqlError> {
+        match self.point(false, || format!("connect {}", server.host)).await {
+            Fate::FailBefore => return Err(SqlError::Unreachable("timed out".into())),
+            Fate::Hang => {
+                tokio::time::sleep(Duration::from_secs(8)).await;
+                return Err(SqlError::Unreachable("timed out".into()));
+            }
+            Fate::Ok | Fate::AnswerLost | Fate::KillBefore | Fate::KillDuring | Fate::KillAfter => {}
+        }
+        let mut s = self.shared.now();
+        if !lab::sql::is_up(&s.world, &server.host) {
+            return Err(SqlError::Unreachable("connection refused".into()));
+        }
+        let client = format!("operator-{}", self.who);
+        let id = lab::sql::login(
+            &mut s.world,
+            &server.host,
+            SQL_USER,
+            SQL_PASSWORD,
+            &client,
+            "persistent-chat-failover",
+        )
+        .map_err(|(number, message)| SqlError::Login { number, message })?;
+        if let Some(p) = s.operators.get_mut(self.who) {
+            p.sessions.insert((server.host.clone(), id));
+        }
+        drop(s);
+        let connection = Connection {
+            shared: self.shared.clone(),
+            who: self.who,
+            host: server.host.clone(),
+            id,
+            open: true,
+        };
+        Ok(SimSession { shared: self.shared.clone(), who: self.who, connection: Some(connection) })
+    }
+}
+
+/// A session, as its client holds it.
+pub struct SimSession {
+    shared: Handle,
+    who: usize,
+    connection: Option<Connection>,
+}
+
+/// A connection that is closed when its client lets go of it. A killed client lets go of nothing.
+struct Connection {
+    shared: Handle,
+    who: usize,
+    host: String,
+    id: u32,
+    open: bool,
+}
+
+impl Connection {
+    fn cut(mut self) {
+        self.close();
+    }
+    fn close(&mut self) {
+        self.open = false;
+        let mut s = self.shared.now();
+        if let Some(o) = s.operators.get_mut(self.who) {
+            o.sessions.remove(&(self.host.clone(), self.id));
+        }
+        lab::sql::logout(&mut s.world, &self.host, self.id);
+        s.observe();
+    }
+    /// Nobody listens any more, the server goes on for a while.
+    fn abandon(mut self, seconds: i64) {
+        self.open = false;
+        self.shared.now().abandon(self.who, &self.host, self.id, seconds);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.open {
+            self.close();
+        }
+    }
+}
+
+impl SqlSession for SimSession {
+    async fn send(&mut self, statement: &Statement, deadline: Option<Duration>) -> Result<Rows, SqlError> {
+        let Some(connection) = self.connection.take() else {
+            return Err(SqlError::Lost("the session has ended".into()));
+        };
+        let (fate, latency) = self.shared.now().point(self.who, is_write(&statement.text), || {
+            format!("{} {}", connection.host, brief(statement))
+        });
+        tokio::time::sleep(latency).await;
+        match fate {
+            Fate::KillBefore => {
+                let _open = connection;
+                return die(&self.shared, self.who).await;
+            }
+            Fate::FailBefore => {
+                connection.cut();
+                return Err(SqlError::Lost("connection reset before anything was sent".into()));
+            }
+            Fate::Ok | Fate::AnswerLost | Fate::Hang | Fate::KillDuring | Fate::KillAfter => {}
+        }
+        let Some(mut events) = connection.begin(statement) else {
+            connection.cut();
+            return Err(SqlError::Lost("connection reset by peer".into()));
+        };
+        let mut step = connection.step(&mut events);
+        match fate {
+            Fate::KillDuring => {
+                let _open = connection;
+                return die(&self.shared, self.who).await;
+            }
+            Fate::Hang => {
+                let patience = deadline.unwrap_or(NETWORK);
+                connection.abandon(i64::try_from(patience.as_secs()).unwrap_or(60) + 5);
+                tokio::time::sleep(patience).await;
+                return Err(SqlError::Lost("no answer in time".into()));
+            }
+            Fate::Ok | Fate::FailBefore | Fate::AnswerLost | Fate::KillBefore | Fate::KillAfter => {}
+        }
+        let mut waited = Duration::ZERO;
+        loop {
+            let pause = match step {
+                Step::Cut => {
+                    connection.cut();
+                    return Err(SqlError::Lost("connection reset by peer".into()));
+                }
+                Step::Done => break,
+                Step::Goes(pause) => pause,
+            };
+            waited += pause;
+            if deadline.is_some_and(|d| waited > d) {
+                connection.cut();
+                return Err(SqlError::Lost("no answer in time".into()));
+            }
+            tokio::time::sleep(pause).await;
+            step = connection.step(&mut events);
+        }
+        match fate {
+            Fate::AnswerLost => {
+                connection.cut();
+                return Err(SqlError::Lost("connection reset before the answer".into()));
+            }
+            Fate::KillAfter => {
+                let _open = connection;
+                return die(&self.shared, self.who).await;
+            }
+            Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::KillDuring => {}
+        }
+        self.connection = Some(connection);
+        rows(events)
+    }
+}
+
+/// How far a batch has come.
+enum Step {
+    /// Its session has been ended.
+    Cut,
+    /// It is carried out.
+    Done,
+    /// It goes on; it is worth looking again after a while.
+    Goes(Duration),
+}
+
+impl Connection {
+    /// The server begins a batch. `None`: it has ended the session before.
+    fn begin(&self, statement: &Statement) -> Option<Vec<Event>> {
+        let mut s = self.shared.now();
+        if !lab::sql::session_alive(&s.world, &self.host, self.id) {
+            return None;
+        }
+        let parameters = statement.parameters.iter().enumerate().map(|(n, p)| {
+            let value = match p {
+                Parameter::Text(t) => LabCell::Text(t.clone()),
+                Parameter::Int(n) => LabCell::Int(i64::from(*n)),
+            };
+            (format!("@P{}", n + 1), value)
+        });
+        let begun = batch::begin(&mut s.world, &self.host, self.id, &statement.text, parameters.collect());
+        Some(begun.err().map(Event::Error).into_iter().collect())
+    }
+
+    /// The server goes on with its batch.
+    fn step(&self, events: &mut Vec<Event>) -> Step {
+        let mut s = self.shared.now();
+        let progress = s.step(&self.host, self.id, events);
+        s.observe();
+        if !lab::sql::session_alive(&s.world, &self.host, self.id) {
+            return Step::Cut;
+        }
+        match progress {
+            Progress::Until(until) => Step::Goes(pause(s.time(), until)),
+            Progress::Finished => Step::Done,
+        }
+    }
+}
+
+/// How long to wait for something that the server is busy with until a moment.
+fn pause(now: Timestamp, until: Timestamp) -> Duration {
+    Duration::try_from(until.duration_since(now))
+        .unwrap_or(Duration::ZERO)
+        .clamp(Duration::from_millis(1), Duration::from_millis(500))
+}
+
+fn is_write(text: &str) -> bool {
+    text.contains("PCF guard")
+}
+
+/// A statement in a word or two.
+fn brief(statement: &Statement) -> String {
+    let text = statement.text.rsplit("RETURN; END; ").next().unwrap_or(&statement.text);
+    let values: Vec<String> = statement
+        .parameters
+        .iter()
+        .map(|p| match p {
+            Parameter::Text(t) => t.chars().take(40).collect(),
+            Parameter::Int(n) => n.to_string(),
+        })
+        .collect();
+    format!("{} [{}]", text.split_whitespace().take(7).collect::<Vec<_>>().join(" "), values.join(", "))
+}
+
+/// What the driver makes of an answer: the first error, or the first result set that has rows.
+fn rows(events: Vec<Event>) -> Result<Rows, SqlError> {
+    let error = events.iter().find_map(|e| match e {
+        Event::Error(m) => Some(m.clone()),
+        Event::Rows { .. } | Event::Info(_) | Event::Count(_) => None,
+    });
+    if let Some(m) = error {
+        return Err(SqlError::Server {
+            number: m.number,
+            state: m.state,
+            class: m.class,
+            message: m.message,
+        });
+    }
+    let first = events.into_iter().find_map(|e| match e {
+        Event::Rows { columns, rows } if !rows.is_empty() => Some((columns, rows)),
+        Event::Rows { .. } | Event::Info(_) | Event::Count(_) | Event::Error(_) => None,
+    });
+    let Some((columns, cells)) = first else { return Ok(Rows::default()) };
+    Ok(Rows {
+        columns: columns.into_iter().map(|(n, _)| n).collect(),
+        rows: cells.into_iter().map(|r| r.into_iter().map(cell).collect()).collect(),
+    })
+}
+
+fn cell(c: LabCell) -> Cell {
+    match c {
+        LabCell::Null => Cell::Null,
+        LabCell::Int(n) => Cell::Int(n),
+        LabCell::Lsn(n) => Cell::Numeric(n.into()),
+        LabCell::Bit(b) => Cell::Bool(b),
+        LabCell::Float(f) => Cell::Float(f),
+        LabCell::Text(t) => Cell::Text(t),
+        LabCell::Guid(g) => Cell::Guid(g.to_uppercase()),
+        LabCell::Time(t) => t.parse().map_or(Cell::Text(t), Cell::DateTime),
+    }
+}

@@ -1,0 +1,21 @@
+//! Cmdlets that outlive the process that started them.
+
+use lab::world::journal::Outcome;
+
+use super::{OBEDIENCE, Truth, Write, intended};
+
+/// Judges a write of an operator.
+pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
+    let (w, e) = (write.world, write.entry);
+    if e.name != "Install-CsMirrorDatabase" {
+        return;
+    }
+    let told = || write.told();
+    truth.check("the ids of a detached cmdlet are in the record before it starts", intended(write), told);
+    let others = w.journal.entries().iter().filter(|x| x.name == e.name && x.seq != e.seq);
+    let running = others.filter(|x| x.outcome == Outcome::Running).count();
+    truth.check("a detached cmdlet never runs twice at a time", running == 0, told);
+    let mirrored = write.database.and_then(|d| d.mirroring.as_ref()).is_some_and(|m| m.state == 4);
+    let just = truth.mirrored_by_hand.is_some_and(|t| e.time.duration_since(t) < OBEDIENCE);
+    truth.check("a mirror that stands is not built again", !mirrored || just, told);
+}

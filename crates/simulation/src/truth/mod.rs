@@ -1,0 +1,198 @@
+//! The observer: it sees the whole world, knows what really happened, and says which promise was broken.
+//!
+//! Here is what it knows; the promises are in a file for each family. Each family is asked at every write of an operator, and
+//! answers for the writes that concern it.
+
+mod detached;
+pub mod liveness;
+mod obedience;
+mod order;
+mod recovery;
+mod status;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use lab::sql::{Database, Instance};
+use lab::world::journal::{Effect, Entry};
+use lab::world::{DataCenterState, World};
+
+use crate::sides;
+use crate::world::Operator;
+
+pub use status::Stored;
+
+/// How long after the return of the side that was lost a recovery may still begin that was proved before it: the longest look.
+const RETURN: SignedDuration = SignedDuration::from_secs(15);
+/// How long a change of the resource may take until it is obeyed: one effect that was already decided.
+const OBEDIENCE: SignedDuration = SignedDuration::from_secs(2);
+/// Broken promises that are kept; what follows the first few says nothing new.
+const KEPT: usize = 20;
+
+/// What the observer knows.
+#[derive(Debug, Default)]
+pub struct Truth {
+    /// What was broken.
+    pub violations: Vec<String>,
+    /// How often each promise was checked.
+    pub checks: BTreeMap<&'static str, u64>,
+    /// How often a human said yes.
+    pub consents: u64,
+    /// Whether somebody recovered the database by hand.
+    pub recovered_by_hand: bool,
+    /// When somebody built the mirror by hand.
+    pub mirrored_by_hand: Option<Timestamp>,
+    /// Log backups that came late, by path, and when.
+    pub arrived: BTreeMap<String, Timestamp>,
+    /// When chat was last seen to be live in each data centre.
+    live: BTreeMap<String, Timestamp>,
+    /// Since when the database of the other side has been live.
+    recovered: Option<Timestamp>,
+    seen: usize,
+    up_since: Option<Timestamp>,
+    lost_since: Option<Timestamp>,
+    ever_lost: bool,
+}
+
+/// A write of an operator, and the world at its moment.
+struct Write<'a> {
+    world: &'a World,
+    entry: &'a Entry,
+    operator: &'a Operator,
+    /// The instance that may be written to.
+    instance: Option<&'a Instance>,
+    /// Its copy of the database.
+    database: Option<&'a Database>,
+    /// Whether that copy is live.
+    recovered: bool,
+    /// Whether the write is one of the record's.
+    record: bool,
+    /// Whether the side that is left was dead when this was decided.
+    fenced: bool,
+}
+
+impl Write<'_> {
+    /// The write in a few words.
+    fn told(&self) -> String {
+        let e = self.entry;
+        format!("{} {} at {}", e.name, e.target.as_deref().unwrap_or(""), e.time)
+    }
+    /// Whether the pool's state says that chat has moved.
+    fn pool_state_is_set(&self) -> bool {
+        self.world.chat.master.pool_state.eq_ignore_ascii_case(sides::POOL_STATE_THERE)
+    }
+}
+
+impl Truth {
+    fn check(&mut self, promise: &'static str, holds: bool, what: impl FnOnce() -> String) {
+        *self.checks.entry(promise).or_default() += 1;
+        if !holds {
+            self.broken(format!("{promise}: {}", what()));
+        }
+    }
+
+    /// A promise is broken.
+    pub fn broken(&mut self, how: String) {
+        if self.violations.len() < KEPT {
+            self.violations.push(how);
+        }
+    }
+
+    /// Looks at everything that is new in the journal.
+    pub fn look(&mut self, w: &World, operators: &[Operator], now: Timestamp, told: &mut Vec<String>) {
+        self.look_at_sides(w, now);
+        self.look_at_chat(w, now);
+        let entries = w.journal.entries();
+        while let Some(e) = entries.get(self.seen) {
+            self.seen += 1;
+            if e.effect == Effect::Read {
+                continue;
+            }
+            told.push(format!(
+                "        {} {} {} by {} ",
+                e.server,
+                e.name,
+                e.target.as_deref().unwrap_or(""),
+                e.client
+            ));
+            // `operator-0` of a shell, `program (operator-0)` of a session.
+            let who = e.client.split("operator-").nth(1);
+            let who = who.and_then(|n| n.trim_end_matches(')').parse::<usize>().ok());
+            if let (Some(operator), Effect::Write) = (who.and_then(|n| operators.get(n)), e.effect) {
+                self.judge(w, e, operator);
+            }
+        }
+    }
+
+    fn judge(&mut self, world: &World, entry: &Entry, operator: &Operator) {
+        let instance = world.sql.get(&sides::to(&world.scenario).sql_server);
+        let database = instance.and_then(|i| i.databases.get(&world.scenario.database.to_lowercase()));
+        let write = Write {
+            world,
+            entry,
+            operator,
+            instance,
+            database,
+            recovered: database.is_some_and(is_live),
+            record: is_record(entry),
+            fenced: self.ever_lost && self.up_since.is_none_or(|t| entry.time.duration_since(t) <= RETURN),
+        };
+        obedience::judge(self, &write);
+        order::judge(self, &write);
+        recovery::judge(self, &write);
+        detached::judge(self, &write);
+    }
+
+    /// Whether the side that is active at the beginning stands, and since when.
+    fn look_at_sides(&mut self, w: &World, now: Timestamp) {
+        let lost = w.data_centers.get(&sides::from(&w.scenario).name) == Some(&DataCenterState::Lost);
+        if lost {
+            self.up_since = None;
+            self.lost_since = self.lost_since.or(Some(now));
+            self.ever_lost = true;
+        } else if self.up_since.is_none() {
+            self.up_since = Some(now);
+            self.lost_since = None;
+        }
+    }
+
+    /// Where chat is live, and since when the other side's database.
+    fn look_at_chat(&mut self, w: &World, now: Timestamp) {
+        for (host, _) in w.chat.servers.values().filter_map(|c| c.session.as_ref()) {
+            if let Some(d) = w.scenario.data_center_of(host) {
+                match self.live.get_mut(d) {
+                    Some(at) => *at = now,
+                    None => drop(self.live.insert(d.into(), now)),
+                }
+            }
+        }
+        let key = w.scenario.database.to_lowercase();
+        let instance = w.sql.get(&sides::to(&w.scenario).sql_server);
+        let live = instance.and_then(|i| i.databases.get(&key)).is_some_and(is_live);
+        self.recovered = if live { self.recovered.or(Some(now)) } else { None };
+    }
+
+    /// What must hold of the whole journal when a run has ended.
+    pub fn at_end(&mut self, w: &World) {
+        recovery::at_end(self, w);
+    }
+}
+
+/// Whether a copy of the database is live: ONLINE, and not one that only waits for the next log.
+fn is_live(d: &Database) -> bool {
+    d.state == 0 && !d.standby
+}
+
+/// Whether a write is one of the record's.
+fn is_record(e: &Entry) -> bool {
+    e.text.contains("persistent_chat_failover")
+}
+
+/// Whether the last thing that this operator wrote before was the record.
+fn intended(write: &Write<'_>) -> bool {
+    let e = write.entry;
+    let who = |x: &Entry| x.client.split("operator-").nth(1).map(|n| n.trim_end_matches(')').to_string());
+    let entries = write.world.journal.entries();
+    let mut before = entries.iter().rev().filter(|x| x.seq < e.seq && x.effect == Effect::Write);
+    before.find(|x| who(x) == who(e)).is_some_and(is_record)
+}

@@ -1,0 +1,54 @@
+//! What may be begun at all: what the resource asks for, where it is allowed, and with a human's word only what it was given for.
+
+use jiff::Timestamp;
+use persistent_chat_failover::domain::consent::{AcceptedConsent, Statement};
+
+use super::{OBEDIENCE, Truth, Write};
+
+/// Judges a write of an operator.
+pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
+    let (w, e, heard) = (write.world, write.entry, &write.operator.heard);
+    let told = || write.told();
+    let since = |at: Option<Timestamp>| at.is_some_and(|t| e.time.duration_since(t) > OBEDIENCE);
+    truth.check("nothing is begun by a process that has not read its resource", heard.anything, told);
+    truth.check("nothing is begun while suspended", !since(heard.suspended), told);
+    truth.check("nothing is begun for a resource that is gone", !since(heard.gone), told);
+    truth.check(
+        "nothing is begun that the resource does not ask for",
+        write.recovered || write.record || !since(heard.unwanted),
+        told,
+    );
+    let allowed = &crate::sides::to(&w.scenario).sql_server;
+    truth.check(
+        "only the surviving side is written to",
+        w.scenario.data_center_of(&e.server) == w.scenario.data_center_of(allowed),
+        told,
+    );
+    truth.check("mgccomp is never touched", !e.text.to_lowercase().contains("mgccomp"), told);
+    truth.check(
+        "nothing is touched while the primary lives",
+        write.fenced || write.recovered || write.record || truth.consents > 0,
+        told,
+    );
+    if let Some(document) = e.parameters.get("@p5").filter(|_| write.record) {
+        truth.check(
+            "a consent is used for what was shown and nothing else",
+            consents(document).iter().all(fits),
+            told,
+        );
+    }
+}
+
+/// The consents that a record names.
+fn consents(document: &str) -> Vec<AcceptedConsent> {
+    serde_json::from_str(document)
+        .ok()
+        .and_then(|d: serde_json::Value| serde_json::from_value(d.get("consents")?.clone()).ok())
+        .unwrap_or_default()
+}
+
+/// Whether a consent was given for what it is used for.
+fn fits(c: &AcceptedConsent) -> bool {
+    let fenced = Statement { fence: true, ..c.statement.clone() };
+    c.situation == c.statement.digest() || c.situation == fenced.digest() || c.statement.policy
+}

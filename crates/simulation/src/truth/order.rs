@@ -1,0 +1,29 @@
+//! What comes before what.
+
+use super::{Truth, Write};
+
+/// Judges a write of an operator.
+pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
+    let told = || write.told();
+    let shipping = write.instance.is_some_and(|i| !i.log_shipping.is_empty());
+    match write.entry.name.as_str() {
+        "RESTORE LOG" => {
+            truth.check("logs are applied after log shipping was removed", !shipping, told);
+        }
+        "RESTORE DATABASE WITH RECOVERY" => {
+            truth.check("recovery comes after log shipping was removed", !shipping, told);
+        }
+        "Set-CsPersistentChatState" => {
+            truth.check("the pool's state comes after recovery", write.recovered, told);
+        }
+        "Install-CsMirrorDatabase" => {
+            truth.check("the mirror comes after recovery", write.recovered, told);
+            truth.check("the mirror comes after the pool's state", write.pool_state_is_set(), told);
+        }
+        "Set-CsPersistentChatActiveServer" => {
+            let ready = write.pool_state_is_set() && write.recovered;
+            truth.check("active servers come after the pool's state", ready, told);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,79 @@
+//! The one step that cannot be taken back: not too early, not twice, and with every log that there is.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use lab::sql::backup::{self, BackupHeader};
+use lab::world::World;
+use lab::world::journal::Outcome;
+
+use super::{Truth, Write, intended};
+
+/// How long before an effect something may have happened that its last look could not see: two calls.
+const BLINK: SignedDuration = SignedDuration::from_millis(250);
+
+/// Judges a write of an operator.
+pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
+    let (w, e) = (write.world, write.entry);
+    if e.name != "RESTORE DATABASE WITH RECOVERY" {
+        return;
+    }
+    let told = || write.told();
+    let vouched = truth.consents > 0;
+    truth.check("recovery only while the primary is dead or vouched for", write.fenced || vouched, told);
+    let redo = write.database.and_then(|d| d.redo.as_ref());
+    let missed = redo.and_then(|redo| applicable(w, redo)).filter(|f| !came_late(truth, write, f));
+    truth.check("no applicable log is left out", missed.is_none() || vouched, || {
+        format!("{} was left out", missed.clone().unwrap_or_default())
+    });
+    let skipped = redo.and_then(|redo| beyond(w, redo)).filter(|f| !came_late(truth, write, f));
+    truth.check("no log is skipped in silence", skipped.is_none() || vouched, || {
+        format!("{} was skipped and nobody had said yes", skipped.clone().unwrap_or_default())
+    });
+    truth.check("the intent is in the record before the recovery", intended(write), told);
+    let before = w.journal.entries().iter().filter(|x| x.name == e.name && x.outcome == Outcome::Ok);
+    let before = before.filter(|x| x.seq < e.seq && x.client.contains("operator-")).count();
+    truth.check("recovery happens once", before == 0, told);
+}
+
+/// What must hold of the whole journal when a run has ended.
+pub(super) fn at_end(truth: &mut Truth, w: &World) {
+    let mut applied: BTreeMap<String, u64> = BTreeMap::new();
+    let entries = w.journal.entries().iter();
+    for e in entries.filter(|e| e.client.contains("operator-") && e.outcome == Outcome::Ok) {
+        if e.name == "RESTORE LOG" {
+            *applied.entry(e.target.clone().unwrap_or_default()).or_default() += 1;
+        }
+    }
+    let twice: Vec<&String> = applied.iter().filter(|(_, n)| **n > 1).map(|(f, _)| f).collect();
+    truth.check("a log is applied once", twice.is_empty(), || format!("{twice:?}"));
+}
+
+/// Whether a log backup came so late that the last look before a write could not see it.
+fn came_late(truth: &Truth, write: &Write<'_>, path: &str) -> bool {
+    let arrived = truth.arrived.get(&path.to_lowercase());
+    arrived.is_some_and(|t| write.entry.time.duration_since(*t) < BLINK)
+}
+
+/// A log backup in one of the folders that reaches further than roll forward did.
+fn beyond(w: &World, (lsn, _): &(i64, String)) -> Option<String> {
+    first_backup(w, |_, h| h.last_lsn > *lsn && h.database.eq_ignore_ascii_case(&w.scenario.database))
+}
+
+/// A log backup in one of the folders that could be applied at a redo point and is whole.
+fn applicable(w: &World, (lsn, fork): &(i64, String)) -> Option<String> {
+    first_backup(w, |path, h| {
+        let fits = h.first_lsn <= *lsn && *lsn < h.last_lsn && h.first_fork.eq_ignore_ascii_case(fork);
+        fits && backup::verify(w.files.as_ref(), path).is_ok()
+    })
+}
+
+/// The first backup in one of the folders of which something is true.
+fn first_backup(w: &World, is: impl Fn(&str, &BackupHeader) -> bool) -> Option<String> {
+    let folders = [&w.scenario.copy_folder, &w.scenario.backup_share];
+    let mut paths = folders.into_iter().flat_map(|folder| {
+        let names = w.files.list(folder).unwrap_or_default().into_iter();
+        names.map(move |(name, _)| format!(r"{folder}\{name}"))
+    });
+    paths.find(|path| backup::read(w.files.as_ref(), path).is_ok_and(|h| is(path, &h)))
+}
