@@ -192,7 +192,7 @@ impl Night {
 
     /// Whether nothing new happens any more.
     fn is_quiet(&self, s: &Shared) -> bool {
-        self.script.is_empty() && !edits::wait(s) && s.seconds() > self.quiet_from
+        self.script.is_empty() && !edits::remain(s) && s.seconds() > self.quiet_from
     }
 
     /// In the morning somebody takes away what still suspends: a cluster that was rolled back may say so again.

@@ -45,7 +45,7 @@ pub(super) fn change(s: &mut Shared, who: usize, change: Change) {
 }
 
 /// Whether a change of a resource is still to come. Where no API server answers none ever will.
-pub fn wait(s: &Shared) -> bool {
+pub fn remain(s: &Shared) -> bool {
     s.edits.iter().any(|e| s.clusters.get(e.who).is_some_and(|c| !c.down))
 }
 

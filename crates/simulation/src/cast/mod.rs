@@ -21,11 +21,11 @@ pub use hands::Hand;
 /// Something that somebody does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Act {
-    /// The primary data centre dies.
+    /// The side that is active at the beginning dies.
     Lose,
     /// It comes back.
     Return,
-    /// The Central Management store is moved to the surviving side.
+    /// The Central Management store is moved to the other side.
     MoveCentralManagement,
     /// A manifest is applied that asks for a data centre.
     Want(usize, String),
@@ -59,7 +59,7 @@ pub enum Act {
     CopyFolderFull(bool),
     /// The target refuses the operators' login, or not any more.
     RefuseLogin(bool),
-    /// A last log backup of the primary appears in the share late, by replication of files.
+    /// A last log backup of that side appears in the share late, by replication of files.
     LateBackup,
     /// Somebody rescues the tail of the log and puts it into the share under a name of his own.
     RescuedTail,
@@ -92,8 +92,12 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::MoveCentralManagement => lab::chat::fail_over_central_management(&mut s.world, &to.name),
         Act::Want(who, name) => edits::apply(s, *who, Change::Desired(name.clone())),
         Act::Suspend(who, on) => edits::apply(s, *who, Change::Suspend(*on)),
-        // A cluster that was lost does not come back by itself.
-        Act::ApiServer(who, up) => on_cluster(s, *who, |c| c.down = !up || c.object.is_none()),
+        Act::ApiServer(who, up) => {
+            // A cluster that was lost does not come back by itself.
+            if let Some(c) = s.clusters.get_mut(*who).filter(|c| c.object.is_some()) {
+                c.down = !up;
+            }
+        }
         Act::WatchGap(who, seconds) => {
             on_cluster(s, *who, |c| c.deafen(now + SignedDuration::from_secs_f64(*seconds)));
         }
@@ -195,9 +199,9 @@ fn end_sessions(s: &mut Shared, host: &str, which: impl Fn(&sql::Session) -> boo
     }
 }
 
-/// The last log of the primary, as somebody saved it, appears in the share.
+/// The last log of the side that was lost, as somebody saved it, appears in the share.
 fn tail(s: &mut Shared, name: Option<&str>) -> Result<(), String> {
-    let source = s.world.scenario.data_centers.first().map(|d| d.sql_server.clone()).unwrap_or_default();
+    let source = sides::from(&s.world.scenario).sql_server.clone();
     let now = s.world.now;
     let mut path = sql::take_log_backup(&mut s.world, &source, now)?;
     if let Some(name) = name {
