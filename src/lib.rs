@@ -5,6 +5,8 @@ pub mod cli;
 pub mod controller;
 pub mod domain;
 pub mod engine;
+pub mod permit;
 pub mod procedures;
+pub mod status;
 pub mod steps;
 pub mod systems;

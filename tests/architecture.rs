@@ -23,12 +23,12 @@ fn every_module_uses_only_what_lies_below_it() {
         ("systems", &["domain", "systems"], &["kube", "k8s_openapi"]),
         (
             "steps",
-            &["domain", "systems", "engine::permit", "steps"],
+            &["domain", "systems", "permit", "steps"],
             &["kube", "tokio", "tiberius", "psrp", "k8s_openapi"],
         ),
         (
             "engine",
-            &["domain", "systems", "steps", "procedures", "engine"],
+            &["domain", "systems", "permit", "steps", "procedures", "engine"],
             &["kube", "tiberius", "psrp", "k8s_openapi"],
         ),
         ("api", &["domain", "api", "engine", "steps"], &["tokio", "tiberius", "psrp"]),

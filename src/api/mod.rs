@@ -1,10 +1,6 @@
 //! The custom resource: its types, its rules, its conditions, and the way to and from the domain.
 
-pub mod conditions;
 pub mod convert;
-pub mod events;
-pub mod project;
-pub mod recording;
 pub mod v1alpha1;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};

@@ -9,7 +9,8 @@ use clap::{Parser, Subcommand};
 use kube::Client;
 use persistent_chat_failover::cli::{self, plan, replay, report, status};
 use persistent_chat_failover::controller::{ClusterSecrets, FileSecrets};
-use persistent_chat_failover::systems::real::{SecretSource, Settings};
+use persistent_chat_failover::systems::secrets::SecretSource;
+use persistent_chat_failover::systems::settings::Settings;
 
 /// Persistent Chat failover: what is going on, what would be done, what was lost. It only reads.
 #[derive(Parser)]

@@ -1,7 +1,7 @@
 //! `pcf-operator`: the controller, and the resource's definition as YAML.
 
 use clap::{Parser, Subcommand};
-use persistent_chat_failover::systems::real::Settings;
+use persistent_chat_failover::systems::settings::Settings;
 use persistent_chat_failover::systems::sql_server::session::QUIET_TARGET;
 use persistent_chat_failover::{api, controller};
 use tokio::sync::watch;

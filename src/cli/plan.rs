@@ -6,23 +6,24 @@ use std::time::Duration;
 
 use crate::api::convert;
 use crate::api::v1alpha1::PersistentChatFailoverSpec;
-use crate::domain::activity::Active;
+use crate::domain::active::Active;
 use crate::domain::chain;
 use crate::domain::decision::Decision;
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
-use crate::domain::situation::{Answer, Situation};
-use crate::domain::step::StepId;
+use crate::domain::site::Answer;
+use crate::domain::situation::Situation;
 use crate::domain::text::clean;
-use crate::domain::transition::Transition;
-use crate::engine::observe::Eyes;
+use crate::engine::observe::Observer;
 use crate::engine::plan::{Goal, Next, plan};
 use crate::engine::recording::Recording;
-use crate::engine::{Clock as _, SystemClock};
-use crate::steps::{Effect, Reads, View, s0_preflight};
-use crate::systems::management_shell::cmdlets;
-use crate::systems::real::{RealSystems, SecretSource, Settings};
-use crate::systems::sql_server::statements;
+use crate::engine::{Clock as _, Pace, SystemClock, World};
+use crate::procedures::stages;
+use crate::steps::findings::findings;
+use crate::steps::{self, Reads, View};
+use crate::systems::real::RealSystems;
+use crate::systems::secrets::SecretSource;
+use crate::systems::settings::Settings;
 
 /// Looks as often as the verdict on the primary needs, and says everything; with it the recording that it was decided on. `to`
 /// overrides the data centre that is wanted.
@@ -43,9 +44,11 @@ pub async fn explain(
         consent: convert::consent(spec),
     };
     let clock = SystemClock;
-    let mut eyes = Eyes::default();
+    let pace = Pace { silence, poll: Duration::from_millis(500) };
+    let world = World { systems: &systems, pool: &pool, clock: &clock, pace };
+    let mut observer = Observer::default();
     loop {
-        let s = eyes.look(&systems, &pool, &clock, Reads::ALL, true, None).await;
+        let s = observer.look(&world, Reads::ALL, None).await;
         let p = plan(&pool, &goal, &s, None, &std::collections::BTreeMap::new(), silence);
         // One look is not enough to call a primary dead.
         let watching = match &p.next {
@@ -54,7 +57,7 @@ pub async fn explain(
             Next::Settled | Next::Act(_) | Next::Finish => false,
         };
         if watching && s.source.silent_since.is_some() {
-            clock.sleep(Duration::from_millis(500)).await;
+            clock.sleep(pace.poll).await;
             continue;
         }
         let mut out = facts(&pool, &s);
@@ -64,7 +67,7 @@ pub async fn explain(
                 let _ = writeln!(out, "  Nothing: {} is active, as the resource asks.", clean(&goal.desired));
             }
             (_, None) => {}
-            (_, Some(t)) => procedure(&mut out, &pool, &s, t, &goal, silence),
+            (_, Some(t)) => procedure(&mut out, &View::new(&pool, &s, t, goal.consent.as_ref(), silence)),
         }
         let _ = writeln!(out, "\nWHAT STANDS IN THE WAY");
         let mut problems = Vec::new();
@@ -74,7 +77,7 @@ pub async fn explain(
         if let Some(t) = &p.transition {
             let view = View::new(&pool, &s, t, goal.consent.as_ref(), silence);
             problems.extend(
-                s0_preflight::findings(&view)
+                findings(&view)
                     .into_iter()
                     .map(|f| format!("(holds up {}) {}", f.gates.as_str(), f.problem.message())),
             );
@@ -93,7 +96,7 @@ pub async fn explain(
 fn facts(pool: &Pool, s: &Situation) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "WHAT IS TRUE (seen at {})", s.at);
-    let active = match crate::domain::activity::active(pool, s, None) {
+    let active = match crate::domain::active::active(pool, s, None) {
         Active::In(name) => name,
         Active::Between => "between the two".into(),
         Active::SplitBrain(p) | Active::Unknown(p) | Active::RecoveredByOthers { problem: p, .. } => {
@@ -113,7 +116,8 @@ fn facts(pool: &Pool, s: &Situation) -> String {
     }
     match s.target.get() {
         Ok(i) => {
-            let state = i.database.as_ref().map_or("missing", crate::domain::situation::Database::state_text);
+            let state =
+                i.database.as_ref().map_or("missing", crate::domain::sql_server::Database::state_text);
             let _ = writeln!(
                 out,
                 "  backup store {} ({}, {}): {} is {state}",
@@ -163,104 +167,26 @@ fn facts(pool: &Pool, s: &Situation) -> String {
     out
 }
 
-/// Every step with its statements. What cannot be known before (redo points after each file) is said in words.
-fn procedure(
-    out: &mut String,
-    pool: &Pool,
-    s: &Situation,
-    t: &Transition,
-    goal: &Goal,
-    silence: jiff::SignedDuration,
-) {
-    let view = View::new(pool, s, t, goal.consent.as_ref(), silence);
-    let chain = view.chain.clone().unwrap_or_default();
+/// Every step with what it would still do, as the step itself says.
+fn procedure(out: &mut String, view: &View<'_>) {
+    let t = view.t;
     let _ = writeln!(out, "  transition {} from {} to {}", t.id, clean(&t.from), clean(&t.to));
-    for (n, step) in StepId::ALL.iter().enumerate() {
-        let word = crate::steps::decide(*step, &view);
-        let _ = writeln!(
-            out,
-            "  {n}. {} ({})",
-            step.title(),
-            if word.is_done() { "done already" } else { step.as_str() }
-        );
+    for (n, step) in stages(t.procedure).iter().flat_map(|s| s.steps()).enumerate() {
+        let word = steps::decide(*step, view);
+        let said = if word.is_done() { "done already" } else { step.as_str() };
+        let _ = writeln!(out, "  {n}. {} ({said})", step.title());
         if word.is_done() {
             continue;
         }
-        let lines: Vec<String> = match step {
-            StepId::PreflightPassed | StepId::ChatServing => vec![],
-            StepId::LogShippingRemoved => {
-                use crate::steps::s1_remove_log_shipping::Effect as E;
-                let jobs = s.target.known().and_then(|i| i.jobs.known()).cloned().unwrap_or_default();
-                let disable = jobs.into_iter().filter(|j| j.enabled).map(|j| E::DisableJob(j.id));
-                disable
-                    .chain([E::Remove { ignore_monitor: false }])
-                    .flat_map(|e| Effect::LogShippingRemoved(e).shown(pool))
-                    .collect()
-            }
-            StepId::BackupsCopied => {
-                let share = s.files.share.known().cloned().unwrap_or_default();
-                let missing =
-                    chain.links.iter().filter(|l| !s.files.headers.get(&l.file).is_some_and(|h| h.from_copy));
-                missing
-                    .filter_map(|l| share.iter().find(|f| f.name == l.file))
-                    .flat_map(|f| {
-                        Effect::BackupsCopied(crate::steps::s2_copy_backups::Effect::Copy(f.clone()))
-                            .shown(pool)
-                    })
-                    .collect()
-            }
-            StepId::LogBackupsApplied => {
-                let mut redo =
-                    s.target.known().and_then(|i| i.database.as_ref()).and_then(|d| d.redo.clone());
-                let mut lines = Vec::new();
-                for l in &chain.links {
-                    if let Some(at) = redo.clone() {
-                        let e = crate::steps::s3_apply_log_backups::Effect::Apply(l.clone(), at);
-                        lines.extend(Effect::LogBackupsApplied(e).shown(pool));
-                    }
-                    redo = Some(crate::domain::situation::RedoPoint {
-                        lsn: l.set.last_lsn,
-                        fork: l.set.last_fork.clone(),
-                    });
-                }
-                lines
-            }
-            StepId::DatabaseOnline => match &chain.end {
-                Some(end) => {
-                    let loss = Box::new(crate::domain::loss::expected(s, t, &chain));
-                    let mut lines = vec!["-- THE POINT OF NO RETURN".to_string()];
-                    lines.extend(
-                        Effect::DatabaseOnline(crate::steps::s4_recover_database::Effect::Recover(
-                            end.clone(),
-                            loss,
-                            Box::default(),
-                        ))
-                        .shown(pool),
-                    );
-                    lines
-                }
-                None => vec![format!("{} -- at the redo point of then", statements::recover())],
-            },
-            StepId::PoolStateSet => {
-                let identity = s.chat.state.known().map_or("<identity read back>", |x| x.identity.as_str());
-                vec![cmdlets::set_state(identity, "FailedOver").shown()]
-            }
-            StepId::MirrorEstablished => {
-                use crate::steps::s6_establish_mirror::Effect as E;
-                let existing =
-                    s.target_mirror.as_ref().and_then(|r| r.known()).is_some_and(|i| i.database.is_some());
-                Effect::MirrorEstablished(E::Install { drop_existing: existing }).shown(pool)
-            }
-            StepId::ActiveServersSet => {
-                let identity = s.chat.service.known().map_or("<identity read back>", |x| x.identity.as_str());
-                vec![cmdlets::set_active_servers(identity, &pool.backup.active_servers).shown()]
-            }
-        };
-        if let (true, Decision::Blocked(p)) = (lines.is_empty(), &word) {
+        let effects = steps::ahead(*step, view);
+        if let (true, Decision::Blocked(p)) = (effects.is_empty(), &word) {
             let _ = writeln!(out, "       blocked: {}", p.message());
         }
-        for l in lines {
-            let _ = writeln!(out, "       {l}");
+        if !effects.is_empty() && steps::is_one_way(*step) {
+            let _ = writeln!(out, "       -- THE POINT OF NO RETURN");
+        }
+        for line in effects.iter().flat_map(|e| e.shown(view.pool)) {
+            let _ = writeln!(out, "       {line}");
         }
     }
 }

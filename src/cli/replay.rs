@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use crate::api::recording::unpack;
-use crate::domain::activity::Active;
+use crate::domain::active::Active;
 use crate::domain::decision::Decision;
 use crate::domain::text::{clean, clean_whole};
 use crate::engine::plan::{Next, Plan};
 use crate::engine::recording::Recording;
+use crate::status::recording::unpack;
 
 /// The recordings in a text: a recording itself, a resource or its status, or lines of the operator's log.
 pub fn recordings(text: &str) -> Result<Vec<Recording>, String> {

@@ -3,6 +3,8 @@
 //! Reconcile only hands the spec to the worker and returns; it never holds long work, so that `suspend` and a consent reach
 //! a worker in the middle of an hour-long restore.
 
+pub mod decide;
+pub mod publish;
 mod secrets;
 mod worker;
 
@@ -18,26 +20,31 @@ use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
 use tokio::sync::{Mutex, watch};
 
-use crate::api::conditions::{self, Is};
 use crate::api::convert;
 use crate::api::v1alpha1::{PersistentChatFailover, PersistentChatFailoverStatus};
-use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::pool::Pool;
+use crate::domain::problem::{Problem, Reason};
 use crate::engine::plan::Goal;
-use crate::systems::real::Settings;
+use crate::engine::wishes::Wish;
+use crate::status::conditions::{ConditionStatus, Conditions};
+use crate::systems::settings::Settings;
+use decide::Reconciled;
+use publish::NotWritten;
 pub use secrets::{ClusterSecrets, FileSecrets};
-use worker::Worker;
-pub use worker::{ECHO, PROGRESS};
+use worker::{Resource, Worker};
 
 /// Name under which status is applied. It must never change: fields that another name owns would stay.
 pub const MANAGER: &str = "persistent-chat-failover";
 /// Longest wait for one request to the API server.
 const REQUEST: Duration = Duration::from_secs(15);
+/// How long a resource that has not changed is left alone.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// What reconcile needs.
 struct Context {
     client: Client,
     settings: Arc<Settings>,
-    workers: Mutex<BTreeMap<(String, String), Worker>>,
+    workers: Mutex<BTreeMap<Resource, Worker>>,
 }
 
 /// Why a reconcile failed.
@@ -91,85 +98,85 @@ pub async fn run(
     Ok(())
 }
 
-async fn reconcile(resource: Arc<PersistentChatFailover>, context: Arc<Context>) -> Result<Action, Error> {
-    let key = (resource.namespace().unwrap_or_default(), resource.name_any());
+async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -> Result<Action, Error> {
+    let resource = Resource::of(&object);
+    let generation = object.metadata.generation.unwrap_or(0);
     let mut workers = context.workers.lock().await;
-    if resource.metadata.deletion_timestamp.is_some() {
-        // Stops before the next effect, and undoes nothing.
-        if let Some(worker) = workers.remove(&key) {
-            worker.retire();
-        }
-        return Ok(Action::await_change());
-    }
-    let generation = resource.metadata.generation.unwrap_or(0);
-    let seen = resource.status.as_ref().map_or(-1, |s| s.observed_generation);
-    let uid = resource.uid().unwrap_or_default();
-    if workers.get(&key).is_some_and(|w| w.uid != uid || w.is_over())
-        && let Some(worker) = workers.remove(&key)
-    {
-        worker.retire();
-    }
     let described =
-        convert::pool(&resource.spec).and_then(|pool| match context.settings.unknown_volumes(&pool) {
+        convert::pool(&object.spec).and_then(|pool| match context.settings.unknown_volumes(&pool) {
             problems if problems.is_empty() => Ok(pool),
             problems => Err(problems),
         });
-    let pool = match described {
-        Ok(pool) => pool,
-        Err(problems) => {
-            if let Some(worker) = workers.remove(&key) {
-                worker.retire();
-            }
-            refuse(&context, &resource, together(&problems)).await?;
-            return Ok(Action::await_change());
+    let other = described.as_ref().ok().and_then(|pool| {
+        let same = |(r, w): &(&Resource, &Worker)| !r.has_name_of(&resource) && w.pool_name() == pool.fqdn;
+        workers.iter().find(same).map(|(r, _)| format!("{}/{}", r.namespace, r.name))
+    });
+    let standing =
+        workers.iter().find(|(r, _)| r.has_name_of(&resource)).map(|(r, w)| (r.clone(), w.is_over()));
+    let seen = decide::Seen {
+        uid: &resource.uid,
+        is_gone: object.metadata.deletion_timestamp.is_some(),
+        generation,
+        observed: object.status.as_ref().map_or(-1, |s| s.observed_generation),
+        problems: described.as_ref().err().map_or(&[], Vec::as_slice),
+        other: other.as_deref(),
+    };
+    let worker = standing.as_ref().map(|(r, is_over)| decide::Standing { uid: &r.uid, is_over: *is_over });
+    let what = decide::next(&seen, worker.as_ref());
+    let retire = |workers: &mut BTreeMap<Resource, Worker>| {
+        if let Some(worker) = standing.as_ref().and_then(|(r, _)| workers.remove(r)) {
+            worker.retire();
         }
     };
-    let other =
-        workers.iter().find(|(k, w)| **k != key && w.pool_name() == pool.fqdn).map(|(k, _)| k.clone());
-    if let Some((ns, name)) = other {
-        let problem = Problem::ask(
-            Reason::PoolAlreadyDescribed,
-            format!("spec.pool: {} is already described by {ns}/{name}", pool.fqdn),
-            "Delete one of the two",
-        );
-        refuse(&context, &resource, problem).await?;
-        return Ok(Action::requeue(Duration::from_secs(60)));
-    }
-    let goal = Goal {
-        desired: resource.spec.active_data_center.clone(),
-        suspend: resource.spec.suspend,
-        consent: convert::consent(&resource.spec),
-    };
-    match workers.get(&key) {
-        Some(worker) => worker.tell(pool, goal, generation, resource.status.clone().unwrap_or_default()),
-        None => {
-            if seen != generation {
+    match (what, described) {
+        (Reconciled::Retire, _) => {
+            retire(&mut workers);
+            Ok(Action::await_change())
+        }
+        (Reconciled::Refuse(problem), _) => {
+            retire(&mut workers);
+            refuse(&context, &object, &problem).await?;
+            Ok(Action::await_change())
+        }
+        (Reconciled::RefuseBesideAnother(problem), _) => {
+            refuse(&context, &object, &problem).await?;
+            Ok(Action::requeue(Duration::from_secs(60)))
+        }
+        (Reconciled::Tell, Ok(pool)) => {
+            let wish = wish(&object, pool);
+            let status = object.status.clone().unwrap_or_default();
+            if let Some(worker) = workers.get(&resource) {
+                worker.tell(wish, status);
+            }
+            Ok(Action::requeue(LOOK_AGAIN))
+        }
+        (Reconciled::Start { accept: first }, Ok(pool)) => {
+            retire(&mut workers);
+            if first {
                 // Before any look at the world: whoever waits must see that this generation is not finished.
-                accept(&context, &resource, generation).await?;
+                accept(&context, &object, generation).await?;
             }
-            let status = current(&context, &resource).await?;
-            let worker = Worker::start(
-                context.client.clone(),
-                context.settings.clone(),
-                key.clone(),
-                uid,
-                pool,
-                goal,
-                generation,
-                status,
-            );
-            workers.insert(key, worker);
+            let status = current(&context, &object).await?;
+            let (client, settings) = (context.client.clone(), context.settings.clone());
+            let worker = Worker::start(client, settings, resource.clone(), wish(&object, pool), status);
+            workers.insert(resource, worker);
+            Ok(Action::requeue(LOOK_AGAIN))
+        }
+        (Reconciled::Tell | Reconciled::Start { .. }, Err(_)) => {
+            Err(Error("a spec that was found wrong was taken for right: a defect of the operator".into()))
         }
     }
-    Ok(Action::requeue(Duration::from_secs(300)))
 }
 
-fn together(problems: &[Problem]) -> Problem {
-    let lead = problems.iter().find(|p| p.class == Class::AskHuman).or(problems.first());
-    let what: Vec<&str> = problems.iter().map(|p| p.what.as_str()).collect();
-    let mut fixes: Vec<&str> = problems.iter().map(|p| p.fix.as_str()).collect();
-    fixes.dedup();
-    Problem::ask(lead.map_or(Reason::InvalidSpec, |p| p.reason), what.join("; "), fixes.join("; "))
+/// What a resource asks for.
+fn wish(object: &PersistentChatFailover, pool: Pool) -> Wish {
+    let goal = Goal {
+        desired: object.spec.active_data_center.clone(),
+        suspend: object.spec.suspend,
+        consent: convert::consent(&object.spec),
+    };
+    let generation = object.metadata.generation.unwrap_or(0);
+    Wish { pool: Arc::new(pool), goal, generation, stop: false }
 }
 
 async fn current(
@@ -186,54 +193,25 @@ async fn current(
 
 async fn accept(context: &Context, resource: &PersistentChatFailover, generation: i64) -> Result<(), Error> {
     let mut status = resource.status.clone().unwrap_or_default();
-    status.observed_generation = generation;
-    conditions::remove(&mut status.conditions, conditions::STALLED);
-    let now = now();
-    conditions::set(
-        &mut status.conditions,
-        conditions::READY,
-        Is::Unknown,
-        Reason::Accepted,
-        "The world is being looked at",
-        generation,
-        now,
-    );
-    conditions::set(
-        &mut status.conditions,
-        conditions::RECONCILING,
-        Is::True,
-        Reason::Accepted,
-        "The world is being looked at",
-        generation,
-        now,
-    );
+    accepted(&mut status, generation, now());
     apply(&context.client, resource, &status).await
 }
 
-async fn refuse(context: &Context, resource: &PersistentChatFailover, problem: Problem) -> Result<(), Error> {
-    let generation = resource.metadata.generation.unwrap_or(0);
-    let mut status = resource.status.clone().unwrap_or_default();
+/// Makes a status say that a generation is not finished: the world is looked at.
+pub fn accepted(status: &mut PersistentChatFailoverStatus, generation: i64, now: Timestamp) {
     status.observed_generation = generation;
-    let now = now();
-    conditions::remove(&mut status.conditions, conditions::RECONCILING);
-    conditions::set(
-        &mut status.conditions,
-        conditions::READY,
-        Is::False,
-        problem.reason,
-        &problem.message(),
-        generation,
-        now,
-    );
-    conditions::set(
-        &mut status.conditions,
-        conditions::STALLED,
-        Is::True,
-        problem.reason,
-        &problem.message(),
-        generation,
-        now,
-    );
+    let text = "The world is being looked at";
+    Conditions::of(status, now).reconciling(ConditionStatus::Unknown, Reason::Accepted, text);
+}
+
+async fn refuse(
+    context: &Context,
+    resource: &PersistentChatFailover,
+    problem: &Problem,
+) -> Result<(), Error> {
+    let mut status = resource.status.clone().unwrap_or_default();
+    status.observed_generation = resource.metadata.generation.unwrap_or(0);
+    Conditions::of(&mut status, now()).stalled(problem.reason, &problem.message());
     if Some(&status) == resource.status.as_ref() {
         return Ok(());
     }
@@ -278,23 +256,5 @@ pub(crate) async fn write(
         Ok(Err(kube::Error::Api(s))) if s.code == 409 && s.message.contains("UID") => Err(NotWritten::Gone),
         Ok(Err(e)) => Err(NotWritten::Failed(e.to_string())),
         Err(_) => Err(NotWritten::Failed("the API server does not answer".into())),
-    }
-}
-
-/// Why a status was not written.
-#[derive(Debug)]
-pub(crate) enum NotWritten {
-    /// The object is not there any more: nobody will ever read it.
-    Gone,
-    /// It may go well another time: no answer, no right, no space.
-    Failed(String),
-}
-
-impl std::fmt::Display for NotWritten {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            NotWritten::Gone => f.write_str("cannot write the status: the resource is gone"),
-            NotWritten::Failed(why) => write!(f, "cannot write the status: {why}"),
-        }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::text::clean;
-use crate::systems::real::{Credentials, Password, SecretSource};
+use crate::systems::secrets::{Credentials, Password, SecretSource};
 
 /// Annotation that lists the hosts that a Secret may be sent to.
 pub const HOSTS: &str = "persistentchat.dev/hosts";

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::consent::Acceptance;
+use super::backups::{BackupSet, Folders, Lsn, RedoPoint};
 use super::problem::{Problem, Reason};
-use super::situation::{BackupSet, Folders, Instance, Lsn, RedoPoint, Situation};
+use super::situation::Situation;
+use super::sql_server::Instance;
 use super::text::clean;
 use super::transition::{Damaged, Transition};
 
@@ -159,51 +160,11 @@ pub fn redo_of(target: &Instance) -> Option<RedoPoint> {
     }
 }
 
-/// The proof that step 4 needs: nothing applicable is left, and whatever cannot be applied was accepted as lost.
-#[derive(Clone, Debug)]
-pub struct CompleteChain {
-    redo: RedoPoint,
-}
-
-impl CompleteChain {
-    /// Makes the proof from what is seen now. The only way to get one.
-    pub fn prove(
-        s: &Situation,
-        database: &str,
-        t: &Transition,
-        accepted: &Acceptance,
-    ) -> Result<Self, Problem> {
-        let chain = of(s, database, Some(t))?;
-        if let Some(link) = chain.links.first() {
-            return Err(Problem::retry(
-                Reason::InProgress,
-                format!(
-                    "{} log backups are not applied yet, the next is {}",
-                    chain.links.len(),
-                    clean(&link.file)
-                ),
-                "They are applied before the database is recovered",
-            ));
-        }
-        if !chain.stuck.is_empty() {
-            accepted.require()?;
-        }
-        match chain.end {
-            Some(redo) => Ok(CompleteChain { redo }),
-            None => Err(no_redo("the target", database)),
-        }
-    }
-    /// Where roll forward stands: the recovery is allowed at this point only.
-    pub fn redo(&self) -> &RedoPoint {
-        &self.redo
-    }
-}
-
 fn stuck(file: &str, problem: Problem) -> Stuck {
     Stuck { file: file.into(), problem }
 }
 
-fn no_redo(server: &str, database: &str) -> Problem {
+pub(crate) fn no_redo(server: &str, database: &str) -> Problem {
     Problem::ask(
         Reason::DatabaseState,
         format!("{} does not say where roll forward of {} goes on", clean(server), clean(database)),
@@ -277,6 +238,11 @@ pub fn can_be_fetched_again(files: &Folders, damaged: &Damaged) -> bool {
         && files.share.known().is_some_and(|list| list.iter().any(|f| f.name == damaged.file.name))
 }
 
+/// Whether what stands in the copy folder could not be restored, and the share's own file has not been fetched once more.
+pub fn is_fetched_again(t: &Transition, files: &Folders, name: &str) -> bool {
+    damage(t, files, name).is_some_and(|d| can_be_fetched_again(files, d))
+}
+
 /// The log backup of a database and family that a file holds reaches no further than this point: it has been applied.
 pub fn is_behind(sets: &[BackupSet], redo: &RedoPoint, family: Option<&str>, database: &str) -> bool {
     let ours = |s: &&BackupSet| {
@@ -312,8 +278,8 @@ fn foreign_fork(file: &str, set: &BackupSet) -> Problem {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::backups::{BackupFile, FileHeaders};
     use super::super::reading::Reading;
-    use super::super::situation::{BackupFile, FileHeaders};
     use super::*;
 
     fn set(first: i128, last: i128) -> BackupSet {

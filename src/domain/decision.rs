@@ -79,3 +79,14 @@ pub enum Outcome {
     /// The answer was lost: it may have happened.
     Unknown(Problem),
 }
+
+/// How much is left of what a step does piece by piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Pieces that are still to be done.
+    pub pieces: i64,
+    /// What a piece is: `files`.
+    pub unit: &'static str,
+    /// The piece at work is a RESTORE, which says itself how far it is.
+    pub restores: bool,
+}

@@ -2,32 +2,10 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
-use super::situation::{Lsn, Situation};
-use super::transition::Transition;
-
-/// What a failover loses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Loss {
-    /// Everything written before this moment is kept for certain: the start of the last applied backup.
-    pub kept_until: Option<Timestamp>,
-    /// The same moment in the local time of the server that took the backup, as its header has it.
-    pub kept_until_local: Option<String>,
-    /// Nothing after this moment was written before the primary was lost: the last successful look at it. Absent: nobody
-    /// knows, because the operator did not see the primary alive.
-    pub lost_at_most_until: Option<Timestamp>,
-    /// The last applied backup.
-    pub last_file: Option<String>,
-    /// Where roll forward ended.
-    pub last_lsn: Option<Lsn>,
-    /// Log backups that exist but could not be applied, and why.
-    pub not_applied: Vec<String>,
-    /// When the newest message was written that is in the recovered database.
-    pub newest_message: Option<Timestamp>,
-}
+use super::situation::Situation;
+use super::transition::{Loss, Transition};
 
 /// The loss if the database were recovered where the chain ends.
 pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
@@ -55,10 +33,10 @@ pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
 /// servers of a stretched pool usually keep the same zone; where they do not, the source's own word wins.
 fn zone_of_source(s: &Situation) -> Option<i32> {
     let partner = s.source.partners.iter().find_map(|p| match &p.answer {
-        super::situation::Answer::Speaks(i) => Some(i.zone_minutes),
-        super::situation::Answer::TurnsAway(_)
-        | super::situation::Answer::Silent(_)
-        | super::situation::Answer::NotAsked(_) => None,
+        super::site::Answer::Speaks(i) => Some(i.zone_minutes),
+        super::site::Answer::TurnsAway(_)
+        | super::site::Answer::Silent(_)
+        | super::site::Answer::NotAsked(_) => None,
     });
     partner.or_else(|| s.target.known().map(|i| i.zone_minutes))
 }

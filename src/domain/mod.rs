@@ -2,18 +2,29 @@
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
-pub mod activity;
-pub mod chain;
+// Data.
+pub mod backups;
 pub mod consent;
 pub mod decision;
-pub mod loss;
+pub mod log_shipping;
+pub mod lync;
 pub mod pool;
-pub mod primary;
 pub mod problem;
 pub mod reading;
 pub mod record;
+pub mod site;
 pub mod situation;
+pub mod sql_server;
 pub mod step;
 pub mod text;
 pub mod transition;
-pub mod witness;
+
+// Judgement on them.
+pub mod acceptance;
+pub mod active;
+pub mod chain;
+pub mod fencing;
+pub mod loss;
+pub mod premises;
+pub mod proofs;
+pub mod serving;

@@ -36,6 +36,11 @@ pub fn read(schema: i32, transition: &str, document: &str) -> Result<Record, Pro
     }
 }
 
+/// The record that a transition continues, if one of the pool is not over.
+pub fn open_record(records: &[Record]) -> Option<&Transition> {
+    records.iter().map(|r| &r.transition).find(|t| t.ended.is_none())
+}
+
 fn unreadable(transition: &str, why: &str) -> Problem {
     Problem::ask(
         Reason::UnexpectedAnswer,

@@ -29,6 +29,11 @@ pub fn clean_whole(text: &str) -> String {
     chars.chunks(LIMIT).map(|part| clean(&part.iter().collect::<String>())).collect()
 }
 
+/// The first eight bytes of a digest as hexadecimal text: enough to tell apart, short enough to read aloud.
+pub(crate) fn short(digest: &[u8]) -> String {
+    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::backups::{BackupFile, Lsn, RedoPoint};
 use super::consent::AcceptedConsent;
-use super::loss::Loss;
-use super::situation::{BackupFile, Database, LogShipping, RedoPoint, Situation};
+use super::log_shipping::LogShipping;
 use super::step::StepId;
+use super::text::short;
 
 /// What a transition is and has done: only what the world itself cannot tell. This is what the record keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +67,27 @@ impl Procedure {
             Procedure::Failover => "Failover",
         }
     }
+}
+
+/// What a failover loses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loss {
+    /// Everything written before this moment is kept for certain: the start of the last applied backup.
+    pub kept_until: Option<Timestamp>,
+    /// The same moment in the local time of the server that took the backup, as its header has it.
+    pub kept_until_local: Option<String>,
+    /// Nothing after this moment was written before the primary was lost: the last successful look at it. Absent: nobody
+    /// knows, because the operator did not see the primary alive.
+    pub lost_at_most_until: Option<Timestamp>,
+    /// The last applied backup.
+    pub last_file: Option<String>,
+    /// Where roll forward ended.
+    pub last_lsn: Option<Lsn>,
+    /// Log backups that exist but could not be applied, and why.
+    pub not_applied: Vec<String>,
+    /// When the newest message was written that is in the recovered database.
+    pub newest_message: Option<Timestamp>,
 }
 
 /// The intent of step 4.
@@ -144,11 +166,6 @@ pub fn id(pool: &str, from: &str, to: &str, fork: &str, ended: usize) -> String 
     short(&hash.finalize())
 }
 
-/// The first eight bytes of a digest as hexadecimal text: enough to tell apart, short enough to read aloud.
-pub(crate) fn short(digest: &[u8]) -> String {
-    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
-}
-
 impl Transition {
     /// This one, as the record has it, with the times that were seen of another copy of it and are not written yet. What the
     /// record says wins: somebody else may have gone on since.
@@ -184,26 +201,15 @@ impl Transition {
             steps: BTreeMap::new(),
         }
     }
-    /// Whether the point of no return was, or may have been, passed. The intent of a recovery alone does not pass it: whoever
-    /// wrote it may have died, or looked once more and held back, before the statement was sent. A database that waits for
-    /// log backups has not been recovered.
-    pub fn is_past(&self, s: &Situation) -> bool {
-        let restoring =
-            s.target.known().and_then(|i| i.database.as_ref()).is_some_and(Database::is_restoring);
-        self.adopted_fork.is_some() || (self.recovery.is_some() && !restoring)
+    /// Effects of a step that were started.
+    pub fn attempts(&self, step: StepId) -> i32 {
+        self.steps.get(&step).map_or(0, |h| h.attempts)
     }
-    /// Whether a step's goal was reached by this operator. What only looks is always its own.
-    pub fn is_own(&self, step: StepId) -> bool {
-        match step {
-            StepId::PreflightPassed | StepId::ChatServing => true,
-            StepId::DatabaseOnline => self.recovery.is_some() && self.adopted_fork.is_none(),
-            StepId::LogShippingRemoved
-            | StepId::BackupsCopied
-            | StepId::LogBackupsApplied
-            | StepId::PoolStateSet
-            | StepId::MirrorEstablished
-            | StepId::ActiveServersSet => self.steps.get(&step).is_some_and(|h| h.attempts > 0),
-        }
+    /// Whether anything was done, or is about to be.
+    pub fn has_begun(&self) -> bool {
+        self.steps.values().any(|h| h.attempts > 0)
+            || self.recovery.is_some()
+            || self.saved_log_shipping.is_some()
     }
     /// The detached cmdlet whose end nobody has seen.
     pub fn open_job(&self) -> Option<&DetachedJob> {

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Clock;
+use super::{Clock, World};
+use crate::domain::backups::{BackupFile, BackupSet, FileHeaders, Folders, Lsn, leave_unfinished_twins};
 use crate::domain::chain;
+use crate::domain::fencing;
+use crate::domain::lync::Chat;
 use crate::domain::pool::{DataCenter, ManagementShell, Pool, SqlServer};
-use crate::domain::primary;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
-use crate::domain::situation::{
-    Answer, BackupFile, BackupSet, Chat, FileHeaders, Folders, Instance, Lsn, Partner, Situation, Source,
-    leave_unfinished_twins,
-};
+use crate::domain::site::{Answer, Partner, Source};
+use crate::domain::situation::Situation;
+use crate::domain::sql_server::Instance;
 use crate::domain::transition::Transition;
 use crate::steps::Reads;
 use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, read as shell};
@@ -34,7 +35,7 @@ const PING: SignedDuration = SignedDuration::from_mins(10);
 
 /// What a process remembers between two looks. Losing it costs time only.
 #[derive(Default)]
-pub struct Eyes {
+pub struct Observer {
     silent_since: Option<Timestamp>,
     silent_looks: u32,
     newest_at_silence: Option<Lsn>,
@@ -60,17 +61,17 @@ fn not_looked() -> Problem {
     Problem::retry(Reason::NotStarted, "not looked at yet", "")
 }
 
-impl Eyes {
+impl Observer {
     /// One look at everything that `reads` asks for; the target always.
     pub async fn look<S: Systems, C: Clock>(
         &mut self,
-        systems: &S,
-        pool: &Pool,
-        clock: &C,
+        world: &World<'_, S, C>,
         reads: Reads,
-        fresh_source: bool,
         t: Option<&Transition>,
     ) -> Situation {
+        let World { systems, pool, clock, .. } = *world;
+        // While Lync is looked at, the other side is looked at anew: what both say must fit together.
+        let fresh_source = reads.chat;
         let old_source = self
             .source
             .clone()
@@ -203,7 +204,7 @@ impl Eyes {
         }
         let newest = newest_backup(files, database).filter(|_| files_seen);
         source.newer_backup = self.newer_backup.clone();
-        if primary::is_silent(source) {
+        if fencing::is_silent(source) {
             self.silent_looks = self.silent_looks.saturating_add(1);
             self.silent_since = self.silent_since.or(Some(at));
             match (&self.newest_at_silence, newest) {
@@ -319,7 +320,7 @@ async fn look_at_target<S: Systems>(
             Ok(i) => i,
             Err(e) => return (Err(e), None),
         };
-    if !files || instance.database.as_ref().is_some_and(crate::domain::situation::Database::is_live) {
+    if !files || instance.database.as_ref().is_some_and(crate::domain::sql_server::Database::is_live) {
         return (Ok(instance), None);
     }
     let (share, copy, copy_free) = futures::join!(

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::permit::open_record;
-use crate::domain::activity::{self, Active};
-use crate::domain::consent::{Acceptance, Consent, Statement};
-use crate::domain::decision::{Decision, Evidence, Waiting};
+use crate::domain::acceptance::{self, Acceptance};
+use crate::domain::active::{self, Active};
+use crate::domain::consent::{Consent, Terms};
+use crate::domain::decision::{Decision, Evidence, Left, Waiting};
+use crate::domain::fencing::{self, Verdict};
 use crate::domain::pool::Pool;
-use crate::domain::primary::{self, Verdict};
 use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::record::open_record;
 use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
@@ -51,9 +52,11 @@ pub struct Plan {
     /// Each step's word, as far as the stage at work.
     pub steps: Vec<(StepId, Decision<Effect>)>,
     /// What a human would have to agree to, if something is lost or not certain.
-    pub consent_needed: Option<Statement>,
+    pub consent_needed: Option<Terms>,
     /// The consent that is used, if one is.
-    pub accepted: Option<(Consent, Statement)>,
+    pub accepted: Option<(Consent, Terms)>,
+    /// How much is left of steps that do their work piece by piece.
+    pub left: BTreeMap<StepId, Left>,
     /// What happens next.
     pub next: Next,
 }
@@ -73,22 +76,21 @@ pub enum Next {
     Blocked(Problem),
 }
 
-/// Longest pause between two tries.
-const LONGEST: i64 = 60;
-
-/// The pause after so many tries in a row: doubling up to a minute.
-pub fn back_off(attempts: u32, class: Class, at: Timestamp) -> SignedDuration {
-    let seconds = match class {
-        Class::Retry => 1i64 << attempts.min(6),
-        Class::AskHuman | Class::Refuse => LONGEST,
-    };
-    jitter(SignedDuration::from_secs(seconds.min(LONGEST)), at)
+impl Plan {
+    /// The step at work: the first that is not done.
+    pub fn at_work(&self) -> Option<StepId> {
+        self.steps.iter().find(|(_, d)| !d.is_done()).map(|(id, _)| *id)
+    }
 }
 
-/// Seven to ten tenths of a pause, so that two operators do not meet for ever. The moment itself is chance enough.
-pub fn jitter(pause: SignedDuration, at: Timestamp) -> SignedDuration {
-    let thousandths = 700 + at.subsec_nanosecond().unsigned_abs() as i32 % 1000 * 3 / 10;
-    pause * thousandths / 1000
+impl Next {
+    /// Whether it writes, and so needs a permit.
+    pub fn writes(&self) -> bool {
+        match self {
+            Next::Act(_) | Next::Finish => true,
+            Next::Settled | Next::Wait(_) | Next::Blocked(_) => false,
+        }
+    }
 }
 
 /// What follows from a situation. `current` is the transition under a permit, or the one that was begun in memory only.
@@ -111,13 +113,14 @@ pub fn plan(
         (Some(r), Some(c)) if r.id == c.id => Some(c),
         (r, _) => r,
     };
-    let active = activity::active(pool, s, running);
+    let active = active::active(pool, s, running);
     let idle = |next: Next, active: Active| Plan {
         active,
         transition: None,
         steps: vec![],
         consent_needed: None,
         accepted: None,
+        left: BTreeMap::new(),
         next,
     };
 
@@ -127,7 +130,7 @@ pub fn plan(
     let transition = match running {
         // Begun in memory only: nothing was done, so the world decides anew whether it is still asked for.
         Some(t) if recorded.is_none() && t.steps.values().all(|h| h.attempts == 0) => {
-            match begin(pool, goal, s, &activity::active(pool, s, None), silence) {
+            match begin(pool, goal, s, &active::active(pool, s, None), silence) {
                 Ok(Some(new)) if new.id == t.id => {
                     Ok(Transition { adopted_fork: new.adopted_fork, ..t.clone() })
                 }
@@ -136,7 +139,7 @@ pub fn plan(
                 Err(p) => return idle(Next::Blocked(p), active),
             }
         }
-        Some(t) if t.is_past(s) => match activity::recovered_elsewhere(pool, s, t) {
+        Some(t) if s.is_past(t) => match active::recovered_elsewhere(pool, s, t) {
             None => Ok(t.clone()),
             Some((fork, problem)) => hand(t.clone(), fork.as_ref(), &problem).map_err(|p| (t, p)),
         },
@@ -265,8 +268,8 @@ fn finish(pool: &Pool, s: &Situation, silence: SignedDuration) -> Result<Option<
 /// A transition that goes on from a pool that somebody else has failed over. Not beside a live primary.
 fn go_on(pool: &Pool, s: &Situation, mut t: Transition) -> Result<Transition, Problem> {
     let target = s.target.get().map_err(Clone::clone)?;
-    if let Some(server) = activity::live_partner(s) {
-        return Err(activity::split_brain(pool, &server, target, "FailedOver"));
+    if let Some(server) = s.source.live().map(|i| i.server_name.clone()) {
+        return Err(active::split_brain(pool, &server, target, "FailedOver"));
     }
     t.adopted_fork = target.database.as_ref().and_then(|d| d.fork.clone());
     Ok(t)
@@ -284,7 +287,7 @@ fn adopt(
     problem: &Problem,
 ) -> Result<Transition, Problem> {
     let Some(fork) = fork else { return Err(problem.clone()) };
-    let verdict = primary::verdict(&s.source, s.at, silence);
+    let verdict = fencing::verdict(&s.source, s.at, silence);
     match &verdict {
         Verdict::Alive(p) => {
             return Err(Problem { what: format!("{}; and: {}", problem.what, p.what), ..p.clone() });
@@ -298,8 +301,8 @@ fn adopt(
         }
         Verdict::Dead | Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => {}
     }
-    let statement = Statement::new(None, &verdict, &s.source, pool.policy.consent, Some(fork));
-    match Acceptance::of(statement, &t, goal.consent.as_ref()).require() {
+    let terms = acceptance::terms(None, &verdict, &s.source, pool.policy.consent, Some(fork));
+    match Acceptance::of(terms, &t, goal.consent.as_ref()).require() {
         Err(ask) => Err(Problem {
             reason: problem.reason,
             what: format!("{}. {}", problem.what.trim_end_matches('.'), ask.what),
@@ -322,7 +325,7 @@ fn carry_on(
     silence: SignedDuration,
 ) -> Plan {
     let view = View::new(pool, s, &t, goal.consent.as_ref(), silence);
-    let needed = view.accepted.statement();
+    let needed = view.accepted.terms();
     let consent_needed = (needed.is_needed() && view.accepted.accepted().is_none() && !view.is_beyond())
         .then(|| needed.clone());
     let accepted = view.accepted.accepted().map(|c| (c.clone(), needed.clone()));
@@ -345,14 +348,16 @@ fn carry_on(
             until: None,
         });
     }
+    let pieces = stages(t.procedure).iter().flat_map(|s| s.steps());
+    let left = pieces.filter_map(|id| Some((*id, steps::progress(*id, &view)?))).collect();
     drop(view);
-    Plan { active, transition: Some(t), steps, consent_needed, accepted, next }
+    Plan { active, transition: Some(t), steps, consent_needed, accepted, left, next }
 }
 
 /// A step's word. Where its goal holds and it never did anything for that, it says so.
 fn said(step: StepId, view: &View<'_>) -> Decision<Effect> {
     match steps::decide(step, view) {
-        Decision::Done(e) if e.reason == Reason::Completed && !view.t.is_own(step) => {
+        Decision::Done(e) if e.reason == Reason::Completed && !steps::is_own(step, view.t) => {
             Decision::Done(Evidence { reason: Reason::AlreadyDone, ..e })
         }
         word @ (Decision::Done(_) | Decision::Act(_) | Decision::Wait(_) | Decision::Blocked(_)) => word,

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Goal, Plan, plan};
 use crate::domain::pool::Pool;
 use crate::domain::reading::Reading;
-use crate::domain::situation::{Answer, Instance, Situation};
+use crate::domain::site::Answer;
+use crate::domain::situation::Situation;
+use crate::domain::sql_server::Instance;
 use crate::domain::transition::Transition;
 
 /// Version of the document. A newer one is refused.

@@ -5,44 +5,53 @@
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
-pub mod s0_preflight;
-pub mod s1_remove_log_shipping;
-pub mod s2_copy_backups;
-pub mod s3_apply_log_backups;
-pub mod s4_recover_database;
-pub mod s5_set_pool_state;
-pub mod s6_establish_mirror;
-pub mod s7_set_active_servers;
-pub mod s8_chat_serving;
+pub mod apply_log_backups;
+pub mod copy_backups;
+pub mod establish_mirror;
+pub mod findings;
+pub mod preflight;
+pub mod recover_database;
+pub mod remove_log_shipping;
+pub mod see_chat_serving;
+pub mod set_active_servers;
+pub mod set_pool_state;
+pub mod view;
 
 use std::fmt::Debug;
 use std::future::Future;
 
-use jiff::SignedDuration;
 use serde::Serialize;
 
-use crate::domain::chain::{self, Chain};
-use crate::domain::consent::{Acceptance, Consent, Statement};
-use crate::domain::decision::{Decision, Outcome};
-use crate::domain::pool::{DataCenter, Pool};
-use crate::domain::primary::{self, Verdict};
-use crate::domain::problem::{Problem, Reason};
-use crate::domain::situation::{Database, Instance, Situation};
+use crate::domain::decision::{Decision, Left, Outcome};
+use crate::domain::pool::Pool;
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
-use crate::engine::permit::Permit;
+use crate::permit::Permit;
 use crate::systems::Systems;
+pub use view::View;
 
 /// One step.
 pub trait Step {
     /// Which one.
     const ID: StepId;
+    /// Whether it cannot be undone.
+    const ONE_WAY: bool = false;
     /// What it can do to the world. Effects are decided again after a restart, never replayed.
     type Effect: Clone + Debug + PartialEq + Serialize + Send + Sync;
     /// What it must have seen to decide.
     fn reads() -> Reads;
     /// Its word on what was seen. Pure.
     fn decide(v: &View<'_>) -> Decision<Self::Effect>;
+    /// What it would still do, in order, as far as that can be known now: what a plan on paper shows.
+    fn ahead(v: &View<'_>) -> Vec<Self::Effect>;
+    /// How much is left of what it does piece by piece; none: it has no pieces, or nobody can tell.
+    fn progress(_v: &View<'_>) -> Option<Left> {
+        None
+    }
+    /// Whether its goal was reached by this operator. What only looks is always its own.
+    fn is_own(t: &Transition) -> bool {
+        t.attempts(Self::ID) > 0
+    }
     /// The exact statements and cmdlets of an effect, for a human to read.
     fn shown(e: &Self::Effect, pool: &Pool) -> Vec<String>;
     /// Carries out one effect.
@@ -80,68 +89,6 @@ impl Reads {
     }
 }
 
-/// What a step decides on: a situation, the transition, and what follows from both.
-pub struct View<'a> {
-    /// The pool.
-    pub pool: &'a Pool,
-    /// What was seen.
-    pub s: &'a Situation,
-    /// What has been done.
-    pub t: &'a Transition,
-    /// The log chain from the target's redo point.
-    pub chain: Result<Chain, Problem>,
-    /// What is known about the primary.
-    pub verdict: Verdict,
-    /// What a human would have to agree to, and whether one did.
-    pub accepted: Acceptance,
-    /// How long the primary must be silent.
-    pub silence: SignedDuration,
-}
-
-impl<'a> View<'a> {
-    /// Puts the view together.
-    pub fn new(
-        pool: &'a Pool,
-        s: &'a Situation,
-        t: &'a Transition,
-        consent: Option<&Consent>,
-        silence: SignedDuration,
-    ) -> Self {
-        let chain = chain::of(s, &pool.database, Some(t));
-        let verdict = primary::verdict(&s.source, s.at, silence);
-        let statement = Statement::new(chain.as_ref().ok(), &verdict, &s.source, pool.policy.consent, None);
-        let accepted = Acceptance::of(statement, t, consent);
-        View { pool, s, t, chain, verdict, accepted, silence }
-    }
-    /// The data centre that becomes active.
-    pub fn to(&self) -> &DataCenter {
-        &self.pool.backup
-    }
-    /// The instance that becomes primary, or why it could not be read.
-    pub fn target(&self) -> Result<&Instance, Problem> {
-        self.s.target.get().map_err(Clone::clone)
-    }
-    /// Its database, or what is wrong.
-    pub fn database(&self) -> Result<&Database, Problem> {
-        let target = self.target()?;
-        target.database.as_ref().ok_or_else(|| {
-            Problem::ask(
-                Reason::DatabaseState,
-                format!("{} has no database {}", target.server_name, self.pool.database),
-                "Set up log shipping again from a full backup of the primary",
-            )
-        })
-    }
-    /// Whether the database is beyond the reach of log backups.
-    pub fn is_beyond(&self) -> bool {
-        self.t.is_past(self.s)
-    }
-    /// Whether the database of the target was recovered by us and is live.
-    pub fn is_recovered(&self) -> bool {
-        self.is_beyond() && self.database().is_ok_and(Database::is_live)
-    }
-}
-
 macro_rules! steps {
     ($($id:ident => $module:ident::$step:ident),* $(,)?) => {
         /// An effect of any step.
@@ -170,6 +117,22 @@ macro_rules! steps {
         pub fn reads(step: StepId) -> Reads {
             match step { $(StepId::$id => $module::$step::reads()),* }
         }
+        /// What a step would still do.
+        pub fn ahead(step: StepId, v: &View<'_>) -> Vec<Effect> {
+            match step { $(StepId::$id => $module::$step::ahead(v).into_iter().map(Effect::$id).collect()),* }
+        }
+        /// How much is left of a step.
+        pub fn progress(step: StepId, v: &View<'_>) -> Option<Left> {
+            match step { $(StepId::$id => $module::$step::progress(v)),* }
+        }
+        /// Whether a step's goal was reached by this operator.
+        pub fn is_own(step: StepId, t: &Transition) -> bool {
+            match step { $(StepId::$id => $module::$step::is_own(t)),* }
+        }
+        /// Whether a step cannot be undone.
+        pub fn is_one_way(step: StepId) -> bool {
+            match step { $(StepId::$id => $module::$step::ONE_WAY),* }
+        }
         /// A step's word on a view.
         pub fn decide(step: StepId, v: &View<'_>) -> Decision<Effect> {
             match step { $(StepId::$id => $module::$step::decide(v).map(Effect::$id)),* }
@@ -178,13 +141,13 @@ macro_rules! steps {
 }
 
 steps! {
-    PreflightPassed => s0_preflight::Preflight,
-    LogShippingRemoved => s1_remove_log_shipping::RemoveLogShipping,
-    BackupsCopied => s2_copy_backups::CopyBackups,
-    LogBackupsApplied => s3_apply_log_backups::ApplyLogBackups,
-    DatabaseOnline => s4_recover_database::RecoverDatabase,
-    PoolStateSet => s5_set_pool_state::SetPoolState,
-    MirrorEstablished => s6_establish_mirror::EstablishMirror,
-    ActiveServersSet => s7_set_active_servers::SetActiveServers,
-    ChatServing => s8_chat_serving::ChatServing,
+    PreflightPassed => preflight::Preflight,
+    LogShippingRemoved => remove_log_shipping::RemoveLogShipping,
+    BackupsCopied => copy_backups::CopyBackups,
+    LogBackupsApplied => apply_log_backups::ApplyLogBackups,
+    DatabaseOnline => recover_database::RecoverDatabase,
+    PoolStateSet => set_pool_state::SetPoolState,
+    MirrorEstablished => establish_mirror::EstablishMirror,
+    ActiveServersSet => set_active_servers::SetActiveServers,
+    ChatServing => see_chat_serving::ChatServing,
 }

@@ -8,8 +8,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Listing;
+use crate::domain::backups::BackupFile;
 use crate::domain::problem::{Problem, Reason};
-use crate::domain::situation::BackupFile;
 use crate::domain::text::clean;
 
 /// Suffix of a file that is not complete. It is not `.trn`: no job takes it up.

@@ -6,14 +6,16 @@
 pub mod backup_files;
 pub mod management_shell;
 pub mod real;
+pub mod secrets;
+pub mod settings;
 pub mod sql_server;
 
 use std::future::Future;
 use std::time::Duration;
 
+use crate::domain::backups::BackupFile;
 use crate::domain::pool::{ManagementShell, SqlServer};
 use crate::domain::problem::Problem;
-use crate::domain::situation::BackupFile;
 use crate::domain::transition::DetachedJob;
 use management_shell::{Cmdlet, ShellError, ShellOutput};
 use sql_server::{Rows, SqlError, Statement};
@@ -47,7 +49,7 @@ pub trait Systems: Send + Sync {
         &self,
         shell: &ManagementShell,
         job: &DetachedJob,
-    ) -> impl Future<Output = Result<crate::domain::situation::JobState, ShellError>> + Send;
+    ) -> impl Future<Output = Result<crate::domain::lync::JobState, ShellError>> + Send;
 
     /// Whether something listens on a port: `Ok(false)` is refused, timed out or unreachable; an error, that we could not ask.
     fn listens(&self, host: &str, port: u16) -> impl Future<Output = Result<bool, Problem>> + Send;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use lab::world::World;
 use lab::world::files::MemoryFiles;
-use persistent_chat_failover::engine::run::Pace;
+use persistent_chat_failover::engine::Pace;
 use tokio::time::Interval;
 
 use crate::cast::human::Human;

@@ -9,19 +9,22 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures::future::{Either, join, select};
+use futures::future::join;
 use jiff::{SignedDuration, Timestamp};
 use lab::scenario::Scenario;
-use persistent_chat_failover::api::conditions::{self, Is};
-use persistent_chat_failover::api::project;
-use persistent_chat_failover::api::project::essence;
 use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverStatus as Status;
-use persistent_chat_failover::controller::{ECHO, PROGRESS};
-use persistent_chat_failover::domain::activity::Active;
+use persistent_chat_failover::controller::accepted;
+use persistent_chat_failover::controller::decide::{self, Reconciled};
+use persistent_chat_failover::controller::publish::{NotWritten, Published, StatusStore, publish};
+use persistent_chat_failover::domain::active::Active;
 use persistent_chat_failover::domain::pool::Pool;
-use persistent_chat_failover::domain::problem::Reason;
-use persistent_chat_failover::engine::plan::{Goal, Next};
-use persistent_chat_failover::engine::run::{Intent, Memory, Pace, Report, drive};
+use persistent_chat_failover::engine::drive::drive;
+use persistent_chat_failover::engine::memory::Memory;
+use persistent_chat_failover::engine::plan::Next;
+use persistent_chat_failover::engine::report::Report;
+use persistent_chat_failover::engine::wishes::{Wish, Wishes};
+use persistent_chat_failover::engine::{Pace, World};
+use persistent_chat_failover::status;
 use tokio::sync::watch;
 
 use crate::cluster::{Cluster, Object, Refused};
@@ -43,6 +46,12 @@ struct Told {
     status: Status,
     since: Timestamp,
     desired: String,
+}
+
+impl Published for Told {
+    fn status(&self) -> &Status {
+        &self.status
+    }
 }
 
 /// The program that every operator runs, and what it is configured with.
@@ -94,7 +103,7 @@ struct Controller {
 /// What its controller holds of a worker.
 struct Worker {
     uid: String,
-    intent: watch::Sender<Intent>,
+    wishes: watch::Sender<Wish>,
     /// The status as the API server last showed it.
     stored: watch::Sender<Status>,
 }
@@ -135,116 +144,122 @@ async fn control(mut controller: Controller) {
 }
 
 impl Controller {
-    /// Makes of what was heard of the resource what the worker has to know.
+    /// Carries out what the product decides on what was heard of the resource.
     async fn reconcile(&mut self, o: Option<&Object>) -> Result<(), Refused> {
-        let Some(o) = o else {
-            self.retire();
-            return Ok(());
+        let seen = decide::Seen {
+            uid: o.map_or("", |o| &o.uid),
+            is_gone: o.is_none(),
+            generation: o.map_or(0, |o| o.generation),
+            observed: o.map_or(0, |o| o.status.observed_generation),
+            // The scenario's pool, which nobody edits and nobody else describes.
+            problems: &[],
+            other: None,
         };
-        if self.worker.as_ref().is_some_and(|w| w.uid != o.uid) {
-            self.retire();
+        // A worker ends only when it is told to, and then it is not kept.
+        let standing = self.worker.as_ref().map(|w| decide::Standing { uid: &w.uid, is_over: false });
+        match (decide::next(&seen, standing.as_ref()), o) {
+            (Reconciled::Tell, Some(o)) => {
+                self.tell(o);
+                Ok(())
+            }
+            (Reconciled::Start { accept }, Some(o)) => {
+                self.retire();
+                self.start(o, accept).await
+            }
+            (Reconciled::Retire | Reconciled::Refuse(_) | Reconciled::RefuseBesideAnother(_), _)
+            | (Reconciled::Tell | Reconciled::Start { .. }, None) => {
+                self.retire();
+                Ok(())
+            }
         }
-        let (shared, who) = (&self.program.shared, self.who);
-        if let Some(w) = &self.worker {
-            shared.now().hears(who, Some(&o.spec));
-            w.stored.send_replace(o.status.clone());
-            w.intent.send_if_modified(|i| {
-                let changed = i.goal != o.spec || i.generation != o.generation;
-                if changed {
-                    *i = intent(&self.program.pool, &o.spec, o.generation);
-                }
-                changed
-            });
-            return Ok(());
-        }
-        if o.status.observed_generation != o.generation {
+    }
+
+    /// The worker is told what the resource says now.
+    fn tell(&self, o: &Object) {
+        let Some(w) = &self.worker else { return };
+        self.program.shared.now().hears(self.who, Some(&o.spec));
+        w.stored.send_replace(o.status.clone());
+        w.wishes.send_if_modified(|wish| {
+            let changed = wish.goal != o.spec || wish.generation != o.generation;
+            if changed {
+                *wish = self.wish(o);
+            }
+            changed
+        });
+    }
+
+    /// A worker begins.
+    async fn start(&mut self, o: &Object, accept: bool) -> Result<(), Refused> {
+        let Program { shared, pool, scenario, pace } = &self.program;
+        let who = self.who;
+        let store = Store { shared: shared.clone(), who, uid: o.uid.clone() };
+        if accept {
             let now = shared.now().time();
-            let told = Told { status: accepted(o, now), since: now, desired: String::new() };
-            write(shared, who, &o.uid, &told).await?;
+            let mut status = o.status.clone();
+            accepted(&mut status, o.generation, now);
+            store.write(&Told { status, since: now, desired: String::new() }).await?;
         }
         let current = ask(shared, who, "get the resource", false, |s, _| {
             s.clusters.get(who).map_or(Err(Refused::NotFound), Cluster::get)
         });
         let status = current.await?.status;
         shared.now().hears(who, Some(&o.spec));
-        self.worker = Some(self.start(o, status));
-        Ok(())
-    }
-
-    /// A worker begins.
-    fn start(&self, o: &Object, status: Status) -> Worker {
-        let Program { shared, pool, scenario, pace } = &self.program;
-        let (intent, wish) = watch::channel(intent(pool, &o.spec, o.generation));
+        let (wishes, wish) = Wishes::channel(self.wish(o));
         let (stored, seen) = watch::channel(status);
-        let systems = SimSystems { shared: shared.clone(), who: self.who, scenario: scenario.clone() };
-        let process = work(Work {
-            systems,
-            pool: pool.clone(),
-            pace: *pace,
-            uid: o.uid.clone(),
-            stored: seen,
-            intent: wish,
-        });
+        let systems = SimSystems { shared: shared.clone(), who, scenario: scenario.clone() };
+        let process =
+            work(Work { store, systems, pool: pool.clone(), pace: *pace, stored: seen, wishes: wish });
         self.born.borrow_mut().push(Box::pin(process));
-        Worker { uid: o.uid.clone(), intent, stored }
+        self.worker = Some(Worker { uid: o.uid.clone(), wishes, stored });
+        Ok(())
     }
 
     /// The worker is told to stop, if there is one.
     fn retire(&mut self) {
         if let Some(w) = self.worker.take() {
-            w.intent.send_modify(|i| i.stop = true);
+            w.wishes.send_modify(|wish| wish.stop = true);
             self.program.shared.now().hears(self.who, None);
         }
     }
-}
 
-fn intent(pool: &Arc<Pool>, spec: &Goal, generation: i64) -> Intent {
-    Intent { pool: pool.clone(), goal: spec.clone(), generation, stop: false }
-}
-
-/// The status that says that a generation is not finished, before any look at the world.
-fn accepted(o: &Object, now: Timestamp) -> Status {
-    let mut status = Status { observed_generation: o.generation, ..o.status.clone() };
-    conditions::remove(&mut status.conditions, conditions::STALLED);
-    for (kind, is) in [(conditions::READY, Is::Unknown), (conditions::RECONCILING, Is::True)] {
-        let text = "The world is being looked at";
-        conditions::set(&mut status.conditions, kind, is, Reason::Accepted, text, o.generation, now);
+    fn wish(&self, o: &Object) -> Wish {
+        Wish { pool: self.program.pool.clone(), goal: o.spec.clone(), generation: o.generation, stop: false }
     }
-    status
 }
 
 /// What one worker is made of.
 struct Work {
+    store: Store,
     systems: SimSystems,
     pool: Arc<Pool>,
     pace: Pace,
-    uid: String,
     stored: watch::Receiver<Status>,
-    intent: watch::Receiver<Intent>,
+    wishes: Wishes,
 }
 
 /// One worker: the engine's loop, and the one writer of the status.
 async fn work(work: Work) {
-    let Work { systems, pool, pace, uid, stored, mut intent } = work;
+    let Work { store, systems, pool, pace, stored, mut wishes } = work;
     let (shared, who) = (systems.shared.clone(), systems.who);
     let now = shared.now().time();
     let first = Told { status: stored.borrow().clone(), since: now, desired: String::new() };
     let (next, published) = watch::channel(first);
-    let writer = write_status(&shared, who, &uid, stored, published);
+    let writer = publish(&store, stored, published);
     let engine = async {
         let clock = SimClock { shared: shared.clone(), who };
         let mut memory = Memory::default();
-        let (tell, shared, pool) = (next, shared.clone(), pool);
-        let shown = pool.clone();
-        let report = move |r: &Report<'_>| {
+        // When the engine ends, so does this, and with it the writer.
+        let next = next;
+        let tell = |r: &Report<'_>| {
             let since = shared.now().reported(who, r.situation.at);
             note(&mut shared.now(), who, r);
-            tell.send_modify(|t| {
-                t.status = project::status(&shown, r, &t.status);
+            next.send_modify(|t| {
+                t.status = status::status(&pool, r, &t.status);
                 (t.since, t.desired) = (since, r.goal.desired.clone());
             });
         };
-        drive(&systems, &pool, &clock, pace, &mut memory, &mut intent, &report).await;
+        let world = World { systems: &systems, pool: &pool, clock: &clock, pace };
+        drive(world, &mut memory, &mut wishes, &tell).await;
     };
     join(engine, writer).await;
 }
@@ -259,7 +274,7 @@ fn note(s: &mut Shared, who: usize, r: &Report<'_>) {
         }
     };
     p.consent_needed = match (&r.plan.transition, &r.plan.consent_needed) {
-        (Some(t), Some(statement)) => Some((t.id.clone(), statement.digest())),
+        (Some(t), Some(terms)) => Some((t.id.clone(), terms.digest())),
         (None, _) | (_, None) => None,
     };
     let (next, blocked) = match &r.plan.next {
@@ -276,87 +291,52 @@ fn note(s: &mut Shared, who: usize, r: &Report<'_>) {
     }
 }
 
-/// The one writer, step for step as the worker's own: only what differs from what stands, progress at most once in five seconds.
-async fn write_status(
-    shared: &Handle,
+/// The status of one object on the operator's API server.
+struct Store {
+    shared: Handle,
     who: usize,
-    uid: &str,
-    mut stored: watch::Receiver<Status>,
-    mut next: watch::Receiver<Told>,
-) {
-    let mut last = tokio::time::Instant::now().checked_sub(PROGRESS);
-    let mut standing = stored.borrow_and_update().clone();
-    let (mut open, mut watched, mut compare) = (true, true, None);
-    while open {
-        let at = compare.unwrap_or_else(tokio::time::Instant::now);
-        // In a fixed order: the same seed must give the same night.
-        tokio::select! {
-            biased;
-            changed = next.changed() => open = changed.is_ok(),
-            changed = stored.changed(), if watched => {
-                watched = changed.is_ok();
-                compare = Some(last.unwrap_or_else(tokio::time::Instant::now) + ECHO);
-                continue;
-            }
-            () = tokio::time::sleep_until(at), if compare.is_some() => {
-                compare = None;
-                standing = stored.borrow_and_update().clone();
-            }
-        }
-        let mut wanted = next.borrow_and_update().clone();
-        if wanted.status == standing {
-            continue;
-        }
-        if essence(&wanted.status) == essence(&standing) && open {
-            let due = last.map_or_else(tokio::time::Instant::now, |l| l + PROGRESS);
-            {
-                let sleep = tokio::time::sleep_until(due);
-                let changed = next.wait_for(|t| essence(&t.status) != essence(&standing));
-                futures::pin_mut!(sleep, changed);
-                if let Either::Right((changed, _)) = select(sleep, changed).await {
-                    open = changed.is_ok();
-                }
-            }
-            wanted = next.borrow_and_update().clone();
-        }
-        while let Err(e) = write(shared, who, uid, &wanted).await {
-            if !open || matches!(e, Refused::NotFound | Refused::Conflict) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            wanted = next.borrow_and_update().clone();
-        }
-        let now = tokio::time::Instant::now();
-        last = Some(now);
-        compare = compare.map(|_| now + ECHO);
-        standing = wanted.status;
+    uid: String,
+}
+
+impl Store {
+    async fn write(&self, told: &Told) -> Result<(), Refused> {
+        let who = self.who;
+        ask(&self.shared, who, "write the status", true, |s, now| {
+            let Some(c) = s.clusters.get_mut(who) else { return Err(Refused::NotFound) };
+            c.put_status(now, &self.uid, &told.status)?;
+            let highest = c.highest_generation();
+            s.truth.stored(&Stored {
+                world: &s.world,
+                who,
+                status: &told.status,
+                desired: &told.desired,
+                since: told.since,
+                now,
+                highest,
+            });
+            let ready = told.status.conditions.iter().map(|c| format!("{}={}", c.type_, c.status));
+            let ready: Vec<String> = ready.take(3).collect();
+            s.tell(&format!(
+                "        status of operator {who}: active {:?} {}",
+                told.status.active_data_center,
+                ready.join(" ")
+            ));
+            Ok(())
+        })
+        .await
     }
 }
 
-async fn write(shared: &Handle, who: usize, uid: &str, told: &Told) -> Result<(), Refused> {
-    ask(shared, who, "write the status", true, |s, now| {
-        let Some(c) = s.clusters.get_mut(who) else { return Err(Refused::NotFound) };
-        c.put_status(now, uid, &told.status)?;
-        let highest = c.highest_generation();
-        s.truth.stored(&Stored {
-            world: &s.world,
-            who,
-            status: &told.status,
-            desired: &told.desired,
-            since: told.since,
-            now,
-            highest,
-        });
-        let ready = told.status.conditions.iter().map(|c| format!("{}={}", c.type_, c.status));
-        let ready: Vec<String> = ready.take(3).collect();
-        s.tell(&format!(
-            "        status of operator {who}: active {:?} {}",
-            told.status.active_data_center,
-            ready.join(" ")
-        ));
-        Ok(())
-    })
-    .await
+impl StatusStore<Told> for Store {
+    async fn put(&self, wanted: &Told) -> Result<(), NotWritten> {
+        self.write(wanted).await.map_err(|e| match e {
+            Refused::NotFound | Refused::Conflict => NotWritten::Gone,
+            Refused::Down | Refused::Rule => NotWritten::Failed(format!("{e:?}")),
+        })
+    }
+
+    /// Nobody here reads events.
+    async fn tell(&self, _: &Status, _: &Status) {}
 }
 
 /// One request to the API server: it passes the same point as every other call.

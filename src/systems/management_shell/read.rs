@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Cmdlet, ShellError, ShellObject, ShellOutput};
+use crate::domain::lync::{CentralManagement, ChatService, PoolState};
 use crate::domain::pool::ManagementShell;
 use crate::domain::problem::{Problem, Reason};
-use crate::domain::situation::{CentralManagement, ChatService, PoolState};
 use crate::domain::text::clean;
 
 impl ShellObject {

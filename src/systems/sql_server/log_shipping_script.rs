@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::statements::quote_string;
-use crate::domain::situation::{Job, LogShipping};
+use crate::domain::log_shipping::{Job, LogShipping};
 
 /// The script. It is never run by this program.
 pub fn script(ls: &LogShipping, jobs: &[Job], database: &str) -> String {

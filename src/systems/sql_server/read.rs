@@ -7,13 +7,15 @@ use jiff::Timestamp;
 
 use super::errors::{ErrorClass, classify, problem};
 use super::{Cell, Parameter, Rows, SqlError, Statement, statements};
+use crate::domain::backups::{BackupSet, Lsn, RedoPoint};
+use crate::domain::log_shipping::{Job, LogShipping};
 use crate::domain::pool::{Pool, SqlServer};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::record;
-use crate::domain::situation::{
-    BackupSet, Database, DatabaseState, Instance, Job, LogShipping, Lsn, Mirroring, OrphanedUser, OwnBackups,
-    RedoPoint, RestoreHistory, RunningRestore, Session,
+use crate::domain::sql_server::{
+    Database, DatabaseState, Instance, Mirroring, OrphanedUser, OwnBackups, RestoreHistory, RunningRestore,
+    Session,
 };
 use crate::systems::SqlSession;
 

@@ -13,7 +13,8 @@ use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 use super::{Cell, Parameter, Rows, SqlError, Statement, statements};
 use crate::domain::pool::SqlServer;
 use crate::systems::SqlSession;
-use crate::systems::real::{Credentials, Settings};
+use crate::systems::secrets::Credentials;
+use crate::systems::settings::Settings;
 
 /// Log target of the driver that repeats every message of the server; the binaries silence it.
 pub const QUIET_TARGET: &str = "tiberius::tds::stream::token";

@@ -36,7 +36,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the verdict on the primary is not asked for",
         edits: &[(
-            "src/steps/s0_preflight.rs",
+            "src/steps/preflight.rs",
             "Verdict::Alive(p) => return Decision::Blocked(p.clone()),",
             "Verdict::Alive(_) => {}",
         )],
@@ -60,7 +60,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "log shipping is left in place",
         edits: &[(
-            "src/steps/s1_remove_log_shipping.rs",
+            "src/steps/remove_log_shipping.rs",
             "let Some(shipping) = shipping else {",
             "let Some(shipping) = shipping.as_ref().filter(|_| false) else {",
         )],
@@ -69,7 +69,11 @@ const MUTANTS: &[Mutant] = &[
         name: "suspend is not obeyed",
         edits: &[
             ("src/engine/plan.rs", "if goal.suspend {", "if goal.suspend && false {"),
-            ("src/engine/run.rs", "} else if wish.goal.suspend {", "} else if wish.goal.suspend && false {"),
+            (
+                "src/engine/drive.rs",
+                "} else if wish.goal.suspend {",
+                "} else if wish.goal.suspend && false {",
+            ),
         ],
     },
     Mutant {
@@ -81,7 +85,7 @@ const MUTANTS: &[Mutant] = &[
                 "Some(t) if t.to == goal.desired || !goal.desired.is_empty() => match &active {",
             ),
             (
-                "src/engine/run.rs",
+                "src/engine/drive.rs",
                 "} else if !past && wish.goal.desired != t.to {",
                 "} else if !past && wish.goal.desired != t.to && false {",
             ),
@@ -90,7 +94,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "consent is not asked for",
         edits: &[(
-            "src/domain/consent.rs",
+            "src/domain/acceptance.rs",
             "    pub fn require(&self) -> Result<(), Problem> {",
             "    pub fn require(&self) -> Result<(), Problem> {\n        if self.given.is_none() {\n            return Ok(());\n        }",
         )],
@@ -106,7 +110,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "intent after the effect",
         edits: &[(
-            "src/steps/s4_recover_database.rs",
+            "src/steps/recover_database.rs",
             "        if let Effect::Recover(redo, loss, seen) = e {",
             "        if matches!(e, Effect::Recover(..)) {\n            let sent = p.sql(&statement(e, p.pool())).await;\n            if sent != Outcome::Answered {\n                return sent;\n            }\n        }\n        if let Effect::Recover(redo, loss, seen) = e {",
         )],
@@ -114,7 +118,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the ids of a detached cmdlet are not recorded first",
         edits: &[(
-            "src/engine/permit.rs",
+            "src/permit.rs",
             "        match self.intend(move |t| t.mirror_jobs.push(recorded)).await {",
             "        self.update(move |t| t.mirror_jobs.push(recorded));\n        match Outcome::Answered {",
         )],
@@ -122,7 +126,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a detached cmdlet that runs is started again",
         edits: &[(
-            "src/steps/s6_establish_mirror.rs",
+            "src/steps/establish_mirror.rs",
             "                Ok(JobState::Running) => {\n                    return Decision::Wait",
             "                Ok(JobState::Running) if age > SignedDuration::from_secs(1) => {\n                    return Decision::Act(Effect::Close(vec![]));\n                }\n                Ok(JobState::Running) => {\n                    return Decision::Wait",
         )],
@@ -130,7 +134,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "what one process remembers wins over the record",
         edits: &[(
-            "src/engine/run.rs",
+            "src/engine/memory.rs",
             "None => current.map(|t|",
             "None if true => current,\n            None => current.map(|t|",
         )],
@@ -143,9 +147,9 @@ const MUTANTS: &[Mutant] = &[
                 "\"IF APPLOCK_MODE(N'public', {lock}, N'Session') <> N'Exclusive' \\\n",
                 "\"IF APPLOCK_MODE(N'public', {lock}, N'Session') = N'Shared' \\\n",
             ),
-            ("src/engine/permit.rs", "Some(Cell::Int(0 | 1)) => Ok(()),", "Some(_) => Ok(()),"),
+            ("src/permit.rs", "Some(Cell::Int(0 | 1)) => Ok(()),", "Some(_) => Ok(()),"),
             (
-                "src/engine/permit.rs",
+                "src/permit.rs",
                 "Ok(Some(Cell::Text(mode))) if mode == \"Exclusive\" => Ok(()),",
                 "Ok(Some(Cell::Text(_))) => Ok(()),",
             ),
@@ -154,16 +158,16 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an intent counts as a recovery",
         edits: &[(
-            "src/domain/transition.rs",
-            "(self.recovery.is_some() && !restoring)",
-            "(self.recovery.is_some() || restoring && false)",
+            "src/domain/situation.rs",
+            "(t.recovery.is_some() && !restoring)",
+            "(t.recovery.is_some() || restoring && false)",
         )],
     },
     Mutant {
         name: "consent not compared with what is there now",
         edits: &[(
-            "src/domain/consent.rs",
-            "(None, Some(c)) if c.transition == t.id && statement.is_meant_by(&c.situation) => {",
+            "src/domain/acceptance.rs",
+            "(None, Some(c)) if c.transition == t.id && terms.is_meant_by(&c.situation) => {",
             "(None, Some(c)) if c.transition == t.id => {",
         )],
     },

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use persistent_chat_failover::domain::backups::BackupFile;
 use persistent_chat_failover::domain::problem::{Problem, Reason};
-use persistent_chat_failover::domain::situation::BackupFile;
 use persistent_chat_failover::systems::{Folder, Listing};
 
 use super::SimSystems;

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use lab::scenario::Scenario;
+use persistent_chat_failover::domain::backups::BackupFile;
+use persistent_chat_failover::domain::lync::JobState;
 use persistent_chat_failover::domain::pool::{ManagementShell, SqlServer};
 use persistent_chat_failover::domain::problem::Problem;
-use persistent_chat_failover::domain::situation::{BackupFile, JobState};
 use persistent_chat_failover::domain::transition::DetachedJob;
 use persistent_chat_failover::engine::Clock;
 use persistent_chat_failover::systems::management_shell::{Cmdlet, ShellError, ShellOutput};

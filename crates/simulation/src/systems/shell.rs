@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lab::chat::cmdlets::{self, Finished};
+use persistent_chat_failover::domain::lync::JobState;
 use persistent_chat_failover::domain::pool::ManagementShell;
 use persistent_chat_failover::domain::problem::Problem;
-use persistent_chat_failover::domain::situation::JobState;
 use persistent_chat_failover::domain::transition::DetachedJob;
 use persistent_chat_failover::systems::management_shell::{Cmdlet, ShellError, ShellObject, ShellOutput};
 use psrp::message::PipelineState;

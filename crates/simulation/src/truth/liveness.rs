@@ -1,7 +1,7 @@
 //! It ends well, and then it is quiet.
 
 use lab::world::World;
-use persistent_chat_failover::api::conditions;
+use persistent_chat_failover::status::conditions;
 
 use super::{Truth, is_live};
 use crate::sides;

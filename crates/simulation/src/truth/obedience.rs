@@ -1,7 +1,7 @@
 //! What may be begun at all: what the resource asks for, where it is allowed, and with a human's word only what it was given for.
 
 use jiff::Timestamp;
-use persistent_chat_failover::domain::consent::{AcceptedConsent, Statement};
+use persistent_chat_failover::domain::consent::{AcceptedConsent, Terms};
 
 use super::{OBEDIENCE, Truth, Write};
 
@@ -49,6 +49,6 @@ fn consents(document: &str) -> Vec<AcceptedConsent> {
 
 /// Whether a consent was given for what it is used for.
 fn fits(c: &AcceptedConsent) -> bool {
-    let fenced = Statement { fence: true, ..c.statement.clone() };
-    c.situation == c.statement.digest() || c.situation == fenced.digest() || c.statement.policy
+    let fenced = Terms { fence: true, ..c.terms.clone() };
+    c.situation == c.terms.digest() || c.situation == fenced.digest() || c.terms.policy
 }

@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use lab::chat::SHELL_PASSWORD;
 use lab::sql::SQL_PASSWORD;
 use lab::world::World;
-use persistent_chat_failover::api::conditions;
 use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverStatus as Status;
+use persistent_chat_failover::status::conditions;
 
 use super::Truth;
 use crate::sides;

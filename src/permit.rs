@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::backups::{BackupFile, leave_unfinished_twins};
 use crate::domain::decision::Outcome;
 use crate::domain::pool::{Pool, SqlServer};
+use crate::domain::premises::Premises;
 use crate::domain::problem::{Problem, Reason};
-use crate::domain::record::{Record, SCHEMA};
-use crate::domain::situation::{BackupFile, Situation, leave_unfinished_twins};
+use crate::domain::record::SCHEMA;
+use crate::domain::situation::Situation;
 use crate::domain::transition::{DetachedJob, Transition};
-use crate::domain::witness::Seen;
 use crate::systems::management_shell::{Cmdlet, ShellError, read as shell_read};
 use crate::systems::sql_server::{Cell, Parameter, SqlError, Statement, errors, read, statements};
 use crate::systems::{Folder, SqlSession, Systems};
@@ -25,12 +26,21 @@ const WRITE: Duration = Duration::from_secs(60);
 /// Longest wait for a cmdlet that is not detached.
 const CMDLET: Duration = Duration::from_secs(180);
 
+/// What a permit asks for at the last moment before an effect.
+#[derive(Clone, Copy)]
+pub struct Watch<'w> {
+    /// The time.
+    pub now: &'w (dyn Fn() -> Timestamp + Send + Sync),
+    /// Whether the resource still asks for a transition (which may be past its point of no return): a look can take a minute, and
+    /// the resource may have changed meanwhile.
+    pub wanted: &'w (dyn Fn(&Transition, bool) -> Result<(), Problem> + Send + Sync),
+}
+
 /// Leave to write.
 pub struct Permit<'w, S: Systems> {
     systems: &'w S,
     pool: &'w Pool,
-    now: &'w (dyn Fn() -> Timestamp + Send + Sync),
-    wanted: &'w (dyn Fn(&Transition, bool) -> Result<(), Problem> + Send + Sync),
+    watch: Watch<'w>,
     session: tokio::sync::Mutex<S::Sql>,
     /// Sessions whose locks keep operators away that reach other instances of the pool only.
     _others: Mutex<Vec<S::Sql>>,
@@ -48,16 +58,12 @@ fn locked<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl<'w, S: Systems> Permit<'w, S> {
     /// Takes the locks, in the order of the servers' names; any refusal gives all of them back. Reads the record in the
     /// locked session: what another operator has done since is in the transition that comes out.
-    ///
-    /// `wanted` is asked before every effect whether the resource still asks for a transition (which may be past its point of no
-    /// return): a look can take a minute, and the resource may have changed meanwhile.
     pub async fn obtain(
         systems: &'w S,
         pool: &'w Pool,
         s: &Situation,
         t: &Transition,
-        now: &'w (dyn Fn() -> Timestamp + Send + Sync),
-        wanted: &'w (dyn Fn(&Transition, bool) -> Result<(), Problem> + Send + Sync),
+        watch: Watch<'w>,
     ) -> Result<Self, Problem> {
         let mut servers: Vec<(String, &SqlServer, bool)> = vec![];
         let target = s.target.get().map_err(Clone::clone)?;
@@ -94,13 +100,12 @@ impl<'w, S: Systems> Permit<'w, S> {
         Ok(Permit {
             systems,
             pool,
-            now,
-            wanted,
+            watch,
             session: tokio::sync::Mutex::new(session),
             _others: Mutex::new(others),
             transition: Mutex::new(written.clone().map_or_else(|| t.clone(), |w| w.with_times_of(t))),
             written: Mutex::new(written),
-            seen: Mutex::new((s.files.copy.known().cloned().unwrap_or_default(), t.is_past(s))),
+            seen: Mutex::new((s.files.copy.known().cloned().unwrap_or_default(), s.is_past(t))),
         })
     }
 
@@ -110,7 +115,7 @@ impl<'w, S: Systems> Permit<'w, S> {
     }
     /// Now.
     pub fn now(&self) -> Timestamp {
-        (self.now)()
+        (self.watch.now)()
     }
     /// A new id for a detached cmdlet.
     pub fn new_id(&self) -> String {
@@ -130,7 +135,7 @@ impl<'w, S: Systems> Permit<'w, S> {
     }
     /// Tells what is there now.
     pub fn seen(&self, s: &Situation) {
-        let past = self.transition().is_past(s);
+        let past = s.is_past(&self.transition());
         let mut seen = locked(&self.seen);
         seen.1 = past;
         if let Some(files) = s.files.copy.known() {
@@ -145,7 +150,7 @@ impl<'w, S: Systems> Permit<'w, S> {
     /// Whether the resource still asks for what is done here.
     fn still_wanted(&self) -> Result<(), Problem> {
         let past = locked(&self.seen).1;
-        (self.wanted)(&self.transition(), past)
+        (self.watch.wanted)(&self.transition(), past)
     }
 
     /// Writes an intent, or anything else that the world cannot tell, into the record.
@@ -259,7 +264,7 @@ impl<'w, S: Systems> Permit<'w, S> {
     }
 
     /// Whether the folders hold what they held, and the servers that were silent still are: asked at the last moment, and quickly.
-    pub async fn still_so(&self, seen: &Seen) -> Result<(), Problem> {
+    pub async fn still_so(&self, seen: &Premises) -> Result<(), Problem> {
         let changed = |what: String| {
             Problem::retry(Reason::EffectFailed, what, "It is looked at again before anything is done")
         };
@@ -335,9 +340,4 @@ async fn lock<Q: SqlSession>(
             "Nothing to do if that is another operator at work: it finishes, or its lock ends with it",
         )),
     }
-}
-
-/// The record that a transition continues, if one of the pool is not over.
-pub fn open_record(records: &[Record]) -> Option<&Transition> {
-    records.iter().map(|r| &r.transition).find(|t| t.ended.is_none())
 }

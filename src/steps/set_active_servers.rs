@@ -5,15 +5,19 @@
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::{Reads, Step, View, s5_set_pool_state, s6_establish_mirror};
+use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
+use crate::domain::serving::replicated;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
-use crate::engine::permit::Permit;
+use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::management_shell::{Cmdlet, cmdlets};
+
+/// Shown where the identity could not be read.
+const UNREAD: &str = "<identity read back>";
 
 /// The step.
 pub struct SetActiveServers;
@@ -43,10 +47,9 @@ impl Step for SetActiveServers {
             Ok(service) => service,
             Err(p) => return Decision::Blocked(p.clone()),
         };
-        let mut wanted = v.to().active_servers.clone();
-        wanted.sort();
+        let wanted = wanted(v);
         if service.active == wanted {
-            return match s5_set_pool_state::replicated(v) {
+            return match replicated(&v.s.chat, v.to()) {
                 Ok(()) => Decision::Done(Evidence::new(format!("Active: {}", clean(&wanted.join(", "))))),
                 Err(waiting) => Decision::Wait(waiting),
             };
@@ -55,6 +58,16 @@ impl Step for SetActiveServers {
             return Decision::Wait(waiting);
         }
         Decision::Act(Effect::Set { identity: service.identity.clone(), servers: wanted })
+    }
+
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        let wanted = wanted(v);
+        let set = |identity: &str| vec![Effect::Set { identity: identity.into(), servers: wanted.clone() }];
+        match v.s.chat.service.get() {
+            Ok(service) if service.active == wanted => vec![],
+            Ok(service) => set(&service.identity),
+            Err(_) => set(UNREAD),
+        }
     }
 
     fn shown(e: &Effect, _pool: &Pool) -> Vec<String> {
@@ -66,8 +79,15 @@ impl Step for SetActiveServers {
     }
 }
 
+/// The wanted servers, as the topology orders them.
+fn wanted(v: &View<'_>) -> Vec<String> {
+    let mut wanted = v.to().active_servers.clone();
+    wanted.sort();
+    wanted
+}
+
 fn wait_for_mirror(v: &View<'_>) -> Option<Waiting> {
-    if s6_establish_mirror::EstablishMirror::decide(v).is_done() {
+    if v.mirror_stands() {
         return None;
     }
     let started = v.t.steps.get(&StepId::MirrorEstablished).and_then(|h| h.started).unwrap_or(v.s.at);

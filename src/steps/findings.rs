@@ -1,27 +1,12 @@
-//! Step 0: everything that must hold before anything is touched.
-//!
-//! All findings are told at once. Each names the step that it gates: a Central Management store that is still being moved
-//! does not hold up the log backups. The step itself is done when nothing gates step 1.
+//! Everything that is wrong, each with the step that must not begin because of it.
 
-use serde::Serialize;
-
-use super::{Reads, Step, View, s6_establish_mirror};
-use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
-use crate::domain::pool::{Pool, SqlServer};
-use crate::domain::primary::Verdict;
+use super::view::View;
+use crate::domain::fencing::Verdict;
+use crate::domain::lync::ChatService;
+use crate::domain::pool::SqlServer;
 use crate::domain::problem::{Class, Problem, Reason};
-use crate::domain::situation::ChatService;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
-use crate::engine::permit::Permit;
-use crate::systems::Systems;
-
-/// The step.
-pub struct Preflight;
-
-/// It only looks.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum Effect {}
 
 /// Something that is wrong, and the step that must not begin because of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,60 +17,8 @@ pub struct Finding {
     pub problem: Problem,
 }
 
-impl Step for Preflight {
-    const ID: StepId = StepId::PreflightPassed;
-    type Effect = Effect;
-
-    fn reads() -> Reads {
-        Reads::ALL
-    }
-
-    fn decide(v: &View<'_>) -> Decision<Effect> {
-        if v.is_beyond() {
-            return Decision::Done(Evidence::new("Passed before the database was recovered"));
-        }
-        // The primary comes first: nothing else matters while it may live.
-        match &v.verdict {
-            Verdict::Alive(p) => return Decision::Blocked(p.clone()),
-            Verdict::SilentSoFar(until) => {
-                return Decision::Wait(Waiting {
-                    reason: Reason::WaitingForSilence,
-                    message: format!(
-                        "The primary does not answer; it is watched until {until} before it is taken for dead"
-                    ),
-                    until: None,
-                });
-            }
-            Verdict::Dead | Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => {}
-        }
-        let (now, later): (Vec<Finding>, Vec<Finding>) =
-            findings(v).into_iter().partition(|f| f.gates <= StepId::LogShippingRemoved);
-        if let Some(problem) = together(&now, &later) {
-            return Decision::Blocked(problem);
-        }
-        // A loss that shows later is for the steps that it concerns: applying the log, and recovery.
-        let begun = v.t.steps.get(&StepId::LogShippingRemoved).is_some_and(|h| h.attempts > 0);
-        if let (false, Err(problem)) = (begun, v.accepted.require()) {
-            return Decision::Blocked(problem);
-        }
-        let mut message = "Nothing stands in the way of the first steps".to_string();
-        for f in &later {
-            message.push_str(&format!("; holds up {}: {}", f.gates.as_str(), f.problem.what));
-        }
-        Decision::Done(Evidence::new(message))
-    }
-
-    fn shown(e: &Effect, _pool: &Pool) -> Vec<String> {
-        match *e {}
-    }
-
-    async fn act<S: Systems>(e: &Effect, _p: &Permit<'_, S>) -> Outcome {
-        match *e {}
-    }
-}
-
 /// One problem out of several: the first that needs a human decides the reason, all are told.
-fn together(now: &[Finding], later: &[Finding]) -> Option<Problem> {
+pub fn together(now: &[Finding], later: &[Finding]) -> Option<Problem> {
     let lead = now.iter().find(|f| f.problem.class != Class::Retry).or(now.first())?;
     let all: Vec<String> = now.iter().chain(later).map(|f| f.problem.what.clone()).collect();
     let mut fixes: Vec<String> =
@@ -108,7 +41,7 @@ pub fn gate(v: &View<'_>, step: StepId) -> Option<Problem> {
 /// Everything that is wrong, each with the step that it gates.
 pub fn findings(v: &View<'_>) -> Vec<Finding> {
     let mut out = Vec::new();
-    sql_and_files(v, &mut |problem| out.push(Finding { gates: StepId::LogShippingRemoved, problem }));
+    sql_and_files(v, &mut |problem| out.push(Finding { gates: StepId::PreflightPassed, problem }));
     lync(v, &mut |problem| out.push(Finding { gates: StepId::DatabaseOnline, problem }));
     mirror(v, &mut |problem| out.push(Finding { gates: StepId::MirrorEstablished, problem }));
     out
@@ -307,7 +240,7 @@ fn mirror(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
             let standing = v.database().ok().and_then(|d| d.mirroring.as_ref()).is_some();
             if let Some(db) = &instance.database
                 && !standing
-                && s6_establish_mirror::replaceable(v).is_none()
+                && v.replaceable().is_none()
             {
                 found(Problem::ask(
                     Reason::DatabaseState,

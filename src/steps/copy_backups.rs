@@ -6,16 +6,16 @@
 use serde::Serialize;
 
 use super::{Reads, Step, View};
+use crate::domain::backups::BackupFile;
 use crate::domain::chain;
-use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::decision::{Decision, Evidence, Left, Outcome, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
-use crate::domain::situation::BackupFile;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::Transition;
-use crate::engine::permit::Permit;
+use crate::permit::Permit;
 use crate::systems::Systems;
 
 /// The step.
@@ -37,25 +37,15 @@ impl Step for CopyBackups {
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
-        if v.is_beyond() {
-            return Decision::Done(Evidence::new(
-                "The database was recovered; no log backup can be applied any more",
-            ));
-        }
-        let chain = match &v.chain {
+        let chain = match v.while_restoring() {
             Ok(chain) => chain,
-            Err(p) => return Decision::Blocked(p.clone()),
+            Err(word) => return word,
         };
         let copy = match v.s.files.copy.get() {
             Ok(copy) => copy,
             Err(p) => return Decision::Blocked(p.clone()),
         };
-        // A lost share is a loss like a missing file: the chain counts it, and a human may accept it.
-        let empty = Vec::new();
-        let share = v.s.files.share.known().unwrap_or(&empty);
-        let missing = |f: &BackupFile| !copy.iter().any(|c| c.is_copy_of(f)) && matters(v, &f.name);
-        let wanted: Vec<&BackupFile> =
-            share.iter().filter(|f| missing(f) || is_fetched_again(v, &f.name)).collect();
+        let wanted = wanted(v, copy);
         if let Some(next) = wanted.first() {
             let need: u64 = wanted.iter().map(|f| f.length).sum();
             return match v.s.files.copy_free.get() {
@@ -84,6 +74,19 @@ impl Step for CopyBackups {
                 "Every log backup that can follow is in the copy folder; {n} of them are still to be applied"
             ),
         }))
+    }
+
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        let (Ok(_), Some(copy)) = (v.while_restoring::<Effect>(), v.s.files.copy.known()) else {
+            return vec![];
+        };
+        wanted(v, copy).into_iter().cloned().map(Effect::Copy).collect()
+    }
+
+    fn progress(v: &View<'_>) -> Option<Left> {
+        let chain = v.while_restoring::<Effect>().ok()?;
+        let pieces = chain.links.iter().filter(|l| !read_from_copy(v, &l.file)).count() as i64;
+        Some(Left { pieces, unit: "files", restores: false })
     }
 
     fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
@@ -121,9 +124,12 @@ fn matters(v: &View<'_>, name: &str) -> bool {
         || v.s.files.headers.get(name).is_some_and(|h| !h.from_copy && matches!(h.sets, Reading::Unknown(_)))
 }
 
-/// Whether what stands in the copy folder could not be restored, and the share's own file has not been fetched once more.
-pub fn is_fetched_again(v: &View<'_>, name: &str) -> bool {
-    chain::damage(v.t, &v.s.files, name).is_some_and(|d| chain::can_be_fetched_again(&v.s.files, d))
+/// The files that are to be copied. A lost share is a loss like a missing file: the chain counts it, and a human may accept it.
+fn wanted<'v>(v: &'v View<'_>, copy: &[BackupFile]) -> Vec<&'v BackupFile> {
+    let share = v.s.files.share.known().map_or(&[][..], Vec::as_slice);
+    let missing = |f: &BackupFile| !copy.iter().any(|c| c.is_copy_of(f)) && matters(v, &f.name);
+    let again = |f: &BackupFile| chain::is_fetched_again(v.t, &v.s.files, &f.name);
+    share.iter().filter(|f| missing(f) || again(f)).collect()
 }
 
 fn read_from_copy(v: &View<'_>, name: &str) -> bool {

@@ -3,14 +3,17 @@
 use serde::Serialize;
 
 use super::{Reads, Step, View};
-use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::decision::{Decision, Evidence, Outcome};
 use crate::domain::pool::Pool;
-use crate::domain::problem::Reason;
+use crate::domain::serving::replicated;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
-use crate::engine::permit::Permit;
+use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::management_shell::{Cmdlet, cmdlets};
+
+/// Shown where the identity could not be read.
+const UNREAD: &str = "<identity read back>";
 
 /// The step.
 pub struct SetPoolState;
@@ -38,12 +41,21 @@ impl Step for SetPoolState {
         if !state.is_failed_over() {
             return Decision::Act(Effect::Set(state.identity.clone()));
         }
-        match replicated(v) {
+        match replicated(&v.s.chat, v.to()) {
             Ok(()) => Decision::Done(Evidence::new(format!(
                 "{} is FailedOver, and the servers know it",
                 clean(&state.identity)
             ))),
             Err(waiting) => Decision::Wait(waiting),
+        }
+    }
+
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        let set = |identity: &str| vec![Effect::Set(identity.into())];
+        match v.s.chat.state.get() {
+            Ok(state) if state.is_failed_over() => vec![],
+            Ok(state) => set(&state.identity),
+            Err(_) => set(UNREAD),
         }
     }
 
@@ -59,22 +71,4 @@ impl Step for SetPoolState {
 fn cmdlet(e: &Effect) -> Cmdlet {
     let Effect::Set(identity) = e;
     cmdlets::set_state(identity, "FailedOver")
-}
-
-/// Whether every wanted server that is up has the newest configuration. A server that is down cannot have it, and another
-/// data centre's never will.
-pub fn replicated(v: &View<'_>) -> Result<(), Waiting> {
-    let wait = |message: String| Waiting { reason: Reason::WaitingForReplication, message, until: None };
-    let replicas = v.s.chat.replicas.get().map_err(|p| wait(p.what.clone()))?;
-    let up = v
-        .to()
-        .active_servers
-        .iter()
-        .filter(|s| v.s.chat.services.get(*s).is_some_and(|r| r.known().is_some()));
-    let behind: Vec<String> = up.filter(|s| replicas.get(*s) != Some(&true)).map(|s| clean(s)).collect();
-    if behind.is_empty() {
-        Ok(())
-    } else {
-        Err(wait(format!("Lync's configuration has not yet reached {}", behind.join(", "))))
-    }
 }

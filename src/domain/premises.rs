@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
+use super::backups::BackupFile;
 use super::pool::{DataCenter, SqlServer};
-use super::situation::{Answer, BackupFile, Situation};
+use super::site::Answer;
+use super::situation::Situation;
 
 /// Both folders and the silence of the other side, as the proofs of a recovery saw them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Seen {
+pub struct Premises {
     /// Files of the backup share; absent: it could not be listed.
     pub share: Option<Vec<BackupFile>>,
     /// Files of the copy folder.
@@ -16,16 +18,16 @@ pub struct Seen {
     pub silent: Vec<SqlServer>,
 }
 
-impl Seen {
+impl Premises {
     /// What a situation shows of them. `from` is the side that is left.
-    pub fn of(s: &Situation, from: &DataCenter) -> Seen {
+    pub fn of(s: &Situation, from: &DataCenter) -> Premises {
         let silent = std::iter::once(&from.sql_server).chain(from.mirror.as_ref()).filter(|server| {
             s.source
                 .partners
                 .iter()
                 .any(|p| p.server == server.name() && matches!(p.answer, Answer::Silent(_)))
         });
-        Seen {
+        Premises {
             share: s.files.share.known().cloned(),
             copy: s.files.copy.known().cloned(),
             silent: silent.cloned().collect(),

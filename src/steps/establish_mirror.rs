@@ -6,15 +6,16 @@
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::{Reads, Step, View, s0_preflight};
+use super::findings::gate;
+use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::lync::JobState;
 use crate::domain::pool::{DataCenter, Pool};
 use crate::domain::problem::{Problem, Reason};
-use crate::domain::situation::{Database, JobState};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::{DetachedJob, JobEnd};
-use crate::engine::permit::Permit;
+use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::management_shell::{Cmdlet, cmdlets};
 
@@ -75,7 +76,7 @@ impl Step for EstablishMirror {
                     });
                 }
                 Ok(JobState::Finished(errors)) => return Decision::Act(Effect::Close(errors.clone())),
-                Ok(JobState::Gone) if age < SignedDuration::from_secs(SETTLE) && !is_established(db) => {
+                Ok(JobState::Gone) if age < SignedDuration::from_secs(SETTLE) && !db.has_safe_mirror() => {
                     return Decision::Wait(Waiting {
                         reason: Reason::WaitingForCmdlet,
                         message:
@@ -91,7 +92,7 @@ impl Step for EstablishMirror {
                 }
             }
         }
-        if is_established(db) {
+        if db.has_safe_mirror() {
             return Decision::Done(Evidence::new(format!(
                 "{} is mirrored to {}: SYNCHRONIZED, safety FULL",
                 clean(&v.pool.database),
@@ -130,10 +131,17 @@ impl Step for EstablishMirror {
                 ));
             }
         }
-        if let Some(problem) = s0_preflight::gate(v, Self::ID) {
+        if let Some(problem) = gate(v, Self::ID) {
             return Decision::Blocked(problem);
         }
-        Decision::Act(Effect::Install { drop_existing: replaceable(v).is_some() })
+        Decision::Act(Effect::Install { drop_existing: v.replaceable().is_some() })
+    }
+
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        if v.mirror_stands() {
+            return vec![];
+        }
+        vec![Effect::Install { drop_existing: v.replaceable().is_some() }]
     }
 
     fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
@@ -172,26 +180,7 @@ impl Step for EstablishMirror {
     }
 }
 
-/// The copy on the mirror-to-be that building the mirror may replace: one that waits for log backups, of the same family as far as
-/// a server shows that of a database that is not open. Everything else there is somebody's data.
-pub fn replaceable<'a>(v: &'a View<'_>) -> Option<&'a Database> {
-    let copy = v.s.target_mirror.as_ref()?.known()?.database.as_ref()?;
-    let family = v.database().ok().and_then(|d| d.family.clone());
-    let same = match (&copy.family, &family) {
-        (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
-        (None, _) | (_, None) => true,
-    };
-    (copy.is_restoring() && !copy.standby && same).then_some(copy)
-}
-
 fn cmdlet(to: &DataCenter, drop_existing: bool) -> Cmdlet {
     let share = to.mirror_file_share.as_deref().unwrap_or_default();
     cmdlets::install_mirror(&to.sql_server.host, to.sql_server.instance.as_deref(), share, drop_existing)
-}
-
-/// Either partner may be the principal; what counts is that both have the same at every moment.
-fn is_established(db: &Database) -> bool {
-    db.mirroring.as_ref().is_some_and(|m| {
-        m.is_synchronized() && m.safety == 2 && (m.witness.is_none() || m.witness_state == Some(1))
-    })
 }

@@ -1,52 +1,27 @@
-//! After the runbook: configuration is not service. Chat serves when an active server's service runs, when it has a session
-//! in the database, and when it says there that it is alive.
+//! Whether chat serves: configuration is not service.
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use super::decision::Waiting;
+use super::lync::Chat;
+use super::pool::DataCenter;
+use super::problem::Reason;
+use super::reading::Reading;
+use super::sql_server::Instance;
+use super::text::clean;
 
-use super::{Reads, Step, View};
-use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
-use crate::domain::pool::{DataCenter, Pool};
-use crate::domain::problem::Reason;
-use crate::domain::situation::{Chat, Instance};
-use crate::domain::step::StepId;
-use crate::domain::text::clean;
-use crate::engine::permit::Permit;
-use crate::systems::Systems;
-
-/// The step.
-pub struct ChatServing;
-
-/// It only looks.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum Effect {}
-
-impl Step for ChatServing {
-    const ID: StepId = StepId::ChatServing;
-    type Effect = Effect;
-
-    fn reads() -> Reads {
-        Reads { chat: true, ..Reads::default() }
-    }
-
-    fn decide(v: &View<'_>) -> Decision<Effect> {
-        let target = match v.target() {
-            Ok(target) => target,
-            Err(p) => return Decision::Blocked(p),
-        };
-        match serving(&v.s.chat, target, v.to(), Pings::Advance) {
-            Ok(message) => Decision::Done(Evidence::new(message)),
-            Err(message) => Decision::Wait(Waiting { reason: Reason::WaitingForChat, message, until: None }),
-        }
-    }
-
-    fn shown(e: &Effect, _pool: &Pool) -> Vec<String> {
-        match *e {}
-    }
-
-    async fn act<S: Systems>(e: &Effect, _p: &Permit<'_, S>) -> Outcome {
-        match *e {}
+/// Whether every wanted server that is up has the newest configuration. A server that is down cannot have it, and another
+/// data centre's never will.
+pub fn replicated(chat: &Chat, here: &DataCenter) -> Result<(), Waiting> {
+    let wait = |message: String| Waiting { reason: Reason::WaitingForReplication, message, until: None };
+    let replicas = chat.replicas.get().map_err(|p| wait(p.what.clone()))?;
+    let up =
+        here.active_servers.iter().filter(|s| chat.services.get(*s).is_some_and(|r| r.known().is_some()));
+    let behind: Vec<String> = up.filter(|s| replicas.get(*s) != Some(&true)).map(|s| clean(s)).collect();
+    if behind.is_empty() {
+        Ok(())
+    } else {
+        Err(wait(format!("Lync's configuration has not yet reached {}", behind.join(", "))))
     }
 }
 
@@ -66,7 +41,7 @@ pub fn serving(chat: &Chat, instance: &Instance, here: &DataCenter, pings: Pings
     let mut missing = Vec::new();
     for server in &here.active_servers {
         let name = clean(server);
-        match chat.services.get(server).map(super::super::domain::reading::Reading::get) {
+        match chat.services.get(server).map(Reading::get) {
             Some(Ok(true)) => {}
             Some(Ok(false)) => {
                 missing.push(format!("the chat service of {name} does not run"));

@@ -2,17 +2,17 @@
 
 use serde::Serialize;
 
-use super::s2_copy_backups::is_fetched_again;
 use super::{Reads, Step, View};
-use crate::domain::chain::Link;
-use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::backups::RedoPoint;
+use crate::domain::chain::{self, Link};
+use crate::domain::decision::{Decision, Evidence, Left, Outcome, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
-use crate::domain::situation::{DatabaseState, RedoPoint, RunningRestore};
+use crate::domain::sql_server::{DatabaseState, wait_for_restores};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::{Damaged, Transition};
-use crate::engine::permit::Permit;
+use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::sql_server::{Statement, statements};
 
@@ -37,18 +37,19 @@ impl Step for ApplyLogBackups {
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
-        if v.is_beyond() {
-            return Decision::Done(Evidence::new(
-                "The database was recovered; no log backup can be applied any more",
-            ));
-        }
+        // That it cannot be followed is said last: what stands in the way of every RESTORE comes first.
+        let chain = match v.while_restoring() {
+            Ok(chain) => Ok(chain),
+            Err(Decision::Blocked(p)) => Err(p),
+            Err(word) => return word,
+        };
         let (target, db) = match (v.target(), v.database()) {
             (Ok(target), Ok(db)) => (target, db),
             (Err(p), _) | (_, Err(p)) => return Decision::Blocked(p),
         };
         match target.restores.get() {
             Err(p) => return Decision::Blocked(p.clone()),
-            Ok(running) if !running.is_empty() => return Decision::Wait(other_restore(running)),
+            Ok(running) if !running.is_empty() => return Decision::Wait(wait_for_restores(running)),
             Ok(_) => {}
         }
         if db.standby {
@@ -66,14 +67,14 @@ impl Step for ApplyLogBackups {
                 "Find out who changed it; nothing is done until it is RESTORING, or ONLINE by this operator",
             ));
         }
-        let chain = match &v.chain {
+        let chain = match chain {
             Ok(chain) => chain,
-            Err(p) => return Decision::Blocked(p.clone()),
+            Err(p) => return Decision::Blocked(p),
         };
         match (chain.links.first(), &db.redo) {
             (Some(link), Some(redo))
                 if v.s.files.headers.get(&link.file).is_some_and(|h| h.from_copy)
-                    && !is_fetched_again(v, &link.file) =>
+                    && !chain::is_fetched_again(v.t, &v.s.files, &link.file) =>
             {
                 Decision::Act(Effect::Apply(link.clone(), redo.clone()))
             }
@@ -92,6 +93,22 @@ impl Step for ApplyLogBackups {
                 })),
             },
         }
+    }
+
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        let (Ok(chain), Ok(db)) = (v.while_restoring::<Effect>(), v.database()) else { return vec![] };
+        let mut effects = if db.standby { vec![Effect::LeaveStandby] } else { vec![] };
+        let mut redo = v.target().ok().and_then(chain::redo_of);
+        for link in &chain.links {
+            let after = RedoPoint { lsn: link.set.last_lsn, fork: link.set.last_fork.clone() };
+            effects.extend(redo.replace(after).map(|at| Effect::Apply(link.clone(), at)));
+        }
+        effects
+    }
+
+    fn progress(v: &View<'_>) -> Option<Left> {
+        let chain = v.while_restoring::<Effect>().ok()?;
+        Some(Left { pieces: chain.links.len() as i64, unit: "files", restores: true })
     }
 
     fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
@@ -117,17 +134,6 @@ impl Step for ApplyLogBackups {
             }
         }
         outcome
-    }
-}
-
-/// A RESTORE that somebody else runs on the instance is waited for: ending it would leave the copy between two states.
-pub fn other_restore(running: &[RunningRestore]) -> Waiting {
-    let what: Vec<String> =
-        running.iter().map(|r| format!("{} by {} ({:.0} %)", r.command, clean(&r.by), r.percent)).collect();
-    Waiting {
-        reason: Reason::WaitingForRestore,
-        message: format!("A restore still runs: {}", what.join(", ")),
-        until: None,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::pool::Pool;
 use super::problem::{Problem, Reason};
-use super::situation::{Answer, Instance, Situation};
+use super::situation::Situation;
+use super::sql_server::{Database, Instance};
 use super::text::clean;
 use super::transition::Transition;
 
@@ -32,15 +33,15 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
         Ok(state) => state,
         Err(p) => return Active::Unknown(p.clone()),
     };
-    let source_live = live_partner(s);
+    let source_live = s.source.live().map(|i| i.server_name.clone());
     let target = match s.target.get() {
         Ok(i) => i,
         // Without a look at the backup store a Normal pool whose primary is seen alive is still certain.
         Err(_) if state.is_normal() && source_live.is_some() => return Active::In(pool.primary.name.clone()),
         Err(p) => return Active::Unknown(p.clone()),
     };
-    let target_live = target.database.as_ref().is_some_and(super::situation::Database::is_live);
-    let ours = t.is_some_and(|t| t.is_past(s));
+    let target_live = target.database.as_ref().is_some_and(Database::is_live);
+    let ours = t.is_some_and(|t| s.is_past(t));
     match (state.is_normal(), state.is_failed_over(), target_live) {
         (false, false, _) => Active::Unknown(Problem::ask(
             Reason::UnexpectedAnswer,
@@ -98,16 +99,6 @@ pub fn recovered_elsewhere(pool: &Pool, s: &Situation, t: &Transition) -> Option
     })
 }
 
-/// The server of the primary store that shows a live database, if one does.
-pub fn live_partner(s: &Situation) -> Option<String> {
-    s.source.partners.iter().find_map(|p| match &p.answer {
-        Answer::Speaks(i) if i.database.as_ref().is_some_and(super::situation::Database::is_live) => {
-            Some(i.server_name.clone())
-        }
-        Answer::Speaks(_) | Answer::TurnsAway(_) | Answer::Silent(_) | Answer::NotAsked(_) => None,
-    })
-}
-
 /// Two databases live at the same time.
 pub fn split_brain(pool: &Pool, source: &str, target: &Instance, state: &str) -> Problem {
     Problem::ask(
@@ -123,7 +114,7 @@ pub fn split_brain(pool: &Pool, source: &str, target: &Instance, state: &str) ->
 }
 
 fn database_behind_state(target: &Instance, state: &str, database: &str) -> Problem {
-    let shown = target.database.as_ref().map_or("missing", super::situation::Database::state_text);
+    let shown = target.database.as_ref().map_or("missing", Database::state_text);
     Problem::ask(
         Reason::DatabaseState,
         format!(

@@ -8,20 +8,21 @@
 
 use serde::Serialize;
 
-use super::{Reads, Step, View, s0_preflight};
-use crate::domain::activity;
-use crate::domain::chain::CompleteChain;
+use super::findings::gate;
+use super::{Reads, Step, View};
+use crate::domain::active;
+use crate::domain::backups::RedoPoint;
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::loss;
 use crate::domain::pool::Pool;
-use crate::domain::primary::Fenced;
+use crate::domain::premises::Premises;
 use crate::domain::problem::{Class, Problem, Reason};
-use crate::domain::situation::{Database, DatabaseState, Instance, RedoPoint};
+use crate::domain::proofs::{CompleteChain, Fenced};
+use crate::domain::sql_server::{Database, DatabaseState, Instance};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
-use crate::domain::transition::RecoveryIntent;
-use crate::domain::witness::Seen;
-use crate::engine::permit::Permit;
+use crate::domain::transition::{Loss, RecoveryIntent, Transition};
+use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::sql_server::{Statement, statements};
 
@@ -32,7 +33,7 @@ pub struct RecoverDatabase;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
     /// Recovers at this redo point, with this loss, if this still holds.
-    Recover(RedoPoint, Box<loss::Loss>, Box<Seen>),
+    Recover(RedoPoint, Box<Loss>, Box<Premises>),
     /// Lets everybody in.
     SetMultiUser,
     /// Maps a user of the database to the login of its name.
@@ -56,6 +57,7 @@ impl Recover {
 
 impl Step for RecoverDatabase {
     const ID: StepId = StepId::DatabaseOnline;
+    const ONE_WAY: bool = true;
     type Effect = Effect;
 
     fn reads() -> Reads {
@@ -77,7 +79,7 @@ impl Step for RecoverDatabase {
                 until: None,
             }),
             DatabaseState::Restoring => {
-                if let Some(problem) = s0_preflight::gate(v, Self::ID) {
+                if let Some(problem) = gate(v, Self::ID) {
                     return Decision::Blocked(problem);
                 }
                 match Recover::prove(v) {
@@ -86,7 +88,7 @@ impl Step for RecoverDatabase {
                         Decision::Act(Effect::Recover(
                             proofs.chain.redo().clone(),
                             Box::new(loss::expected(v.s, v.t, &chain)),
-                            Box::new(Seen::of(v.s, &v.pool.primary)),
+                            Box::new(Premises::of(v.s, &v.pool.primary)),
                         ))
                     }
                     Err(problem) => Decision::Blocked(problem),
@@ -108,6 +110,20 @@ impl Step for RecoverDatabase {
                 "Look into the error log of SQL Server; the log backups are still there, another copy can be restored from them",
             )),
         }
+    }
+
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        match (v.database(), v.chain.as_ref().map(|c| (c, c.end.clone()))) {
+            (Ok(db), Ok((chain, Some(end)))) if !db.is_live() => {
+                let loss = Box::new(loss::expected(v.s, v.t, chain));
+                vec![Effect::Recover(end, loss, Box::default())]
+            }
+            (Ok(_) | Err(_), Ok(_) | Err(_)) => vec![],
+        }
+    }
+
+    fn is_own(t: &Transition) -> bool {
+        t.recovery.is_some() && t.adopted_fork.is_none()
     }
 
     fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
@@ -137,7 +153,7 @@ impl Step for RecoverDatabase {
 }
 
 fn after_recovery(v: &View<'_>, target: &Instance, db: &Database) -> Decision<Effect> {
-    if let Some((_, problem)) = activity::recovered_elsewhere(v.pool, v.s, v.t) {
+    if let Some((_, problem)) = active::recovered_elsewhere(v.pool, v.s, v.t) {
         return Decision::Blocked(problem);
     }
     if db.user_access != 0 {

@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::log_shipping::LogShipping;
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
-use crate::domain::situation::LogShipping;
+use crate::domain::sql_server::wait_for_restores;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
-use crate::engine::permit::Permit;
+use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::sql_server::{Statement, log_shipping_script, statements};
 
@@ -92,9 +93,7 @@ impl Step for RemoveLogShipping {
         }
         match target.restores.get() {
             Err(p) => Decision::Blocked(p.clone()),
-            Ok(running) if !running.is_empty() => {
-                Decision::Wait(super::s3_apply_log_backups::other_restore(running))
-            }
+            Ok(running) if !running.is_empty() => Decision::Wait(wait_for_restores(running)),
             Ok(_) => {
                 let monitor = shipping.monitor_server();
                 let remote = !monitor.is_empty() && !monitor.eq_ignore_ascii_case(&target.server_name);
@@ -102,6 +101,15 @@ impl Step for RemoveLogShipping {
                 Decision::Act(Effect::Remove { ignore_monitor: remote && tried })
             }
         }
+    }
+
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        let Some(target) = v.target().ok() else { return vec![] };
+        let (Some(Some(_)), Some(jobs)) = (target.log_shipping.known(), target.jobs.known()) else {
+            return vec![];
+        };
+        let disable = jobs.iter().filter(|j| j.enabled).map(|j| Effect::DisableJob(j.id.clone()));
+        disable.chain([Effect::Remove { ignore_monitor: false }]).collect()
     }
 
     fn shown(e: &Effect, pool: &Pool) -> Vec<String> {

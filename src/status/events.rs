@@ -1,7 +1,7 @@
 //! Events: what a person who watches the namespace is told, computed from two statuses. Pure.
 
 use super::conditions::{FAILOVER_READY, OLD_PRIMARY_QUIET, STALLED};
-use super::v1alpha1::PersistentChatFailoverStatus;
+use crate::api::v1alpha1::PersistentChatFailoverStatus;
 use crate::domain::problem::Reason;
 use crate::domain::step::StepId;
 
@@ -10,7 +10,7 @@ const LONGEST: usize = 1024;
 
 /// An event to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Announcement {
     /// Whether somebody should look.
     pub warning: bool,
     /// One word: a condition's type, or its reason.
@@ -19,16 +19,19 @@ pub struct Told {
     pub note: String,
 }
 
-fn told(warning: bool, reason: &str, note: &str) -> Told {
+fn told(warning: bool, reason: &str, note: &str) -> Announcement {
     let mut end = note.len().min(LONGEST);
     while !note.is_char_boundary(end) {
         end -= 1;
     }
-    Told { warning, reason: reason.into(), note: note[..end].into() }
+    Announcement { warning, reason: reason.into(), note: note[..end].into() }
 }
 
 /// What has happened between two statuses.
-pub fn between(before: &PersistentChatFailoverStatus, after: &PersistentChatFailoverStatus) -> Vec<Told> {
+pub fn between(
+    before: &PersistentChatFailoverStatus,
+    after: &PersistentChatFailoverStatus,
+) -> Vec<Announcement> {
     let mut out = Vec::new();
     let old = |kind: &str| before.conditions.iter().find(|c| c.type_ == kind);
     let (was, is) = (before.transition.as_ref(), after.transition.as_ref());
@@ -78,22 +81,22 @@ pub fn between(before: &PersistentChatFailoverStatus, after: &PersistentChatFail
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::conditions::{self, Is};
+    use super::super::conditions::{ConditionStatus, Conditions};
     use super::*;
 
-    fn with(kind: &str, is: Is, reason: Reason) -> PersistentChatFailoverStatus {
+    fn with(kind: &str, is: ConditionStatus, reason: Reason) -> PersistentChatFailoverStatus {
         let mut s = PersistentChatFailoverStatus::default();
-        conditions::set(&mut s.conditions, kind, is, reason, "said", 1, jiff::Timestamp::UNIX_EPOCH);
+        Conditions::of(&mut s, jiff::Timestamp::UNIX_EPOCH).set(kind, is, reason, "said");
         s
     }
 
     #[test]
     fn a_change_is_told_once_and_what_stays_is_not() {
-        let before = with("DatabaseOnline", Is::False, Reason::InProgress);
-        let after = with("DatabaseOnline", Is::True, Reason::Completed);
+        let before = with("DatabaseOnline", ConditionStatus::False, Reason::InProgress);
+        let after = with("DatabaseOnline", ConditionStatus::True, Reason::Completed);
         assert_eq!(between(&before, &after), [told(false, "DatabaseOnline", "said")]);
         assert_eq!(between(&after, &after), []);
-        let stalled = with(STALLED, Is::True, Reason::PrimaryAlive);
+        let stalled = with(STALLED, ConditionStatus::True, Reason::PrimaryAlive);
         assert_eq!(between(&after, &stalled), [told(true, "PrimaryAlive", "said")]);
         assert_eq!(between(&stalled, &stalled), []);
     }

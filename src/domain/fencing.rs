@@ -2,12 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::consent::Acceptance;
 use super::problem::{Problem, Reason};
 use super::reading::Reading;
-use super::situation::{Answer, DatabaseState, Situation, Source};
+use super::site::{Answer, Source};
+use super::sql_server::DatabaseState;
 use super::text::clean;
-use super::transition::Transition;
 
 /// What is known about the side that is to be left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +113,7 @@ pub fn is_silent(source: &Source) -> bool {
         && source.from_shell.iter().all(|(_, r)| matches!(r, Reading::Known(false)))
 }
 
-fn judge_instance(server: &str, is_mirror: bool, i: &super::situation::Instance) -> Verdict {
+fn judge_instance(server: &str, is_mirror: bool, i: &super::sql_server::Instance) -> Verdict {
     let shown = clean(server);
     let Some(db) = &i.database else {
         return Verdict::DatabaseUnusable(unusable(&shown, "has no such database"));
@@ -177,29 +176,4 @@ fn not_asked(server: &str, p: &Problem) -> Problem {
             p.fix.trim_end_matches('.')
         ),
     )
-}
-
-/// The proof that nobody writes to the old primary: dead for everyone who looked, or vouched for by a human.
-#[derive(Clone, Debug)]
-pub struct Fenced(());
-
-impl Fenced {
-    /// Makes the proof from what is seen now. The only way to get one.
-    pub fn prove(
-        s: &Situation,
-        _t: &Transition,
-        silence: SignedDuration,
-        accepted: &Acceptance,
-    ) -> Result<Self, Problem> {
-        match verdict(&s.source, s.at, silence) {
-            Verdict::Dead => Ok(Fenced(())),
-            Verdict::Alive(p) => Err(p),
-            Verdict::SilentSoFar(until) => Err(Problem::retry(
-                Reason::WaitingForSilence,
-                format!("The primary has not been silent for long enough (until {until})"),
-                "Nothing to do: it is looked at again",
-            )),
-            Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => accepted.require().map(|()| Fenced(())),
-        }
-    }
 }

@@ -1,0 +1,85 @@
+//! What one look shows of Lync, through a Management Shell.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::problem::Problem;
+use super::reading::Reading;
+
+/// What was seen of Lync, through a Management Shell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chat {
+    /// `Get-CsPersistentChatState`.
+    pub state: Reading<PoolState>,
+    /// `Get-CsService -PersistentChatServer`.
+    pub service: Reading<ChatService>,
+    /// `Get-CsManagementStoreReplicationStatus -CentralManagementStoreStatus`.
+    pub central_management: Reading<CentralManagement>,
+    /// `Get-CsManagementStoreReplicationStatus`: whether each server has the newest configuration, by lower-case FQDN.
+    pub replicas: Reading<BTreeMap<String, bool>>,
+    /// `Get-CsWindowsService`: whether the chat service runs, by server.
+    pub services: BTreeMap<String, Reading<bool>>,
+    /// The detached `Install-CsMirrorDatabase` of the transition, if one was started.
+    pub mirror_job: Option<Reading<JobState>>,
+    /// Why the Management Shell of the side that is to become active could not be used, if another one had to answer.
+    pub target_shell: Option<Problem>,
+}
+
+/// State of the pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolState {
+    /// Identity as Lync writes it: what the Set cmdlet takes.
+    pub identity: String,
+    /// `Normal` or `FailedOver`.
+    pub state: String,
+}
+
+impl PoolState {
+    /// Whether the pool uses its backup databases.
+    pub fn is_failed_over(&self) -> bool {
+        self.state.eq_ignore_ascii_case("FailedOver")
+    }
+    /// Whether the pool uses its primary databases.
+    pub fn is_normal(&self) -> bool {
+        self.state.eq_ignore_ascii_case("Normal")
+    }
+}
+
+/// The pool's service in the published topology.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatService {
+    /// Identity, for example `PersistentChatServer:chat.litwareinc.com`.
+    pub identity: String,
+    /// Active servers, lower case, sorted.
+    pub active: Vec<String>,
+    /// The others.
+    pub inactive: Vec<String>,
+    /// `PersistentChatDatabase` …, by property name: which instances the topology names.
+    pub databases: BTreeMap<String, String>,
+}
+
+/// The Central Management store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CentralManagement {
+    /// Who holds the writable copy; empty: nobody, the store is down.
+    pub active_master: String,
+    /// Who replicates it; empty: nobody.
+    pub file_transfer_agents: Vec<String>,
+}
+
+/// A detached cmdlet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JobState {
+    /// It runs.
+    Running,
+    /// It ended; the errors it reported, none if it said nothing.
+    Finished(Vec<String>),
+    /// The host knows nothing of it (any more): it does not run.
+    Gone,
+}

@@ -1,0 +1,226 @@
+//! Act: what was decided is carried out under a permit, and what is to be remembered of it is written down first.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::{Either, join_all, select};
+use jiff::Timestamp;
+
+use super::memory::Memory;
+use super::pause::Then;
+use super::plan::{Next, Plan, Trouble};
+use super::report::{Decided, Report, Tell};
+use super::{Clock, World};
+use crate::domain::consent::AcceptedConsent;
+use crate::domain::decision::Outcome;
+use crate::domain::pool::Pool;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::situation::Situation;
+use crate::domain::sql_server::RunningRestore;
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::domain::transition::Transition;
+use crate::permit::Permit;
+use crate::steps::Effect;
+use crate::systems::sql_server::{Cell, Statement, statements};
+use crate::systems::{SqlSession, Systems};
+
+/// Goes on with a transition under its permit.
+pub async fn carry_on<S: Systems, C: Clock>(
+    world: &World<'_, S, C>,
+    memory: &mut Memory,
+    permit: &Permit<'_, S>,
+    d: &Decided<'_>,
+    tell: &Tell<'_>,
+) -> Then {
+    let (Some(t), s) = (&d.plan.transition, d.situation) else {
+        return Then::rest(world.pace, d, memory.unwell());
+    };
+    permit.seen(s);
+    if t.adopted_fork.is_some() && permit.written().and_then(|w| w.adopted_fork) != t.adopted_fork {
+        // Before anything follows from it: after a crash nobody could tell whose database it is.
+        let fork = t.adopted_fork.clone();
+        return match permit.intend(move |x| x.adopted_fork = fork).await {
+            Outcome::Answered => Then::again(),
+            Outcome::Refused(_) | Outcome::Unknown(_) => Then::not_recorded(s.at),
+        };
+    }
+    permit.update(|x| *x = learnt(x, d.plan, s));
+    match &d.plan.next {
+        Next::Act(effects) => act(world, memory, permit, d, effects, tell).await,
+        Next::Finish => close(world, memory, permit, s).await,
+        Next::Settled | Next::Wait(_) | Next::Blocked(_) => Then::rest(world.pace, d, memory.unwell()),
+    }
+}
+
+/// A transition with what one more look has taught: how its steps went, the newest message that was kept (read before anybody can
+/// write again), and the consent that is used.
+fn learnt(t: &Transition, plan: &Plan, s: &Situation) -> Transition {
+    let mut t = t.clone();
+    if let Some(planned) = &plan.transition {
+        t.steps.clone_from(&planned.steps);
+    }
+    if let (Some(loss), Some(i)) = (t.loss.as_mut(), s.target.known())
+        && let (None, Some(Some(at))) = (loss.newest_message, i.newest_message.known())
+    {
+        loss.newest_message = Some(*at);
+    }
+    if let Some((c, terms)) = &plan.accepted
+        && !t.consents.iter().any(|known| known.situation == c.situation)
+    {
+        t.consents.push(AcceptedConsent {
+            situation: c.situation.clone(),
+            by: c.by.clone(),
+            at: s.at,
+            why: terms.why.clone(),
+            terms: terms.clone(),
+        });
+    }
+    t
+}
+
+/// Carries out the effects of a stage, beside each other, and tells how far they are.
+async fn act<S: Systems, C: Clock>(
+    world: &World<'_, S, C>,
+    memory: &mut Memory,
+    permit: &Permit<'_, S>,
+    d: &Decided<'_>,
+    effects: &[Effect],
+    tell: &Tell<'_>,
+) -> Then {
+    // A stage that has just begun decides on what the one before it looked at: hours may lie between.
+    if memory.must_see_more_for(effects) {
+        return Then::again();
+    }
+    if !record_first_attempts(permit, effects).await {
+        return Then::not_recorded(d.situation.at);
+    }
+    let outcomes = {
+        let acts = join_all(effects.iter().map(|e| e.act(permit)));
+        let trouble = memory.trouble().clone();
+        let telling = tell_progress(world, d, &trouble, tell);
+        futures::pin_mut!(telling);
+        match select(acts, telling).await {
+            Either::Left((outcomes, _)) => outcomes,
+            Either::Right(((), acts)) => acts.await,
+        }
+    };
+    memory.went_on(permit.transition());
+    let mut doubt = false;
+    for (effect, outcome) in effects.iter().zip(outcomes) {
+        doubt |= note(memory, world.pool, effect, outcome, d.situation.at);
+    }
+    // After any doubt a fresh session: the old one may have lost its lock or its place in an answer.
+    Then { give_back: doubt, ..Then::again() }
+}
+
+/// Before a step's first effect there is a record: whoever comes next knows that the transition runs, and whose work the step is.
+async fn record_first_attempts<S: Systems>(permit: &Permit<'_, S>, effects: &[Effect]) -> bool {
+    let written = permit.written();
+    let attempts = |step: StepId| written.as_ref().and_then(|w| w.steps.get(&step)).map_or(0, |h| h.attempts);
+    let begins = effects.iter().any(|e| attempts(e.step()) == 0);
+    permit.update(|x| {
+        for e in effects {
+            x.steps.entry(e.step()).or_default().attempts += 1;
+        }
+    });
+    !begins || permit.intend(|_| {}).await == Outcome::Answered
+}
+
+/// Remembers how an effect ended. Whether it leaves a doubt about the session.
+fn note(memory: &mut Memory, pool: &Pool, effect: &Effect, outcome: Outcome, at: Timestamp) -> bool {
+    let step = effect.step();
+    match outcome {
+        Outcome::Answered => {
+            // Decided once more although it was answered: whatever that answer meant, the world has not changed.
+            if memory.answered(effect) {
+                memory.suffers(step, without_effect(effect, pool), at);
+            } else {
+                memory.recovers(step);
+            }
+            false
+        }
+        // It is in the record, and the next decision follows from that: no reason to wait.
+        Outcome::Refused(problem) if problem.reason == Reason::BackupDamaged => {
+            memory.recovers(step);
+            false
+        }
+        Outcome::Refused(problem) | Outcome::Unknown(problem) => {
+            memory.suffers(step, problem, at);
+            true
+        }
+    }
+}
+
+fn without_effect(effect: &Effect, pool: &Pool) -> Problem {
+    let shown = effect.shown(pool).join("; ");
+    Problem::retry(
+        Reason::EffectFailed,
+        format!(
+            "{} was answered without complaint, but nothing has changed: {}",
+            effect.step().title(),
+            clean(&shown)
+        ),
+        "It is tried again with growing pauses; look into the server's own log if it stays so",
+    )
+}
+
+/// Everything is done: the record says so.
+async fn close<S: Systems, C: Clock>(
+    world: &World<'_, S, C>,
+    memory: &mut Memory,
+    permit: &Permit<'_, S>,
+    s: &Situation,
+) -> Then {
+    let ended = world.clock.now();
+    let fork = s.target.known().and_then(|i| i.database.as_ref()).and_then(|d| d.fork.clone());
+    let closed = permit
+        .intend(move |x| {
+            x.ended = Some(ended);
+            x.recovered_fork = fork;
+        })
+        .await;
+    match closed {
+        Outcome::Answered => {
+            memory.went_on(permit.transition());
+            memory.look_at_everything();
+        }
+        Outcome::Refused(_) | Outcome::Unknown(_) => {}
+    }
+    Then::again().giving_back()
+}
+
+/// While an effect runs: how far a RESTORE is, from a second connection. Never ends by itself while it can still look.
+async fn tell_progress<S: Systems, C: Clock>(
+    world: &World<'_, S, C>,
+    d: &Decided<'_>,
+    trouble: &BTreeMap<StepId, Trouble>,
+    tell: &Tell<'_>,
+) {
+    world.clock.sleep(Duration::from_secs(1)).await;
+    let Ok(mut session) = world.systems.sql(&world.pool.backup.sql_server).await else { return };
+    loop {
+        let Ok(rows) =
+            session.send(&Statement::new(statements::RESTORES, vec![]), Some(Duration::from_secs(10))).await
+        else {
+            return;
+        };
+        let at = |row: &[Cell], name: &str| {
+            rows.columns.iter().position(|c| c.eq_ignore_ascii_case(name)).and_then(|i| row.get(i).cloned())
+        };
+        let restoring = rows.rows.first().map(|row| RunningRestore {
+            session: 0,
+            command: match at(row, "command") {
+                Some(Cell::Text(t)) => t,
+                _ => String::new(),
+            },
+            percent: match at(row, "percent_complete") {
+                Some(Cell::Float(f)) => f,
+                _ => 0.0,
+            },
+            by: String::new(),
+        });
+        tell(&Report { restoring, ..d.report(trouble) });
+        world.clock.sleep(Duration::from_secs(2)).await;
+    }
+}

@@ -1,0 +1,73 @@
+//! The loop: observe, decide, permit, act, observe.
+
+use super::act::carry_on;
+use super::memory::Memory;
+use super::pause::{Then, pause};
+use super::plan::{Next, Plan};
+use super::report::{Decided, Tell};
+use super::wishes::{Wish, Wishes};
+use super::{Clock, World};
+use crate::domain::pool::Pool;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::transition::Transition;
+use crate::permit::{Permit, Watch};
+use crate::systems::Systems;
+
+/// Works until the pool's description changes or a wish says stop.
+pub async fn drive<S: Systems, C: Clock>(
+    world: World<'_, S, C>,
+    memory: &mut Memory,
+    wishes: &mut Wishes,
+    tell: &Tell<'_>,
+) {
+    let latest = wishes.clone();
+    let now = || world.clock.now();
+    let wanted = |t: &Transition, past: bool| latest.peek(|wish| still_wanted(wish, world.pool, t, past));
+    let watch = Watch { now: &now, wanted: &wanted };
+    let mut permit: Option<Permit<'_, S>> = None;
+    memory.look_at_everything();
+    while let Some(wish) = wishes.read(world.pool) {
+        let situation = memory.look(&world, permit.as_ref()).await;
+        let plan = memory.decide(&world, &wish, &situation, permit.as_ref());
+        let decided = Decided { wish: &wish, situation: &situation, plan: &plan };
+        tell(&decided.report(memory.trouble()));
+        let then = match (&plan.transition, &permit) {
+            (None, _) => Then::rest(world.pace, &decided, memory.unwell()).giving_back(),
+            (Some(_), Some(permit)) => carry_on(&world, memory, permit, &decided, tell).await,
+            (Some(t), None) if plan.next.writes() => {
+                match Permit::obtain(world.systems, world.pool, &situation, t, watch).await {
+                    Ok(granted) => {
+                        permit = Some(granted);
+                        memory.granted()
+                    }
+                    Err(problem) => {
+                        let plan = Plan { next: Next::Blocked(problem), ..plan.clone() };
+                        tell(&Decided { plan: &plan, ..decided }.report(memory.trouble()));
+                        memory.denied(situation.at)
+                    }
+                }
+            }
+            (Some(_), None) => Then::rest(world.pace, &decided, memory.unwell()),
+        };
+        if then.give_back {
+            permit = None;
+        }
+        if let Some(d) = then.pause {
+            pause(world.clock, wishes, d).await;
+        }
+    }
+}
+
+/// Whether the resource still asks for a transition, at the last moment before an effect.
+fn still_wanted(wish: &Wish, pool: &Pool, t: &Transition, past: bool) -> Result<(), Problem> {
+    let not = |what: &str| Err(Problem::retry(Reason::Suspended, what, "It is looked at again"));
+    if wish.stop || *wish.pool != *pool {
+        not("The operator stops, or the resource describes the pool in another way now")
+    } else if wish.goal.suspend {
+        not("spec.suspend was set meanwhile")
+    } else if !past && wish.goal.desired != t.to {
+        not("spec.activeDataCenter was changed meanwhile")
+    } else {
+        Ok(())
+    }
+}

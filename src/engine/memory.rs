@@ -1,0 +1,192 @@
+//! What a process keeps between two looks, and what it makes of a look with that. Losing it costs time only.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::observe::Observer;
+use super::pause::{Then, back_off};
+use super::plan::{Next, Plan, Trouble, note_times, plan};
+use super::wishes::Wish;
+use super::{Clock, World};
+use crate::domain::decision::Waiting;
+use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::site::Answer;
+use crate::domain::situation::Situation;
+use crate::domain::step::StepId;
+use crate::domain::transition::Transition;
+use crate::permit::Permit;
+use crate::procedures::stages;
+use crate::steps::{self, Effect, Reads};
+use crate::systems::Systems;
+
+/// What a worker keeps while it lives.
+#[derive(Default)]
+pub struct Memory {
+    observer: Observer,
+    /// The transition as it was last decided on.
+    begun: Option<Transition>,
+    trouble: BTreeMap<StepId, Trouble>,
+    /// Each step's last effect that was answered without complaint.
+    answered: BTreeMap<StepId, Effect>,
+    /// How often in a row the lock was refused.
+    denied: u32,
+    /// What a human was about to be called for: the second look decides.
+    asked: Option<Reason>,
+    /// Looks in a row that met a problem.
+    unwell: u32,
+    looked: Option<Timestamp>,
+    /// What the next look must see, and what the last one saw.
+    reads: Reads,
+    seen: Reads,
+}
+
+impl Memory {
+    /// Steps in trouble.
+    pub fn trouble(&self) -> &BTreeMap<StepId, Trouble> {
+        &self.trouble
+    }
+
+    /// How many looks in a row have met a problem.
+    pub fn unwell(&self) -> u32 {
+        self.unwell
+    }
+
+    /// One look at what is to be seen next.
+    pub async fn look<S: Systems, C: Clock>(
+        &mut self,
+        world: &World<'_, S, C>,
+        permit: Option<&Permit<'_, S>>,
+    ) -> Situation {
+        let current = self.current(permit);
+        self.seen = self.reads;
+        self.observer.look(world, self.reads, current.as_ref()).await
+    }
+
+    fn current<S: Systems>(&self, permit: Option<&Permit<'_, S>>) -> Option<Transition> {
+        permit.map(Permit::transition).or_else(|| self.begun.clone())
+    }
+
+    /// What follows from a look.
+    pub fn decide<S: Systems, C: Clock>(
+        &mut self,
+        world: &World<'_, S, C>,
+        wish: &Wish,
+        situation: &Situation,
+        permit: Option<&Permit<'_, S>>,
+    ) -> Plan {
+        let current = self.current(permit);
+        // Under a permit nobody else can have gone on; without one, what the record says now is newer than what we remember.
+        let current = match permit {
+            Some(_) => current,
+            None => current.map(|t| {
+                situation.recorded(&t.id).map_or_else(|| t.clone(), |r| r.clone().with_times_of(&t))
+            }),
+        };
+        let mut plan =
+            plan(world.pool, &wish.goal, situation, current.as_ref(), &self.trouble, world.pace.silence);
+        self.look_twice_before_a_human_is_called(&mut plan);
+        if let Some(t) = plan.transition.as_mut() {
+            note_times(t, &plan.steps, situation.at, self.looked);
+        }
+        self.looked = Some(situation.at);
+        self.begun.clone_from(&plan.transition);
+        self.trouble.retain(|step, _| plan.steps.iter().any(|(id, d)| id == step && !d.is_done()));
+        // The first trouble is looked at again soon; only what stays is looked at more and more rarely.
+        self.unwell = if is_unwell(situation, &plan) { self.unwell.saturating_add(1) } else { 0 };
+        self.reads = next_reads(&plan);
+        plan
+    }
+
+    /// A look is no snapshot: what was read first may be older than what was read last. Nobody is called for what one look saw; the
+    /// second one decides.
+    fn look_twice_before_a_human_is_called(&mut self, plan: &mut Plan) {
+        let asks = match &plan.next {
+            Next::Blocked(x) if x.class != Class::Retry => Some(x.clone()),
+            Next::Blocked(_) | Next::Settled | Next::Act(_) | Next::Finish | Next::Wait(_) => None,
+        };
+        if let Some(x) = asks.as_ref().filter(|x| self.asked != Some(x.reason)) {
+            plan.next = Next::Wait(Waiting { reason: x.reason, message: x.message(), until: None });
+        }
+        self.asked = asks.map(|x| x.reason);
+    }
+
+    /// The next look is at everything: what was seen before may be another's doing, or hours old.
+    pub fn look_at_everything(&mut self) {
+        self.reads = Reads::ALL;
+    }
+
+    /// The next look is also at what these effects decide on; whether the last one was not.
+    pub fn must_see_more_for(&mut self, effects: &[Effect]) -> bool {
+        let needed = effects.iter().map(|e| steps::reads(e.step())).fold(Reads::default(), Reads::and);
+        let more = !self.seen.covers(needed);
+        if more {
+            self.reads = self.reads.and(needed);
+        }
+        more
+    }
+
+    /// The lock was given. Decided again with the lock in hand: what was seen before it may be another's doing.
+    pub fn granted(&mut self) -> Then {
+        self.denied = 0;
+        self.look_at_everything();
+        Then::again()
+    }
+
+    /// The lock was refused: it is asked for again after a pause that grows.
+    pub fn denied(&mut self, at: Timestamp) -> Then {
+        self.denied = self.denied.saturating_add(1);
+        Then::pausing(back_off(self.denied.saturating_sub(1), Class::Retry, at))
+    }
+
+    /// The transition as a permit has it after effects.
+    pub fn went_on(&mut self, t: Transition) {
+        self.begun = Some(t);
+    }
+
+    /// An effect was answered. Whether the same one had been answered before, so that it had none.
+    pub fn answered(&mut self, effect: &Effect) -> bool {
+        self.answered.insert(effect.step(), effect.clone()).as_ref() == Some(effect)
+    }
+
+    /// A step's last effect went well.
+    pub fn recovers(&mut self, step: StepId) {
+        self.trouble.remove(&step);
+    }
+
+    /// A step's last effect did not go well: it is not tried again before some time.
+    pub fn suffers(&mut self, step: StepId, problem: Problem, at: Timestamp) {
+        let attempts = self.trouble.get(&step).map_or(1, |t| t.attempts.saturating_add(1));
+        // What only a human can mend is still looked at again, rarely.
+        let next = at.checked_add(back_off(attempts - 1, problem.class, at)).unwrap_or(at);
+        tracing::warn!(step = step.as_str(), attempts, reason = problem.reason.as_str(), problem = %problem.message(), "an effect did not go well");
+        self.trouble.insert(step, Trouble { problem, attempts, next });
+    }
+}
+
+/// The stage at work says what must be seen next; with no transition, everything.
+fn next_reads(plan: &Plan) -> Reads {
+    let Some(t) = &plan.transition else { return Reads::ALL };
+    // A stage that has just ended hands over to one that wants to see everything of its own.
+    if plan.steps.iter().all(|(_, d)| d.is_done()) {
+        return Reads::ALL;
+    }
+    let is_done = |id: &StepId| plan.steps.iter().any(|(step, d)| step == id && d.is_done());
+    let at_work = stages(t.procedure).iter().find(|stage| !stage.steps().iter().all(is_done));
+    at_work.map_or(Reads::ALL, |stage| {
+        stage.steps().iter().map(|s| steps::reads(*s)).fold(Reads::default(), Reads::and)
+    })
+}
+
+/// Whether a look met something that did not answer as it should.
+fn is_unwell(s: &Situation, plan: &Plan) -> bool {
+    let turned_away = s.source.partners.iter().any(|x| match &x.answer {
+        Answer::TurnsAway(_) | Answer::NotAsked(_) => true,
+        Answer::Speaks(_) | Answer::Silent(_) => false,
+    });
+    turned_away
+        || s.target.known().is_none()
+        || s.chat.target_shell.is_some()
+        || s.chat.state.known().is_none()
+        || matches!(plan.next, Next::Blocked(_))
+}

@@ -1,0 +1,56 @@
+//! What the engine tells after each look and during an effect: what a status is projected from.
+
+use std::collections::BTreeMap;
+
+use super::plan::{Goal, Next, Plan, Trouble};
+use super::wishes::Wish;
+use crate::domain::situation::Situation;
+use crate::domain::sql_server::RunningRestore;
+use crate::domain::step::StepId;
+
+/// Who is told.
+pub type Tell<'a> = dyn Fn(&Report<'_>) + Send + Sync + 'a;
+
+/// One report.
+pub struct Report<'a> {
+    /// What the resource asked for when this was decided.
+    pub goal: &'a Goal,
+    /// The generation of the resource that asked for it.
+    pub generation: i64,
+    /// What was seen.
+    pub situation: &'a Situation,
+    /// What follows.
+    pub plan: &'a Plan,
+    /// A RESTORE of ours that runs.
+    pub restoring: Option<RunningRestore>,
+    /// Effects are at work.
+    pub acting: bool,
+    /// Steps in trouble.
+    pub trouble: &'a BTreeMap<StepId, Trouble>,
+}
+
+/// A look, what was wanted, and what follows from both.
+#[derive(Clone, Copy)]
+pub struct Decided<'a> {
+    /// What was wanted.
+    pub wish: &'a Wish,
+    /// What was seen.
+    pub situation: &'a Situation,
+    /// What follows.
+    pub plan: &'a Plan,
+}
+
+impl<'a> Decided<'a> {
+    /// The report of it.
+    pub fn report(&self, trouble: &'a BTreeMap<StepId, Trouble>) -> Report<'a> {
+        Report {
+            goal: &self.wish.goal,
+            generation: self.wish.generation,
+            situation: self.situation,
+            plan: self.plan,
+            restoring: None,
+            acting: matches!(self.plan.next, Next::Act(_)),
+            trouble,
+        }
+    }
+}
