@@ -6,7 +6,8 @@ mod common;
 
 use std::process::{Command, Output};
 
-use common::{Scene, plane, quick};
+use common::plane;
+use common::scene::{Scene, quick};
 
 fn pcf(scene: &Scene, arguments: &[&str]) -> Output {
     // As kubectl runs it: a program `kubectl-pcf` on the PATH.
