@@ -1,4 +1,5 @@
 //! Wrong Secrets, certificates, hosts, disks and hostile texts: each is told by its name, and nothing irreversible happens.
+//! The same by day and by night.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lab::serve::Lab;
 use serde_json::Value;
 
-use super::matrix::Course;
+use super::matrix::{AtWork, Course};
 use super::scene::{FAILOVER_ONCE, Scene, begun, not_live_in, not_once, runs};
 
 /// The first data centre is lost; its chat goes to the second one.
@@ -77,7 +77,7 @@ impl Course for Failover {
         "RESTORE DATABASE WITH RECOVERY"
     }
 
-    fn moments(&self) -> Vec<(&'static str, fn(&Scene, usize) -> bool)> {
+    fn moments(&self) -> Vec<AtWork> {
         vec![
             ("preflight", |s, _| s.object()["status"]["step"] == "PreflightPassed"),
             ("log shipping", |s, since| begun(&s.lab, since, "EXEC sp_update_job")),

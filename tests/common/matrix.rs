@@ -52,8 +52,8 @@ pub trait Course: Copy + Send + Sync + 'static {
     /// The effect that must not happen twice: the one at work is killed while it runs.
     fn gravest(&self) -> &'static str;
 
-    /// For each step a moment at which it is at work: by the scene, and by the lab's journal from an entry on.
-    fn moments(&self) -> Vec<(&'static str, fn(&Scene, usize) -> bool)>;
+    /// For each step a moment at which it is at work.
+    fn moments(&self) -> Vec<AtWork>;
 
     /// What a write of the record is called: what that document says that another one does not.
     fn record_says(&self, document: &Value) -> Vec<String>;
@@ -83,6 +83,9 @@ pub trait Course: Copy + Send + Sync + 'static {
         }
     }
 }
+
+/// A step, and whether it is at work: by the scene, and by the lab's journal from an entry on.
+pub type AtWork = (&'static str, fn(&Scene, usize) -> bool);
 
 /// An effect: one that has arrived at the lab, or one of its journal.
 pub struct Doing<'a> {
