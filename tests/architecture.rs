@@ -101,8 +101,8 @@ struct Offer {
     exports: BTreeMap<String, Vec<String>>,
     /// What it re-exports everything of.
     globs: Vec<Vec<String>>,
-    /// Names that a `use` brought in without offering them to others.
-    imports: BTreeSet<String>,
+    /// What a `use` brought in without offering it to others.
+    imports: BTreeMap<String, Vec<String>>,
 }
 
 /// All of `src`.
@@ -164,14 +164,17 @@ impl House {
                 at.extend(rest.iter().cloned());
                 return Some(at);
             }
-            // A module beside or below it, unless a `use` gave the name to something else.
             name => {
-                let below: Module = at.iter().cloned().chain([name.to_string()]).collect();
-                let taken = self.offers.get(within).is_some_and(|o| o.imports.contains(name));
-                if taken || !self.offers.contains_key(&below) {
+                let imported = self.offers.get(within).and_then(|o| o.imports.get(name));
+                at = match imported.filter(|to| to.first() != Some(first)) {
+                    // What a `use` brought in, maybe a module.
+                    Some(to) => self.absolute(within, to)?,
+                    // A module below it, if there is one of that name; otherwise a crate, a type, a variable.
+                    None => at.iter().cloned().chain([name.to_string()]).collect(),
+                };
+                if imported.is_none() && !self.offers.contains_key(&at) {
                     return None;
                 }
-                at = below;
             }
         }
         at.extend(rest.iter().cloned());
@@ -352,7 +355,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             match name {
                 Some(name) if exports => drop(self.offer().exports.insert(name, path.clone())),
                 None if exports => self.offer().globs.push(path.clone()),
-                Some(name) => drop(self.offer().imports.insert(name)),
+                Some(name) => drop(self.offer().imports.insert(name, path.clone())),
                 None => {}
             }
             self.mention(path, exports);
@@ -407,7 +410,9 @@ fn judge(files: &[(String, String)]) -> Vec<String> {
             };
             let Some(to) = house.file_of(&home).filter(|to| to.path != file.path) else { continue };
             let Some(used) = to.module.first() else { continue };
-            if used != floor.name && !floor.uses.contains(&used.as_str()) {
+            // What goes through a `use` was told where that stands.
+            let through_use = house.offers.get(&m.within).is_some_and(|o| o.imports.contains_key(&m.path[0]));
+            if used != floor.name && !floor.uses.contains(&used.as_str()) && !through_use {
                 wrong.insert(format!(
                     "{}: {} must not use {used}: {}",
                     file.path,
@@ -509,6 +514,7 @@ fn an_arrow_that_runs_up_is_found_however_it_is_written() {
         "fn f() { crate::engine::run::drive() }",
         "fn f(_: &crate::engine::run::Memory) {}",
         "fn f() { assert!(crate::engine::run::is_well()); }",
+        "use crate::engine as e; fn f() { e::run::drive() }",
         "mod inner { fn f() { super::super::super::engine::run::drive() } }",
         "#[cfg(test)] mod tests { use crate::engine::run::drive; }",
     ] {
@@ -590,6 +596,13 @@ fn a_circle_between_files_is_found_also_through_a_re_export_and_between_folders(
         ("src/engine/observe/files.rs", "use crate::engine::run;"),
     ]);
     assert!(wrong.starts_with("src/engine: a circle of observe, run: "), "{wrong}");
+    // A module that a `use` has brought in leads to its files.
+    let wrong = judged(&[
+        ("src/domain/mod.rs", "pub mod a; pub mod b;"),
+        ("src/domain/a.rs", "use crate::domain; fn f() { domain::b::g() }"),
+        ("src/domain/b.rs", "use super::a; pub fn g() { a::f() }"),
+    ]);
+    assert!(wrong.starts_with("src/domain: a circle of a, b: "), "{wrong}");
     // Between floors it is an arrow that runs up and a circle.
     let wrong = judged(&[
         ("src/steps/mod.rs", "use crate::engine::E;"),

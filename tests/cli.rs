@@ -1,5 +1,4 @@
-//! `kubectl pcf` against a real API server and a lab. The same by day and by
-//! night.
+//! `kubectl pcf` against a real API server and a lab. The same by day and by night.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 

@@ -368,13 +368,13 @@ fn advice(rule: Rule) -> String {
 
 /// The list as it has to be for what was found. A reason stays with its function, also where that has moved to another file.
 fn renew(findings: &Findings, list: &[Listed]) -> Vec<Listed> {
+    let is_there = |l: &Listed| findings.contains_key(&(l.rule, l.file.clone(), l.item.clone()));
+    let file_name = |path: &str| path.rsplit('/').next().map(str::to_string);
     let reason = |rule: Rule, file: &str, item: &str| {
-        let mut same = list.iter().filter(|l| l.rule == rule && l.item == item && !l.reason.is_empty());
+        let mut same = list.iter().filter(|l| l.rule == rule && l.item == item);
         let here = same.clone().find(|l| l.file == file);
-        let file_name = |path: &str| path.rsplit('/').next().map(str::to_string);
-        here.or_else(|| same.find(|l| !item.is_empty() || file_name(&l.file) == file_name(file)))
-            .map(|l| l.reason.clone())
-            .unwrap_or_default()
+        let moved = |l: &&Listed| !is_there(l) && (!item.is_empty() || file_name(&l.file) == file_name(file));
+        here.or_else(|| same.find(moved)).map(|l| l.reason.clone()).unwrap_or_default()
     };
     findings
         .iter()
@@ -540,6 +540,12 @@ fn the_list_can_only_shrink() {
         [Listed { file: "src/b.rs".into(), ..listed(75, "why") }]
     );
     assert_eq!(renewed("src/a.rs", 75, &[]), [listed(75, "")]);
+    let both = Findings::from([(key("src/a.rs"), 80), (key("src/b.rs"), 80)]);
+    assert_eq!(
+        renew(&both, &[listed(80, "why")])[1].reason,
+        "",
+        "another function of the same name is none that moved"
+    );
     assert_eq!(renewed("src/a.rs", 111, &[listed(80, "why")]), []);
     let list = vec![
         listed(75, "it says \"why\""),
