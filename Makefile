@@ -15,13 +15,14 @@ demo: ## Loses a simulated data centre and fails chat over to the other one, on 
 	$(TARGET)/debug/pcf-lab demo --operator $(TARGET)/debug/pcf-operator --kubectl-pcf $(TARGET)/debug/kubectl-pcf --manifests .
 
 .PHONY: test
-test: ## Formats, lints, licences, and every test. Installs what it needs.
+test: ## The gate: formats, lints, licences, every test, samples of the crash matrices. PCF_SAMPLE=n repeats a sample.
 	@scripts/require.sh clients
-	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
-	scripts/cargo-deny.sh --locked check bans licenses sources
-	scripts/test.sh
-	$(TARGET)/debug/pcf-mutants --short
+	@scripts/test.sh
+
+.PHONY: night
+night: ## Everything: whole crash matrices, the long simulation, all planted defects, the demo. Takes hours.
+	@scripts/require.sh clients
+	@scripts/night.sh
 
 SEEDS ?= 2000
 FIRST_SEED ?= 1

@@ -41,7 +41,7 @@ pub struct Permit<'w, S: Systems> {
     systems: &'w S,
     pool: &'w Pool,
     watch: Watch<'w>,
-    session: tokio::sync::Mutex<S::Sql>,
+    session: futures::lock::Mutex<S::Sql>,
     /// Sessions whose locks keep operators away that reach other instances of the pool only.
     _others: Mutex<Vec<S::Sql>>,
     transition: Mutex<Transition>,
@@ -101,7 +101,7 @@ impl<'w, S: Systems> Permit<'w, S> {
             systems,
             pool,
             watch,
-            session: tokio::sync::Mutex::new(session),
+            session: futures::lock::Mutex::new(session),
             _others: Mutex::new(others),
             transition: Mutex::new(written.clone().map_or_else(|| t.clone(), |w| w.with_times_of(t))),
             written: Mutex::new(written),

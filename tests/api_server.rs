@@ -1,4 +1,5 @@
 //! The resource on a real API server: what is accepted, what is refused, and what the refusal says.
+//! The same by day and by night.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use persistent_chat_failover::domain::backups::{BackupSet, FileHeaders, Folders, Lsn, RedoPoint};
-use persistent_chat_failover::domain::chain::{Chain, follow};
-use persistent_chat_failover::domain::reading::Reading;
+#[path = "common/product.rs"]
+mod product;
+
+use product::{BackupSet, Chain, FileHeaders, Folders, Lsn, Reading, RedoPoint, follow};
 
 const FORK: &str = "3b085538-ee7b-46ac-9b63-1916d40a59cf";
 

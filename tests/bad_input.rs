@@ -1,10 +1,11 @@
 //! Wrong Secrets, certificates, hosts, disks and hostile texts: each is told by its name, and nothing irreversible happens.
+//! The same by day and by night.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
 
-use common::{Scene, quick};
+use common::scene::{Scene, backups, quick};
 use lab::chat::SHELL_PASSWORD;
 use lab::scenario::Scenario;
 use lab::sql::SQL_PASSWORD;
@@ -90,11 +91,7 @@ async fn certificates_logins_and_hosts_are_named_with_field_and_user() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_disks_close_the_right_gate_and_are_waited_for() {
     let mut scene = Scene::ready("disks", quick()).await;
-    let mut names: Vec<String> = std::fs::read_dir(scene.lab.backup_share())
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
+    let names = backups(&scene.lab);
     let last = scene.lab.backup_share().join(names.last().unwrap());
     let length = std::fs::metadata(&last).unwrap().len();
     // A backup that no disk of this machine can take.

@@ -1,4 +1,4 @@
-//! `kubectl pcf` against a real API server and a lab.
+//! `kubectl pcf` against a real API server and a lab. The same by day and by night.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -6,7 +6,8 @@ mod common;
 
 use std::process::{Command, Output};
 
-use common::{Scene, plane, quick};
+use common::plane;
+use common::scene::{Scene, quick};
 
 fn pcf(scene: &Scene, arguments: &[&str]) -> Output {
     // As kubectl runs it: a program `kubectl-pcf` on the PATH.

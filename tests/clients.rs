@@ -1,4 +1,5 @@
 //! The simulator against clients that others wrote: what they understand is not a private agreement of ours.
+//! The same by day and by night.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 

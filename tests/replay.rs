@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use persistent_chat_failover::cli::replay::{explain, next, recordings};
-use persistent_chat_failover::status::recording::{pack, unpack};
+#[path = "common/product.rs"]
+mod product;
+
+use product::{explain, next, pack, recordings, unpack};
 
 /// File of `tests/recordings/decisions`, and how what happened next begins.
 const RECORDED: &[(&str, &str)] = &[

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use persistent_chat_failover::api::convert;
-use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverSpec;
-use persistent_chat_failover::cli::from_file;
+#[path = "common/product.rs"]
+mod product;
+
+use product::{PersistentChatFailoverSpec, convert, from_file};
 use serde_json::Value;
 
 const HOSTILE: &str = "x'] ; DROP DATABASE mgc --\u{1b}[2J\n..\\";

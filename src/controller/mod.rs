@@ -3,6 +3,7 @@
 //! Reconcile only hands the spec to the worker and returns; it never holds long work, so that `suspend` and a consent reach
 //! a worker in the middle of an hour-long restore.
 
+mod api_server;
 pub mod decide;
 pub mod publish;
 mod secrets;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::Api;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
@@ -28,15 +29,12 @@ use crate::engine::plan::Goal;
 use crate::engine::wishes::Wish;
 use crate::status::conditions::{ConditionStatus, Conditions};
 use crate::systems::settings::Settings;
+pub use api_server::MANAGER;
+use api_server::{REQUEST, write};
 use decide::Reconciled;
-use publish::NotWritten;
 pub use secrets::{ClusterSecrets, FileSecrets};
 use worker::{Resource, Worker};
 
-/// Name under which status is applied. It must never change: fields that another name owns would stay.
-pub const MANAGER: &str = "persistent-chat-failover";
-/// Longest wait for one request to the API server.
-const REQUEST: Duration = Duration::from_secs(15);
 /// How long a resource that has not changed is left alone.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
@@ -233,28 +231,4 @@ async fn apply(
     write(&api, &resource.name_any(), &resource.uid().unwrap_or_default(), status)
         .await
         .map_err(|e| Error(e.to_string()))
-}
-
-/// Applies a whole status. Bound to the object's uid: a status of a deleted object must not land on its successor.
-pub(crate) async fn write(
-    api: &Api<PersistentChatFailover>,
-    name: &str,
-    uid: &str,
-    status: &PersistentChatFailoverStatus,
-) -> Result<(), NotWritten> {
-    let body = serde_json::json!({
-        "apiVersion": "persistentchat.dev/v1alpha1",
-        "kind": "PersistentChatFailover",
-        "metadata": {"name": name, "uid": uid},
-        "status": status,
-    });
-    let params = PatchParams::apply(MANAGER).force();
-    match tokio::time::timeout(REQUEST, api.patch_status(name, &params, &Patch::Apply(&body))).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(kube::Error::Api(s))) if s.code == 404 && s.reason == "NotFound" => Err(NotWritten::Gone),
-        // The name is another object's by now.
-        Ok(Err(kube::Error::Api(s))) if s.code == 409 && s.message.contains("UID") => Err(NotWritten::Gone),
-        Ok(Err(e)) => Err(NotWritten::Failed(e.to_string())),
-        Err(_) => Err(NotWritten::Failed("the API server does not answer".into())),
-    }
 }

@@ -135,7 +135,7 @@ struct Cluster {
 
 impl StatusStore<PersistentChatFailoverStatus> for Cluster {
     async fn put(&self, wanted: &PersistentChatFailoverStatus) -> Result<(), NotWritten> {
-        super::write(&self.api, &self.resource.name, &self.resource.uid, wanted).await
+        super::api_server::write(&self.api, &self.resource.name, &self.resource.uid, wanted).await
     }
 
     async fn tell(&self, before: &PersistentChatFailoverStatus, after: &PersistentChatFailoverStatus) {
@@ -165,7 +165,7 @@ async fn work(
     stored: watch::Receiver<PersistentChatFailoverStatus>,
 ) {
     let (next, published) = watch::channel(stored.borrow().clone());
-    let reporter = Reporter { controller: super::MANAGER.into(), instance: None };
+    let reporter = Reporter { controller: super::api_server::MANAGER.into(), instance: None };
     let cluster = Cluster {
         api: Api::namespaced(client.clone(), &resource.namespace),
         recorder: Recorder::new(client.clone(), reporter),

@@ -15,10 +15,8 @@ pub mod remove_log_shipping;
 pub mod see_chat_serving;
 pub mod set_active_servers;
 pub mod set_pool_state;
+pub mod shape;
 pub mod view;
-
-use std::fmt::Debug;
-use std::future::Future;
 
 use serde::Serialize;
 
@@ -28,66 +26,8 @@ use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
 use crate::permit::Permit;
 use crate::systems::Systems;
+pub use shape::{Reads, Step};
 pub use view::View;
-
-/// One step.
-pub trait Step {
-    /// Which one.
-    const ID: StepId;
-    /// Whether it cannot be undone.
-    const ONE_WAY: bool = false;
-    /// What it can do to the world. Effects are decided again after a restart, never replayed.
-    type Effect: Clone + Debug + PartialEq + Serialize + Send + Sync;
-    /// What it must have seen to decide.
-    fn reads() -> Reads;
-    /// Its word on what was seen. Pure.
-    fn decide(v: &View<'_>) -> Decision<Self::Effect>;
-    /// What it would still do, in order, as far as that can be known now: what a plan on paper shows.
-    fn ahead(v: &View<'_>) -> Vec<Self::Effect>;
-    /// How much is left of what it does piece by piece; none: it has no pieces, or nobody can tell.
-    fn progress(_v: &View<'_>) -> Option<Left> {
-        None
-    }
-    /// Whether its goal was reached by this operator. What only looks is always its own.
-    fn is_own(t: &Transition) -> bool {
-        t.attempts(Self::ID) > 0
-    }
-    /// The exact statements and cmdlets of an effect, for a human to read.
-    fn shown(e: &Self::Effect, pool: &Pool) -> Vec<String>;
-    /// Carries out one effect.
-    fn act<S: Systems>(e: &Self::Effect, p: &Permit<'_, S>) -> impl Future<Output = Outcome> + Send;
-}
-
-/// Parts of the world that a step must have seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reads {
-    /// The side that is left, from all vantage points.
-    pub source: bool,
-    /// Both folders, and headers of the backups that matter.
-    pub files: bool,
-    /// The mirror-to-be.
-    pub mirror: bool,
-    /// Lync: topology, Central Management store, replicas, services.
-    pub chat: bool,
-}
-
-impl Reads {
-    /// Everything.
-    pub const ALL: Reads = Reads { source: true, files: true, mirror: true, chat: true };
-    /// Whether these are at least as much as others.
-    pub fn covers(self, other: Reads) -> bool {
-        self.and(other) == self
-    }
-    /// Both.
-    pub fn and(self, other: Reads) -> Reads {
-        Reads {
-            source: self.source || other.source,
-            files: self.files || other.files,
-            mirror: self.mirror || other.mirror,
-            chat: self.chat || other.chat,
-        }
-    }
-}
 
 macro_rules! steps {
     ($($id:ident => $module:ident::$step:ident),* $(,)?) => {

@@ -4,6 +4,7 @@
 //! same cmdlets as a real one. What is read through them becomes domain facts in `sql_server::read` and `management_shell::read`.
 
 pub mod backup_files;
+pub mod folder;
 pub mod management_shell;
 pub mod real;
 pub mod secrets;
@@ -17,8 +18,10 @@ use crate::domain::backups::BackupFile;
 use crate::domain::pool::{ManagementShell, SqlServer};
 use crate::domain::problem::Problem;
 use crate::domain::transition::DetachedJob;
+pub use folder::{Folder, Listing};
 use management_shell::{Cmdlet, ShellError, ShellOutput};
-use sql_server::{Rows, SqlError, Statement};
+use sql_server::SqlError;
+pub use sql_server::SqlSession;
 
 /// Everything outside of one pool.
 pub trait Systems: Send + Sync {
@@ -73,33 +76,4 @@ pub trait Systems: Send + Sync {
 
     /// A new random id for a detached cmdlet.
     fn new_id(&self) -> String;
-}
-
-/// A session on a SQL Server.
-pub trait SqlSession: Send {
-    /// Sends one statement and reads everything that comes back. After any error but [`SqlError::Server`] of a class below 20
-    /// the session is dead. Dropping the future kills the session. `None` as deadline: as long as it takes (RESTORE).
-    fn send(
-        &mut self,
-        statement: &Statement,
-        deadline: Option<Duration>,
-    ) -> impl Future<Output = Result<Rows, SqlError>> + Send;
-}
-
-/// One of the two folders of log shipping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Folder {
-    /// The share that the primary writes to.
-    BackupShare,
-    /// The folder on the backup instance's host.
-    CopyFolder,
-}
-
-/// What a folder holds.
-#[derive(Clone, Debug, Default)]
-pub struct Listing {
-    /// Files whose name ends in `.trn`.
-    pub files: Vec<BackupFile>,
-    /// Names that cannot be log backups for us, and why.
-    pub ignored: Vec<(String, String)>,
 }

@@ -14,5 +14,6 @@ pub mod scenario;
 pub mod serve;
 pub mod sql;
 pub mod tds;
+pub mod tsql;
 pub mod winrm;
 pub mod world;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use lab::sql::batch::{self, Event, Progress};
+use lab::tsql::{Event, Progress, batch};
 use lab::world::World;
 use persistent_chat_failover::domain::problem::Problem;
 use persistent_chat_failover::engine::plan::Goal;

@@ -6,6 +6,9 @@ pub mod read;
 pub mod session;
 pub mod statements;
 
+use std::future::Future;
+use std::time::Duration;
+
 /// A statement with its parameters `@P1` ….
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
@@ -131,4 +134,15 @@ pub enum SqlError {
     Protocol(String),
     /// We could not even begin (no Secret, not meant for this host).
     NotAsked(crate::domain::problem::Problem),
+}
+
+/// A session on a SQL Server.
+pub trait SqlSession: Send {
+    /// Sends one statement and reads everything that comes back. After any error but [`SqlError::Server`] of a class below 20
+    /// the session is dead. Dropping the future kills the session. `None` as deadline: as long as it takes (RESTORE).
+    fn send(
+        &mut self,
+        statement: &Statement,
+        deadline: Option<Duration>,
+    ) -> impl Future<Output = Result<Rows, SqlError>> + Send;
 }

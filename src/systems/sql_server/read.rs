@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::SqlSession;
 use super::errors::{ErrorClass, classify, problem};
 use super::{Cell, Parameter, Rows, SqlError, Statement, statements};
 use crate::domain::backups::{BackupSet, Lsn, RedoPoint};
@@ -17,7 +18,6 @@ use crate::domain::sql_server::{
     Database, DatabaseState, Instance, Mirroring, OrphanedUser, OwnBackups, RestoreHistory, RunningRestore,
     Session,
 };
-use crate::systems::SqlSession;
 
 /// Longest wait for a statement that only reads.
 pub const READ: Duration = Duration::from_secs(20);

@@ -10,9 +10,9 @@ use tiberius::{AuthMethod, Client, ColumnData, Config, EncryptionLevel};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 
+use super::SqlSession;
 use super::{Cell, Parameter, Rows, SqlError, Statement, statements};
 use crate::domain::pool::SqlServer;
-use crate::systems::SqlSession;
 use crate::systems::secrets::Credentials;
 use crate::systems::settings::Settings;
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::batch::SqlMessage;
+use crate::tsql::SqlMessage;
 use crate::world::files::Files;
 
 const MAGIC: &[u8] = b"PCF-LAB-BACKUP-1\n";

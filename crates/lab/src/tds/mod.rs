@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use crate::sql;
-use crate::sql::batch::{self, Cell, ColumnType, Event, Progress, SqlMessage};
+use crate::tsql::{Cell, ColumnType, Event, Progress, SqlMessage, batch};
 use crate::world::SharedWorld;
 
 const BATCH: u8 = 1;

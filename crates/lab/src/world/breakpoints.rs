@@ -103,7 +103,8 @@ mod tests {
 
     use super::Moment;
     use crate::scenario::Scenario;
-    use crate::sql::{self, SQL_PASSWORD, SQL_USER, batch};
+    use crate::sql::{self, SQL_PASSWORD, SQL_USER};
+    use crate::tsql::batch;
     use crate::world::World;
     use crate::world::files::MemoryFiles;
     use crate::world::journal::Effect;

@@ -45,6 +45,24 @@ pub struct Entry {
     pub outcome: Outcome,
 }
 
+/// What is known of a statement or cmdlet when it begins.
+pub struct Begun<'a> {
+    /// FQDN of the SQL Server or Management Shell host.
+    pub server: &'a str,
+    /// Statement or cmdlet.
+    pub kind: Kind,
+    /// What it may change.
+    pub effect: Effect,
+    /// `RESTORE LOG`, `SELECT`, `Set-CsPersistentChatState` …
+    pub name: &'a str,
+    /// The database, file or identity that it acts on, if it names one.
+    pub target: Option<String>,
+    /// The statement as it was sent, or the cmdlet with its parameters.
+    pub text: &'a str,
+    /// Who sent it.
+    pub client: &'a str,
+}
+
 /// Statement or cmdlet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -83,32 +101,21 @@ pub enum Outcome {
 
 impl Journal {
     /// Begins an entry; its number closes it with [`Journal::end`].
-    #[allow(clippy::too_many_arguments)]
-    pub fn begin(
-        &mut self,
-        time: Timestamp,
-        server: &str,
-        kind: Kind,
-        effect: Effect,
-        name: &str,
-        target: Option<String>,
-        text: &str,
-        client: &str,
-    ) -> u64 {
+    pub fn begin(&mut self, time: Timestamp, begun: Begun<'_>) -> u64 {
         let seq = self.entries.len() as u64 + 1;
         self.changes += 1;
         self.entries.push(Entry {
             seq,
             time,
             ended: None,
-            server: server.into(),
-            kind,
-            effect,
-            name: name.into(),
-            target,
-            text: text.into(),
+            server: begun.server.into(),
+            kind: begun.kind,
+            effect: begun.effect,
+            name: begun.name.into(),
+            target: begun.target,
+            text: begun.text.into(),
             parameters: BTreeMap::new(),
-            client: client.into(),
+            client: begun.client.into(),
             outcome: Outcome::Running,
         });
         seq

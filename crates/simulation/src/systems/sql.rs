@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lab::sql::batch::{self, Cell as LabCell, Event, Progress};
 use lab::sql::{SQL_PASSWORD, SQL_USER};
+use lab::tsql::{Cell as LabCell, Event, Progress, batch};
 use persistent_chat_failover::domain::pool::SqlServer;
 use persistent_chat_failover::systems::SqlSession;
 use persistent_chat_failover::systems::sql_server::{Cell, Parameter, Rows, SqlError, Statement};

@@ -1,0 +1,29 @@
+//! `Install-CsMirrorDatabase`.
+
+use psrp::clixml::Value;
+use psrp::message::Command;
+
+use super::{Finished, argument, text};
+use crate::world::World;
+
+pub(super) fn install(w: &mut World, c: &Command) -> Finished {
+    let principal = text(c, "SqlServerFqdn").to_lowercase();
+    let center = w.scenario.data_centers.iter().find(|d| d.sql_server.eq_ignore_ascii_case(&principal));
+    let Some(mirror) = center.map(|d| d.mirror.clone()) else {
+        return Finished::error(
+            "NoMirror",
+            "System.InvalidOperationException",
+            format!("The topology defines no mirror for {principal}."),
+        );
+    };
+    let drop_existing =
+        argument(c, "DropExistingDatabasesOnMirror").and_then(Value::as_bool).unwrap_or(false);
+    let database = w.scenario.database.clone();
+    match crate::sql::mirror_check(w, &principal, &mirror, &database, drop_existing) {
+        Ok(()) => {
+            crate::sql::mirror_establish(w, &principal, &mirror, &database);
+            Finished::objects(vec![])
+        }
+        Err(e) => Finished::error("InstallMirrorFailed", "System.InvalidOperationException", e),
+    }
+}

@@ -1,0 +1,278 @@
+//! The cmdlets of the Management Shell. They run in the world: nobody needs to watch them.
+
+mod mirror;
+mod read;
+mod set;
+
+use jiff::{SignedDuration, Timestamp};
+use psrp::clixml::Value;
+use psrp::message::{Command, ErrorRecord, PipelineState};
+
+use super::central_management_is_up;
+use crate::world::World;
+use crate::world::breakpoints::Arrival;
+use crate::world::journal::{Begun, Effect, Kind, Outcome};
+
+/// A cmdlet that runs, or has ended and not been asked for yet.
+pub struct Running {
+    /// The host it runs on.
+    pub host: String,
+    command: Command,
+    ends: Timestamp,
+    journal: u64,
+    result: Option<Finished>,
+}
+
+/// How a cmdlet ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Its objects.
+    pub objects: Vec<Value>,
+    /// Its error records.
+    pub errors: Vec<ErrorRecord>,
+    /// How its pipeline ended.
+    pub state: PipelineState,
+}
+
+impl Finished {
+    fn objects(objects: Vec<Value>) -> Self {
+        Finished { objects, errors: Vec::new(), state: PipelineState::Completed }
+    }
+    fn error(id: &str, exception: &str, message: impl Into<String>) -> Self {
+        let category = exception.rsplit('.').next().unwrap_or_default().to_string();
+        let record =
+            ErrorRecord { message: message.into(), id: id.into(), exception: exception.into(), category };
+        Finished { objects: Vec::new(), errors: vec![record], state: PipelineState::Completed }
+    }
+    fn terminating(id: &str, exception: &str, message: impl Into<String>) -> Self {
+        Finished { state: PipelineState::Failed, ..Finished::error(id, exception, message) }
+    }
+}
+
+/// The cmdlets, whether each writes, and the parameters that it has.
+const KNOWN: &[(&str, bool, &[&str])] = &[
+    ("Get-CsPersistentChatState", false, &["Identity", "LocalStore"]),
+    ("Set-CsPersistentChatState", true, &["Identity", "PoolState", "Confirm", "Force"]),
+    ("Get-CsService", false, &["PersistentChatServer", "PoolFqdn", "Identity"]),
+    ("Set-CsPersistentChatActiveServer", true, &["Identity", "ActiveServers", "Confirm", "Force"]),
+    ("Get-CsManagementStoreReplicationStatus", false, &["ReplicaFqdn", "CentralManagementStoreStatus"]),
+    ("Get-CsWindowsService", false, &["ComputerName", "Name"]),
+    ("Test-CsDatabase", false, &["DatabaseType", "SqlServerFqdn", "SqlInstanceName"]),
+    (
+        "Install-CsMirrorDatabase",
+        true,
+        &[
+            "DatabaseType",
+            "SqlServerFqdn",
+            "SqlInstanceName",
+            "FileShare",
+            "DropExistingDatabasesOnMirror",
+            "Confirm",
+        ],
+    ),
+];
+
+fn known(command: &Command) -> Option<&'static (&'static str, bool, &'static [&'static str])> {
+    KNOWN.iter().find(|(n, _, _)| n.eq_ignore_ascii_case(&command.name))
+}
+
+fn target(command: &Command) -> Option<String> {
+    ["Identity", "SqlServerFqdn", "ComputerName"].iter().find_map(|n| argument(command, n)).map(Value::shown)
+}
+
+/// A cmdlet as something that can be held, if it may change something.
+pub fn arrival(host: &str, command: &Command) -> Option<Arrival> {
+    known(command).filter(|(_, writes, _)| *writes).map(|_| Arrival {
+        server: host.into(),
+        name: command.name.clone(),
+        target: target(command),
+        parameters: std::collections::BTreeMap::new(),
+    })
+}
+
+/// The same, for one that was started.
+pub fn arrival_of(w: &World, id: u64) -> Option<Arrival> {
+    w.chat.running.get(&id).and_then(|r| arrival(&r.host, &r.command))
+}
+
+/// Starts a cmdlet on a host.
+pub fn start(w: &mut World, host: &str, user: &str, command: &Command) -> u64 {
+    let known = known(command);
+    let effect = if known.is_some_and(|(_, writes, _)| *writes) { Effect::Write } else { Effect::Read };
+    let shown: Vec<String> = command.parameters.iter().map(|(n, v)| format!("-{n} {}", show(v))).collect();
+    let target = target(command);
+    let now = w.now;
+    let entry = Begun {
+        server: host,
+        kind: Kind::Cmdlet,
+        effect,
+        name: &command.name,
+        target,
+        text: &format!("{} {}", command.name, shown.join(" ")),
+        client: user,
+    };
+    let journal = w.journal.begin(now, entry);
+    let takes = if command.name.eq_ignore_ascii_case("Install-CsMirrorDatabase") {
+        w.scenario.mirror_ms
+    } else {
+        w.scenario.cmdlet_ms
+    };
+    let id = w.chat.next;
+    w.chat.next += 1;
+    let ends = now + SignedDuration::from_millis(i64::try_from(takes).unwrap_or(0));
+    // What a cmdlet refuses it refuses at once.
+    let result = refuse(w, command, known).inspect(|r| end(w, journal, r));
+    w.chat.running.insert(id, Running { host: host.into(), command: command.clone(), ends, journal, result });
+    id
+}
+
+fn show(v: &Value) -> String {
+    match v {
+        Value::Dict(d) => {
+            let entries: Vec<String> = d
+                .iter()
+                .map(|(k, v)| {
+                    format!(
+                        "{}={}",
+                        k.shown(),
+                        v.as_list().iter().map(Value::shown).collect::<Vec<_>>().join(",")
+                    )
+                })
+                .collect();
+            format!("@{{{}}}", entries.join(";"))
+        }
+        Value::Object(o) if o.base.is_some() => o.base.as_ref().map(show).unwrap_or_default(),
+        other => other.shown(),
+    }
+}
+
+/// What a cmdlet has given, once it has ended.
+pub fn poll(w: &World, id: u64) -> Option<Finished> {
+    match w.chat.running.get(&id) {
+        Some(r) => r.result.clone(),
+        None => Some(Finished::terminating(
+            "PipelineStopped",
+            "System.Management.Automation.PipelineStoppedException",
+            "The pipeline has been stopped.",
+        )),
+    }
+}
+
+/// Forgets a cmdlet; one that still runs is stopped.
+pub fn abort(w: &mut World, id: u64) {
+    let now = w.now;
+    if let Some(r) = w.chat.running.remove(&id)
+        && r.result.is_none()
+    {
+        w.journal.end(r.journal, now, Outcome::Aborted);
+    }
+}
+
+fn end(w: &mut World, journal: u64, r: &Finished) {
+    let now = w.now;
+    let outcome = r.errors.first().map_or(Outcome::Ok, |e| Outcome::Failed(e.message.clone()));
+    w.journal.end(journal, now, outcome);
+}
+
+/// Ends the cmdlets that are due.
+pub(super) fn tick(w: &mut World) {
+    let now = w.now;
+    let due: Vec<u64> = w
+        .chat
+        .running
+        .iter()
+        .filter(|(_, r)| r.result.is_none() && r.ends <= now)
+        .map(|(id, _)| *id)
+        .collect();
+    for id in due {
+        let Some((host, command, journal)) =
+            w.chat.running.get(&id).map(|r| (r.host.clone(), r.command.clone(), r.journal))
+        else {
+            continue;
+        };
+        let result = run(w, &host, &command);
+        end(w, journal, &result);
+        if let Some(r) = w.chat.running.get_mut(&id) {
+            r.result = Some(result);
+        }
+    }
+}
+
+fn argument<'a>(c: &'a Command, name: &str) -> Option<&'a Value> {
+    c.parameters.iter().find(|(n, _)| n.trim_start_matches('-').eq_ignore_ascii_case(name)).map(|(_, v)| v)
+}
+
+fn text(c: &Command, name: &str) -> String {
+    argument(c, name).map(Value::shown).unwrap_or_default()
+}
+
+fn refuse(w: &World, c: &Command, known: Option<&(&str, bool, &[&str])>) -> Option<Finished> {
+    let Some((_, writes, parameters)) = known else {
+        return Some(Finished::terminating(
+            "CommandNotFoundException",
+            "System.Management.Automation.CommandNotFoundException",
+            format!("simulator: the term '{}' is not recognized as the name of a cmdlet.", c.name),
+        ));
+    };
+    if let Some((unknown, _)) =
+        c.parameters.iter().find(|(n, _)| !parameters.iter().any(|p| p.eq_ignore_ascii_case(n)))
+    {
+        return Some(Finished::terminating(
+            &format!("NamedParameterNotFound,{}", c.name),
+            "System.Management.Automation.ParameterBindingException",
+            format!("A parameter cannot be found that matches parameter name '{unknown}'."),
+        ));
+    }
+    if *writes && argument(c, "Confirm").and_then(Value::as_bool) != Some(false) {
+        return Some(Finished::terminating(
+            &format!("InvalidOperation,{}", c.name),
+            "System.Management.Automation.PSInvalidOperationException",
+            "A command that prompts the user failed because the host program or the command type does not support user interaction.",
+        ));
+    }
+    let store = ["Set-CsPersistentChatState", "Set-CsPersistentChatActiveServer", "Get-CsService"];
+    let reads_store =
+        c.name.eq_ignore_ascii_case("Get-CsPersistentChatState") && argument(c, "LocalStore").is_none();
+    if (reads_store || store.iter().any(|n| c.name.eq_ignore_ascii_case(n))) && !central_management_is_up(w) {
+        return Some(Finished::terminating(
+            &format!("SqlConnectionError,{}", c.name),
+            "System.Data.SqlClient.SqlException",
+            "Cannot connect to the Central Management store.",
+        ));
+    }
+    if *writes && w.chat.read_only && c.name.starts_with("Set-") {
+        return Some(Finished::terminating(
+            &format!("ReadOnly,{}", c.name),
+            "Microsoft.Rtc.Management.Xds.XdsException",
+            "The Central Management store is in read-only mode.",
+        ));
+    }
+    None
+}
+
+/// What a cmdlet does and answers when its time is over.
+fn run(w: &mut World, host: &str, c: &Command) -> Finished {
+    match c.name.to_lowercase().as_str() {
+        "get-cspersistentchatstate" => read::pool_state(w, host, c),
+        "get-csservice" => read::service(w),
+        "get-csmanagementstorereplicationstatus" if argument(c, "CentralManagementStoreStatus").is_some() => {
+            read::central_management(w)
+        }
+        "get-csmanagementstorereplicationstatus" => read::replication(w),
+        "get-cswindowsservice" => read::windows_service(w, c),
+        "test-csdatabase" => read::database(w, c),
+        "set-cspersistentchatstate" => set::pool_state(w, c),
+        "set-cspersistentchatactiveserver" => set::active_servers(w, c),
+        "install-csmirrordatabase" => mirror::install(w, c),
+        other => Finished::terminating(
+            "NotSimulated",
+            "System.NotImplementedException",
+            format!("simulator: {other} is not simulated"),
+        ),
+    }
+}
+
+/// `Identity` of the pool's Persistent Chat service.
+fn identity(w: &World) -> String {
+    format!("PersistentChatServer:{}", w.scenario.pool)
+}

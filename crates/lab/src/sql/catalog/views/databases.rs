@@ -1,0 +1,79 @@
+//! Databases: their state, their recovery, their mirroring, their files.
+
+use rusqlite::types::Value as Sqlite;
+
+use super::{Table, n, numbered, o, s, table};
+use crate::sql::{Instance, guid, is_up};
+use crate::world::World;
+
+pub(super) fn databases(_: &World, i: &Instance) -> Table {
+    let columns = [
+        "database_id",
+        "name",
+        "state",
+        "state_desc",
+        "is_in_standby",
+        "is_read_only",
+        "user_access",
+        "recovery_model",
+    ];
+    let rows = numbered(i).map(|(id, d)| {
+        let state = if d.state == 0 { "ONLINE" } else { "RESTORING" };
+        vec![n(id), s(&d.name), n(d.state), s(state), n(d.standby), n(d.read_only), n(d.user_access), n(1)]
+    });
+    table(&columns, rows)
+}
+
+pub(super) fn recovery_status(_: &World, i: &Instance) -> Table {
+    let columns = ["database_id", "family_guid", "recovery_fork_guid"];
+    table(&columns, numbered(i).map(|(id, d)| vec![n(id), s(&d.family), s(&d.fork)]))
+}
+
+pub(super) fn mirroring(w: &World, i: &Instance) -> Table {
+    let columns = [
+        "database_id",
+        "mirroring_guid",
+        "mirroring_state",
+        "mirroring_role",
+        "mirroring_safety_level",
+        "mirroring_partner_name",
+        "mirroring_partner_instance",
+        "mirroring_witness_name",
+        "mirroring_witness_state",
+    ];
+    let rows = numbered(i).map(|(id, d)| match &d.mirroring {
+        Some(m) => {
+            let state = if m.state == 4 && !is_up(w, &m.partner) { 1 } else { m.state };
+            let partner = w.sql.get(&m.partner).map(|p| &p.server_name);
+            vec![
+                n(id),
+                s(&guid(w.scenario.seed, "mirroring")),
+                n(state),
+                n(m.role),
+                n(2),
+                s(&format!("TCP://{}:5022", m.partner)),
+                o(partner),
+                Sqlite::Null,
+                Sqlite::Null,
+            ]
+        }
+        None => {
+            let mut row = vec![n(id)];
+            row.resize(columns.len(), Sqlite::Null);
+            row
+        }
+    });
+    table(&columns, rows)
+}
+
+pub(super) fn master_files(_: &World, i: &Instance) -> Table {
+    let columns = ["database_id", "file_id", "type", "redo_start_lsn", "redo_start_fork_guid"];
+    let rows = numbered(i).flat_map(|(id, d)| {
+        let (lsn, fork) = match &d.redo {
+            Some((lsn, fork)) if d.state == 1 => (n(*lsn), s(fork)),
+            Some(_) | None => (Sqlite::Null, Sqlite::Null),
+        };
+        [vec![n(id), n(1), n(0), lsn, fork], vec![n(id), n(2), n(1), Sqlite::Null, Sqlite::Null]]
+    });
+    table(&columns, rows)
+}

@@ -1,0 +1,52 @@
+//! What was backed up and restored, as msdb remembers it.
+
+use super::super::time;
+use super::{Table, n, s, table};
+use crate::sql::Instance;
+use crate::world::World;
+
+pub(super) fn restores(_: &World, i: &Instance) -> Table {
+    let columns =
+        ["restore_history_id", "restore_date", "destination_database_name", "backup_set_id", "restore_type"];
+    let rows = (1..)
+        .zip(&i.restore_history)
+        .map(|(id, r)| vec![n(id), s(&time(r.at)), s(&r.database), n(id), s("L")]);
+    table(&columns, rows)
+}
+
+pub(super) fn sets(_: &World, i: &Instance) -> Table {
+    let columns = [
+        "backup_set_id",
+        "media_set_id",
+        "type",
+        "database_name",
+        "server_name",
+        "last_lsn",
+        "last_recovery_fork_guid",
+        "backup_start_date",
+        "backup_finish_date",
+        "is_copy_only",
+    ];
+    let restored = i.restore_history.iter().map(|r| &r.set);
+    let rows = (1..).zip(restored.chain(&i.backups)).map(|(id, b)| {
+        let kind = if b.kind == 2 { "L" } else { "D" };
+        vec![
+            n(id),
+            n(id),
+            s(kind),
+            s(&b.database),
+            s(&b.server),
+            n(b.last_lsn),
+            s(&b.last_fork),
+            s(&time(b.start)),
+            s(&time(b.finish)),
+            n(0),
+        ]
+    });
+    table(&columns, rows)
+}
+
+pub(super) fn media(_: &World, i: &Instance) -> Table {
+    let rows = (1..).zip(&i.restore_history).map(|(id, r)| vec![n(id), s(&r.path), n(0)]);
+    table(&["media_set_id", "physical_device_name", "mirror"], rows)
+}

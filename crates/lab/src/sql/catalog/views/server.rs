@@ -1,0 +1,54 @@
+//! Sessions, what they run and what they lock; logins.
+
+use rusqlite::types::Value as Sqlite;
+
+use super::{Table, n, s, table};
+use crate::sql::{Instance, SQL_USER};
+use crate::world::World;
+
+pub(super) fn sessions(_: &World, i: &Instance) -> Table {
+    let columns = ["session_id", "login_name", "host_name", "program_name", "is_user_process", "database_id"];
+    let id_of = |key: &str| i.databases.keys().position(|k| k == key).map_or(1, |k| k as i64 + 5);
+    let clients = i
+        .sessions
+        .iter()
+        .filter(|(_, x)| !x.killed)
+        .map(|(id, x)| vec![n(*id), s(&x.login), s(&x.host), s(&x.program), n(1), n(id_of(&x.database))]);
+    // SQL Server Agent keeps sessions of its own in msdb as long as it lives.
+    let agent = (!i.agent_stopped).then(|| {
+        let program = "SQLAgent - Generic Refresher";
+        vec![n(49), s(r"NT SERVICE\SQLAgent$CHAT"), s(&i.server_name), s(program), n(1), n(4)]
+    });
+    table(&columns, clients.chain(agent))
+}
+
+pub(super) fn requests(w: &World, i: &Instance) -> Table {
+    let columns = ["session_id", "command", "percent_complete", "database_id"];
+    let running = i.sessions.iter().filter_map(|(id, x)| x.running.as_ref().map(|r| (id, r)));
+    let rows = running.map(|(id, r)| {
+        let (all, done) = (r.ends.duration_since(r.began), w.now.duration_since(r.began));
+        let percent = (100.0 * done.as_secs_f64() / all.as_secs_f64().max(0.001)).min(100.0);
+        vec![n(*id), s(&r.command), Sqlite::Real(percent), n(1)]
+    });
+    table(&columns, rows)
+}
+
+pub(super) fn locks(_: &World, i: &Instance) -> Table {
+    let columns = [
+        "request_session_id",
+        "resource_type",
+        "resource_database_id",
+        "resource_description",
+        "request_status",
+    ];
+    let rows = i.locks.iter().map(|(resource, id)| {
+        let short: String = resource.chars().take(32).collect();
+        vec![n(*id), s("APPLICATION"), n(1), s(&format!("0:[{short}]:(1a2b3c4d)")), s("GRANT")]
+    });
+    table(&columns, rows)
+}
+
+pub(super) fn principals(w: &World, _: &Instance) -> Table {
+    let names = ["RTCComponentService", SQL_USER].into_iter().chain(w.scenario.hostile_text.as_deref());
+    table(&["name", "sid", "type"], names.map(|name| vec![s(name), s(&format!("sid {name}")), s("S")]))
+}

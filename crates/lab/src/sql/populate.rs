@@ -1,0 +1,127 @@
+//! Makes the instances, databases, log shipping and backup files of a scenario.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+
+use crate::scenario::DataCenter;
+use crate::world::World;
+use crate::world::files::split;
+
+use super::agent::{copy, interval, take_log_backup};
+use super::{Database, Instance, Job, LogShipping, Mirroring, Restored, apply, backup, guid};
+
+/// Makes the instances, databases, log shipping and backup files of the scenario.
+pub fn populate(world: &mut World) -> Result<(), String> {
+    let centers = world.scenario.data_centers.clone();
+    let [first, second] = centers.as_slice() else {
+        return Err("a lab has exactly two data centres".into());
+    };
+    for d in [first, second] {
+        for host in [&d.sql_server, &d.mirror] {
+            let instance = Instance::new(host, &d.instance).map_err(|e| e.to_string())?;
+            world.sql.insert(host.clone(), instance);
+        }
+    }
+    databases(world, first, second);
+    log_shipping(world, first, second);
+    backups(world, first, second)
+}
+
+/// The live database, its mirror, and the copy in the other data centre.
+fn databases(world: &mut World, first: &DataCenter, second: &DataCenter) {
+    let s = &world.scenario;
+    let fork = guid(s.seed, "fork 1");
+    let users = |known: bool| {
+        let names = ["RTCComponentService", "LITWARE\\old-admin"].map(str::to_string);
+        names.into_iter().chain(s.hostile_text.clone()).map(|n| (n, known)).collect::<Vec<_>>()
+    };
+    let live = Database {
+        name: s.database.clone(),
+        state: 0,
+        standby: false,
+        read_only: false,
+        user_access: 0,
+        family: guid(s.seed, "family"),
+        fork: fork.clone(),
+        redo: None,
+        log_end: 34_000_000_100_000_001,
+        log_backed_up: 34_000_000_100_000_001,
+        mirroring: Some(Mirroring { role: 1, state: 4, partner: first.mirror.clone() }),
+        users: users(true),
+        newest_message: Some(world.now),
+        identities: BTreeMap::new(),
+        interrupted: None,
+    };
+    let redo = Some((live.log_end, fork));
+    let mirror = Database {
+        state: 1,
+        mirroring: Some(Mirroring { role: 2, state: 4, partner: first.sql_server.clone() }),
+        redo: redo.clone(),
+        ..live.clone()
+    };
+    let secondary = Database {
+        state: i32::from(!s.standby),
+        standby: s.standby,
+        read_only: s.standby,
+        redo,
+        mirroring: None,
+        users: users(false),
+        newest_message: None,
+        ..live.clone()
+    };
+    let key = s.database.to_lowercase();
+    for (host, db) in [(&first.sql_server, live), (&first.mirror, mirror), (&second.sql_server, secondary)] {
+        if let Some(i) = world.sql.get_mut(host) {
+            i.databases.insert(key.clone(), db);
+        }
+    }
+}
+
+/// Log shipping from the first data centre to the second.
+fn log_shipping(world: &mut World, first: &DataCenter, second: &DataCenter) {
+    let s = world.scenario.clone();
+    let primary = world.sql.get(&first.sql_server).map(|i| i.server_name.clone()).unwrap_or_default();
+    let next = world.now + interval(world);
+    let job =
+        |kind: &str, name: String| Job { id: guid(s.seed, kind), name, enabled: true, hangs: false, next };
+    let hostile = s.hostile_text.as_deref().unwrap_or_default();
+    if let Some(i) = world.sql.get_mut(&second.sql_server) {
+        i.jobs = ["LSCopy", "LSRestore"]
+            .map(|kind| job(kind, format!("{kind}_{primary}_{}{hostile}", s.database)))
+            .into();
+        i.log_shipping.push(LogShipping {
+            database: s.database.clone(),
+            id: guid(s.seed, "secondary"),
+            primary,
+            source: s.backup_share.clone(),
+            destination: s.copy_folder.clone(),
+            copy_job: guid(s.seed, "LSCopy"),
+            restore_job: guid(s.seed, "LSRestore"),
+            last_copied: None,
+            last_restored: None,
+        });
+    }
+    if let Some(i) = world.sql.get_mut(&first.sql_server) {
+        i.jobs = vec![job("LSBackup", format!("LSBackup_{}", s.database))];
+    }
+}
+
+/// The log backups that exist, and how far they were copied and restored.
+fn backups(world: &mut World, first: &DataCenter, second: &DataCenter) -> Result<(), String> {
+    let s = world.scenario.clone();
+    for n in 0..s.backups {
+        let at = world.now - SignedDuration::from_secs(i64::from(s.backups - n) * 900);
+        let path = take_log_backup(world, &first.sql_server, at)?;
+        if n < s.copied {
+            copy(world, &path)?;
+        }
+        if n < s.restored {
+            let path = format!(r"{}\{}", s.copy_folder, split(&path).1);
+            let set = backup::read(world.files.as_ref(), &path).map_err(|e| e.message)?;
+            let database = s.database.to_lowercase();
+            apply(world, &second.sql_server, Restored { at, database, set, path });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Sessions: who logs in, what ends with them.
+
+use crate::tsql::Batch;
+use crate::world::World;
+use crate::world::journal::Outcome;
+
+use super::{Instance, SQL_PASSWORD, SQL_USER, Session, is_up};
+
+/// Ends the sessions of a lost data centre. Its databases keep what they had; mirroring is disconnected.
+pub fn data_center_lost(world: &mut World, data_center: &str) {
+    let hosts: Vec<String> =
+        world.sql.keys().filter(|h| world.scenario.data_center_of(h) == Some(data_center)).cloned().collect();
+    for host in hosts {
+        let sessions: Vec<u32> =
+            world.sql.get(&host).map(|i| i.sessions.keys().copied().collect()).unwrap_or_default();
+        for id in sessions {
+            logout(world, &host, id);
+        }
+    }
+}
+
+/// Checks a login: error number and text if it is refused.
+pub fn login(
+    world: &mut World,
+    host: &str,
+    user: &str,
+    password: &str,
+    client: &str,
+    program: &str,
+) -> Result<u32, (u32, String)> {
+    let Some(i) = world.sql.get_mut(host) else { return Err((17187, "SQL Server is not ready".into())) };
+    if !user.eq_ignore_ascii_case(SQL_USER)
+        || password != SQL_PASSWORD
+        || i.refused.contains(&user.to_lowercase())
+    {
+        return Err((18456, format!("Login failed for user '{user}'.")));
+    }
+    Ok(open_session(i, user, client, program, "master"))
+}
+
+fn open_session(i: &mut Instance, login: &str, host: &str, program: &str, database: &str) -> u32 {
+    let id = i.next_session;
+    i.next_session += 1;
+    i.sessions.insert(
+        id,
+        Session {
+            login: login.into(),
+            host: host.into(),
+            program: program.into(),
+            database: database.into(),
+            running: None,
+            batch: None,
+            killed: false,
+        },
+    );
+    id
+}
+
+/// Ends a session: its RESTORE is cut off, its locks are free.
+pub fn logout(world: &mut World, host: &str, id: u32) {
+    let now = world.now;
+    world.touch();
+    let Some(i) = world.sql.get_mut(host) else { return };
+    let Some(session) = i.sessions.remove(&id) else { return };
+    i.locks.retain(|_, holder| *holder != id);
+    if let Some(hold) = session.batch.as_ref().and_then(Batch::hold) {
+        // The batch has died with its session: it is not carried out any more.
+        world.breakpoints.release(hold);
+    }
+    if let Some(running) = session.running {
+        if let (Some(db), Some(file)) = (i.databases.get_mut(&running.database), running.file) {
+            // What was rolled forward so far is not undone: only the same set can go on (error 4319 for any other).
+            db.interrupted = Some(file);
+        }
+        world.journal.end(running.journal, now, Outcome::Aborted);
+    }
+}
+
+/// A chat server connects to the content database.
+pub fn chat_connect(
+    world: &mut World,
+    sql_host: &str,
+    database: &str,
+    client: &str,
+    program: &str,
+) -> Result<u32, String> {
+    if !is_up(world, sql_host) {
+        return Err(format!("{sql_host} does not answer"));
+    }
+    let i = world.sql.get_mut(sql_host).ok_or("no such server")?;
+    let key = database.to_lowercase();
+    match i.databases.get(&key) {
+        Some(db) if db.is_live() && db.user_access == 0 => {
+            Ok(open_session(i, "LITWARE\\RTCComponentService", client, program, &key))
+        }
+        Some(_) | None => {
+            Err(format!("Cannot open database \"{database}\" requested by the login. The login failed."))
+        }
+    }
+}
+
+/// Whether a chat server's session still lives.
+pub fn session_alive(world: &World, sql_host: &str, id: u32) -> bool {
+    is_up(world, sql_host)
+        && world.sql.get(sql_host).and_then(|i| i.sessions.get(&id)).is_some_and(|s| !s.killed)
+}
+
+/// A chat server says that it is alive, and somebody writes a message.
+pub fn chat_ping(world: &mut World, sql_host: &str, database: &str, client: &str) {
+    let now = world.now;
+    if let Some(db) = world.sql.get_mut(sql_host).and_then(|i| i.databases.get_mut(&database.to_lowercase()))
+    {
+        db.identities.insert(client.into(), now);
+        db.newest_message = Some(now);
+        db.log_end += 100;
+    }
+}

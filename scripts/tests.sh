@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# All tests of the workspace. Prints the matrix of what was done to the whole program, adds the seconds of each test program to
+# the table of parts ($PCF_PARTS), and says in its last line how many tests there were and how many of them ran against a real API
+# server. By day; with PCF_NIGHT=1 everything that there is.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+export PCF_API_SERVER_TESTS="$work/api-server-tests"
+: >"$PCF_API_SERVER_TESTS"
+export PCF_CRASH_MATRIX="$work/crash-matrix"
+: >"$PCF_CRASH_MATRIX"
+# One number for all test programs of this run, from its time: the samples move from run to run.
+export PCF_SAMPLE="${PCF_SAMPLE:-$(date +%s)}"
+if [ "${PCF_NIGHT:-}" = 1 ]; then
+    echo "PCF_NIGHT=1: everything, no samples"
+else
+    echo "PCF_SAMPLE=$PCF_SAMPLE: with it the same samples are tested again"
+fi
+
+status=0
+# Built first, so that the seconds of each test program are its own.
+built="$(date +%s)"
+cargo test --workspace --locked --no-run || status=1
+built=$(($(date +%s) - built))
+cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$work/log" || status=1
+echo "The matrix: what was done to the whole program, and whether it went on."
+cat "$PCF_CRASH_MATRIX"
+# Cargo says which program it runs, and each program when it has ended. One that never says so has crashed.
+awk -v parts="${PCF_PARTS:-/dev/null}" -v built="$built" '
+    function add(result, seconds, name) { printf "%s\t%s\t %s\n", result, seconds, name >>parts }
+    function crashed() { if (running != "") add("FAILED", 0, running ": has not come to its end") }
+    BEGIN { add("ok", built, "build") }
+    /^ +Running / || /^ +Doc-tests / {
+        crashed()
+        running = $0 ~ /Doc-tests/ || $0 ~ /unittests/ ? "unit" : $2
+    }
+    /^test result:/ && running != "" {
+        seconds = $0
+        sub(/.*finished in /, "", seconds)
+        sub(/s.*/, "", seconds)
+        if (running != "unit") add($3 == "ok." ? "ok" : "FAILED", seconds, running)
+        else { units += seconds; if ($3 != "ok.") failed = 1 }
+        running = ""
+    }
+    END {
+        crashed()
+        add(failed ? "FAILED" : "ok", units + 0, "unit and property tests")
+    }' "$work/log"
+summary="$(awk -v real="$(wc -l <"$PCF_API_SERVER_TESTS")" '
+    /^test result:/ { passed += $4; failed += $6; ignored += $8 }
+    END {
+        printf "%d passed, %d failed, %d ignored; %d of them ran against a real Kubernetes API server\n", passed, failed, ignored, real
+        if (failed > 0 || ignored > 0 || passed == 0 || real == 0) exit 1
+    }' "$work/log")" || status=1
+echo "$summary"
+# Whoever asked for the table wants this line after it.
+if [ -n "${PCF_PARTS:-}" ]; then echo "$summary" >"$PCF_PARTS.summary"; fi
+exit $status

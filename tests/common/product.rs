@@ -1,0 +1,12 @@
+//! Every path into the library that the tests of this folder use: when something moves in `src`, it moves here.
+
+#![allow(unused_imports)]
+
+pub use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverSpec;
+pub use persistent_chat_failover::api::{convert, crd_yaml};
+pub use persistent_chat_failover::cli::from_file;
+pub use persistent_chat_failover::cli::replay::{explain, next, recordings};
+pub use persistent_chat_failover::domain::backups::{BackupSet, FileHeaders, Folders, Lsn, RedoPoint};
+pub use persistent_chat_failover::domain::chain::{Chain, follow};
+pub use persistent_chat_failover::domain::reading::Reading;
+pub use persistent_chat_failover::status::recording::{pack, unpack};

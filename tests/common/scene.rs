@@ -1,0 +1,318 @@
+//! One test's world: a lab, a namespace on a control plane, operators, and what can be asked and awaited there.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use lab::scenario::{DataCenter, Scenario};
+use lab::serve::{Lab, demo};
+use lab::world::journal::{Effect, Outcome};
+use serde_json::Value;
+
+use super::{Plane, Process, count, manifests};
+
+/// A world that fails over quickly.
+pub fn quick() -> Scenario {
+    Scenario {
+        backups: 8,
+        copied: 5,
+        restored: 4,
+        backup_bytes: 50_000,
+        restore_ms: 300,
+        recovery_ms: 500,
+        mirror_ms: 1500,
+        replication_ms: 200,
+        cmdlet_ms: 20,
+        ..Scenario::default()
+    }
+}
+
+/// The name of the resource of every scene.
+pub const RESOURCE: &str = "litware";
+
+/// A lab, a namespace, and an operator in it.
+pub struct Scene {
+    pub lab: Lab,
+    pub namespace: String,
+    pub directory: tempfile::TempDir,
+    pub plane: Plane,
+    /// The operator's kubeconfig: a test may put another server's address into it.
+    pub kubeconfig: PathBuf,
+    /// Environment variables of the operators to come.
+    pub env: Vec<(&'static str, &'static str)>,
+    pub operator: Option<Process>,
+}
+
+impl Scene {
+    /// Everything but the operator; the resource is not applied yet.
+    pub async fn set(test: &str, scenario: Scenario) -> Scene {
+        Scene::set_on(Plane::Shared, test, scenario).await
+    }
+
+    /// The same, on a control plane that may be the test's own.
+    pub async fn set_on(plane: Plane, test: &str, scenario: Scenario) -> Scene {
+        count(test);
+        let namespace = test.replace('_', "-");
+        demo::prepare_namespace(&plane, manifests(), &namespace).unwrap();
+        let kubeconfig = plane.service_account_kubeconfig(&namespace, "pcf-operator").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let lab = Lab::start(scenario, directory.path()).await.unwrap();
+        Scene { lab, namespace, directory, plane, kubeconfig, env: vec![], operator: None }
+    }
+
+    /// The usual beginning: the resource is applied, the operator runs, the resource is Ready.
+    pub async fn ready(test: &str, scenario: Scenario) -> Scene {
+        let mut scene = Scene::set(test, scenario).await;
+        scene.begin().await;
+        scene
+    }
+
+    /// Applies the resource, starts the operator and waits until the resource is Ready.
+    pub async fn begin(&mut self) {
+        self.apply(&self.lab.resource(RESOURCE));
+        self.start_operator();
+        self.wait_for("Ready", "True", "Active").await;
+    }
+
+    /// A data centre of the scenario: 0 is the one that is active when the scene begins, 1 the other one.
+    pub fn data_center(&self, n: usize) -> &DataCenter {
+        &self.lab.scenario().data_centers[n]
+    }
+
+    pub fn apply(&self, text: &str) {
+        self.kubectl(&["apply", "-f", "-"], Some(text));
+    }
+
+    pub fn kubectl(&self, arguments: &[&str], stdin: Option<&str>) -> String {
+        let mut all = vec!["-n", self.namespace.as_str()];
+        all.extend(arguments);
+        self.plane.kubectl(&all, stdin).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    pub fn patch(&self, spec: &str) {
+        let patch = format!("{{\"spec\":{spec}}}");
+        self.kubectl(&["patch", &format!("pcf/{RESOURCE}"), "--type", "merge", "-p", &patch], None);
+    }
+
+    /// The wish that a data centre be the active one.
+    pub fn want(&self, n: usize) {
+        self.patch(&serde_json::json!({"activeDataCenter": self.data_center(n).name}).to_string());
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.directory.path().join("operator.log")
+    }
+
+    pub fn log_says(&self, text: &str) -> bool {
+        std::fs::read_to_string(self.log()).unwrap_or_default().contains(text)
+    }
+
+    pub fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+
+    pub fn start_operator(&mut self) {
+        self.operator = Some(self.another_operator(&self.log()));
+    }
+
+    /// One more operator, with a log of its own.
+    pub fn another_operator(&self, log: &Path) -> Process {
+        let program = Path::new(env!("CARGO_BIN_EXE_pcf-operator"));
+        Process::of(
+            demo::start_operator_with(&self.lab, &self.kubeconfig, program, &self.namespace, log, &self.env)
+                .unwrap(),
+        )
+    }
+
+    /// kill -9.
+    pub fn kill_operator(&mut self) {
+        self.operator = None;
+    }
+
+    /// Loses the first data centre and moves the Central Management store to the other one.
+    pub async fn lose(&mut self) {
+        let (lost, left) = (self.data_center(0).name.clone(), self.data_center(1).name.clone());
+        self.lab.lose(&lost).await.unwrap();
+        self.lab.fail_over_central_management(&left);
+    }
+
+    pub fn object(&self) -> Value {
+        let text = self.kubectl(&["get", &format!("pcf/{RESOURCE}"), "-o", "json"], None);
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub fn condition(&self, kind: &str) -> Option<Value> {
+        let object = self.object();
+        object["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == kind).cloned()
+    }
+
+    /// Waits until a condition has a status and a reason; gives its message.
+    pub async fn wait_for(&self, kind: &str, status: &str, reason: &str) -> String {
+        self.wait_for_text(kind, status, reason, "").await
+    }
+
+    /// The same, for a message that holds a text.
+    pub async fn wait_for_text(&self, kind: &str, status: &str, reason: &str, text: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            let object = self.object();
+            let fresh = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let found = conditions.iter().find(|c| c["type"] == kind);
+            let message = found.and_then(|c| c["message"].as_str()).unwrap_or_default();
+            if found.is_some_and(|c| fresh && c["status"] == status && c["reason"] == reason)
+                && message.contains(text)
+            {
+                return message.to_string();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{kind} did not become {status}/{reason} {text:?}; the status is\n{}\nthe operator's log ends with\n{}",
+                serde_json::to_string_pretty(&object["status"]).unwrap(),
+                self.log_tail()
+            );
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    }
+
+    /// Polls until something holds.
+    pub async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        while !holds() {
+            assert!(
+                Instant::now() < deadline,
+                "{what}: did not come. Written so far: {:#?}\nThe operator's log ends with\n{}",
+                self.writes(),
+                self.log_tail()
+            );
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+    }
+
+    /// Waits until a failover from the first data centre to the second one is complete: by the operator's word, and asserts
+    /// that the lab agrees.
+    pub async fn wait_until_failed_over(&self) {
+        self.wait_until_ready_in(1).await;
+        let mut wrong = not_live_in(&self.lab, 1);
+        wrong.extend(not_once(&self.lab, 0, FAILOVER_ONCE));
+        assert!(wrong.is_empty(), "the lab disagrees: {wrong:?}");
+    }
+
+    /// Waits until the operator says that a data centre is the active one and wanted.
+    pub async fn wait_until_ready_in(&self, n: usize) {
+        let name = self.data_center(n).name.as_str();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let object = self.object();
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+            let fresh = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+            if ready
+                && fresh
+                && object["status"]["activeDataCenter"] == name
+                && object["spec"]["activeDataCenter"] == name
+            {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not Ready in {name}:\n{}\nthe operator's log ends with\n{}",
+                serde_json::to_string_pretty(&object["status"]).unwrap(),
+                self.log_tail()
+            );
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    }
+
+    pub fn writes(&self) -> Vec<String> {
+        demo::writes(&self.lab)
+    }
+
+    /// Looks for a while whether anything is written although nothing may be.
+    pub async fn assert_nothing_moves(&self) {
+        // Several passes of the loop, which looks every half second in a lab.
+        let until = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < until {
+            assert_eq!(self.writes(), Vec::<String>::new());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Names of the log backups in the share, oldest first. They hold the time; their order is the same in every lab.
+pub fn backups(lab: &Lab) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(lab.backup_share())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Whether a statement or cmdlet is at work.
+pub fn runs(lab: &Lab, name: &str) -> bool {
+    // The journal is long, and this is asked often: it is looked at where it is.
+    lab.world().now().journal.entries().iter().any(|e| e.name == name && e.outcome == Outcome::Running)
+}
+
+/// Whether the operator has begun a statement or cmdlet that changes something, by the journal from an entry on.
+pub fn begun(lab: &Lab, since: usize, name: &str) -> bool {
+    let world = lab.world().now();
+    let mut entries = world.journal.entries().iter().skip(since);
+    entries.any(|e| e.name == name && e.effect == Effect::Write && e.client != "SQLAgent")
+}
+
+/// What a failover carries out exactly once, however often a process was killed.
+pub const FAILOVER_ONCE: &[&str] = &[
+    "RESTORE DATABASE WITH RECOVERY",
+    "EXEC sp_delete_log_shipping_secondary_database",
+    "Install-CsMirrorDatabase",
+];
+
+/// Which of these was not carried out exactly once, by the lab's journal from an entry on.
+pub fn not_once(lab: &Lab, since: usize, names: &[&str]) -> Vec<String> {
+    let world = lab.world().now();
+    let entries = world.journal.entries().get(since..).unwrap_or_default();
+    let times = |name: &str| entries.iter().filter(|e| e.name == name && e.outcome == Outcome::Ok).count();
+    names
+        .iter()
+        .map(|name| (name, times(name)))
+        .filter(|(_, times)| *times != 1)
+        .map(|(name, times)| format!("{name} was carried out {times} times"))
+        .collect()
+}
+
+/// What is wrong with a world that should be live in a data centre. Read from the lab's servers, not from any status.
+pub fn not_live_in(lab: &Lab, n: usize) -> Vec<String> {
+    let (state, scenario) = (lab.state(), lab.scenario());
+    let there = &scenario.data_centers[n];
+    let chat = &state["chat"];
+    let mut active: Vec<&str> =
+        chat["activeServers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    active.sort_unstable();
+    let database = |host: &String| {
+        let all = state["sqlServers"][host]["databases"].as_array();
+        all.into_iter().flatten().find(|d| d["name"] == scenario.database.as_str())
+    };
+    // Either partner of its mirror may be the principal.
+    let live =
+        [&there.sql_server, &there.mirror].into_iter().filter_map(database).find(|d| d["state"] == "ONLINE");
+    let sessions = live.and_then(|d| d["sessions"].as_array()).map_or(0, Vec::len);
+    let expected = [
+        ("chat does not serve", chat["serving"] == true),
+        (
+            "the pool's state is not that of this store",
+            chat["poolState"] == if n == 0 { "Normal" } else { "FailedOver" },
+        ),
+        ("the active servers are not those of this data centre", active == there.servers),
+        ("the database is not ONLINE", live.is_some()),
+        ("the mirror is not SYNCHRONIZED", live.is_some_and(|d| d["mirroring"]["state"] == "SYNCHRONIZED")),
+        ("chat servers are not in the database", sessions > 0),
+    ];
+    expected
+        .into_iter()
+        .filter(|(_, holds)| !holds)
+        .map(|(what, _)| format!("{}: {what}", there.name))
+        .collect()
+}

@@ -1,0 +1,54 @@
+//! Killed anywhere, started anywhere: whatever the course, a new process goes on, and nothing happens twice.
+//!
+//! By day (`make test`) it is killed before and after a sample of the effects, which moves from run to run (`PCF_SAMPLE=n`
+//! repeats one), by night (`make night`) before and after all of them. Everything else is the same by day and by night.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::courses::Failover;
+use common::matrix::{
+    Row, Staged, hold_first, killed_at_every_effect, killed_within_each_step, stopped_and_killed,
+    two_operators, until_held,
+};
+
+// The names have an order because the tests are started in it, two at a time: the longest ones first.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a1_failover_killed_before_and_after_every_effect_and_every_write_of_the_record() {
+    killed_at_every_effect(&Failover).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a2_failover_killed_within_each_step() {
+    tokio::join!(killed_within_each_step(&Failover, false), killed_within_each_step(&Failover, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b1_failover_by_two_operators_and_with_the_holder_of_the_lock_stopped_and_killed() {
+    tokio::join!(two_operators(&Failover), stopped_and_killed(&Failover));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b2_the_request_of_a_dead_process_is_carried_out_late() {
+    const LATE: &str = "Install-CsMirrorDatabase";
+    let row = Row::begin(format!("failover: kill -9 before {LATE}, carried out when the next one looks"));
+    let mut staged = Staged::ready(&Failover, "late_request").await;
+    staged.scene.lab.world().now().breakpoints.outlive_clients(true);
+    hold_first(&staged.scene, &[LATE]);
+    staged.begin().await;
+    until_held(&staged.scene, LATE).await;
+    let scene = &mut staged.scene;
+    scene.kill_operator();
+    scene.start_operator();
+    scene.wait_for_text("MirrorEstablished", "False", "WaitingForCmdlet", "may still be on its way").await;
+    scene.lab.release();
+    staged.until_complete().await;
+    row.passed("killed once; the next one waited, and attached to it");
+}
+
+#[test]
+fn the_samples_of_three_days_in_a_row_cover_everything() {
+    common::assert_samples_cover_everything();
+}

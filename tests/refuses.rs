@@ -1,0 +1,193 @@
+//! Everything that must not move, or not before a human has agreed: the whole program on a real API server.
+//!
+//! The same by day and by night.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::plane;
+use common::scene::{Scene, backups, begun, quick};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_its_target_a_new_resource_is_ready_idle_and_writes_nothing() {
+    let scene = Scene::ready("at_target", quick()).await;
+    scene.assert_nothing_moves().await;
+    // Idle means no write to the API server either.
+    let version = scene.object()["metadata"]["resourceVersion"].clone();
+    let account = format!("system:serviceaccount:{}:pcf-operator", scene.namespace);
+    let writes = || {
+        plane()
+            .audit_log()
+            .lines()
+            .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
+            .filter(|e| {
+                e["user"]["username"] == account.as_str()
+                    && ["create", "update", "patch", "delete"]
+                        .contains(&e["verb"].as_str().unwrap_or_default())
+            })
+            .count()
+    };
+    let before = writes();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!((scene.object()["metadata"]["resourceVersion"].clone(), writes()), (version, before));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_that_a_restored_cluster_rolled_back_is_written_again() {
+    let scene = Scene::ready("rolled_back", quick()).await;
+    let old = r#"{"status":{"activeDataCenter":"seattle","conditions":[{"type":"Ready","status":"False","reason":"Old","message":"",
+        "lastTransitionTime":"2026-01-01T00:00:00Z"}]}}"#;
+    scene.kubectl(&["patch", "pcf/litware", "--subresource=status", "--type=merge", "-p", old], None);
+    scene.wait_for("Ready", "True", "Active").await;
+    assert_eq!(scene.object()["status"]["activeDataCenter"], "atlanta");
+    scene.assert_nothing_moves().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_answers_is_not_failed_over() {
+    let scene = Scene::ready("primary_answers", quick()).await;
+    scene.patch(r#"{"activeDataCenter":"seattle"}"#);
+    let message = scene.wait_for("PreflightPassed", "False", "PrimaryAlive").await;
+    assert!(message.contains("answers"), "{message}");
+    scene.wait_for("Stalled", "True", "PrimaryAlive").await;
+    scene.assert_nothing_moves().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_login_is_a_sign_of_life() {
+    let scene = Scene::ready("login_refused", quick()).await;
+    for host in ["atl-sql-1.litwareinc.com", "atl-sql-2.litwareinc.com"] {
+        scene.lab.fault("refuse-login", &[host.into()]).unwrap();
+    }
+    scene.patch(r#"{"activeDataCenter":"seattle"}"#);
+    let message = scene.wait_for("PreflightPassed", "False", "PrimaryAlive").await;
+    assert!(
+        message.contains("atl-sql-1.litwareinc.com")
+            && message.contains("atlanta-sql")
+            && message.contains("spec.dataCenters[0].sqlServer"),
+        "{message}"
+    );
+    assert!(!message.contains(lab::sql::SQL_PASSWORD));
+    scene.assert_nothing_moves().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_became_principal_is_the_primary() {
+    let scene = Scene::ready("mirror_promoted", quick()).await;
+    scene.lab.fault("promote-mirror", &["atlanta".into()]).unwrap();
+    scene.patch(r#"{"activeDataCenter":"seattle"}"#);
+    scene.wait_for_text("PreflightPassed", "False", "PrimaryAlive", "has become principal").await;
+    scene.assert_nothing_moves().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_recovered_by_somebody_else_is_not_taken_for_ours() {
+    let mut scene = Scene::ready("recovered_by_others", quick()).await;
+    scene.lose().await;
+    scene.lab.fault("recover-by-hand", &["seattle".into()]).unwrap();
+    scene.patch(r#"{"activeDataCenter":"seattle"}"#);
+    let message = scene.wait_for("Stalled", "True", "RecoveredByOthers").await;
+    assert!(message.contains("spec.consent"), "{message}");
+    scene.assert_nothing_moves().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_needs_consent_and_a_larger_loss_a_new_one() {
+    let mut scene = Scene::ready("gap", quick()).await;
+    let names = backups(&scene.lab);
+    // Five are copied, four restored: the seventh is in the share only.
+    scene.lab.fault("remove-backup", &[names[6].clone()]).unwrap();
+    scene.lose().await;
+    scene.patch(r#"{"activeDataCenter":"seattle"}"#);
+    let message = scene.wait_for("PreflightPassed", "False", "ConsentRequired").await;
+    assert!(message.contains("gap") && message.contains(&names[7]), "{message}");
+    scene.assert_nothing_moves().await;
+    let needed = scene.object()["status"]["transition"]["consentNeeded"].clone();
+
+    // One more is lost, then the first consent arrives: it was given for less.
+    scene.lab.fault("remove-backup", &[names[5].clone()]).unwrap();
+    scene.patch(&format!(
+        r#"{{"consent":{{"transition":{},"situation":{},"by":"Ann"}}}}"#,
+        needed["transition"], needed["situation"]
+    ));
+    scene.wait_for("PreflightPassed", "False", "ConsentDoesNotFit").await;
+    scene.assert_nothing_moves().await;
+
+    // A consent to what is lost now: the failover runs, with that loss and nothing else.
+    let needed = scene.object()["status"]["transition"]["consentNeeded"].clone();
+    scene.patch(&format!(
+        r#"{{"consent":{{"transition":{},"situation":{},"by":"Ann"}}}}"#,
+        needed["transition"], needed["situation"]
+    ));
+    scene.wait_until_failed_over().await;
+    let loss = scene.object()["status"]["transition"]["loss"].clone();
+    assert_eq!(
+        (loss["acceptedBy"].as_str(), loss["lastBackup"].as_str()),
+        (Some("Ann"), Some(names[4].as_str()))
+    );
+    assert_eq!(loss["notApplied"].as_array().unwrap().len(), 1, "{loss}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_and_foreign_backups_and_a_store_that_cannot_be_written_stop_before_recovery() {
+    let mut scene = Scene::ready("damaged", quick()).await;
+    let names = backups(&scene.lab);
+    scene.lab.lose("atlanta").await.unwrap();
+    scene.lab.fault("foreign-backup", &["mgc_29990101000000.trn".into()]).unwrap();
+    scene.patch(r#"{"activeDataCenter":"seattle"}"#);
+    let message = scene.wait_for("PreflightPassed", "False", "ConsentRequired").await;
+    assert!(message.contains("mgc_29990101000000.trn"), "{message}");
+    scene.assert_nothing_moves().await;
+    std::fs::remove_file(scene.lab.backup_share().join("mgc_29990101000000.trn")).unwrap();
+
+    // The header can be read, the rest is cut off: nobody can know before it is restored.
+    scene.lab.fault("truncate-backup", &[names[7].clone()]).unwrap();
+    scene.patch(r#"{"policy":{"mirrorDeadline":"1m"}}"#);
+    let message = scene.wait_for("LogBackupsApplied", "False", "ConsentRequired").await;
+    assert!(message.contains(&names[7]) && message.contains("3203"), "{message}");
+    assert!(!begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
+    let needed = scene.object()["status"]["transition"]["consentNeeded"].clone();
+    scene.patch(&format!(
+        r#"{{"consent":{{"transition":{},"situation":{},"by":"Ann"}}}}"#,
+        needed["transition"], needed["situation"]
+    ));
+
+    // The Central Management store is still down: its gate holds up the recovery, nothing before it.
+    scene.wait_for("DatabaseOnline", "False", "CentralManagementDown").await;
+    assert!(!begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
+    scene.lab.fail_over_central_management("seattle");
+    scene.wait_until_failed_over().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn suspended_nothing_is_done_until_it_is_taken_away() {
+    let mut scene = Scene::ready("suspended", quick()).await;
+    scene.lose().await;
+    scene.patch(r#"{"activeDataCenter":"seattle","suspend":true}"#);
+    scene.wait_for("Ready", "False", "Suspended").await;
+    scene.assert_nothing_moves().await;
+    scene.patch(r#"{"suspend":false}"#);
+    scene.wait_until_failed_over().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_secrets_and_an_unknown_volume_are_named() {
+    let mut scene = Scene::set("wrong_secrets", quick()).await;
+    let good = scene.lab.resource("litware");
+    // Not meant for the backup store's host.
+    scene.apply(
+        &good.replace("sea-sql-1.litwareinc.com,sea-sql-2.litwareinc.com", "elsewhere.litwareinc.com"),
+    );
+    scene.start_operator();
+    let message = scene.wait_for("FailoverReady", "False", "SecretUnusable").await;
+    assert!(message.contains("seattle-sql") && message.contains("sea-sql-1.litwareinc.com"), "{message}");
+    scene.apply(&good);
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    scene.patch(r#"{"backupFiles":{"copyFolder":{"volume":"nowhere"}}}"#);
+    let message = scene.wait_for("Stalled", "True", "InvalidSpec").await;
+    assert!(message.contains("spec.backupFiles.copyFolder") && message.contains("nowhere"), "{message}");
+    scene.assert_nothing_moves().await;
+}
