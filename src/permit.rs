@@ -4,6 +4,8 @@
 //! each in a session of its own. The record is written in the locked session; every statement on SQL Server is a batch that
 //! checks the lock itself before it acts. Whoever loses the session loses the lock, and the batch says so.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
