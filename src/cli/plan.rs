@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::api::convert;
 use crate::api::v1alpha1::PersistentChatFailoverSpec;
-use crate::domain::active::Active;
+use crate::domain::active::{Active, active};
 use crate::domain::chain;
 use crate::domain::decision::Decision;
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
 use crate::domain::site::Answer;
 use crate::domain::situation::Situation;
+use crate::domain::sql_server::Database;
 use crate::domain::text::clean;
 use crate::engine::observe::Observer;
 use crate::engine::plan::{Goal, Next, plan};
@@ -60,24 +61,24 @@ pub async fn explain(
             clock.sleep(pace.poll).await;
             continue;
         }
+        let view = p.transition.as_ref().map(|t| View::new(&pool, &s, t, goal.consent.as_ref(), silence));
         let mut out = facts(&pool, &s);
         let _ = writeln!(out, "\nWHAT WOULD BE DONE");
-        match (&p.next, &p.transition) {
+        match (&p.next, &view) {
             (Next::Settled, _) => {
                 let _ = writeln!(out, "  Nothing: {} is active, as the resource asks.", clean(&goal.desired));
             }
             (_, None) => {}
-            (_, Some(t)) => procedure(&mut out, &View::new(&pool, &s, t, goal.consent.as_ref(), silence)),
+            (_, Some(view)) => procedure(&mut out, view),
         }
         let _ = writeln!(out, "\nWHAT STANDS IN THE WAY");
         let mut problems = Vec::new();
         if let Next::Blocked(problem) = &p.next {
             problems.push(problem.message());
         }
-        if let Some(t) = &p.transition {
-            let view = View::new(&pool, &s, t, goal.consent.as_ref(), silence);
+        if let Some(view) = &view {
             problems.extend(
-                findings(&view)
+                findings(view)
                     .into_iter()
                     .map(|f| format!("(holds up {}) {}", f.gates.as_str(), f.problem.message())),
             );
@@ -96,7 +97,7 @@ pub async fn explain(
 fn facts(pool: &Pool, s: &Situation) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "WHAT IS TRUE (seen at {})", s.at);
-    let active = match crate::domain::active::active(pool, s, None) {
+    let active = match active(pool, s, None) {
         Active::In(name) => name,
         Active::Between => "between the two".into(),
         Active::SplitBrain(p) | Active::Unknown(p) | Active::RecoveredByOthers { problem: p, .. } => {
@@ -116,8 +117,7 @@ fn facts(pool: &Pool, s: &Situation) -> String {
     }
     match s.target.get() {
         Ok(i) => {
-            let state =
-                i.database.as_ref().map_or("missing", crate::domain::sql_server::Database::state_text);
+            let state = i.database.as_ref().map_or("missing", Database::state_text);
             let _ = writeln!(
                 out,
                 "  backup store {} ({}, {}): {} is {state}",

@@ -27,6 +27,7 @@ use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
 use crate::engine::plan::Goal;
 use crate::engine::wishes::Wish;
+use crate::engine::{Clock as _, SystemClock};
 use crate::status::conditions::{ConditionStatus, Conditions};
 use crate::systems::settings::Settings;
 pub use api_server::MANAGER;
@@ -191,7 +192,7 @@ async fn current(
 
 async fn accept(context: &Context, resource: &PersistentChatFailover, generation: i64) -> Result<(), Error> {
     let mut status = resource.status.clone().unwrap_or_default();
-    accepted(&mut status, generation, now());
+    accepted(&mut status, generation, SystemClock.now());
     apply(&context.client, resource, &status).await
 }
 
@@ -209,16 +210,11 @@ async fn refuse(
 ) -> Result<(), Error> {
     let mut status = resource.status.clone().unwrap_or_default();
     status.observed_generation = resource.metadata.generation.unwrap_or(0);
-    Conditions::of(&mut status, now()).stalled(problem.reason, &problem.message());
+    Conditions::of(&mut status, SystemClock.now()).stalled(problem.reason, &problem.message());
     if Some(&status) == resource.status.as_ref() {
         return Ok(());
     }
     apply(&context.client, resource, &status).await
-}
-
-#[allow(clippy::disallowed_methods)] // the controller is outside of what a simulation runs
-fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 async fn apply(

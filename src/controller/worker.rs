@@ -23,7 +23,7 @@ use crate::engine::memory::Memory;
 use crate::engine::recording::Recording;
 use crate::engine::report::Report;
 use crate::engine::wishes::{Wish, Wishes};
-use crate::engine::{Pace, SystemClock, World};
+use crate::engine::{Clock as _, Pace, SystemClock, World};
 use crate::status::conditions::Conditions;
 use crate::status::{self, essence, events, recording};
 use crate::systems::real::RealSystems;
@@ -238,11 +238,10 @@ async fn run_engine(
     }
 }
 
-#[allow(clippy::disallowed_methods)] // the controller is outside of what a simulation runs
 fn stalled(s: &mut PersistentChatFailoverStatus, generation: i64) {
     let message = "The worker of this pool stopped unexpectedly: a defect of the operator. It is tried again in a minute; see its log";
     s.observed_generation = generation;
-    Conditions::of(s, jiff::Timestamp::now()).stalled(Reason::InternalError, message);
+    Conditions::of(s, SystemClock.now()).stalled(Reason::InternalError, message);
 }
 
 /// Records a decision that changed something, in the log and for the status: any incident can be decided again.

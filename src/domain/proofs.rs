@@ -57,12 +57,7 @@ pub struct Fenced(());
 
 impl Fenced {
     /// Makes the proof from what is seen now. The only way to get one.
-    pub fn prove(
-        s: &Situation,
-        _t: &Transition,
-        silence: SignedDuration,
-        accepted: &Acceptance,
-    ) -> Result<Self, Problem> {
+    pub fn prove(s: &Situation, silence: SignedDuration, accepted: &Acceptance) -> Result<Self, Problem> {
         match verdict(&s.source, s.at, silence) {
             Verdict::Dead => Ok(Fenced(())),
             Verdict::Alive(p) => Err(p),

@@ -97,8 +97,7 @@ async fn act<S: Systems, C: Clock>(
     }
     let outcomes = {
         let acts = join_all(effects.iter().map(|e| e.act(permit)));
-        let trouble = memory.trouble().clone();
-        let telling = tell_progress(world, d, &trouble, tell);
+        let telling = tell_progress(world, d, memory.trouble(), tell);
         futures::pin_mut!(telling);
         match select(acts, telling).await {
             Either::Left((outcomes, _)) => outcomes,

@@ -49,7 +49,7 @@ struct Recover {
 impl Recover {
     fn prove(v: &View<'_>) -> Result<Self, Problem> {
         let chain = CompleteChain::prove(v.s, &v.pool.database, v.t, &v.accepted)?;
-        let source = Fenced::prove(v.s, v.t, v.silence, &v.accepted)?;
+        let source = Fenced::prove(v.s, v.silence, &v.accepted)?;
         v.accepted.require_before_recovery()?;
         Ok(Recover { chain, _source: source })
     }

@@ -28,7 +28,7 @@ use persistent_chat_failover::status;
 use tokio::sync::watch;
 
 use crate::cluster::{Cluster, Object, Refused};
-use crate::systems::{SimClock, SimSystems};
+use crate::systems::{SimClock, SimSystems, die};
 use crate::truth::Stored;
 use crate::world::{Fate, Handle, Shared};
 
@@ -347,14 +347,10 @@ async fn ask<T>(
     writes: bool,
     f: impl FnOnce(&mut Shared, Timestamp) -> Result<T, Refused>,
 ) -> Result<T, Refused> {
-    let die = || {
-        shared.now().kill(who);
-        std::future::pending::<Result<T, Refused>>()
-    };
     let (fate, latency) = shared.now().point(who, writes, || format!("API server: {what}"));
     tokio::time::sleep(latency).await;
     match fate {
-        Fate::KillBefore => return die().await,
+        Fate::KillBefore => return die(shared, who).await,
         Fate::FailBefore => return Err(Refused::Down),
         Fate::Ok | Fate::AnswerLost | Fate::Hang | Fate::KillDuring | Fate::KillAfter => {}
     }
@@ -364,7 +360,7 @@ async fn ask<T>(
         f(&mut s, now)
     };
     match fate {
-        Fate::KillDuring | Fate::KillAfter => die().await,
+        Fate::KillDuring | Fate::KillAfter => die(shared, who).await,
         Fate::AnswerLost => Err(Refused::Down),
         Fate::Hang => {
             tokio::time::sleep(REQUEST).await;

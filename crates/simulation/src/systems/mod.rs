@@ -57,7 +57,7 @@ impl Clock for SimClock {
 }
 
 /// The process dies here.
-async fn die<T>(shared: &Handle, who: usize) -> T {
+pub(crate) async fn die<T>(shared: &Handle, who: usize) -> T {
     shared.now().kill(who);
     std::future::pending().await
 }
