@@ -12,7 +12,7 @@ mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{TokenStream, TokenTree};
-use sources::{is_of_tests, sources};
+use sources::{attributes, is_of_tests, sources};
 use syn::visit::{self, Visit};
 
 /// A module of `src`: the floors below it that it may use, and crates that have no business there.
@@ -324,15 +324,8 @@ impl Reader<'_> {
 
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        let attributes = match item {
-            syn::Item::Fn(i) => &i.attrs,
-            syn::Item::Impl(i) => &i.attrs,
-            syn::Item::Mod(i) => &i.attrs,
-            syn::Item::Use(i) => &i.attrs,
-            _ => &vec![],
-        };
         let outside = self.of_tests;
-        self.of_tests |= is_of_tests(attributes);
+        self.of_tests |= is_of_tests(attributes(item));
         self.declare(item);
         visit::visit_item(self, item);
         self.of_tests = outside;

@@ -13,7 +13,7 @@ mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use sources::{is_of_tests, sources};
+use sources::{attributes, is_of_tests, sources};
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 
@@ -195,14 +195,7 @@ fn takes_the_rest(pattern: &syn::Pat) -> bool {
 
 impl<'ast> Visit<'ast> for Look<'_> {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        let attributes = match item {
-            syn::Item::Fn(i) => &i.attrs,
-            syn::Item::Impl(i) => &i.attrs,
-            syn::Item::Mod(i) => &i.attrs,
-            syn::Item::Use(i) => &i.attrs,
-            _ => &vec![],
-        };
-        if is_of_tests(attributes) {
+        if is_of_tests(attributes(item)) {
             self.test_lines += lines(item.span());
         } else {
             visit::visit_item(self, item);

@@ -409,8 +409,8 @@ fn hold_each<C: Course>(
 }
 
 /// Holds the first of each of these that arrives.
-pub fn hold_first(scene: &Scene, names: &'static [&'static str]) {
-    let mut met = BTreeSet::new();
+pub fn hold_first(scene: &Scene, names: &[&'static str]) {
+    let (names, mut met) = (names.to_vec(), BTreeSet::new());
     scene.lab.break_at(Some(Box::new(move |moment, a| {
         moment == Moment::Before && names.contains(&a.name.as_str()) && met.insert(a.name.clone())
     })));
@@ -494,7 +494,7 @@ async fn one_of_two_is_killed(course: &impl Course) {
     };
     let scene = ready_on(&Plane::Shared, &scene_name(course, "one_of_two_killed"), slow).await;
     let mut staged = Staged::in_scene(course, scene).await;
-    hold_one(&staged.scene, early);
+    hold_first(&staged.scene, &[early]);
     staged.begin().await;
     until_held(&staged.scene, early).await;
     // The first one has the lock: this one can only wait.
@@ -505,14 +505,6 @@ async fn one_of_two_is_killed(course: &impl Course) {
     staged.until_complete().await;
     drop(second);
     row.passed("killed once, the other one finished");
-}
-
-/// Holds the first one of this name that arrives.
-fn hold_one(scene: &Scene, name: &'static str) {
-    let mut met = false;
-    scene.lab.break_at(Some(Box::new(move |moment, a| {
-        moment == Moment::Before && a.name == name && !std::mem::replace(&mut met, true)
-    })));
 }
 
 fn another(scene: &Scene) -> Process {

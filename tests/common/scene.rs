@@ -154,21 +154,34 @@ impl Scene {
 
     /// The same, for a message that holds a text.
     pub async fn wait_for_text(&self, kind: &str, status: &str, reason: &str, text: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(90);
+        let what = format!("{kind} did not become {status}/{reason} {text:?}");
+        self.until_told(&what, Duration::from_secs(90), |_, conditions| {
+            let found = conditions.iter().find(|c| c["type"] == kind)?;
+            let message = found["message"].as_str().unwrap_or_default();
+            (found["status"] == status && found["reason"] == reason && message.contains(text))
+                .then(|| message.to_string())
+        })
+        .await
+    }
+
+    /// Polls the resource until something is found in it and in its conditions; only a status of its newest generation counts.
+    async fn until_told<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        found: impl Fn(&Value, &[Value]) -> Option<T>,
+    ) -> T {
+        let deadline = Instant::now() + limit;
         loop {
             let object = self.object();
             let fresh = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let found = conditions.iter().find(|c| c["type"] == kind);
-            let message = found.and_then(|c| c["message"].as_str()).unwrap_or_default();
-            if found.is_some_and(|c| fresh && c["status"] == status && c["reason"] == reason)
-                && message.contains(text)
-            {
-                return message.to_string();
+            let conditions = object["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+            if let Some(found) = found(&object, conditions).filter(|_| fresh) {
+                return found;
             }
             assert!(
                 Instant::now() < deadline,
-                "{kind} did not become {status}/{reason} {text:?}; the status is\n{}\nthe operator's log ends with\n{}",
+                "{what}; the status is\n{}\nthe operator's log ends with\n{}",
                 serde_json::to_string_pretty(&object["status"]).unwrap(),
                 self.log_tail()
             );
@@ -202,27 +215,12 @@ impl Scene {
     /// Waits until the operator says that a data centre is the active one and wanted.
     pub async fn wait_until_ready_in(&self, n: usize) {
         let name = self.data_center(n).name.as_str();
-        let deadline = Instant::now() + Duration::from_secs(120);
-        loop {
-            let object = self.object();
-            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        self.until_told(&format!("not Ready in {name}"), Duration::from_secs(120), |object, conditions| {
             let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-            let fresh = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-            if ready
-                && fresh
-                && object["status"]["activeDataCenter"] == name
-                && object["spec"]["activeDataCenter"] == name
-            {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "not Ready in {name}:\n{}\nthe operator's log ends with\n{}",
-                serde_json::to_string_pretty(&object["status"]).unwrap(),
-                self.log_tail()
-            );
-            tokio::time::sleep(Duration::from_millis(150)).await;
-        }
+            let there = object["status"]["activeDataCenter"] == name;
+            (ready && there && object["spec"]["activeDataCenter"] == name).then_some(())
+        })
+        .await;
     }
 
     pub fn writes(&self) -> Vec<String> {

@@ -28,6 +28,17 @@ fn collect(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     }
 }
 
+/// The attributes of an item by which it may be for tests only.
+pub fn attributes(item: &syn::Item) -> &[syn::Attribute] {
+    match item {
+        syn::Item::Fn(i) => &i.attrs,
+        syn::Item::Impl(i) => &i.attrs,
+        syn::Item::Mod(i) => &i.attrs,
+        syn::Item::Use(i) => &i.attrs,
+        _ => &[],
+    }
+}
+
 /// Whether something is there for tests only.
 pub fn is_of_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|a| {
