@@ -1,11 +1,12 @@
 //! The permit: the only way to write.
 //!
-//! It holds the application locks of the pool (on the instance that becomes primary, and on every other one that answers),
-//! each in a session of its own. The record is written in the locked session; every statement on SQL Server is a batch that
-//! checks the lock itself before it acts. Whoever loses the session loses the lock, and the batch says so.
+//! It holds the application lock of the pool on every instance that answers, each in a session of its own. The record is written in
+//! the locked sessions of the side whose database is live in the end; every statement on SQL Server is a batch that checks the lock
+//! itself before it acts. Whoever loses the session loses the lock, and the batch says so.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,11 +18,14 @@ use crate::domain::pool::{Pool, SqlServer};
 use crate::domain::premises::Premises;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::record::SCHEMA;
+use crate::domain::route::Route;
+use crate::domain::side::{Place, Seat, Side, Sides};
 use crate::domain::situation::Situation;
 use crate::domain::transition::{DetachedJob, Transition};
+use crate::systems::folders::Kind;
 use crate::systems::management_shell::{Cmdlet, ShellError, read as shell_read};
 use crate::systems::sql_server::{Cell, Parameter, SqlError, Statement, errors, read, statements};
-use crate::systems::{Folder, SqlSession, Systems};
+use crate::systems::{Folders, Shell, SqlSession, Systems};
 
 /// Longest wait for a statement that writes but does not restore.
 const WRITE: Duration = Duration::from_secs(60);
@@ -43,14 +47,36 @@ pub struct Permit<'w, S: Systems> {
     systems: &'w S,
     pool: &'w Pool,
     watch: Watch<'w>,
-    session: futures::lock::Mutex<S::Sql>,
-    /// Sessions whose locks keep operators away that reach other instances of the pool only.
-    _others: Mutex<Vec<S::Sql>>,
+    /// Where the record is written first.
+    home: Seat,
+    /// Locked sessions.
+    sessions: BTreeMap<Seat, futures::lock::Mutex<S::Sql>>,
     transition: Mutex<Transition>,
     /// The same, as the record has it; absent: it has none yet.
     written: Mutex<Option<Transition>>,
-    /// What the last look saw of the copy folder, and whether the transition was past the point of no return.
-    seen: Mutex<(Vec<BackupFile>, bool)>,
+    seen: Mutex<LastLook>,
+}
+
+/// What the last look saw that an effect must know.
+#[derive(Clone, Debug)]
+struct LastLook {
+    /// Where each side's database is worked on.
+    mains: Sides<Place>,
+    /// Files of the copy folder of the transition's target.
+    copies: Vec<BackupFile>,
+    /// Whether the transition was past the point of no return.
+    past: bool,
+}
+
+impl LastLook {
+    fn of(s: &Situation, t: &Transition) -> LastLook {
+        let copies = s.folders[t.route.to].as_ref().and_then(|f| f.copy.known());
+        LastLook {
+            mains: Sides::of(|side| s.sites[side].main_place()),
+            copies: copies.cloned().unwrap_or_default(),
+            past: s.is_past(t),
+        }
+    }
 }
 
 fn locked<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -67,47 +93,32 @@ impl<'w, S: Systems> Permit<'w, S> {
         t: &Transition,
         watch: Watch<'w>,
     ) -> Result<Self, Problem> {
-        let mut servers: Vec<(String, &SqlServer, bool)> = vec![];
-        let target = s.target.get().map_err(Clone::clone)?;
-        servers.push((target.server_name.to_lowercase(), &pool.backup.sql_server, true));
-        if let (Some(mirror), Some(Ok(i))) =
-            (&pool.backup.mirror, s.target_mirror.as_ref().map(crate::domain::reading::Reading::get))
-        {
-            servers.push((i.server_name.to_lowercase(), mirror, false));
-        }
-        servers.sort_by(|a, b| a.0.cmp(&b.0));
-        let (mut main, mut others) = (None, Vec::new());
-        for (_, server, is_target) in servers {
-            let mut session =
-                systems.sql(server).await.map_err(|e| errors::problem(&e, server, "taking the lock"))?;
-            lock(&mut session, server, pool, target.lock_holder.known().and_then(Option::as_ref)).await?;
-            if is_target { main = Some(session) } else { others.push(session) }
-        }
-        let Some(mut session) = main else {
-            return Err(Problem::retry(
-                Reason::LockHeld,
-                "The lock of the pool was not taken",
-                "It is tried again",
-            ));
+        let side = t.route.home();
+        let home = Seat { side, place: s.sites[side].main_place() };
+        let mut sessions = lock_all(systems, pool, s, home).await?;
+        let Some(session) = sessions.get_mut(&home).map(futures::lock::Mutex::get_mut) else {
+            return Err(match s.sites[side].main() {
+                Err(p) => p.clone(),
+                Ok(_) => not_locked(pool),
+            });
         };
-        let records = read::records(&mut session, &pool.backup.sql_server, pool)
+        let server = pool.server(home).unwrap_or(&pool.sites[side].sql_server);
+        let records = read::records(session, server, pool)
             .await
-            .map_err(|e| errors::problem(&e, &pool.backup.sql_server, "reading the record"))?;
-        let written = records
-            .get()
-            .map_err(Clone::clone)?
-            .iter()
-            .find(|r| r.transition.id == t.id)
-            .map(|r| r.transition.clone());
+            .map_err(|e| errors::problem(&e, server, "reading the record"))?;
+        let here = records.get().map_err(Clone::clone)?.iter().map(|r| &r.transition).find(|r| r.id == t.id);
+        // A copy on the partner may be newer: it was written where this one could not be.
+        let newest = [here, s.recorded(&t.id)].into_iter().flatten().max_by_key(|r| r.revision);
+        let written = newest.cloned();
         Ok(Permit {
             systems,
             pool,
             watch,
-            session: futures::lock::Mutex::new(session),
-            _others: Mutex::new(others),
+            home,
+            sessions,
             transition: Mutex::new(written.clone().map_or_else(|| t.clone(), |w| w.with_times_of(t))),
             written: Mutex::new(written),
-            seen: Mutex::new((s.files.copy.known().cloned().unwrap_or_default(), s.is_past(t))),
+            seen: Mutex::new(LastLook::of(s, t)),
         })
     }
 
@@ -137,21 +148,41 @@ impl<'w, S: Systems> Permit<'w, S> {
     }
     /// Tells what is there now.
     pub fn seen(&self, s: &Situation) {
-        let past = s.is_past(&self.transition());
+        let mut last = LastLook::of(s, &self.transition());
         let mut seen = locked(&self.seen);
-        seen.1 = past;
-        if let Some(files) = s.files.copy.known() {
-            seen.0.clone_from(files);
+        if s.folders[self.to()].as_ref().and_then(|f| f.copy.known()).is_none() {
+            last.copies = std::mem::take(&mut seen.copies);
         }
+        *seen = last;
     }
     /// A file of the copy folder, as the last look saw it.
     pub fn in_copy_folder(&self, name: &str) -> Option<BackupFile> {
-        locked(&self.seen).0.iter().find(|f| f.name == name).cloned()
+        locked(&self.seen).copies.iter().find(|f| f.name == name).cloned()
+    }
+    /// The side that the transition is about.
+    fn to(&self) -> Side {
+        locked(&self.transition).route.to
+    }
+    /// Where it goes.
+    pub fn route(&self) -> Route {
+        locked(&self.transition).route
+    }
+    /// The server of the side that the transition is about.
+    pub fn target(&self) -> Seat {
+        self.main(self.to())
+    }
+    /// The server of the side that is left, or whose database is the live one.
+    pub fn source(&self) -> Seat {
+        self.main(self.route().from)
+    }
+    /// Where a side's database is worked on.
+    fn main(&self, side: Side) -> Seat {
+        Seat { side, place: locked(&self.seen).mains[side] }
     }
 
     /// Whether the resource still asks for what is done here.
     fn still_wanted(&self) -> Result<(), Problem> {
-        let past = locked(&self.seen).1;
+        let past = locked(&self.seen).past;
         (self.watch.wanted)(&self.transition(), past)
     }
 
@@ -159,6 +190,7 @@ impl<'w, S: Systems> Permit<'w, S> {
     pub async fn intend(&self, f: impl FnOnce(&mut Transition) + Send) -> Outcome {
         let mut next = self.transition();
         f(&mut next);
+        next.revision += 1;
         let document = match serde_json::to_string(&next) {
             Ok(document) => document,
             Err(e) => {
@@ -169,54 +201,56 @@ impl<'w, S: Systems> Permit<'w, S> {
                 ));
             }
         };
-        let statement = Statement::new(
-            statements::write_record(),
-            vec![
-                self.pool.lock_resource().into(),
-                self.pool.fqdn.clone().into(),
-                next.id.clone().into(),
-                SCHEMA.into(),
-                Parameter::Text(document),
-            ],
-        );
-        let outcome = self.sql(&statement).await;
+        let parameters = vec![
+            self.pool.lock_resource().into(),
+            self.pool.fqdn.clone().into(),
+            next.id.clone().into(),
+            SCHEMA.into(),
+            Parameter::Text(document),
+        ];
+        let statement = Statement::write("writing the record", statements::write_record(), parameters);
+        let outcome = self.sql(self.home, &statement).await;
         if outcome == Outcome::Answered {
+            self.copy_record(&statement).await;
             *locked(&self.written) = Some(next.clone());
             self.update(|t| *t = next);
         }
         outcome
     }
 
-    /// Sends one guarded batch in the locked session.
-    pub async fn sql(&self, statement: &Statement) -> Outcome {
+    /// The same record on the partner of the side's mirror: it may be the principal tomorrow. That it cannot be written there stops
+    /// nothing; the copy that was written last counts.
+    async fn copy_record(&self, statement: &Statement) {
+        let partner = Seat { side: self.home.side, place: self.home.place.other() };
+        let Some(session) = self.sessions.get(&partner) else { return };
+        if let Err(e) = session.lock().await.send(statement, Some(WRITE)).await {
+            let server = self.server(partner);
+            let problem = errors::problem(&e, server, "copying the record");
+            tracing::warn!(server = server.host, problem = %problem.message(), "the record was not copied");
+        }
+    }
+
+    fn server(&self, seat: Seat) -> &SqlServer {
+        self.pool.server(seat).unwrap_or(&self.pool.sites[seat.side].sql_server)
+    }
+
+    /// Sends one guarded batch in the locked session of a server.
+    pub async fn sql(&self, seat: Seat, statement: &Statement) -> Outcome {
         if let Err(problem) = self.still_wanted() {
             return Outcome::Refused(problem);
         }
+        // It did not answer when the locks were taken: they are taken anew.
+        let Some(session) = self.sessions.get(&seat) else { return Outcome::Refused(not_locked(self.pool)) };
         let deadline = if statement.long { None } else { Some(WRITE) };
-        let result = self.session.lock().await.send(statement, deadline).await;
+        let result = session.lock().await.send(statement, deadline).await;
+        let problem = |e: &SqlError| errors::problem(e, self.server(seat), statement.doing);
         match result {
             Ok(_) => Outcome::Answered,
             // The goal already holds; the next look says whether it does.
             Err(e) if read::already_done(&e) => Outcome::Answered,
-            Err(e @ SqlError::Lost(_)) => Outcome::Unknown(self.problem(&e, statement)),
-            Err(e) => Outcome::Refused(self.problem(&e, statement)),
+            Err(e @ SqlError::Lost(_)) => Outcome::Unknown(problem(&e)),
+            Err(e) => Outcome::Refused(problem(&e)),
         }
-    }
-
-    fn problem(&self, e: &SqlError, statement: &Statement) -> Problem {
-        // The verb behind the guards says what was tried.
-        let doing = [
-            "RESTORE LOG",
-            "RESTORE DATABASE",
-            "sp_delete_log_shipping",
-            "sp_update_job",
-            "sp_stop_job",
-            "ALTER",
-        ]
-        .into_iter()
-        .find(|v| statement.text.contains(v))
-        .unwrap_or("writing the record");
-        errors::problem(e, &self.pool.backup.sql_server, doing)
     }
 
     /// Runs a cmdlet that ends soon and may be repeated.
@@ -224,8 +258,8 @@ impl<'w, S: Systems> Permit<'w, S> {
         if let Err(problem) = self.still_held().await.and_then(|()| self.still_wanted()) {
             return Outcome::Refused(problem);
         }
-        let shell = &self.pool.backup.management_shell;
-        match self.systems.invoke(shell, cmdlet, CMDLET).await {
+        let shell = &self.pool.sites[self.to()].management_shell;
+        match self.systems.shell().invoke(shell, cmdlet, CMDLET).await {
             Ok(out) => match shell_read::clean_output(&out, cmdlet, shell) {
                 Ok(_) => Outcome::Answered,
                 Err(p) => Outcome::Refused(p),
@@ -240,26 +274,26 @@ impl<'w, S: Systems> Permit<'w, S> {
     /// Starts a cmdlet that lives on without us: its ids are in the record before anything is sent.
     pub async fn detach(&self, cmdlet: &Cmdlet, job: DetachedJob) -> Outcome {
         let recorded = job.clone();
-        match self.intend(move |t| t.mirror_jobs.push(recorded)).await {
+        match self.intend(move |t| t.facts.mirror_jobs.push(recorded)).await {
             Outcome::Answered => {}
-            other => return other,
+            other @ (Outcome::Refused(_) | Outcome::Unknown(_)) => return other,
         }
         if let Err(problem) = self.still_wanted() {
             return Outcome::Refused(problem);
         }
-        let shell = &self.pool.backup.management_shell;
-        match self.systems.start(shell, cmdlet, &job).await {
+        let shell = &self.pool.sites[self.to()].management_shell;
+        match self.systems.shell().start(shell, cmdlet, &job).await {
             Ok(()) => Outcome::Answered,
             Err(e) => Outcome::Unknown(shell_read::problem(&e, shell, cmdlet.name)),
         }
     }
 
-    /// Copies one log backup into the copy folder.
+    /// Copies one log backup into the copy folder of the side that the transition is about.
     pub async fn copy(&self, file: &BackupFile) -> Outcome {
         if let Err(problem) = self.still_wanted() {
             return Outcome::Refused(problem);
         }
-        match self.systems.copy(file, &|_| {}).await {
+        match self.systems.folders().copy(self.to(), file).await {
             Ok(()) => Outcome::Answered,
             Err(p) => Outcome::Refused(p),
         }
@@ -270,16 +304,25 @@ impl<'w, S: Systems> Permit<'w, S> {
         let changed = |what: String| {
             Problem::retry(Reason::EffectFailed, what, "It is looked at again before anything is done")
         };
+        let (side, folders) = (self.to(), self.systems.folders());
         let (share, copy) =
-            futures::join!(self.systems.list(Folder::BackupShare), self.systems.list(Folder::CopyFolder));
+            futures::join!(folders.list(side, Kind::BackupShare), folders.list(side, Kind::CopyFolder));
         let (mut share, mut copy) = (share.ok().map(|l| l.files), copy.ok().map(|l| l.files));
         leave_unfinished_twins(&mut share, &mut copy);
-        for (field, before, now) in [
-            ("spec.backupFiles.backupShare", &seen.share, share),
-            ("spec.backupFiles.copyFolder", &seen.copy, copy),
-        ] {
+        let shipping = self.pool.sites[side].log_shipping.as_ref();
+        let field = |kind: Kind| match (shipping, kind) {
+            (Some(s), Kind::BackupShare) => s.backup_share.field.clone(),
+            (Some(s), Kind::CopyFolder) => s.copy_folder.field.clone(),
+            (None, Kind::BackupShare | Kind::CopyFolder) => self.pool.sites[side].field(),
+        };
+        for (kind, before, now) in
+            [(Kind::BackupShare, &seen.share, share), (Kind::CopyFolder, &seen.copy, copy)]
+        {
             if *before != now {
-                return Err(changed(format!("The folder of {field} has changed since it was looked at")));
+                return Err(changed(format!(
+                    "The folder of {} has changed since it was looked at",
+                    field(kind)
+                )));
             }
         }
         let asked =
@@ -298,16 +341,17 @@ impl<'w, S: Systems> Permit<'w, S> {
     /// Keeps a text for a human beside the copied log backups. What it says is in the record as well: that it cannot be written
     /// is told, and stops nothing.
     pub async fn keep(&self, name: &str, text: &str) {
-        if let Err(p) = self.systems.keep(name, text).await {
+        if let Err(p) = self.systems.folders().keep(self.to(), name, text).await {
             tracing::warn!(file = name, problem = %p.message(), "a script for the administrator could not be written");
         }
     }
 
     /// A cmdlet cannot check the lock itself: it is asked for just before.
     async fn still_held(&self) -> Result<(), Problem> {
-        let server = &self.pool.backup.sql_server;
-        let statement = Statement::new(statements::HELD, vec![self.pool.lock_resource().into()]);
-        let rows = self.session.lock().await.send(&statement, Some(WRITE)).await;
+        let server = self.server(self.home);
+        let Some(session) = self.sessions.get(&self.home) else { return Err(not_locked(self.pool)) };
+        let statement = Statement::read(statements::HELD, vec![self.pool.lock_resource().into()]);
+        let rows = session.lock().await.send(&statement, Some(WRITE)).await;
         match rows.map(|r| r.rows.first().and_then(|r| r.first()).cloned()) {
             Ok(Some(Cell::Text(mode))) if mode == "Exclusive" => Ok(()),
             Ok(_) => {
@@ -318,28 +362,58 @@ impl<'w, S: Systems> Permit<'w, S> {
     }
 }
 
-async fn lock<Q: SqlSession>(
-    session: &mut Q,
-    server: &SqlServer,
+fn not_locked(pool: &Pool) -> Problem {
+    Problem::retry(
+        Reason::LockHeld,
+        format!("The lock {} was not taken there", pool.lock_resource()),
+        "It is taken again",
+    )
+}
+
+/// Takes the lock on every instance that answers. The one at home must give it; another one that has died since it was looked at is
+/// left out, but a lock that somebody holds there is a refusal.
+async fn lock_all<S: Systems>(
+    systems: &S,
     pool: &Pool,
-    holder: Option<&String>,
-) -> Result<(), Problem> {
-    let statement = Statement::new(statements::LOCK, vec![pool.lock_resource().into()]);
-    let rows = session
-        .send(&statement, Some(WRITE))
-        .await
-        .map_err(|e| errors::problem(&e, server, "taking the lock"))?;
-    match rows.rows.first().and_then(|r| r.first()) {
-        Some(Cell::Int(0 | 1)) => Ok(()),
-        _ => Err(Problem::retry(
-            Reason::LockHeld,
-            format!(
-                "Another process holds the lock {} on {}{}",
-                pool.lock_resource(),
-                server.host,
-                holder.map(|h| format!(": {h}")).unwrap_or_default()
-            ),
-            "Nothing to do if that is another operator at work: it finishes, or its lock ends with it",
-        )),
+    s: &Situation,
+    home: Seat,
+) -> Result<BTreeMap<Seat, futures::lock::Mutex<S::Sql>>, Problem> {
+    let seats = Side::BOTH.into_iter().flat_map(|side| {
+        s.sites[side].instances().map(move |(place, i)| (i.server_name.to_lowercase(), Seat { side, place }))
+    });
+    let mut seats: Vec<(String, Seat)> = seats.collect();
+    seats.sort();
+    let mut sessions = BTreeMap::new();
+    for (_, seat) in seats {
+        let Some(server) = pool.server(seat) else { continue };
+        match lock(systems, server, pool).await {
+            Ok(session) => drop(sessions.insert(seat, futures::lock::Mutex::new(session))),
+            Err(problem) if seat == home || problem.reason == Reason::LockHeld => return Err(problem),
+            Err(problem) => {
+                tracing::debug!(server = server.host, problem = %problem.message(), "no lock there");
+            }
+        }
     }
+    Ok(sessions)
+}
+
+async fn lock<S: Systems>(systems: &S, server: &SqlServer, pool: &Pool) -> Result<S::Sql, Problem> {
+    let told = |e: &SqlError| errors::problem(e, server, "taking the lock");
+    let mut session = systems.sql(server).await.map_err(|e| told(&e))?;
+    let statement = Statement::read(statements::LOCK, vec![pool.lock_resource().into()]);
+    let rows = session.send(&statement, Some(WRITE)).await.map_err(|e| told(&e))?;
+    if let Some(Cell::Int(0 | 1)) = rows.rows.first().and_then(|r| r.first()) {
+        return Ok(session);
+    }
+    let holder = read::lock_holder(&mut session, server, pool).await;
+    Err(Problem::retry(
+        Reason::LockHeld,
+        format!(
+            "Another process holds the lock {} on {}{}",
+            pool.lock_resource(),
+            server.host,
+            holder.map(|h| format!(": {h}")).unwrap_or_default()
+        ),
+        "Nothing to do if that is another operator at work: it finishes, or its lock ends with it",
+    ))
 }

@@ -118,12 +118,15 @@ const REFUSED: &[(&str, Change, &str)] = &[
     ),
     (
         "no way to the files",
-        |o| o["spec"]["backupFiles"]["copyFolder"] = json!({}),
+        |o| o["spec"]["dataCenters"][1]["logShipping"]["copyFolder"] = json!({"path": r"E:\mgc-logs"}),
         "exactly one of volume and smb",
     ),
     (
         "two ways to the files",
-        |o| o["spec"]["backupFiles"]["copyFolder"]["smb"] = json!({"server": "x", "share": "y"}),
+        |o| {
+            o["spec"]["dataCenters"][1]["logShipping"]["copyFolder"]["smb"] =
+                json!({"server": "x", "share": "y"})
+        },
         "exactly one of volume and smb",
     ),
     ("an empty host", |o| o["spec"]["dataCenters"][0]["sqlServer"]["host"] = json!(""), "sqlServer.host"),
@@ -157,22 +160,22 @@ const REFUSED: &[(&str, Change, &str)] = &[
     ("a port that is none", |o| o["spec"]["dataCenters"][0]["sqlServer"]["port"] = json!(70000), "port"),
     (
         "a folder that climbs",
-        |o| o["spec"]["logShipping"]["copyFolder"] = json!(r"E:\mgc\..\other"),
+        |o| o["spec"]["dataCenters"][1]["logShipping"]["copyFolder"]["path"] = json!(r"E:\mgc\..\other"),
         "must not contain '..'",
     ),
     (
         "a share that climbs",
-        |o| o["spec"]["logShipping"]["backupShare"] = json!(r"\\sea-fs-1\mgc\.."),
+        |o| o["spec"]["dataCenters"][1]["logShipping"]["backupShare"]["unc"] = json!(r"\\sea-fs-1\mgc\.."),
         "backupShare",
     ),
     (
         "a folder with a quote",
-        |o| o["spec"]["logShipping"]["copyFolder"] = json!(r"E:\mgc'logs"),
+        |o| o["spec"]["dataCenters"][1]["logShipping"]["copyFolder"]["path"] = json!(r"E:\mgc'logs"),
         "copyFolder",
     ),
     (
         "a folder with a line break",
-        |o| o["spec"]["logShipping"]["copyFolder"] = json!("E:\\mgc\nlogs"),
+        |o| o["spec"]["dataCenters"][1]["logShipping"]["copyFolder"]["path"] = json!("E:\\mgc\nlogs"),
         "copyFolder",
     ),
     (
@@ -189,7 +192,7 @@ const REFUSED: &[(&str, Change, &str)] = &[
     ),
     (
         "a volume that is a path",
-        |o| o["spec"]["backupFiles"]["copyFolder"]["volume"] = json!("../etc"),
+        |o| o["spec"]["dataCenters"][1]["logShipping"]["copyFolder"]["volume"] = json!("../etc"),
         "volume",
     ),
     (
@@ -200,8 +203,41 @@ const REFUSED: &[(&str, Change, &str)] = &[
     ("a deadline that is none", |o| o["spec"]["policy"]["mirrorDeadline"] = json!("soon"), "mirrorDeadline"),
     (
         "a policy that is none",
-        |o| o["spec"]["policy"]["whenPrimaryAnswers"] = json!("Hope"),
+        |o| o["spec"]["policy"]["whenActiveAnswers"] = json!("Hope"),
         "Unsupported value",
+    ),
+    (
+        "a drain deadline that is none",
+        |o| o["spec"]["policy"]["drainDeadline"] = json!("soon"),
+        "drainDeadline",
+    ),
+    ("an utterance at no time", |o| o["spec"]["utteredAt"] = json!("yesterday"), "utteredAt"),
+    (
+        "an utterance on a day that is none",
+        |o| o["spec"]["utteredAt"] = json!("2026-02-30T12:00:00Z"),
+        "utteredAt",
+    ),
+    (
+        "an utterance in a zone that is none",
+        |o| o["spec"]["utteredAt"] = json!("2026-01-01T12:00:00+99:99"),
+        "utteredAt",
+    ),
+    (
+        "an utterance at the end of time",
+        |o| o["spec"]["utteredAt"] = json!("9999-12-31T23:59:59-23:59"),
+        "utteredAt",
+    ),
+    (
+        "log shipping without its share",
+        |o| {
+            o["spec"]["dataCenters"][0]["logShipping"].as_object_mut().unwrap().remove("backupShare");
+        },
+        "backupShare",
+    ),
+    (
+        "log shipping beside the data centres",
+        |o| o["spec"]["logShipping"] = o["spec"]["dataCenters"][1]["logShipping"].clone(),
+        "unknown field",
     ),
     (
         "a consent without a name",
@@ -246,19 +282,32 @@ const ACCEPTED: &[(&str, Change)] = &[
         m["port"] = json!(5986);
     }),
     ("a share instead of a volume", |o| {
-        o["spec"]["backupFiles"]["copyFolder"] = json!({"smb": {"server": "sea-fs-1", "share": "mgc-logs"}})
+        o["spec"]["dataCenters"][1]["logShipping"]["copyFolder"] =
+            json!({"path": r"E:\mgc-logs", "smb": {"server": "sea-fs-1", "share": "mgc-logs"}})
     }),
     ("a default instance", |o| {
         o["spec"]["dataCenters"][0]["sqlServer"].as_object_mut().unwrap().remove("instance");
     }),
     ("another database", |o| o["spec"]["database"] = json!("mgc_2015")),
     ("a hidden share with a folder", |o| {
-        o["spec"]["logShipping"]["backupShare"] = json!(r"\\sea-fs-1\logs$\mgc logs\2026.1")
+        o["spec"]["dataCenters"][1]["logShipping"]["backupShare"]["unc"] =
+            json!(r"\\sea-fs-1\logs$\mgc logs\2026.1")
     }),
     ("a consent", |o| {
         o["spec"]["consent"] =
             json!({"transition": "e8c0ab2524a03604", "situation": "0e7696b1d6d04b22", "by": "Ann"})
     }),
+    ("log shipping in one direction", |o| {
+        o["spec"]["dataCenters"][0].as_object_mut().unwrap().remove("logShipping");
+    }),
+    ("log shipping in no direction", |o| {
+        for d in o["spec"]["dataCenters"].as_array_mut().unwrap() {
+            d.as_object_mut().unwrap().remove("logShipping");
+        }
+    }),
+    ("an utterance", |o| o["spec"]["utteredAt"] = json!("2026-01-01T12:00:00Z")),
+    ("an utterance in a zone", |o| o["spec"]["utteredAt"] = json!("2026-01-01T12:00:00.5+05:30")),
+    ("a switch", |o| o["spec"]["policy"] = json!({"whenActiveAnswers": "Switch", "drainDeadline": "5m"})),
     ("a name of 63 characters", |o| o["metadata"]["name"] = json!("n".repeat(63))),
 ];
 
@@ -294,7 +343,7 @@ fn defaults_appear_and_a_new_object_does_not_look_finished() {
     assert_eq!(object["status"]["observedGeneration"], -1);
     assert_eq!(object["spec"]["database"], "mgc");
     assert_eq!(object["spec"]["suspend"], false);
-    assert_eq!(object["spec"]["policy"], json!({"whenPrimaryAnswers": "Refuse", "consent": "WhenNeeded"}));
+    assert_eq!(object["spec"]["policy"], json!({"whenActiveAnswers": "Refuse", "consent": "WhenNeeded"}));
     assert_eq!(object["spec"]["dataCenters"][0]["sqlServer"]["port"], 1433);
     assert_eq!(object["spec"]["dataCenters"][0]["managementShell"]["port"], 5986);
 }
@@ -370,6 +419,16 @@ fn past_the_point_of_no_return_there_is_no_way_back_until_it_has_ended() {
         )
         .unwrap();
     patch(&ns, &json!({"spec": {"activeDataCenter": "atlanta", "database": "other"}})).unwrap();
+    // What protects the other side does not lead to it.
+    let protects =
+        json!({"status": {"transition": {"outcome": "Running", "procedure": "Protect"}}}).to_string();
+    plane()
+        .kubectl(
+            &["-n", &ns, "patch", "pcf/litware", "--subresource=status", "--type=merge", "-p", &protects],
+            None,
+        )
+        .unwrap();
+    patch(&ns, &json!({"spec": {"suspend": false}})).unwrap();
 }
 
 /// The YAML blocks of a Markdown file.

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::v1alpha1 as v1;
 use crate::domain::consent::Consent;
 use crate::domain::pool::{
-    Authentication, BackupFiles, ConsentPolicy, DataCenter, LogShippingFolders, ManagementShell, Policy,
-    Pool, SqlServer, Store, Tls,
+    Authentication, ConsentPolicy, DataCenter, Folder, ManagementShell, Policy, Pool, Shipping, SqlServer,
+    Tls,
 };
 use crate::domain::problem::{Problem, Reason};
+use crate::domain::side::Sides;
 use crate::domain::text::clean;
+use crate::domain::wish::{LastWish, WishState};
 
 /// WinRM over HTTP.
 const WINRM_HTTP: i32 = 5985;
@@ -83,8 +88,16 @@ impl Checks {
             field,
         }
     }
-    fn files(&mut self, field: &str, f: &v1::Files) -> String {
-        match (&f.volume, &f.smb) {
+    fn duration(&mut self, field: &str, text: Option<&String>) -> Option<Duration> {
+        let text = text?;
+        let parsed = text.parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
+        if parsed.is_none() {
+            self.wrong(field, &format!("{:?} is no duration like 15m", clean(text)));
+        }
+        parsed
+    }
+    fn volume(&mut self, field: &str, volume: Option<&String>, smb: Option<&v1::Smb>) -> String {
+        match (volume, smb) {
             (Some(volume), None) => volume.clone(),
             (None, Some(_)) => {
                 self.unsupported(&format!("{field}.smb"), "smb", "Mount the share, and name the volume");
@@ -96,53 +109,31 @@ impl Checks {
             }
         }
     }
-    fn data_center(&mut self, index: usize, all: &[v1::DataCenter]) -> Option<DataCenter> {
-        let d = all.get(index)?;
-        let field = format!("spec.dataCenters[{index}]");
-        let servers: Vec<String> = d
-            .servers
-            .iter()
-            .enumerate()
-            .map(|(n, s)| self.host(&format!("{field}.servers[{n}]"), s))
-            .collect();
-        let low_latency: Vec<String> = all
-            .iter()
-            .filter(|o| d.low_latency_to.contains(&o.name))
-            .flat_map(|o| o.servers.iter().map(|s| s.to_lowercase()))
-            .collect();
-        let active: Vec<String> = match &d.active_servers {
-            Some(list) => list.iter().map(|s| s.to_lowercase()).collect(),
-            None => servers.clone(),
-        };
-        if active.is_empty() || active.len() > 4 {
-            self.wrong(
-                &format!("{field}.activeServers"),
-                &format!("{} servers; 1 to 4 can be active", active.len()),
-            );
+    fn shipping(&mut self, field: &str, l: &v1::LogShipping) -> Shipping {
+        let (share, copy) = (format!("{field}.backupShare"), format!("{field}.copyFolder"));
+        if !l.backup_share.unc.starts_with(r"\\") {
+            self.wrong(&format!("{share}.unc"), &format!("{:?} is no UNC", clean(&l.backup_share.unc)));
         }
-        for (n, s) in active.iter().enumerate() {
-            if !servers.contains(s) && !low_latency.contains(s) {
-                self.wrong(
-                    &format!("{field}.activeServers[{n}]"),
-                    &format!(
-                        "{:?} is no server of {} or of a low-latency data centre",
-                        clean(s),
-                        clean(&d.name)
-                    ),
-                );
-            }
+        Shipping {
+            backup_share: Folder {
+                path: self.folder(&format!("{share}.unc"), &l.backup_share.unc),
+                volume: self.volume(&share, l.backup_share.volume.as_ref(), l.backup_share.smb.as_ref()),
+                field: share,
+            },
+            copy_folder: Folder {
+                path: self.folder(&format!("{copy}.path"), &l.copy_folder.path),
+                volume: self.volume(&copy, l.copy_folder.volume.as_ref(), l.copy_folder.smb.as_ref()),
+                field: copy,
+            },
         }
-        if d.mirror.is_some() && d.mirror_file_share.is_none() {
-            self.wrong(&format!("{field}.mirrorFileShare"), "is needed for the mirror");
-        }
-        let m = &d.management_shell;
-        let shell = format!("{field}.managementShell");
+    }
+    fn shell(&mut self, field: String, m: &v1::ManagementShell) -> ManagementShell {
         let authentication = match m.authentication {
             v1::Authentication::Basic => Authentication::Basic,
             v1::Authentication::Negotiate => Authentication::Negotiate,
             v1::Authentication::Kerberos => {
                 self.unsupported(
-                    &format!("{shell}.authentication"),
+                    &format!("{field}.authentication"),
                     &format!("{:?}", m.authentication),
                     "Use Negotiate, or Basic over TLS (port 5986)",
                 );
@@ -150,14 +141,52 @@ impl Checks {
             }
         };
         if m.authentication == v1::Authentication::Basic && m.port == WINRM_HTTP {
-            self.wrong(&format!("{shell}.port"), "Basic sends the password: use 5986 with TLS");
+            self.wrong(&format!("{field}.port"), "Basic sends the password: use 5986 with TLS");
         }
+        ManagementShell {
+            host: self.host(&format!("{field}.host"), &m.host),
+            port: self.port(&format!("{field}.port"), m.port),
+            configuration_name: self.name(&format!("{field}.configurationName"), &m.configuration_name),
+            authentication,
+            credentials: m.credentials_secret_ref.name.clone(),
+            tls: (m.port != WINRM_HTTP).then(|| Checks::tls(m.tls.as_ref())),
+            field,
+        }
+    }
+    /// The servers to be active when a data centre is, out of its own and of those near it.
+    fn active_servers(&mut self, field: &str, d: &v1::DataCenter, all: &[v1::DataCenter]) -> Vec<String> {
+        let servers = d.servers.iter().map(|s| s.to_lowercase());
+        let Some(list) = &d.active_servers else {
+            let all_of_them: Vec<String> = servers.collect();
+            self.count_of_active(field, all_of_them.len());
+            return all_of_them;
+        };
+        let near = all.iter().filter(|o| d.low_latency_to.contains(&o.name)).flat_map(|o| &o.servers);
+        let may: Vec<String> = servers.chain(near.map(|s| s.to_lowercase())).collect();
+        let active: Vec<String> = list.iter().map(|s| s.to_lowercase()).collect();
+        self.count_of_active(field, active.len());
+        for (n, s) in active.iter().enumerate().filter(|(_, s)| !may.contains(s)) {
+            self.wrong(
+                &format!("{field}.activeServers[{n}]"),
+                &format!("{:?} is no server of {} or of a low-latency data centre", clean(s), clean(&d.name)),
+            );
+        }
+        active
+    }
+    fn count_of_active(&mut self, field: &str, count: usize) {
+        if !(1..=4).contains(&count) {
+            self.wrong(&format!("{field}.activeServers"), &format!("{count} servers; 1 to 4 can be active"));
+        }
+    }
+    fn data_center(&mut self, index: usize, all: &[v1::DataCenter]) -> Option<DataCenter> {
+        let d = all.get(index)?;
+        let field = format!("spec.dataCenters[{index}]");
+        if d.mirror.is_some() && d.mirror_file_share.is_none() {
+            self.wrong(&format!("{field}.mirrorFileShare"), "is needed for the mirror");
+        }
+        let servers = d.servers.iter().enumerate();
         Some(DataCenter {
             name: self.name(&format!("{field}.name"), &d.name),
-            store: match d.store {
-                v1::Store::Primary => Store::Primary,
-                v1::Store::Backup => Store::Backup,
-            },
             index,
             sql_server: self.sql(format!("{field}.sqlServer"), &d.sql_server),
             mirror: d.mirror.as_ref().map(|x| self.sql(format!("{field}.mirror"), x)),
@@ -165,18 +194,47 @@ impl Checks {
                 .mirror_file_share
                 .as_ref()
                 .map(|s| self.folder(&format!("{field}.mirrorFileShare"), s)),
-            management_shell: ManagementShell {
-                host: self.host(&format!("{shell}.host"), &m.host),
-                port: self.port(&format!("{shell}.port"), m.port),
-                configuration_name: self.name(&format!("{shell}.configurationName"), &m.configuration_name),
-                authentication,
-                credentials: m.credentials_secret_ref.name.clone(),
-                tls: (m.port != WINRM_HTTP).then(|| Checks::tls(m.tls.as_ref())),
-                field: shell,
-            },
-            servers,
-            active_servers: active,
+            management_shell: self.shell(format!("{field}.managementShell"), &d.management_shell),
+            servers: servers.map(|(n, s)| self.host(&format!("{field}.servers[{n}]"), s)).collect(),
+            active_servers: self.active_servers(&field, d, all),
+            log_shipping: d.log_shipping.as_ref().map(|l| self.shipping(&format!("{field}.logShipping"), l)),
         })
+    }
+    /// Both data centres, each on the side of its store.
+    fn sites(&mut self, all: &[v1::DataCenter]) -> Option<Sides<DataCenter>> {
+        if all.len() != 2 {
+            self.wrong("spec.dataCenters", &format!("{} data centres; there must be two", all.len()));
+        }
+        if let [a, b, ..] = all
+            && a.name == b.name
+        {
+            self.wrong("spec.dataCenters", &format!("both are called {}", clean(&a.name)));
+        }
+        let of = |store: v1::Store| all.iter().position(|d| d.store == store);
+        let (primary, backup) = (of(v1::Store::Primary), of(v1::Store::Backup));
+        if primary.is_none() || backup.is_none() {
+            self.wrong("spec.dataCenters", "one must have store Primary, the other store Backup");
+        }
+        let primary = primary.and_then(|i| self.data_center(i, all));
+        let backup = backup.and_then(|i| self.data_center(i, all));
+        Some(Sides::new(primary?, backup?))
+    }
+    fn policy(&mut self, p: &v1::Policy) -> Policy {
+        match p.when_active_answers {
+            v1::WhenActiveAnswers::Refuse => {}
+            v1::WhenActiveAnswers::Switch => {
+                self.unsupported("spec.policy.whenActiveAnswers", "Switch", "Use Refuse");
+            }
+        }
+        // Only a switch has a use for it.
+        self.duration("spec.policy.drainDeadline", p.drain_deadline.as_ref());
+        Policy {
+            consent: match p.consent {
+                v1::ConsentPolicy::WhenNeeded => ConsentPolicy::WhenNeeded,
+                v1::ConsentPolicy::BeforeRecovery => ConsentPolicy::BeforeRecovery,
+            },
+            mirror_deadline: self.duration("spec.policy.mirrorDeadline", p.mirror_deadline.as_ref()),
+        }
     }
 }
 
@@ -192,61 +250,17 @@ pub fn pool(spec: &v1::PersistentChatFailoverSpec) -> Result<Pool, Vec<Problem>>
     if ["master", "msdb", "model", "tempdb", "mgccomp"].contains(&database.to_lowercase().as_str()) {
         c.wrong("spec.database", &format!("{database} is never touched; name the content database"));
     }
-    let all = &spec.data_centers;
-    if all.len() != 2 {
-        c.wrong("spec.dataCenters", &format!("{} data centres; there must be two", all.len()));
-    }
-    if !all.iter().any(|d| d.name == spec.active_data_center) {
+    if !spec.data_centers.iter().any(|d| d.name == spec.active_data_center) {
         c.wrong(
             "spec.activeDataCenter",
             &format!("{:?} is none of the dataCenters", clean(&spec.active_data_center)),
         );
     }
-    let of = |store: v1::Store| all.iter().position(|d| d.store == store);
-    let (primary, backup) = (of(v1::Store::Primary), of(v1::Store::Backup));
-    if primary.is_none() || backup.is_none() {
-        c.wrong("spec.dataCenters", "one must have store Primary, the other store Backup");
-    }
-    let primary = primary.and_then(|i| c.data_center(i, all));
-    let backup = backup.and_then(|i| c.data_center(i, all));
-    let log_shipping = LogShippingFolders {
-        backup_share: c.folder("spec.logShipping.backupShare", &spec.log_shipping.backup_share),
-        copy_folder: c.folder("spec.logShipping.copyFolder", &spec.log_shipping.copy_folder),
-    };
-    let backup_files = BackupFiles {
-        backup_share: c.files("spec.backupFiles.backupShare", &spec.backup_files.backup_share),
-        copy_folder: c.files("spec.backupFiles.copyFolder", &spec.backup_files.copy_folder),
-    };
-    match spec.policy.when_primary_answers {
-        v1::WhenPrimaryAnswers::Refuse => {}
-        v1::WhenPrimaryAnswers::PlannedSwitch => {
-            c.unsupported("spec.policy.whenPrimaryAnswers", "PlannedSwitch", "Use Refuse");
-        }
-    }
-    let mirror_deadline = spec.policy.mirror_deadline.as_ref().and_then(|text| {
-        let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
-        if parsed.is_none() {
-            c.wrong("spec.policy.mirrorDeadline", &format!("{:?} is no duration like 15m", clean(text)));
-        }
-        parsed
-    });
-    match (primary, backup) {
-        (Some(primary), Some(backup)) if c.0.is_empty() => Ok(Pool {
-            fqdn,
-            database,
-            primary,
-            backup,
-            log_shipping,
-            backup_files,
-            policy: Policy {
-                consent: match spec.policy.consent {
-                    v1::ConsentPolicy::WhenNeeded => ConsentPolicy::WhenNeeded,
-                    v1::ConsentPolicy::BeforeRecovery => ConsentPolicy::BeforeRecovery,
-                },
-                mirror_deadline,
-            },
-        }),
-        _ => Err(c.0),
+    let sites = c.sites(&spec.data_centers);
+    let policy = c.policy(&spec.policy);
+    match sites {
+        Some(sites) if c.0.is_empty() => Ok(Pool { fqdn, database, sites, policy }),
+        Some(_) | None => Err(c.0),
     }
 }
 
@@ -257,4 +271,182 @@ pub fn consent(spec: &v1::PersistentChatFailoverSpec) -> Option<Consent> {
         situation: c.situation.clone(),
         by: c.by.clone(),
     })
+}
+
+/// The last wish that was taken up, as a status has it. None: it has none, or one of a data centre or a state that nobody knows.
+pub fn last_wish(pool: &Pool, status: Option<&v1::PersistentChatFailoverStatus>) -> Option<LastWish> {
+    let wish = status?.wish.as_ref()?;
+    let states = [WishState::Accepted, WishState::Fulfilled, WishState::Refused, WishState::Drift];
+    Some(LastWish {
+        active: pool.side_of(&wish.active_data_center)?,
+        uid: wish.uid.clone(),
+        generation: wish.generation,
+        state: states.into_iter().find(|s| word(*s) == wish.state)?,
+        // A status has whole seconds. What was said within that second counts as said before: what was refused stays refused.
+        at: wish.at.0.checked_add(SignedDuration::new(0, 999_999_999)).unwrap_or(wish.at.0),
+    })
+}
+
+/// The last wish that was taken up, for a status.
+pub fn wish_status(pool: &Pool, wish: &LastWish) -> v1::WishStatus {
+    v1::WishStatus {
+        active_data_center: pool.name(wish.active).into(),
+        uid: wish.uid.clone(),
+        generation: wish.generation,
+        state: word(wish.state).into(),
+        at: Time(wish.at),
+    }
+}
+
+fn word(state: WishState) -> &'static str {
+    match state {
+        WishState::Accepted => "Accepted",
+        WishState::Fulfilled => "Fulfilled",
+        WishState::Refused => "Refused",
+        WishState::Drift => "Drift",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::side::Side;
+    use crate::domain::wish::Wished;
+
+    /// Log shipping towards the backup store only, which is named first.
+    fn spec() -> Value {
+        let data_center = |name: &str, store: &str| {
+            json!({
+                "name": name, "store": store, "servers": [format!("{name}-cs.x")],
+                "sqlServer": {"host": format!("{name}-sql.x"), "credentialsSecretRef": {"name": "s"}},
+                "managementShell": {"host": format!("{name}-fe.x"), "authentication": "Basic", "credentialsSecretRef": {"name": "s"}},
+            })
+        };
+        let mut backup = data_center("seattle", "Backup");
+        backup["logShipping"] = json!({
+            "backupShare": {"unc": r"\\fs\logs", "volume": "logs"},
+            "copyFolder": {"path": r"E:\logs", "volume": "copy"},
+        });
+        json!({
+            "pool": "chat.x", "activeDataCenter": "atlanta",
+            "dataCenters": [backup, data_center("atlanta", "Primary")],
+        })
+    }
+    fn read(spec: Value) -> Result<Pool, Vec<Problem>> {
+        pool(&serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn a_data_centre_stands_on_the_side_of_its_store_and_each_folder_knows_its_field() {
+        let pool = read(spec()).unwrap();
+        assert_eq!((pool.name(Side::Primary), pool.name(Side::Backup)), ("atlanta", "seattle"));
+        assert_eq!(pool.sites[Side::Primary].log_shipping, None);
+        let shipping = pool.sites[Side::Backup].log_shipping.as_ref().unwrap();
+        let folder = |path: &str, volume: &str, field: &str| Folder {
+            path: path.into(),
+            volume: volume.into(),
+            field: format!("spec.dataCenters[0].logShipping.{field}"),
+        };
+        assert_eq!(shipping.backup_share, folder(r"\\fs\logs", "logs", "backupShare"));
+        assert_eq!(shipping.copy_folder, folder(r"E:\logs", "copy", "copyFolder"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_field() {
+        let share = "/dataCenters/0/logShipping/backupShare";
+        let smb = json!({"server": "fs", "share": "logs"});
+        let cases = [
+            (format!("{share}/unc"), json!(r"E:\logs"), Reason::InvalidSpec, "backupShare.unc"),
+            (format!("{share}/unc"), json!(r"\\fs\..\logs"), Reason::InvalidSpec, "backupShare.unc"),
+            (share.into(), json!({"unc": r"\\fs\logs"}), Reason::InvalidSpec, "exactly one"),
+            (
+                share.into(),
+                json!({"unc": r"\\fs\logs", "volume": "v", "smb": smb}),
+                Reason::InvalidSpec,
+                "exactly one",
+            ),
+            (share.into(), json!({"unc": r"\\fs\logs", "smb": smb}), Reason::NotSupported, "backupShare.smb"),
+            (
+                "/policy".into(),
+                json!({"whenActiveAnswers": "Switch"}),
+                Reason::NotSupported,
+                "whenActiveAnswers",
+            ),
+            ("/policy".into(), json!({"drainDeadline": "soon"}), Reason::InvalidSpec, "drainDeadline"),
+            ("/policy".into(), json!({"mirrorDeadline": "soon"}), Reason::InvalidSpec, "mirrorDeadline"),
+            ("/dataCenters/1/name".into(), json!("seattle"), Reason::InvalidSpec, "both are called seattle"),
+            ("/activeDataCenter".into(), json!("denver"), Reason::InvalidSpec, "none of the dataCenters"),
+        ];
+        for (path, value, reason, said) in cases {
+            let mut bad = spec();
+            bad["policy"] = json!({});
+            *bad.pointer_mut(&path).unwrap() = value;
+            let problems = read(bad).unwrap_err();
+            assert!(
+                problems.iter().any(|p| p.reason == reason && p.what.contains(said)),
+                "{path}: {problems:?}"
+            );
+        }
+        let mut good = spec();
+        good["policy"] =
+            json!({"whenActiveAnswers": "Refuse", "drainDeadline": "5m", "mirrorDeadline": "1h30m"});
+        assert_eq!(read(good).unwrap().policy.mirror_deadline, Some(Duration::from_mins(90)));
+    }
+
+    fn stored(pool: &Pool, wish: &LastWish) -> v1::PersistentChatFailoverStatus {
+        let status = v1::PersistentChatFailoverStatus {
+            wish: Some(wish_status(pool, wish)),
+            ..v1::PersistentChatFailoverStatus::default()
+        };
+        serde_json::from_value(serde_json::to_value(status).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_wish_comes_back_from_the_status_and_what_was_refused_stays_refused() {
+        let pool = read(spec()).unwrap();
+        let said: Timestamp = "2026-01-01T12:00:00.5Z".parse().unwrap();
+        let at: Timestamp = "2026-01-01T12:00:00.8Z".parse().unwrap();
+        for state in [WishState::Accepted, WishState::Fulfilled, WishState::Refused, WishState::Drift] {
+            let wish = LastWish { active: Side::Backup, uid: "u".into(), generation: 3, state, at };
+            let back = last_wish(&pool, Some(&stored(&pool, &wish))).unwrap();
+            assert!(
+                at <= back.at && back.at.duration_since(at) < SignedDuration::from_secs(1),
+                "{}",
+                back.at
+            );
+            assert_eq!(LastWish { at, ..back.clone() }, wish);
+            let again = Wished { active: Side::Backup, uid: "u", generation: 3, uttered_at: Some(said) };
+            assert_eq!(again.is_uttered(Some(&back), at), state == WishState::Accepted, "{state:?}");
+            // Written and read again and again, it does not move.
+            assert_eq!(last_wish(&pool, Some(&stored(&pool, &back))), Some(back));
+        }
+    }
+
+    #[test]
+    fn a_wish_that_nobody_understands_is_none() {
+        let pool = read(spec()).unwrap();
+        let wish = wish_status(
+            &pool,
+            &LastWish {
+                active: Side::Backup,
+                uid: "u".into(),
+                generation: 3,
+                state: WishState::Accepted,
+                at: Timestamp::UNIX_EPOCH,
+            },
+        );
+        let of = |wish: Option<v1::WishStatus>| {
+            let status = v1::PersistentChatFailoverStatus { wish, ..Default::default() };
+            last_wish(&pool, Some(&status))
+        };
+        assert!(of(Some(wish.clone())).is_some());
+        assert_eq!(of(Some(v1::WishStatus { state: "accepted".into(), ..wish.clone() })), None);
+        assert_eq!(of(Some(v1::WishStatus { active_data_center: "denver".into(), ..wish })), None);
+        assert_eq!(of(None), None);
+        assert_eq!(last_wish(&pool, None), None);
+    }
 }

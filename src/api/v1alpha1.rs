@@ -1,11 +1,16 @@
 //! `PersistentChatFailover`, version v1alpha1.
 
-use std::collections::BTreeMap;
+mod status;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use status::{
+    ConsentNeeded, HistoryEntry, LossStatus, PersistentChatFailoverStatus, Progress, StepStatus,
+    TransitionStatus, WishStatus,
+};
 
 /// One Persistent Chat pool in two data centres, and which of them is to be active.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +28,7 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must have at most 63 characters"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.transition) || !has(oldSelf.status.transition.outcome) || oldSelf.status.transition.outcome != 'Running' || (self.spec.pool == oldSelf.spec.pool && self.spec.database == oldSelf.spec.database)").message("pool and database are frozen while a transition runs: wait until it has ended"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.transition) || !has(oldSelf.status.transition.outcome) || oldSelf.status.transition.outcome != 'Running' || self.spec.dataCenters.all(d, oldSelf.spec.dataCenters.exists(o, o.name == d.name && o.store == d.store && o.sqlServer.host == d.sqlServer.host))").message("names, stores and SQL hosts of the data centres are frozen while a transition runs; ports, Secrets and trust can be changed"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.transition) || !has(oldSelf.status.transition.pointOfNoReturn) || !oldSelf.status.transition.pointOfNoReturn || oldSelf.status.transition.outcome != 'Running' || self.spec.activeDataCenter == oldSelf.status.transition.to").message("the database has been recovered: the transition can only go on; leave activeDataCenter at its target until it has ended"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.transition) || !has(oldSelf.status.transition.pointOfNoReturn) || !oldSelf.status.transition.pointOfNoReturn || oldSelf.status.transition.outcome != 'Running' || oldSelf.status.transition.procedure != 'Failover' || self.spec.activeDataCenter == oldSelf.status.transition.to").message("the database has been recovered: the transition can only go on; leave activeDataCenter at its target until it has ended"),
     printcolumn(name = "Active", type_ = "string", json_path = ".status.activeDataCenter"),
     printcolumn(name = "Desired", type_ = "string", json_path = ".spec.activeDataCenter"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
@@ -61,16 +66,22 @@ pub struct PersistentChatFailoverSpec {
     #[schemars(length(min = 2, max = 2))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub data_centers: Vec<DataCenter>,
-    /// The folders of log shipping, as SQL Server names them.
-    pub log_shipping: LogShipping,
-    /// How the operator itself reaches the same two folders.
-    pub backup_files: BackupFiles,
     /// What the operator may do by itself.
     #[serde(default)]
     pub policy: Policy,
     /// While true, nothing is changed anywhere.
     #[serde(default)]
     pub suspend: bool,
+    /// When somebody said what this resource asks for, as RFC 3339 has it. It speaks for an hour, where an edit cannot be seen: for a
+    /// resource that is created anew, and for one that says again what was refused before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 35),
+        regex(
+            pattern = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+        )
+    )]
+    pub uttered_at: Option<Time>,
     /// A human's yes to what the status shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consent: Option<Consent>,
@@ -130,6 +141,9 @@ pub struct DataCenter {
     #[serde(default)]
     #[schemars(length(max = 1), inner(length(min = 1, max = 63)))]
     pub low_latency_to: Vec<String>,
+    /// How log backups reach this data centre's copy while the other one is active; absent: it is not protected in that direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_shipping: Option<LogShipping>,
 }
 
 /// Which databases of the published topology live in a data centre.
@@ -255,41 +269,50 @@ pub enum Authentication {
     Basic,
 }
 
-/// The folders of log shipping, as SQL Server names them; compared with msdb.
+/// How log backups reach the copy in a data centre: from the SQL Server of the other one to the backup share, and from there to the copy
+/// folder. SQL Server's names are compared with msdb.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogShipping {
-    /// UNC of the share that the primary writes its log backups to.
+    /// The share that the active side writes its log backups to.
+    pub backup_share: BackupShare,
+    /// The folder that the copy job copies them to.
+    pub copy_folder: CopyFolder,
+}
+
+/// The backup share, and exactly one of the ways by which the operator itself reaches it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.volume) != has(self.smb)").message("give exactly one of volume and smb"))]
+pub struct BackupShare {
+    /// Its UNC, as SQL Server names it.
     #[schemars(
         length(min = 5, max = 400),
         regex(pattern = r"^\\\\[A-Za-z0-9._-]+(\\[A-Za-z0-9 _$-][A-Za-z0-9 _$.-]*)+$")
     )]
-    #[x_kube(validation = Rule::new("!self.contains('..')").message("backupShare must not contain '..'"))]
-    pub backup_share: String,
-    /// The folder that the copy job copies to.
+    #[x_kube(validation = Rule::new("!self.contains('..')").message("unc must not contain '..'"))]
+    pub unc: String,
+    /// Alias of a volume that the operator's configuration maps to a mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub volume: Option<String>,
+    /// A share that the operator connects to itself. Not part of this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smb: Option<Smb>,
+}
+
+/// The copy folder, and exactly one of the ways by which the operator itself reaches it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.volume) != has(self.smb)").message("give exactly one of volume and smb"))]
+pub struct CopyFolder {
+    /// Its path, as the SQL Server of the copy names it: on its host, or a UNC.
     #[schemars(
         length(min = 3, max = 400),
         regex(pattern = r"^([A-Za-z]:|\\\\[A-Za-z0-9._-]+)(\\[A-Za-z0-9 _$-][A-Za-z0-9 _$.-]*)+$")
     )]
-    #[x_kube(validation = Rule::new("!self.contains('..')").message("copyFolder must not contain '..'"))]
-    pub copy_folder: String,
-}
-
-/// How the operator reaches the two folders.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupFiles {
-    /// The backup share.
-    pub backup_share: Files,
-    /// The copy folder.
-    pub copy_folder: Files,
-}
-
-/// One folder: exactly one of the ways to reach it.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.volume) != has(self.smb)").message("give exactly one of volume and smb"))]
-pub struct Files {
+    #[x_kube(validation = Rule::new("!self.contains('..')").message("path must not contain '..'"))]
+    pub path: String,
     /// Alias of a volume that the operator's configuration maps to a mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
@@ -315,9 +338,9 @@ pub struct Smb {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
-    /// What to do when the primary answers.
+    /// What to do when the active side answers.
     #[serde(default)]
-    pub when_primary_answers: WhenPrimaryAnswers,
+    pub when_active_answers: WhenActiveAnswers,
     /// When a human must agree.
     #[serde(default)]
     pub consent: ConsentPolicy,
@@ -325,16 +348,21 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 20), regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"))]
     pub mirror_deadline: Option<String>,
+    /// How long a switch waits for the last messages before it gives up (for example 5m). It means something only with
+    /// whenActiveAnswers: Switch, which is not part of this version: until then it is checked and not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 20), regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"))]
+    pub drain_deadline: Option<String>,
 }
 
-/// What to do when the primary answers.
+/// What to do when the active side answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum WhenPrimaryAnswers {
+pub enum WhenActiveAnswers {
     /// Nothing.
     #[default]
     Refuse,
     /// Switch without loss. Not part of this version.
-    PlannedSwitch,
+    Switch,
 }
 
 /// When a human must agree.
@@ -360,191 +388,4 @@ pub struct Consent {
     /// Who says yes.
     #[schemars(length(min = 1, max = 253))]
     pub by: String,
-}
-
-/// What is true.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PersistentChatFailoverStatus {
-    /// The generation that this status speaks of.
-    #[serde(default)]
-    pub observed_generation: i64,
-    /// The data centre that is active, from the world and never from what is wanted; absent: not certain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
-    pub active_data_center: Option<String>,
-    /// The step at work.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
-    pub step: Option<String>,
-    /// Conditions.
-    #[serde(default)]
-    #[schemars(length(max = 32))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    pub conditions: Vec<Condition>,
-    /// The transition that runs, or the last one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transition: Option<TransitionStatus>,
-    /// What the last decision that changed something was made on, packed: for `kubectl pcf replay`. Without secrets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 65536))]
-    pub recording: Option<String>,
-    /// The last ten transitions that have ended, newest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10))]
-    pub history: Vec<HistoryEntry>,
-}
-
-/// A transition.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TransitionStatus {
-    /// Its id.
-    #[schemars(length(max = 64))]
-    pub id: String,
-    /// What is carried out.
-    #[schemars(length(max = 32))]
-    pub procedure: String,
-    /// The data centre that is left.
-    #[schemars(length(max = 63))]
-    pub from: String,
-    /// The data centre that becomes active.
-    #[schemars(length(max = 63))]
-    pub to: String,
-    /// When it began.
-    pub started: Time,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<Time>,
-    /// `Pending` until something was written, then `Running`, then `Completed`.
-    #[schemars(length(max = 32))]
-    pub outcome: String,
-    /// Whether the database was, or may have been, recovered.
-    pub point_of_no_return: bool,
-    /// The steps.
-    #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
-    pub steps: Vec<StepStatus>,
-    /// What a human would have to agree to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub consent_needed: Option<ConsentNeeded>,
-    /// What is lost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss: Option<LossStatus>,
-}
-
-/// A step.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StepStatus {
-    /// Name: the condition's type.
-    #[schemars(length(max = 63))]
-    pub name: String,
-    /// `NotStarted`, `Running`, `Waiting`, `Blocked` or `Done`.
-    #[schemars(length(max = 32))]
-    pub state: String,
-    /// For a human.
-    #[schemars(length(max = 4096))]
-    pub message: String,
-    /// Effects that were started.
-    pub attempts: i32,
-    /// The goal held without any doing of this operator: somebody else reached it, or there was nothing to do.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub already_done: bool,
-    /// When it was first at work.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started: Option<Time>,
-    /// When its goal was first seen to hold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<Time>,
-    /// Seconds it waited, by what it waited for.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub waited: BTreeMap<String, i64>,
-    /// How far it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
-}
-
-/// How far a step is.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Progress {
-    /// Done so far.
-    pub done: i64,
-    /// Of so many.
-    pub total: i64,
-    /// Of what: `files`.
-    #[schemars(length(max = 32))]
-    pub unit: String,
-    /// Per cent of the one at work.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub percent: Option<i32>,
-}
-
-/// What a human would have to agree to.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ConsentNeeded {
-    /// For `spec.consent.transition`.
-    #[schemars(length(max = 64))]
-    pub transition: String,
-    /// For `spec.consent.situation`.
-    #[schemars(length(max = 64))]
-    pub situation: String,
-    /// What is lost or not certain.
-    #[schemars(length(max = 64), inner(length(max = 2048)))]
-    pub why: Vec<String>,
-}
-
-/// What is lost, as an interval.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LossStatus {
-    /// Everything before this moment is kept for certain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept_until: Option<Time>,
-    /// Nothing after this moment can have been lost; absent: not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lost_at_most_until: Option<Time>,
-    /// The last applied log backup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 400))]
-    pub last_backup: Option<String>,
-    /// Where roll forward ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
-    pub last_lsn: Option<String>,
-    /// Log backups that exist but could not be applied.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 2048)))]
-    pub not_applied: Vec<String>,
-    /// Time of the newest message at the end of the transition. Not kept in the record: messages go on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newest_message: Option<Time>,
-    /// Who accepted it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub accepted_by: Option<String>,
-}
-
-/// A transition that has ended.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HistoryEntry {
-    /// Its id.
-    #[schemars(length(max = 64))]
-    pub id: String,
-    /// The data centre that was left.
-    #[schemars(length(max = 63))]
-    pub from: String,
-    /// The data centre that became active.
-    #[schemars(length(max = 63))]
-    pub to: String,
-    /// When it began.
-    pub started: Time,
-    /// When it ended.
-    pub ended: Time,
-    /// What was lost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss: Option<LossStatus>,
 }

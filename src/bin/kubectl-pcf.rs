@@ -114,22 +114,22 @@ async fn run(a: Arguments) -> Result<(), String> {
                 return Err(format!("-o {other}: only json is known"));
             }
             let settings = Settings::from_env()?;
-            let (spec, secrets): (_, Arc<dyn SecretSource>) = match (name, file) {
+            let (resource, secrets): (_, Arc<dyn SecretSource>) = match (name, file) {
                 (_, Some(path)) => {
                     let text =
                         std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
                     let (r, secrets) =
                         cli::from_file(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-                    (r.spec, Arc::new(FileSecrets(secrets)))
+                    (r, Arc::new(FileSecrets(secrets)))
                 }
                 (Some(name), None) => {
                     let (client, namespace) = connect().await?;
                     let r = cli::resource(client.clone(), &namespace, name).await?;
-                    (r.spec, Arc::new(ClusterSecrets::new(client, &namespace)))
+                    (r, Arc::new(ClusterSecrets::new(client, &namespace)))
                 }
                 (None, None) => return Err("give the name of a resource, or -f FILE".into()),
             };
-            let (text, recording) = plan::explain(&spec, to.clone(), settings, secrets).await?;
+            let (text, recording) = plan::explain(&resource, to.clone(), settings, secrets).await?;
             match output {
                 None => print(&text),
                 Some(_) => {

@@ -1,162 +1,169 @@
 //! What is true, what would be done with the exact statements, and what stands in the way. Read-only.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::convert;
-use crate::api::v1alpha1::PersistentChatFailoverSpec;
-use crate::domain::active::{Active, active};
+use crate::api::v1alpha1::PersistentChatFailover;
+use crate::domain::active::Active;
 use crate::domain::chain;
 use crate::domain::decision::Decision;
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
-use crate::domain::site::Answer;
+use crate::domain::route::Course;
+use crate::domain::side::Side;
+use crate::domain::site::{Answer, Partner};
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::Database;
 use crate::domain::text::clean;
+use crate::domain::transition::Transition;
+use crate::domain::wish::{LastWish, WishState};
 use crate::engine::observe::Observer;
-use crate::engine::plan::{Goal, Next, plan};
+use crate::engine::plan::{Goal, Next, Plan, plan};
 use crate::engine::recording::Recording;
 use crate::engine::{Clock as _, Pace, SystemClock, World};
 use crate::procedures::stages;
 use crate::steps::findings::findings;
+use crate::steps::view::Said;
 use crate::steps::{self, Reads, View};
 use crate::systems::real::RealSystems;
 use crate::systems::secrets::SecretSource;
 use crate::systems::settings::Settings;
 
-/// Looks as often as the verdict on the primary needs, and says everything; with it the recording that it was decided on. `to`
-/// overrides the data centre that is wanted.
+/// Looks as often as the verdict on the side that is left needs, and says everything; with it the recording that it was decided on.
+/// `to`: as if somebody wished for that data centre now.
 pub async fn explain(
-    spec: &PersistentChatFailoverSpec,
+    resource: &PersistentChatFailover,
     to: Option<String>,
     settings: Settings,
     secrets: Arc<dyn SecretSource>,
 ) -> Result<(String, Recording), String> {
-    let pool = Arc::new(
-        convert::pool(spec).map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?,
-    );
+    let pool = convert::pool(&resource.spec)
+        .map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let pool = Arc::new(pool);
     let silence = settings.silence;
     let systems = RealSystems::new(pool.clone(), Arc::new(settings), secrets);
-    let goal = Goal {
-        desired: to.unwrap_or_else(|| spec.active_data_center.clone()),
-        suspend: false,
-        consent: convert::consent(spec),
-    };
     let clock = SystemClock;
+    let (goal, heard) = wish(resource, &pool, to, &clock)?;
     let pace = Pace { silence, poll: Duration::from_millis(500) };
     let world = World { systems: &systems, pool: &pool, clock: &clock, pace };
     let mut observer = Observer::default();
     loop {
         let s = observer.look(&world, Reads::ALL, None).await;
-        let p = plan(&pool, &goal, &s, None, &std::collections::BTreeMap::new(), silence);
-        // One look is not enough to call a primary dead.
-        let watching = match &p.next {
-            Next::Wait(w) => w.reason == Reason::WaitingForSilence,
-            Next::Blocked(x) => x.reason == Reason::WaitingForSilence,
-            Next::Settled | Next::Act(_) | Next::Finish => false,
-        };
-        if watching && s.source.silent_since.is_some() {
+        let p = plan(&pool, &goal, &s, None, heard.as_ref(), &BTreeMap::new());
+        if is_watching(&p, &s, goal.active.other()) {
             clock.sleep(pace.poll).await;
             continue;
         }
-        let view = p.transition.as_ref().map(|t| View::new(&pool, &s, t, goal.consent.as_ref(), silence));
-        let mut out = facts(&pool, &s);
-        let _ = writeln!(out, "\nWHAT WOULD BE DONE");
-        match (&p.next, &view) {
-            (Next::Settled, _) => {
-                let _ = writeln!(out, "  Nothing: {} is active, as the resource asks.", clean(&goal.desired));
-            }
-            (_, None) => {}
-            (_, Some(view)) => procedure(&mut out, view),
-        }
-        let _ = writeln!(out, "\nWHAT STANDS IN THE WAY");
-        let mut problems = Vec::new();
-        if let Next::Blocked(problem) = &p.next {
-            problems.push(problem.message());
-        }
-        if let Some(view) = &view {
-            problems.extend(
-                findings(view)
-                    .into_iter()
-                    .map(|f| format!("(holds up {}) {}", f.gates.as_str(), f.problem.message())),
-            );
-        }
-        problems.dedup();
-        if problems.is_empty() {
-            let _ = writeln!(out, "  Nothing that can be seen from here.");
-        }
-        for problem in problems {
-            let _ = writeln!(out, "  - {problem}");
-        }
-        return Ok((out, Recording::new(&pool, &goal, silence, &s, p.transition.as_ref())));
+        let recording = Recording::new(&pool, &goal, heard.as_ref(), &s, p.transition.as_ref());
+        return Ok((told(&pool, &goal, &s, &p), recording));
     }
 }
 
-fn facts(pool: &Pool, s: &Situation) -> String {
+/// What is wished, and what had been before.
+fn wish(
+    resource: &PersistentChatFailover,
+    pool: &Pool,
+    to: Option<String>,
+    clock: &SystemClock,
+) -> Result<(Goal, Option<LastWish>), String> {
+    let (spec, metadata) = (&resource.spec, &resource.metadata);
+    let side = |name: &str| {
+        pool.side_of(name).ok_or_else(|| format!("the resource names no data centre {}", clean(name)))
+    };
+    let goal = Goal {
+        active: side(to.as_deref().unwrap_or(&spec.active_data_center))?,
+        uid: metadata.uid.clone().unwrap_or_default(),
+        generation: metadata.generation.unwrap_or(0),
+        uttered_at: match &to {
+            Some(_) => Some(clock.now()),
+            None => spec.uttered_at.as_ref().map(|t| t.0),
+        },
+        suspend: false,
+        consent: convert::consent(spec),
+    };
+    Ok((goal, convert::last_wish(pool, resource.status.as_ref())))
+}
+
+/// One look is not enough to call a side dead.
+fn is_watching(p: &Plan, s: &Situation, left: Side) -> bool {
+    let waits = match &p.next {
+        Next::Wait(w) => w.reason == Reason::WaitingForSilence,
+        Next::Blocked(x) => x.reason == Reason::WaitingForSilence,
+        Next::Settled | Next::Act(_) | Next::Finish => false,
+    };
+    waits && s.sites[left].silence.since.is_some()
+}
+
+fn told(pool: &Pool, goal: &Goal, s: &Situation, p: &Plan) -> String {
+    let is_uttered = p.heard.as_ref().is_some_and(|h| match h.state {
+        WishState::Accepted | WishState::Fulfilled => true,
+        WishState::Refused | WishState::Drift => false,
+    });
+    let begun = p.transition.as_ref().is_some_and(Transition::has_begun);
+    let said = Said { consent: goal.consent.as_ref(), is_uttered: begun || is_uttered };
+    let view = p.transition.as_ref().map(|t| View::new(pool, s, t, said));
+    let copy = view.as_ref().filter(|v| v.route.from != v.route.to).map(|v| v.route.to);
+    let copy = copy.unwrap_or_else(|| p.active.side().unwrap_or(goal.active).other());
+    let mut out = facts(pool, s, p, copy);
+    let _ = writeln!(out, "\nWHAT WOULD BE DONE");
+    match (&p.next, &view) {
+        (Next::Settled, _) => {
+            let name = clean(pool.name(goal.active));
+            let _ = writeln!(out, "  Nothing: {name} is active, as the resource asks.");
+        }
+        (Next::Act(_) | Next::Finish | Next::Wait(_) | Next::Blocked(_), Some(view)) => {
+            procedure(&mut out, view);
+        }
+        (Next::Act(_) | Next::Finish | Next::Wait(_) | Next::Blocked(_), None) => {
+            let _ = writeln!(out, "  Nothing, as long as something stands in the way.");
+        }
+    }
+    let _ = writeln!(out, "\nWHAT STANDS IN THE WAY");
+    let problems = problems(p, view.as_ref());
+    if problems.is_empty() {
+        let _ = writeln!(out, "  Nothing that can be seen from here.");
+    }
+    for problem in problems {
+        let _ = writeln!(out, "  - {problem}");
+    }
+    out
+}
+
+fn problems(p: &Plan, view: Option<&View<'_>>) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Next::Blocked(problem) = &p.next {
+        problems.push(problem.message());
+    }
+    let found = view.map(findings).unwrap_or_default();
+    problems.extend(
+        found.into_iter().map(|f| format!("(holds up {}) {}", f.gates.as_str(), f.problem.message())),
+    );
+    problems.dedup();
+    problems
+}
+
+fn facts(pool: &Pool, s: &Situation, p: &Plan, copy: Side) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "WHAT IS TRUE (seen at {})", s.at);
-    let active = match active(pool, s, None) {
-        Active::In(name) => name,
+    let active = match &p.active {
+        Active::In(side) => pool.name(*side).to_string(),
         Active::Between => "between the two".into(),
         Active::SplitBrain(p) | Active::Unknown(p) | Active::RecoveredByOthers { problem: p, .. } => {
             format!("not certain: {}", p.what)
         }
     };
     let _ = writeln!(out, "  active: {}", clean(&active));
-    for p in &s.source.partners {
-        let said = match &p.answer {
-            Answer::Speaks(i) => match &i.database {
-                Some(d) => format!("answers; {} is {}", pool.database, d.state_text()),
-                None => format!("answers; it has no {}", pool.database),
-            },
-            Answer::TurnsAway(x) | Answer::Silent(x) | Answer::NotAsked(x) => x.what.clone(),
-        };
-        let _ = writeln!(out, "  primary side {}: {}", clean(&p.server), clean(&said));
-    }
-    match s.target.get() {
-        Ok(i) => {
-            let state = i.database.as_ref().map_or("missing", Database::state_text);
-            let _ = writeln!(
-                out,
-                "  backup store {} ({}, {}): {} is {state}",
-                clean(&i.server_name),
-                clean(&i.edition),
-                clean(&i.version),
-                pool.database
-            );
-        }
-        Err(p) => {
-            let _ = writeln!(out, "  backup store: {}", p.what);
+    for side in Side::BOTH {
+        for (_, partner) in s.sites[side].partners() {
+            let said = clean(&server(pool, partner));
+            let _ = writeln!(out, "  {} {}: {said}", clean(pool.name(side)), clean(&partner.server));
         }
     }
-    match chain::of(s, &pool.database, None) {
-        Ok(c) => {
-            let _ = writeln!(out, "  log backups that can be applied: {}", c.links.len());
-            for l in &c.links {
-                let from = if s.files.headers.get(&l.file).is_some_and(|h| h.from_copy) {
-                    "copied"
-                } else {
-                    "in the share"
-                };
-                let _ = writeln!(
-                    out,
-                    "    {} (LSN {} to {}, {from})",
-                    clean(&l.file),
-                    l.set.first_lsn,
-                    l.set.last_lsn
-                );
-            }
-        }
-        Err(p) => {
-            let _ = writeln!(out, "  log chain: {}", p.what);
-        }
-    }
-    for (name, why) in &s.files.ignored {
-        let _ = writeln!(out, "  passed over: {name}: {why}");
-    }
-    match s.chat.state.get() {
+    log_backups(&mut out, pool, s, copy);
+    match s.lync.state.get() {
         Ok(x) => {
             let _ = writeln!(out, "  pool state: {} ({})", clean(&x.state), clean(&x.identity));
         }
@@ -167,11 +174,47 @@ fn facts(pool: &Pool, s: &Situation) -> String {
     out
 }
 
+fn server(pool: &Pool, partner: &Partner) -> String {
+    match &partner.answer {
+        Answer::Speaks(i) => {
+            let state = i.database.as_ref().map_or("missing", Database::state_text);
+            format!("answers ({}, {}); {} is {state}", i.edition, i.version, pool.database)
+        }
+        Answer::TurnsAway(x) | Answer::Silent(x) | Answer::NotAsked(x) => x.what.clone(),
+    }
+}
+
+/// The log backups for a side's copy.
+fn log_backups(out: &mut String, pool: &Pool, s: &Situation, copy: Side) {
+    let name = clean(pool.name(copy));
+    match chain::of(s, copy, &pool.database, None) {
+        Ok(c) => {
+            let _ = writeln!(out, "  log backups that can be applied in {name}: {}", c.links.len());
+            for l in &c.links {
+                let header = s.folders[copy].as_ref().and_then(|f| f.headers.get(&l.file));
+                let place = if header.is_some_and(|h| h.from_copy) { "copied" } else { "in the share" };
+                let (first, last) = (l.set.first_lsn, l.set.last_lsn);
+                let _ = writeln!(out, "    {} (LSN {first} to {last}, {place})", clean(&l.file));
+            }
+        }
+        Err(p) => {
+            let _ = writeln!(out, "  log chain of {name}: {}", p.what);
+        }
+    }
+    for (file, why) in s.folders[copy].iter().flat_map(|f| &f.ignored) {
+        let _ = writeln!(out, "  passed over: {file}: {why}");
+    }
+}
+
 /// Every step with what it would still do, as the step itself says.
 fn procedure(out: &mut String, view: &View<'_>) {
-    let t = view.t;
-    let _ = writeln!(out, "  transition {} from {} to {}", t.id, clean(&t.from), clean(&t.to));
-    for (n, step) in stages(t.procedure).iter().flat_map(|s| s.steps()).enumerate() {
+    let (route, id) = (view.route, &view.transition.id);
+    let (from, to) = (clean(&view.from().name), clean(&view.to().name));
+    let _ = writeln!(out, "  {}: transition {id} from {from} to {to}", route.procedure.as_str());
+    if route.course == Course::Back {
+        let _ = writeln!(out, "  It is undone: its wish was taken back before the point of no return.");
+    }
+    for (n, step) in stages(route).iter().flat_map(|s| s.steps()).enumerate() {
         let word = steps::decide(*step, view);
         let said = if word.is_done() { "done already" } else { step.as_str() };
         let _ = writeln!(out, "  {n}. {} ({said})", step.title());
@@ -185,7 +228,7 @@ fn procedure(out: &mut String, view: &View<'_>) {
         if !effects.is_empty() && steps::is_one_way(*step) {
             let _ = writeln!(out, "       -- THE POINT OF NO RETURN");
         }
-        for line in effects.iter().flat_map(|e| e.shown(view.pool)) {
+        for line in effects.iter().flat_map(|e| e.shown(view.pool, route)) {
             let _ = writeln!(out, "       {line}");
         }
     }

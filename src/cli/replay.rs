@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use crate::domain::active::Active;
 use crate::domain::decision::Decision;
+use crate::domain::route::Course;
 use crate::domain::text::{clean, clean_whole};
 use crate::engine::plan::{Next, Plan};
 use crate::engine::recording::Recording;
 use crate::status::recording::unpack;
+use crate::steps::Effect;
 
 /// The recordings in a text: a recording itself, a resource or its status, or lines of the operator's log.
 pub fn recordings(text: &str) -> Result<Vec<Recording>, String> {
@@ -46,14 +48,20 @@ pub fn explain(r: &Recording) -> String {
     let p = r.decide();
     let mut out = String::new();
     let _ = writeln!(out, "pool {} at {}", clean(&r.pool.fqdn), r.situation.at);
-    let _ = writeln!(out, "active: {}   wanted: {}", active(&p), clean(&r.goal.desired));
+    let _ = writeln!(out, "active: {}   wanted: {}", active(r, &p), clean(r.pool.name(r.goal.active)));
     if let Some(t) = &p.transition {
-        let _ = writeln!(out, "transition {} from {} to {}", clean(&t.id), clean(&t.from), clean(&t.to));
+        let (from, to) = (clean(r.pool.name(t.route.from)), clean(r.pool.name(t.route.to)));
+        let course = match t.route.course {
+            Course::Onward => "",
+            Course::Back => ", being undone",
+        };
+        let procedure = t.route.procedure.as_str();
+        let _ = writeln!(out, "{procedure} {} from {from} to {to}{course}", clean(&t.id));
     }
     for (step, word) in &p.steps {
         let said = match word {
             Decision::Done(e) => format!("done: {}", e.message),
-            Decision::Act(e) => format!("would do: {}", e.shown(&r.pool).join("; ")),
+            Decision::Act(e) => format!("would do: {}", shown(r, &p, e)),
             Decision::Wait(w) => format!("waits ({}): {}", w.reason.as_str(), w.message),
             Decision::Blocked(x) => format!("blocked ({}): {}", x.reason.as_str(), x.message()),
         };
@@ -67,9 +75,16 @@ pub fn explain(r: &Recording) -> String {
     out
 }
 
-fn active(p: &Plan) -> String {
+fn shown(r: &Recording, p: &Plan, effect: &Effect) -> String {
+    match &p.transition {
+        Some(t) => effect.shown(&r.pool, t.route).join("; "),
+        None => effect.step().title().into(),
+    }
+}
+
+fn active(r: &Recording, p: &Plan) -> String {
     match &p.active {
-        Active::In(name) => clean(name),
+        Active::In(side) => clean(r.pool.name(*side)),
         Active::Between => "between the two".into(),
         Active::SplitBrain(_) => "SplitBrain".into(),
         Active::RecoveredByOthers { .. } => "RecoveredByOthers".into(),

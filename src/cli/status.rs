@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::api::v1alpha1::{PersistentChatFailover, StepStatus, TransitionStatus};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
+use crate::status::conditions::{BACKED_UP, FAILOVER_READY, OTHER_SIDE_QUIET, READY, REDUNDANT, STALLED};
 
 fn condition<'a>(r: &'a PersistentChatFailover, kind: &str) -> Option<&'a Condition> {
     r.status.as_ref()?.conditions.iter().find(|c| c.type_ == kind)
@@ -39,7 +40,7 @@ pub fn picture(r: &PersistentChatFailover, now: Timestamp) -> String {
     if r.metadata.generation.is_some_and(|g| g != status.observed_generation) {
         let _ = writeln!(out, "(the operator has not yet seen the last change of the resource)");
     }
-    for kind in ["Ready", "FailoverReady", "Redundant", "Protected", "OldPrimaryQuiet"] {
+    for kind in [READY, FAILOVER_READY, REDUNDANT, BACKED_UP, OTHER_SIDE_QUIET] {
         if let Some(c) = condition(r, kind) {
             let _ = writeln!(out, "{:16} {:8} {}", kind, c.status, clean(&c.message));
         }
@@ -47,7 +48,7 @@ pub fn picture(r: &PersistentChatFailover, now: Timestamp) -> String {
     if let Some(t) = &status.transition {
         transition(&mut out, t, now);
     }
-    if let Some(c) = condition(r, "Stalled") {
+    if let Some(c) = condition(r, STALLED) {
         let _ = writeln!(out, "\nA HUMAN IS NEEDED: {}", clean(&c.message));
     }
     out
@@ -67,12 +68,11 @@ fn transition(out: &mut String, t: &TransitionStatus, now: Timestamp) {
         if t.point_of_no_return { ", past the point of no return" } else { "" }
     );
     for s in &t.steps {
-        step(out, s, now);
+        step(out, s, end);
     }
     let next = t.steps.iter().find(|s| s.state == "NotStarted");
     if let (Some(next), true) = (next, t.ended.is_none()) {
-        let title = StepId::ALL.iter().find(|id| id.as_str() == next.name).map_or("", |id| id.title());
-        let _ = writeln!(out, "next: {title}");
+        let _ = writeln!(out, "next: {}", title(next));
     }
     if let Some(c) = &t.consent_needed {
         let _ = writeln!(out, "\nTHIS NEEDS YOUR YES. What is lost or not certain:");
@@ -88,6 +88,11 @@ fn transition(out: &mut String, t: &TransitionStatus, now: Timestamp) {
     }
 }
 
+/// What a step does, in the words of the runbook.
+pub fn title(s: &StepStatus) -> String {
+    s.name.parse::<StepId>().map_or_else(|()| clean(&s.name), |id| id.title().to_string())
+}
+
 fn step(out: &mut String, s: &StepStatus, now: Timestamp) {
     let (sign, took) = match (s.state.as_str(), &s.started, &s.ended) {
         ("Done", Some(a), Some(b)) => ("ok", seconds(b.0.duration_since(a.0).as_secs())),
@@ -97,8 +102,7 @@ fn step(out: &mut String, s: &StepStatus, now: Timestamp) {
         (_, Some(a), _) => (">>", seconds(now.duration_since(a.0).as_secs())),
         (_, None, _) => (">>", String::new()),
     };
-    let title = StepId::ALL.iter().find(|id| id.as_str() == s.name).map_or(s.name.as_str(), |id| id.title());
-    let _ = write!(out, " {sign} {title:26} {took:>12}");
+    let _ = write!(out, " {sign} {:26} {took:>12}", title(s));
     if let Some(p) = &s.progress {
         let _ = write!(out, "  {}", bar(p.done, p.total));
         if let (Some(percent), true) = (p.percent, s.state != "Done") {
@@ -119,8 +123,7 @@ mod tests {
     #[test]
     fn hostile_texts_of_a_status_do_not_reach_the_terminal() {
         let text = r#"{"apiVersion":"persistentchat.dev/v1alpha1","kind":"PersistentChatFailover","metadata":{"name":"x"},
-          "spec":{"pool":"p","activeDataCenter":"b","database":"mgc","dataCenters":[],"logShipping":{"backupShare":"s","copyFolder":"c"},
-          "backupFiles":{"backupShare":{"volume":"v"},"copyFolder":{"volume":"v"}}},
+          "spec":{"pool":"p","activeDataCenter":"b","database":"mgc","dataCenters":[]},
           "status":{"observedGeneration":1,"activeDataCenter":"\u001b[2Ja","conditions":[{"type":"Stalled","status":"True","reason":"X",
           "message":"\u001b]0;owned\u0007","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}"#;
         let r: PersistentChatFailover = serde_json::from_str(text).unwrap();

@@ -142,7 +142,7 @@ async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -
             Ok(Action::requeue(Duration::from_secs(60)))
         }
         (Reconciled::Tell, Ok(pool)) => {
-            let wish = wish(&object, pool);
+            let wish = wish(&object, pool)?;
             let status = object.status.clone().unwrap_or_default();
             if let Some(worker) = workers.get(&resource) {
                 worker.tell(wish, status);
@@ -150,6 +150,7 @@ async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -
             Ok(Action::requeue(LOOK_AGAIN))
         }
         (Reconciled::Start { accept: first }, Ok(pool)) => {
+            let wish = wish(&object, pool)?;
             retire(&mut workers);
             if first {
                 // Before any look at the world: whoever waits must see that this generation is not finished.
@@ -157,7 +158,7 @@ async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -
             }
             let status = current(&context, &object).await?;
             let (client, settings) = (context.client.clone(), context.settings.clone());
-            let worker = Worker::start(client, settings, resource.clone(), wish(&object, pool), status);
+            let worker = Worker::start(client, settings, resource.clone(), wish, status);
             workers.insert(resource, worker);
             Ok(Action::requeue(LOOK_AGAIN))
         }
@@ -168,14 +169,20 @@ async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -
 }
 
 /// What a resource asks for.
-fn wish(object: &PersistentChatFailover, pool: Pool) -> Wish {
+fn wish(object: &PersistentChatFailover, pool: Pool) -> Result<Wish, Error> {
+    // A name that is none of the data centres was refused before: no side may stand in for it.
+    let active = pool.side_of(&object.spec.active_data_center).ok_or_else(|| {
+        Error("an unknown spec.activeDataCenter was taken for right: a defect of the operator".into())
+    })?;
     let goal = Goal {
-        desired: object.spec.active_data_center.clone(),
+        active,
+        uid: object.uid().unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or(0),
+        uttered_at: object.spec.uttered_at.as_ref().map(|t| t.0),
         suspend: object.spec.suspend,
         consent: convert::consent(&object.spec),
     };
-    let generation = object.metadata.generation.unwrap_or(0);
-    Wish { pool: Arc::new(pool), goal, generation, stop: false }
+    Ok(Wish { pool: Arc::new(pool), goal, stop: false })
 }
 
 async fn current(

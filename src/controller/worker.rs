@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{Either, select};
-use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, ResourceExt as _};
@@ -15,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::publish::{NotWritten, StatusStore, publish};
 use super::secrets::ClusterSecrets;
+use crate::api::convert;
 use crate::api::v1alpha1::{PersistentChatFailover, PersistentChatFailoverStatus};
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
@@ -96,7 +96,7 @@ impl Worker {
         // Always, not only when it differs from what was shown before: a cluster that was rolled back may show that very status.
         self.stored.send_replace(status);
         self.wishes.send_if_modified(|w| {
-            let changed = *w.pool != *wish.pool || w.goal != wish.goal || w.generation != wish.generation;
+            let changed = *w.pool != *wish.pool || w.goal != wish.goal;
             if changed {
                 *w = wish;
             }
@@ -198,7 +198,10 @@ async fn run_engine(
     mut wishes: Wishes,
     next: watch::Sender<PersistentChatFailoverStatus>,
 ) {
-    let mut memory = Memory::default();
+    let fresh = |next: &watch::Sender<PersistentChatFailoverStatus>, pool: &Pool| {
+        Memory::new(convert::last_wish(pool, Some(&next.borrow())))
+    };
+    let mut memory = fresh(&next, &wishes.newest().pool);
     loop {
         let wish = wishes.newest();
         if wish.stop {
@@ -214,7 +217,7 @@ async fn run_engine(
                 let changed = essence(&projected) != essence(s);
                 *s = projected;
                 if changed {
-                    s.recording = record(&pool, r, pace.silence);
+                    s.recording = record(&pool, r);
                 }
             });
         };
@@ -226,9 +229,9 @@ async fn run_engine(
                 .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
                 .unwrap_or_default();
             tracing::error!(pool = pool.fqdn, panic = what, "the worker of a pool stopped unexpectedly");
-            let generation = wishes.newest().generation;
+            let generation = wishes.newest().goal.generation;
             next.send_modify(|s| stalled(s, generation));
-            memory = Memory::default();
+            memory = fresh(&next, &pool);
             // The spec or a minute brings the next try.
             tokio::select! {
                 () = tokio::time::sleep(AFTER_A_PANIC) => {}
@@ -245,8 +248,8 @@ fn stalled(s: &mut PersistentChatFailoverStatus, generation: i64) {
 }
 
 /// Records a decision that changed something, in the log and for the status: any incident can be decided again.
-fn record(pool: &Pool, r: &Report<'_>, silence: SignedDuration) -> Option<String> {
-    let recording = Recording::new(pool, r.goal, silence, r.situation, r.plan.transition.as_ref());
+fn record(pool: &Pool, r: &Report<'_>) -> Option<String> {
+    let recording = Recording::new(pool, r.goal, r.heard, r.situation, r.plan.transition.as_ref());
     match recording::pack(&recording) {
         Ok(packed) => {
             tracing::info!(pool = pool.fqdn, recording = packed, "decided");

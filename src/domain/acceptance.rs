@@ -5,57 +5,75 @@ use super::consent::{Consent, Terms};
 use super::fencing::Verdict;
 use super::pool::ConsentPolicy;
 use super::problem::{Problem, Reason};
-use super::site::{Answer, Source};
+use super::site::Site;
 use super::sql_server::Database;
 use super::text::clean;
 use super::transition::Transition;
 
+/// What the terms of a failover are made from.
+pub struct Asked<'a> {
+    /// The log chain, if it can be followed.
+    pub chain: Option<&'a Chain>,
+    /// What is known about the side that is left.
+    pub verdict: &'a Verdict,
+    /// That side.
+    pub site: &'a Site,
+    /// When a human must agree.
+    pub policy: ConsentPolicy,
+    /// Whether somebody has asked for it against the world as it is.
+    pub is_uttered: bool,
+    /// The fork of a database that somebody else recovered and that is to be taken over.
+    pub adopt: Option<&'a str>,
+}
+
 /// What a human would have to agree to now.
-pub fn terms(
-    chain: Option<&Chain>,
-    verdict: &Verdict,
-    source: &Source,
-    policy: ConsentPolicy,
-    adopt: Option<&str>,
-) -> Terms {
-    let mut s = Terms { policy: policy == ConsentPolicy::BeforeRecovery, ..Terms::default() };
-    if let Some(chain) = chain.filter(|c| !c.stuck.is_empty()) {
-        s.losses = chain.stuck.iter().map(|x| (x.file.clone(), x.problem.reason)).collect();
-        s.chain_end = chain.end.as_ref().map(|e| e.lsn.to_string());
-        s.gap_to = chain.gap.map(|(_, to)| to.to_string());
-        s.why.extend(chain.stuck.iter().map(|x| x.problem.what.clone()));
+pub fn terms(a: &Asked<'_>) -> Terms {
+    let policy = a.policy == ConsentPolicy::BeforeRecovery;
+    let mut t = Terms { policy, unuttered: !a.is_uttered, ..Terms::default() };
+    if let Some(chain) = a.chain.filter(|c| !c.stuck.is_empty()) {
+        t.losses = chain.stuck.iter().map(|x| (x.file.clone(), x.problem.reason)).collect();
+        t.chain_end = chain.end.as_ref().map(|e| e.lsn.to_string());
+        t.gap_to = chain.gap.map(|(_, to)| to.to_string());
+        t.why.extend(chain.stuck.iter().map(|x| x.problem.what.clone()));
     }
-    match verdict {
+    match a.verdict {
         Verdict::DatabaseUnusable(p) | Verdict::Unknown(p) => {
-            s.fence = true;
-            s.signs_of_life = signs_of_life(source);
-            s.why.push(format!("{} (agreeing means: the primary is fenced, nobody writes to it)", p.what));
+            t.fence = true;
+            t.signs_of_life = signs_of_life(a.site);
+            t.why.push(format!(
+                "{} (agreeing means: the side that is left is fenced, nobody writes to it)",
+                p.what
+            ));
         }
         Verdict::Alive(_) | Verdict::Dead | Verdict::SilentSoFar(_) => {}
     }
-    if let Some(fork) = adopt {
-        s.adopt = Some(fork.to_string());
-        s.why.push(format!(
+    if let Some(fork) = a.adopt {
+        t.adopt = Some(fork.to_string());
+        t.why.push(format!(
             "The database was recovered by somebody else (fork {}); the failover goes on with it as it is",
             clean(fork)
         ));
     }
-    if s.policy && s.why.is_empty() {
-        s.why.push("spec.policy.consent is BeforeRecovery".into());
+    if t.unuttered {
+        t.why.push(
+            "Nobody has asked for this switch since the active side fell silent: the resource was first seen with this wish, or it was \
+             spent on a side that lived"
+                .into(),
+        );
     }
-    s
+    if t.policy && t.why.is_empty() {
+        t.why.push("spec.policy.consent is BeforeRecovery".into());
+    }
+    t
 }
 
-/// What contradicts that nothing writes to the old primary any more.
-fn signs_of_life(source: &Source) -> Vec<String> {
-    let unusable = source.partners.iter().filter_map(|p| match &p.answer {
-        Answer::Speaks(i) => {
-            let state = i.database.as_ref().map_or("missing", Database::state_text);
-            Some(format!("{}: {state}", p.server))
-        }
-        Answer::TurnsAway(_) | Answer::Silent(_) | Answer::NotAsked(_) => None,
+/// What contradicts that nothing writes to the side that is left any more.
+fn signs_of_life(site: &Site) -> Vec<String> {
+    let unusable = site.instances().filter_map(|(place, i)| {
+        let state = i.database.as_ref().map_or("missing", Database::state_text);
+        Some(format!("{}: {state}", site.partner(place)?.server))
     });
-    let newer = source.newer_backup.iter().map(|file| format!("newer backup: {file}"));
+    let newer = site.silence.newer_backup.iter().map(|file| format!("newer backup: {file}"));
     unusable.chain(newer).collect()
 }
 
@@ -138,6 +156,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use jiff::Timestamp;
 
+    use super::super::consent::AcceptedConsent;
+    use super::super::route::Route;
+    use super::super::side::Side;
     use super::*;
     use crate::domain::consent::AcceptedConsent;
 
@@ -149,7 +170,7 @@ mod tests {
         }
     }
     fn transition(accepted: Option<&Terms>) -> Transition {
-        let mut t = Transition::begin("p", "a", "b", "f", 0, Timestamp::UNIX_EPOCH);
+        let mut t = Transition::begin("p", Route::failover(Side::Backup), "f", 0, Timestamp::UNIX_EPOCH);
         t.consents.extend(accepted.map(|s| AcceptedConsent {
             situation: s.digest(),
             by: "Ann".into(),
@@ -188,5 +209,17 @@ mod tests {
         assert!(!agreed(lost(&["a", "b"]), &transition(Some(&lost(&["a"]))), None));
         let other = Consent { transition: "0".into(), situation: lost(&["a"]).digest(), by: "Ann".into() };
         assert!(Acceptance::of(lost(&["a"]), &t, Some(&other)).require().is_err());
+    }
+
+    #[test]
+    fn what_nobody_asked_for_needs_a_yes_and_a_yes_to_more_covers_it() {
+        let unuttered = Terms { unuttered: true, ..Terms::default() };
+        let t = transition(None);
+        assert!(!agreed(unuttered.clone(), &t, None));
+        assert!(agreed(unuttered.clone(), &t, Some(&unuttered)));
+        assert!(agreed(Terms::default(), &t, None));
+        assert!(!agreed(Terms { unuttered: true, ..fence(&[]) }, &t, Some(&unuttered)));
+        // What a human agreed to once, the wish included, is remembered.
+        assert!(agreed(unuttered.clone(), &transition(Some(&unuttered)), None));
     }
 }

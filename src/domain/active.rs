@@ -1,23 +1,27 @@
-//! Which data centre is active, from what is true in the world and not from what is wanted.
+//! Which side is active, from what is true in the world and not from what is wanted.
 
 use super::pool::Pool;
 use super::problem::{Problem, Reason};
+use super::route::Procedure;
+use super::side::Side;
 use super::situation::Situation;
 use super::sql_server::{Database, Instance};
 use super::text::clean;
 use super::transition::Transition;
 
-/// The truth about the active data centre.
+/// The truth about the active side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Active {
     /// This one.
-    In(String),
+    In(Side),
     /// On the way: recovered by us, the pool's state not yet set.
     Between,
     /// Two live databases. Nothing may start.
     SplitBrain(Problem),
-    /// The target was recovered by somebody else; the pool does not know.
+    /// The copy of the side that is not active was recovered by somebody else; the pool does not know.
     RecoveredByOthers {
+        /// The side of that copy.
+        side: Side,
         /// The fork that recovery made.
         fork: Option<String>,
         /// What to tell.
@@ -27,60 +31,72 @@ pub enum Active {
     Unknown(Problem),
 }
 
-/// The truth table over the pool's state and both databases.
+impl Active {
+    /// The active side, if it is certain.
+    pub fn side(&self) -> Option<Side> {
+        match self {
+            Active::In(side) => Some(*side),
+            Active::Between
+            | Active::SplitBrain(_)
+            | Active::RecoveredByOthers { .. }
+            | Active::Unknown(_) => None,
+        }
+    }
+}
+
+/// The truth table over the pool's state and the databases of both sides, on both partners of each.
 pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
-    let state = match s.chat.state.get() {
+    let state = match s.lync.state.get() {
         Ok(state) => state,
         Err(p) => return Active::Unknown(p.clone()),
     };
-    let source_live = s.source.live().map(|i| i.server_name.clone());
-    let target = match s.target.get() {
-        Ok(i) => i,
-        // Without a look at the backup store a Normal pool whose primary is seen alive is still certain.
-        Err(_) if state.is_normal() && source_live.is_some() => return Active::In(pool.primary.name.clone()),
-        Err(p) => return Active::Unknown(p.clone()),
-    };
-    let target_live = target.database.as_ref().is_some_and(Database::is_live);
-    let ours = t.is_some_and(|t| s.is_past(t));
-    match (state.is_normal(), state.is_failed_over(), target_live) {
-        (false, false, _) => Active::Unknown(Problem::ask(
-            Reason::UnexpectedAnswer,
-            format!(
-                "Get-CsPersistentChatState says {:?}, which is neither Normal nor FailedOver",
-                clean(&state.state)
-            ),
-            "Check the pool in the Management Shell",
-        )),
-        (_, true, true) => Active::In(pool.backup.name.clone()),
-        (_, true, false) => Active::Unknown(database_behind_state(target, "FailedOver", &pool.database)),
-        (true, _, false) => Active::In(pool.primary.name.clone()),
-        (true, _, true) if ours => Active::Between,
-        (true, _, true) => match source_live {
-            Some(server) => Active::SplitBrain(split_brain(pool, &server, target, "Normal")),
-            None => {
-                let fork = target.database.as_ref().and_then(|d| d.fork.clone());
-                Active::RecoveredByOthers {
-                    fork,
-                    problem: Problem::ask(
-                        Reason::RecoveredByOthers,
-                        format!(
-                            "{} on {} is ONLINE, but no record says that this operator recovered it",
-                            clean(&pool.database),
-                            clean(&target.server_name)
-                        ),
-                        "Find out who recovered it and up to which log backup. To go on with it as it is, agree by consent",
-                    ),
-                }
-            }
+    let Some(said) = state.side() else { return Active::Unknown(strange_state(&state.state)) };
+    let other = said.other();
+    let (here, there) = (&s.sites[said], &s.sites[other]);
+    let explained = is_explained(s, said);
+    match (here.live(), there.live()) {
+        (_, Some(_)) if t.is_some_and(|t| t.route.to == other && s.is_past(t)) => Active::Between,
+        // The side that was left comes back with its old database: the pool does not use it. Before a first failover nobody has left
+        // any side: there the copy was recovered beside the live one.
+        (Some(_), Some(_)) if explained || said == Side::Backup => Active::In(said),
+        (Some(here), Some(there)) => Active::SplitBrain(split_brain(pool, here, there, &state.state)),
+        (Some(_), None) => Active::In(said),
+        (None, Some(_)) if explained => Active::In(said),
+        (None, Some(copy)) if said == Side::Primary => Active::RecoveredByOthers {
+            side: other,
+            fork: copy.database.as_ref().and_then(|d| d.fork.clone()),
+            problem: recovered_by_others(pool, copy),
+        },
+        (None, Some(_)) => Active::Unknown(behind_state(pool, said, here.main(), &state.state)),
+        (None, None) => match (here.main(), there.main()) {
+            // Who sees neither side knows nothing.
+            (Err(_), Err(p)) | (Ok(_), Err(p)) => Active::Unknown(p.clone()),
+            (Err(_), Ok(_)) => Active::In(said),
+            (Ok(_), Ok(_)) if explained || said == Side::Primary => Active::In(said),
+            (Ok(i), Ok(_)) => Active::Unknown(behind_state(pool, said, Ok(i), &state.state)),
         },
     }
+}
+
+/// Whether a record says how a side became the active one: by a transition of ours that ended with the fork that is live there.
+pub fn is_explained(s: &Situation, side: Side) -> bool {
+    let fork = s.sites[side].live().and_then(|i| i.database.as_ref()).and_then(|d| d.fork.as_deref());
+    s.transitions().iter().any(|t| {
+        let completed = t.ended.is_some_and(|e| !e.aborted);
+        let same = match (fork, t.facts.live_fork.as_deref()) {
+            (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        t.route.procedure == Procedure::Failover && t.route.to == side && completed && same
+    })
 }
 
 /// That a database was not recovered where a transition meant to recover it: somebody restored or recovered it in between. The
 /// fork that it is on, and what to tell.
 pub fn recovered_elsewhere(pool: &Pool, s: &Situation, t: &Transition) -> Option<(Option<String>, Problem)> {
-    let (target, intent) = (s.target.known()?, t.recovery.as_ref()?);
-    let db = target.database.as_ref().filter(|d| d.is_live() && t.adopted_fork.is_none())?;
+    let (target, intent) = (s.sites[t.route.to].main().ok()?, t.facts.recovery.as_ref()?);
+    let db = target.database.as_ref().filter(|d| d.is_live() && t.facts.adopted_fork.is_none())?;
     // Rows before the newest full restore tell of another life of the database.
     let since = target.history.known()?.iter().take_while(|r| r.kind != "D");
     let last = since.filter(|r| r.kind == "L").find_map(|r| r.last_lsn)?;
@@ -100,27 +116,52 @@ pub fn recovered_elsewhere(pool: &Pool, s: &Situation, t: &Transition) -> Option
 }
 
 /// Two databases live at the same time.
-pub fn split_brain(pool: &Pool, source: &str, target: &Instance, state: &str) -> Problem {
+pub fn split_brain(pool: &Pool, here: &Instance, there: &Instance, state: &str) -> Problem {
     Problem::ask(
         Reason::SplitBrain,
         format!(
-            "Two live databases: {} on {} and on {}, while the pool's state is {state}",
+            "Two live databases: {} on {} and on {}, while the pool's state is {}",
             clean(&pool.database),
-            clean(source),
-            clean(&target.server_name)
+            clean(&here.server_name),
+            clean(&there.server_name),
+            clean(state)
         ),
         "Decide which one is to live and take the other offline; nothing is done until then",
     )
 }
 
-fn database_behind_state(target: &Instance, state: &str, database: &str) -> Problem {
-    let shown = target.database.as_ref().map_or("missing", Database::state_text);
+fn recovered_by_others(pool: &Pool, copy: &Instance) -> Problem {
+    Problem::ask(
+        Reason::RecoveredByOthers,
+        format!(
+            "{} on {} is ONLINE, but no record says that this operator recovered it",
+            clean(&pool.database),
+            clean(&copy.server_name)
+        ),
+        "Find out who recovered it and up to which log backup. To go on with it as it is, agree by consent",
+    )
+}
+
+fn strange_state(word: &str) -> Problem {
+    Problem::ask(
+        Reason::UnexpectedAnswer,
+        format!("Get-CsPersistentChatState says {:?}, which is neither Normal nor FailedOver", clean(word)),
+        "Check the pool in the Management Shell",
+    )
+}
+
+fn behind_state(pool: &Pool, side: Side, seen: Result<&Instance, &Problem>, state: &str) -> Problem {
+    let (server, shown) = match seen {
+        Ok(i) => (i.server_name.as_str(), i.database.as_ref().map_or("missing", Database::state_text)),
+        Err(_) => (pool.sites[side].sql_server.host.as_str(), "not to be seen"),
+    };
     Problem::ask(
         Reason::DatabaseState,
         format!(
-            "The pool's state is {state}, but {} on {} is {shown}",
-            clean(database),
-            clean(&target.server_name)
+            "The pool's state is {}, but {} on {} is {shown}",
+            clean(state),
+            clean(&pool.database),
+            clean(server)
         ),
         "Somebody restored or detached the live database, or set the state by hand; nothing is done until they agree",
     )

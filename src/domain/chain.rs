@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backups::{BackupSet, Folders, Lsn, RedoPoint};
 use super::problem::{Problem, Reason};
+use super::side::Side;
 use super::situation::Situation;
 use super::sql_server::Instance;
 use super::text::clean;
@@ -130,19 +131,20 @@ pub fn follow(
     chain
 }
 
-/// The chain of a situation: from the target's redo point, or none if the target has none (then `Err` says why).
-pub fn of(s: &Situation, database: &str, t: Option<&Transition>) -> Result<Chain, Problem> {
-    let target = s.target.get().map_err(Clone::clone)?;
-    let Some(db) = &target.database else {
+/// The chain of a side's copy: from its redo point, or why there is none.
+pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> Result<Chain, Problem> {
+    let instance = s.sites[side].main().map_err(Clone::clone)?;
+    let Some(db) = &instance.database else {
         return Err(Problem::ask(
             Reason::DatabaseState,
-            format!("{} has no database {}", clean(&target.server_name), clean(database)),
-            "Set up log shipping again from a full backup of the primary",
+            format!("{} has no database {}", clean(&instance.server_name), clean(database)),
+            "Set up log shipping again from a full backup of the live database",
         ));
     };
-    match redo_of(target) {
-        Some(redo) => Ok(follow(&redo, db.family.as_deref(), database, &s.files, t)),
-        None => Err(no_redo(&target.server_name, database)),
+    let Some(redo) = redo_of(instance) else { return Err(no_redo(&instance.server_name, database)) };
+    match &s.folders[side] {
+        Some(folders) => Ok(follow(&redo, db.family.as_deref(), database, folders, t)),
+        None => Err(super::reading::not_looked()),
     }
 }
 
@@ -229,7 +231,7 @@ fn empty(file: &str) -> Problem {
 /// That the very file that stands in the copy folder could not be restored, if so.
 pub fn damage<'a>(t: &'a Transition, files: &Folders, name: &str) -> Option<&'a Damaged> {
     let here = files.copy.known().and_then(|list| list.iter().find(|f| f.name == name));
-    t.damaged.get(name).filter(|d| !d.fetched && here.is_none_or(|f| *f == d.file))
+    t.facts.damaged.get(name).filter(|d| !d.fetched && here.is_none_or(|f| *f == d.file))
 }
 
 /// Whether the share may hold a sound copy of a file that could not be restored: it is fetched once more.
@@ -280,6 +282,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::backups::{BackupFile, FileHeaders};
     use super::super::reading::Reading;
+    use super::super::route::Route;
     use super::*;
 
     fn set(first: i128, last: i128) -> BackupSet {
@@ -418,14 +421,15 @@ mod tests {
         let file = BackupFile { name: "2".into(), length: 5, modified: 1 };
         let mut f = folders(vec![("1", set(10, 20)), ("2", set(20, 30))]);
         f.copy = Reading::Known(vec![file.clone()]);
-        let mut t = Transition::begin("p", "a", "b", "F1", 0, jiff::Timestamp::UNIX_EPOCH);
+        let mut t =
+            Transition::begin("p", Route::failover(Side::Backup), "F1", 0, jiff::Timestamp::UNIX_EPOCH);
         let damaged = |times| Damaged { file: file.clone(), why: "3203".into(), times, fetched: false };
         let stuck = |f: &Folders, t: &Transition| follow(&at(10), Some("FAM"), "mgc", f, Some(t)).stuck.len();
-        t.damaged.insert("2".into(), damaged(1));
+        t.facts.damaged.insert("2".into(), damaged(1));
         assert_eq!(stuck(&f, &t), 1, "the share does not have it");
         f.share = Reading::Known(vec![file.clone()]);
         assert_eq!(stuck(&f, &t), 0, "it can be fetched again");
-        t.damaged.insert("2".into(), damaged(2));
+        t.facts.damaged.insert("2".into(), damaged(2));
         assert_eq!(stuck(&f, &t), 1);
         // One that lies behind the end of the chain takes nothing away.
         let c = follow(&at(30), Some("FAM"), "mgc", &f, Some(&t));

@@ -45,11 +45,14 @@ pub struct Terms {
     pub chain_end: Option<String>,
     /// The next backup after a gap.
     pub gap_to: Option<String>,
-    /// Whether a human must vouch that the primary is fenced.
+    /// Whether a human must vouch that the side that is left is fenced.
     pub fence: bool,
     /// What speaks against that: a server whose database is not usable, a log backup that appeared after the silence. More of it
     /// than a human was shown is other terms. What merely cannot be asked comes and goes, and is not part of it.
     pub signs_of_life: Vec<String>,
+    /// Nobody has asked for it against the world as it is: the resource was first seen with this wish, or it was spent.
+    #[serde(default)]
+    pub unuttered: bool,
     /// The fork of a database that somebody else recovered and that is to be taken over.
     pub adopt: Option<String>,
     /// The same for humans, one line each. Not part of the digest: texts of servers vary.
@@ -63,7 +66,7 @@ pub struct Terms {
 impl Terms {
     /// Whether something is lost or uncertain, whatever the policy says.
     pub fn is_needed(&self) -> bool {
-        !self.losses.is_empty() || self.fence || self.adopt.is_some()
+        !self.losses.is_empty() || self.fence || self.unuttered || self.adopt.is_some()
     }
 
     /// What a consent must carry in `situation`.
@@ -84,6 +87,7 @@ impl Terms {
         let fenced = !self.fence
             || (accepted.fence && self.signs_of_life.iter().all(|x| accepted.signs_of_life.contains(x)));
         fenced
+            && (!self.unuttered || accepted.unuttered)
             && (&self.losses, &self.chain_end, &self.gap_to, &self.adopt)
                 == (&accepted.losses, &accepted.chain_end, &accepted.gap_to, &accepted.adopt)
     }

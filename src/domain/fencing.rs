@@ -1,14 +1,17 @@
-//! Is the primary dead? Silence is not fencing, and unknown is not dead.
+//! Is the side that is to be left dead? Silence is not fencing, and unknown is not dead.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::pool::{DataCenter, Pool};
 use super::problem::{Problem, Reason};
 use super::reading::Reading;
-use super::site::{Answer, Source};
-use super::sql_server::DatabaseState;
+use super::side::{Place, Side};
+use super::site::{Answer, Site};
+use super::situation::Situation;
+use super::sql_server::{DatabaseState, Instance};
 use super::text::clean;
 
-/// What is known about the side that is to be left.
+/// What is known about a side that is to be left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It lives: there is no disaster to fail over from. Why, and what to do instead.
@@ -26,154 +29,166 @@ pub enum Verdict {
 /// How many looks in a row must find silence.
 pub const LOOKS: u32 = 3;
 
-/// The verdict on a look. `silence` is how long it must have been silent.
-pub fn verdict(source: &Source, at: Timestamp, silence: SignedDuration) -> Verdict {
-    let mut unusable = None;
-    let mut unknown: Option<Problem> = None;
-    for partner in &source.partners {
-        match &partner.answer {
-            Answer::TurnsAway(p) => {
-                return Verdict::Alive(Problem::ask(
-                    Reason::PrimaryAlive,
-                    format!(
-                        "{} answers, although it does not let the operator in: {}",
-                        clean(&partner.server),
-                        p.what
-                    ),
-                    format!("It lives, so this is no disaster. {}", p.fix),
-                ));
-            }
-            Answer::Speaks(i) => match judge_instance(&partner.server, partner.is_mirror, i) {
-                Verdict::Alive(p) => return Verdict::Alive(p),
-                Verdict::DatabaseUnusable(p) => unusable = Some(p),
-                Verdict::Unknown(p) => unknown = unknown.or(Some(p)),
-                Verdict::Dead | Verdict::SilentSoFar(_) => {}
-            },
-            Answer::NotAsked(p) => unknown = unknown.or(Some(not_asked(&partner.server, p))),
-            Answer::Silent(_) => {}
+/// The verdict on a side, as a look shows it.
+pub fn verdict(pool: &Pool, s: &Situation, side: Side) -> Verdict {
+    let (site, data_center) = (&s.sites[side], &pool.sites[side]);
+    let (mut unusable, mut unknown) = (None, None);
+    for (place, partner) in site.partners() {
+        let word = match &partner.answer {
+            Answer::TurnsAway(p) => Verdict::Alive(turns_away(&partner.server, p)),
+            Answer::Speaks(i) => judge_instance(data_center, place, &partner.server, i),
+            Answer::NotAsked(p) => Verdict::Unknown(not_asked(&partner.server, p)),
+            Answer::Silent(_) => Verdict::Dead,
+        };
+        match word {
+            Verdict::Alive(p) => return Verdict::Alive(p),
+            Verdict::DatabaseUnusable(p) => unusable = Some(p),
+            Verdict::Unknown(p) => unknown = unknown.or(Some(p)),
+            Verdict::Dead | Verdict::SilentSoFar(_) => {}
         }
     }
-    for (server, seen) in &source.from_shell {
+    for (server, seen) in &site.from_the_other_shell {
         match seen {
-            Reading::Known(true) => {
-                return Verdict::Alive(Problem::ask(
-                    Reason::PrimaryAlive,
-                    format!(
-                        "The Management Shell of the other data centre reaches {}, only the operator does not",
-                        clean(server)
-                    ),
-                    "The network between the operator and the primary is cut, the primary is not lost. Mend the network, \
-                     or move the operator",
-                ));
-            }
+            Reading::Known(true) => return Verdict::Alive(reached_from_elsewhere(server)),
             Reading::Known(false) => {}
             Reading::Unknown(p) => unknown = unknown.or(Some(not_asked(server, p))),
         }
     }
-    if let Some(file) = &source.newer_backup {
-        // Somebody wrote it: a primary that nobody reaches, or a person who rescued the tail of the log. Only a human can tell.
-        unknown = unknown.or(Some(Problem::ask(
-            Reason::PrimaryUnknown,
-            format!(
-                "The log backup {} appeared in the share after the primary fell silent: something still writes there",
-                clean(file)
-            ),
-            "Find the server that took it; if it is a live primary, stop it, and say by consent that it is fenced",
-        )));
+    if let Some(file) = &site.silence.newer_backup {
+        unknown = unknown.or(Some(still_writes(file)));
     }
     if let Some(p) = unusable {
         return Verdict::DatabaseUnusable(p);
     }
-    for (what, open) in &source.ports {
+    for (what, open) in &site.ports {
         match open {
-            Reading::Known(true) => {
-                unknown = unknown.or(Some(Problem::ask(
-                    Reason::PrimaryUnknown,
-                    format!("No SQL Server of the primary answers, but {} does: the data centre is not lost as a whole", clean(what)),
-                    "If the primary's SQL Servers are really gone for good, switch them off, and say so by consent",
-                )));
-            }
+            Reading::Known(true) => unknown = unknown.or(Some(other_ports_answer(data_center, what))),
             Reading::Known(false) => {}
             Reading::Unknown(p) => unknown = unknown.or(Some(not_asked(what, p))),
         }
     }
-    if let Some(p) = unknown {
-        return Verdict::Unknown(p);
-    }
-    match source.silent_since {
-        Some(since) if source.silent_looks >= LOOKS && at.duration_since(since) >= silence => Verdict::Dead,
-        Some(since) => Verdict::SilentSoFar(since.checked_add(silence).unwrap_or(at)),
-        None => Verdict::SilentSoFar(at.checked_add(silence).unwrap_or(at)),
+    match unknown {
+        Some(p) => Verdict::Unknown(p),
+        None => for_long_enough(site, s.at),
     }
 }
 
-/// Whether one look found nothing but silence: what the span of [`verdict`] is counted from.
-pub fn is_silent(source: &Source) -> bool {
-    source.partners.iter().all(|p| matches!(p.answer, Answer::Silent(_)))
-        && source.from_shell.iter().all(|(_, r)| matches!(r, Reading::Known(false)))
+fn for_long_enough(site: &Site, at: Timestamp) -> Verdict {
+    let span = site.silence.must_last;
+    match site.silence.since {
+        Some(since) if site.silence.looks >= LOOKS && at.duration_since(since) >= span => Verdict::Dead,
+        Some(since) => Verdict::SilentSoFar(since.checked_add(span).unwrap_or(at)),
+        None => Verdict::SilentSoFar(at.checked_add(span).unwrap_or(at)),
+    }
 }
 
-fn judge_instance(server: &str, is_mirror: bool, i: &super::sql_server::Instance) -> Verdict {
+fn judge_instance(d: &DataCenter, place: Place, server: &str, i: &Instance) -> Verdict {
     let shown = clean(server);
     let Some(db) = &i.database else {
         return Verdict::DatabaseUnusable(unusable(&shown, "has no such database"));
     };
+    let as_it_is = || unusable(&shown, &format!("shows its database as {}", db.state_text()));
     match (&db.mirroring, db.is_live()) {
-        (Some(m), true) if m.is_principal() && is_mirror => Verdict::Alive(Problem::ask(
-            Reason::PrimaryAlive,
+        (Some(m), true) if m.is_principal() && place == Place::Mirror => Verdict::Alive(Problem::ask(
+            Reason::SourceAlive,
             format!(
                 "The mirror {shown} has become principal: chat's database is alive in its own data centre"
             ),
-            "Do not fail over between data centres. The mirror has taken over locally; repair the old principal",
+            format!(
+                "Do not fail over between data centres. The mirror has taken over inside {}; repair the old principal",
+                clean(&d.name)
+            ),
         )),
         (_, true) => Verdict::Alive(Problem::ask(
-            Reason::PrimaryAlive,
-            format!("The primary {shown} answers, and its database is {}", db.state_text()),
-            "This is no disaster: set spec.activeDataCenter back. A planned switch is not part of this version",
+            Reason::SourceAlive,
+            format!(
+                "{} is active and lives: {shown} answers, and its database is {}",
+                clean(&d.name),
+                db.state_text()
+            ),
+            format!(
+                "This is no disaster: set spec.activeDataCenter back to {}. A planned switch is not part of this version",
+                clean(&d.name)
+            ),
         )),
         (Some(m), false) if !m.is_principal() => Verdict::Alive(Problem::ask(
-            Reason::PrimaryAlive,
+            Reason::SourceAlive,
             format!("{shown} answers and still holds the mirror copy ({}), without any loss", m.state_text()),
             "Fail over inside the data centre: Invoke-CsDatabaseFailover -PoolFqdn <pool> -DatabaseType PersistentChat \
              -NewPrincipal Mirror",
         )),
         (_, false) => match db.state {
-            DatabaseState::Restoring | DatabaseState::Online => Verdict::DatabaseUnusable(unusable(
-                &shown,
-                &format!("shows its database as {}", db.state_text()),
-            )),
             DatabaseState::Recovering => Verdict::Unknown(Problem::retry(
-                Reason::PrimaryUnknown,
+                Reason::SourceUnknown,
                 format!("{shown} is recovering its database at this moment"),
-                "Wait: the primary may be back in a minute",
+                "Wait: it may be back in a minute",
             )),
-            DatabaseState::RecoveryPending
+            DatabaseState::Restoring
+            | DatabaseState::Online
+            | DatabaseState::RecoveryPending
             | DatabaseState::Suspect
             | DatabaseState::Emergency
             | DatabaseState::Offline
-            | DatabaseState::Other(_) => Verdict::DatabaseUnusable(unusable(
-                &shown,
-                &format!("shows its database as {}", db.state_text()),
-            )),
+            | DatabaseState::Other(_) => Verdict::DatabaseUnusable(as_it_is()),
         },
     }
 }
 
+fn turns_away(server: &str, p: &Problem) -> Problem {
+    Problem::ask(
+        Reason::SourceAlive,
+        format!("{} answers, although it does not let the operator in: {}", clean(server), p.what),
+        format!("It lives, so this is no disaster. {}", p.fix),
+    )
+}
+
+fn reached_from_elsewhere(server: &str) -> Problem {
+    Problem::ask(
+        Reason::SourceAlive,
+        format!(
+            "The Management Shell of the other data centre reaches {}, only the operator does not",
+            clean(server)
+        ),
+        "The network between the operator and that side is cut, the side is not lost. Mend the network, or move the operator",
+    )
+}
+
+/// Somebody wrote it: a live database that nobody reaches, or a person who rescued the tail of the log. Only a human can tell.
+fn still_writes(file: &str) -> Problem {
+    Problem::ask(
+        Reason::SourceUnknown,
+        format!(
+            "The log backup {} appeared in the share after the side that is to be left fell silent: something still writes there",
+            clean(file)
+        ),
+        "Find the server that took it; if its database is live, stop it, and say by consent that it is fenced",
+    )
+}
+
+fn other_ports_answer(d: &DataCenter, what: &str) -> Problem {
+    Problem::ask(
+        Reason::SourceUnknown,
+        format!(
+            "No SQL Server of {} answers, but {} does: the data centre is not lost as a whole",
+            clean(&d.name),
+            clean(what)
+        ),
+        "If its SQL Servers are really gone for good, switch them off, and say so by consent",
+    )
+}
+
 fn unusable(server: &str, what: &str) -> Problem {
     Problem::ask(
-        Reason::PrimaryUnusable,
-        format!("The primary's server {server} answers but {what}"),
+        Reason::SourceUnusable,
+        format!("{server} answers but {what}"),
         "Take a tail-log backup if its log can still be read. If the database is lost, switch the server off, and say so by consent",
     )
 }
 
 fn not_asked(server: &str, p: &Problem) -> Problem {
     Problem::ask(
-        Reason::PrimaryUnknown,
+        Reason::SourceUnknown,
         format!("Nobody can say whether {} lives: {}", clean(server), p.what),
-        format!(
-            "{}. If you know that the primary is switched off, say so by consent",
-            p.fix.trim_end_matches('.')
-        ),
+        format!("{}. If you know that it is switched off, say so by consent", p.fix.trim_end_matches('.')),
     )
 }

@@ -1,20 +1,36 @@
-//! Log shipping as msdb has it, and its jobs.
+//! Log shipping as msdb has it: its two halves, and their jobs.
+//!
+//! The primary half backs the log up into a share; the secondary half copies from there and restores.
+//! (Tables and columns: SQL Server's documentation of the log shipping tables in msdb.)
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The secondary half of log shipping, everything that removing it loses.
+/// Columns of a row, by name, as text; NULL is absent.
+pub type Columns = BTreeMap<String, String>;
+
+/// The secondary half, everything that removing it loses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LogShipping {
-    /// Every column of the three tables, by name, as text; `null` is absent.
-    pub columns: BTreeMap<String, String>,
-    /// Schedules of the two jobs, by job id, each a map of columns.
-    pub schedules: BTreeMap<String, Vec<BTreeMap<String, String>>>,
+pub struct SecondaryHalf {
+    /// Every column of the three tables.
+    pub columns: Columns,
+    /// Schedules of the two jobs, by job id.
+    pub schedules: BTreeMap<String, Vec<Columns>>,
 }
 
-impl LogShipping {
+/// The primary half.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrimaryHalf {
+    /// Every column of `log_shipping_primary_databases`.
+    pub columns: Columns,
+    /// Servers that it knows as secondaries.
+    pub secondaries: Vec<String>,
+}
+
+impl SecondaryHalf {
     fn column(&self, name: &str) -> &str {
         self.columns.get(name).map_or("", String::as_str)
     }
@@ -38,13 +54,40 @@ impl LogShipping {
     pub fn monitor_server(&self) -> &str {
         self.column("monitor_server")
     }
-    /// Minutes that the restore job holds backups back on purpose.
-    pub fn restore_delay(&self) -> &str {
-        self.column("restore_delay")
+    /// The file that was copied last.
+    pub fn last_copied_file(&self) -> &str {
+        self.column("last_copied_file")
+    }
+    /// Columns without which it cannot be set up again, and which a saved one lacks.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let needed = ["backup_source_directory", "backup_destination_directory", "restore_mode"];
+        needed.into_iter().filter(|name| self.column(name).is_empty()).collect()
     }
 }
 
-/// An Agent job.
+impl PrimaryHalf {
+    fn column(&self, name: &str) -> &str {
+        self.columns.get(name).map_or("", String::as_str)
+    }
+    /// The folder that log backups are written to.
+    pub fn backup_directory(&self) -> &str {
+        self.column("backup_directory")
+    }
+    /// The same as the secondary reaches it.
+    pub fn backup_share(&self) -> &str {
+        self.column("backup_share")
+    }
+    /// Id of the backup job.
+    pub fn backup_job(&self) -> &str {
+        self.column("backup_job_id")
+    }
+    /// The backup that was written last.
+    pub fn last_backup_file(&self) -> &str {
+        self.column("last_backup_file")
+    }
+}
+
+/// An Agent job that belongs to log shipping, or is called as if it did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
@@ -56,4 +99,20 @@ pub struct Job {
     pub enabled: bool,
     /// Whether it runs now.
     pub running: bool,
+    /// Whether a schedule is attached to it.
+    pub scheduled: bool,
+    /// Its category: log shipping's own begin with `Log Shipping`.
+    pub category: String,
+}
+
+impl Job {
+    /// Whether it is one of log shipping's own.
+    pub fn is_of_log_shipping(&self) -> bool {
+        self.category.starts_with("Log Shipping")
+    }
+}
+
+/// The job of an id.
+pub fn job<'j>(jobs: &'j [Job], id: &str) -> Option<&'j Job> {
+    jobs.iter().find(|j| j.id.eq_ignore_ascii_case(id))
 }

@@ -4,12 +4,14 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 
 use super::chain::Chain;
+use super::site::Site;
 use super::situation::Situation;
 use super::transition::{Loss, Transition};
 
 /// The loss if the database were recovered where the chain ends.
 pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
-    let history = s.target.known().and_then(|i| i.history.known());
+    let (from, to) = (&s.sites[t.route.from], &s.sites[t.route.to]);
+    let history = to.main().ok().and_then(|i| i.history.known());
     let last_restored = history.and_then(|h| h.iter().find(|r| r.kind == "L"));
     let (file, start) = match chain.links.last() {
         Some(link) => (Some(link.file.clone()), Some(link.set.start.clone())),
@@ -19,9 +21,9 @@ pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
         ),
     };
     Loss {
-        kept_until: start.as_deref().and_then(|text| to_utc(text, zone_of_source(s))),
+        kept_until: start.as_deref().and_then(|text| to_utc(text, zone_of_backups(from, to))),
         kept_until_local: start,
-        lost_at_most_until: s.source.last_seen.or(t.primary_last_seen),
+        lost_at_most_until: from.silence.last_heard.or(t.facts.last_heard),
         last_file: file,
         last_lsn: chain.end.as_ref().map(|r| r.lsn),
         not_applied: chain.stuck.iter().map(|s| s.problem.what.clone()).collect(),
@@ -29,16 +31,11 @@ pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
     }
 }
 
-/// Minutes of the zone in which the headers' times are meant, if a server of the source or the target told it. Both
-/// servers of a stretched pool usually keep the same zone; where they do not, the source's own word wins.
-fn zone_of_source(s: &Situation) -> Option<i32> {
-    let partner = s.source.partners.iter().find_map(|p| match &p.answer {
-        super::site::Answer::Speaks(i) => Some(i.zone_minutes),
-        super::site::Answer::TurnsAway(_)
-        | super::site::Answer::Silent(_)
-        | super::site::Answer::NotAsked(_) => None,
-    });
-    partner.or_else(|| s.target.known().map(|i| i.zone_minutes))
+/// Minutes of the zone in which the headers' times are meant, if a server of either side told it. Both servers of a stretched pool
+/// usually keep the same zone; where they do not, the word of the side that took the backups wins.
+fn zone_of_backups(from: &Site, to: &Site) -> Option<i32> {
+    let told = |site: &Site| site.instances().next().map(|(_, i)| i.zone_minutes);
+    told(from).or_else(|| told(to))
 }
 
 /// A server's local time (as backup headers and histories have it) in UTC; none if its zone is not known.

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::reading::Reading;
+use super::side::Side;
 
 /// What was seen of Lync, through a Management Shell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Chat {
+pub struct Lync {
     /// `Get-CsPersistentChatState`.
     pub state: Reading<PoolState>,
     /// `Get-CsService -PersistentChatServer`.
@@ -23,8 +24,23 @@ pub struct Chat {
     pub services: BTreeMap<String, Reading<bool>>,
     /// The detached `Install-CsMirrorDatabase` of the transition, if one was started.
     pub mirror_job: Option<Reading<JobState>>,
-    /// Why the Management Shell of the side that is to become active could not be used, if another one had to answer.
-    pub target_shell: Option<Problem>,
+    /// Why the Management Shell that was to be asked could not be used, if the other side's had to answer.
+    pub shell_trouble: Option<Problem>,
+}
+
+impl Lync {
+    /// Nothing was asked yet.
+    pub fn not_looked() -> Self {
+        Lync {
+            state: Reading::not_looked(),
+            service: Reading::not_looked(),
+            central_management: Reading::not_looked(),
+            replicas: Reading::not_looked(),
+            services: BTreeMap::new(),
+            mirror_job: None,
+            shell_trouble: None,
+        }
+    }
 }
 
 /// State of the pool.
@@ -38,13 +54,9 @@ pub struct PoolState {
 }
 
 impl PoolState {
-    /// Whether the pool uses its backup databases.
-    pub fn is_failed_over(&self) -> bool {
-        self.state.eq_ignore_ascii_case("FailedOver")
-    }
-    /// Whether the pool uses its primary databases.
-    pub fn is_normal(&self) -> bool {
-        self.state.eq_ignore_ascii_case("Normal")
+    /// The side whose databases the pool uses; none: it is in a state that we do not know.
+    pub fn side(&self) -> Option<Side> {
+        Side::of_pool_state(&self.state)
     }
 }
 

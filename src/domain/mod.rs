@@ -12,12 +12,15 @@ pub mod pool;
 pub mod problem;
 pub mod reading;
 pub mod record;
+pub mod route;
+pub mod side;
 pub mod site;
 pub mod situation;
 pub mod sql_server;
 pub mod step;
 pub mod text;
 pub mod transition;
+pub mod wish;
 
 // Judgement on them.
 pub mod acceptance;

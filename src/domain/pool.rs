@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::side::{Place, Seat, Side, Sides};
+
 /// One Persistent Chat pool in two data centres.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -12,14 +14,8 @@ pub struct Pool {
     pub fqdn: String,
     /// The content database, `mgc` unless configured otherwise.
     pub database: String,
-    /// The data centre of the primary store.
-    pub primary: DataCenter,
-    /// The data centre of the backup store.
-    pub backup: DataCenter,
-    /// The folders as SQL Server sees them.
-    pub log_shipping: LogShippingFolders,
-    /// How the operator itself reaches the same folders.
-    pub backup_files: BackupFiles,
+    /// The data centres, by the store that lives there.
+    pub sites: Sides<DataCenter>,
     /// What the operator may do by itself.
     pub policy: Policy,
 }
@@ -30,8 +26,6 @@ pub struct Pool {
 pub struct DataCenter {
     /// Name in the resource.
     pub name: String,
-    /// Which databases of the topology live here.
-    pub store: Store,
     /// Position in `spec.dataCenters`, for messages that name a field.
     pub index: usize,
     /// The SQL Server of the store.
@@ -46,15 +40,22 @@ pub struct DataCenter {
     pub servers: Vec<String>,
     /// The chat servers to be active when this data centre is; 1 to 4.
     pub active_servers: Vec<String>,
+    /// How log backups reach this data centre's copy while the other one is active; absent: it is not protected in that direction.
+    pub log_shipping: Option<Shipping>,
 }
 
-/// Which databases of the published topology live in a data centre.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Store {
-    /// `PersistentChatDatabase` and its mirror.
-    Primary,
-    /// `BackupPersistentChatDatabase` and its mirror.
-    Backup,
+impl DataCenter {
+    /// The SQL Server at a place; none: the resource names no mirror.
+    pub fn server(&self, place: Place) -> Option<&SqlServer> {
+        match place {
+            Place::Store => Some(&self.sql_server),
+            Place::Mirror => self.mirror.as_ref(),
+        }
+    }
+    /// Where in the resource it stands.
+    pub fn field(&self) -> String {
+        format!("spec.dataCenters[{}]", self.index)
+    }
 }
 
 /// A SQL Server instance and how to log in to it.
@@ -112,24 +113,37 @@ pub enum Authentication {
     Negotiate,
 }
 
-/// The folders of log shipping, as SQL Server names them.
+/// The two folders over which log backups reach a copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LogShippingFolders {
-    /// UNC of the share that the primary writes its log backups to.
-    pub backup_share: String,
-    /// The folder that the copy job copies to, on the backup instance's host.
-    pub copy_folder: String,
+pub struct Shipping {
+    /// The share that the live side writes its log backups to.
+    pub backup_share: Folder,
+    /// The folder that the copy job copies to, on the host of the copy.
+    pub copy_folder: Folder,
 }
 
-/// The same folders, as volumes that the operator's own configuration knows.
+/// One folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BackupFiles {
-    /// Alias of the volume that is the backup share.
-    pub backup_share: String,
-    /// Alias of the volume that is the copy folder.
-    pub copy_folder: String,
+pub struct Folder {
+    /// As SQL Server names it: a UNC, or a path on its host.
+    pub path: String,
+    /// Alias of the volume by which the operator itself reaches it.
+    pub volume: String,
+    /// Where in the resource it stands.
+    pub field: String,
+}
+
+impl Folder {
+    /// The path of a file in it, as SQL Server names it.
+    pub fn file(&self, name: &str) -> String {
+        format!(r"{}\{name}", self.path.trim_end_matches('\\'))
+    }
+    /// Whether SQL Server means the same folder by another spelling.
+    pub fn is(&self, path: &str) -> bool {
+        self.path.trim_end_matches('\\').eq_ignore_ascii_case(path.trim_end_matches('\\'))
+    }
 }
 
 /// What the operator may do by itself.
@@ -156,9 +170,17 @@ impl Pool {
     pub fn lock_resource(&self) -> String {
         format!("pcf:{}", self.fqdn)
     }
-    /// A data centre by its name.
-    pub fn data_center(&self, name: &str) -> Option<&DataCenter> {
-        [&self.primary, &self.backup].into_iter().find(|d| d.name == name)
+    /// The side of a data centre by its name.
+    pub fn side_of(&self, data_center: &str) -> Option<Side> {
+        self.sites.iter().find(|(_, d)| d.name == data_center).map(|(side, _)| side)
+    }
+    /// The name of a side's data centre.
+    pub fn name(&self, side: Side) -> &str {
+        &self.sites[side].name
+    }
+    /// The SQL Server on a seat; none: the resource names no mirror there.
+    pub fn server(&self, seat: Seat) -> Option<&SqlServer> {
+        self.sites[seat.side].server(seat.place)
     }
 }
 

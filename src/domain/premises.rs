@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::backups::BackupFile;
-use super::pool::{DataCenter, SqlServer};
+use super::pool::{Pool, SqlServer};
+use super::route::Route;
 use super::site::Answer;
 use super::situation::Situation;
 
@@ -19,18 +20,15 @@ pub struct Premises {
 }
 
 impl Premises {
-    /// What a situation shows of them. `from` is the side that is left.
-    pub fn of(s: &Situation, from: &DataCenter) -> Premises {
-        let silent = std::iter::once(&from.sql_server).chain(from.mirror.as_ref()).filter(|server| {
-            s.source
-                .partners
-                .iter()
-                .any(|p| p.server == server.name() && matches!(p.answer, Answer::Silent(_)))
-        });
+    /// What a situation shows of them.
+    pub fn of(pool: &Pool, s: &Situation, route: Route) -> Premises {
+        let partners = s.sites[route.from].partners();
+        let silent = partners.filter(|(_, p)| matches!(p.answer, Answer::Silent(_)));
+        let folders = s.folders[route.to].as_ref();
         Premises {
-            share: s.files.share.known().cloned(),
-            copy: s.files.copy.known().cloned(),
-            silent: silent.cloned().collect(),
+            share: folders.and_then(|f| f.share.known().cloned()),
+            copy: folders.and_then(|f| f.copy.known().cloned()),
+            silent: silent.filter_map(|(place, _)| pool.sites[route.from].server(place).cloned()).collect(),
         }
     }
 }

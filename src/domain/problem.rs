@@ -58,12 +58,18 @@ reasons! {
     Active,
     /// The resource has been accepted and is being looked at.
     Accepted,
-    /// A transition runs.
+    /// A failover runs.
     Switching,
+    /// The active side is given the mirror and the active servers that the resource names.
+    Aligning,
+    /// Log shipping to the side that is not active is established.
+    Protecting,
+    /// The transition was undone.
+    Aborted,
     // What is waited for.
     /// `spec.suspend` is set.
     Suspended,
-    /// The primary has not been silent for long enough to be taken for dead.
+    /// The side to be left has not been silent for long enough to be taken for dead.
     WaitingForSilence,
     /// A job of log shipping still runs.
     WaitingForJob,
@@ -75,7 +81,7 @@ reasons! {
     WaitingForReplication,
     /// The chat servers have not yet connected.
     WaitingForChat,
-    /// Step 7 waits for step 6 until the deadline of the policy.
+    /// The active servers wait for the mirror until the deadline of the policy.
     WaitingForMirror,
     /// Another process holds the lock of the pool.
     LockHeld,
@@ -84,12 +90,12 @@ reasons! {
     ActiveDataCenterDrifted,
     /// Both sides have a live database.
     SplitBrain,
-    /// The primary answers: this is no disaster.
-    PrimaryAlive,
-    /// The primary's server answers, its database is not usable.
-    PrimaryUnusable,
-    /// Nobody can say whether the primary lives.
-    PrimaryUnknown,
+    /// The side to be left answers: this is no disaster.
+    SourceAlive,
+    /// A server of the side to be left answers, its database is not usable.
+    SourceUnusable,
+    /// Nobody can say whether the side to be left lives.
+    SourceUnknown,
     /// The database was recovered by somebody else.
     RecoveredByOthers,
     /// Something is lost if this goes on; a human must agree.
@@ -108,6 +114,10 @@ reasons! {
     TopologyMismatch,
     /// The Central Management store cannot be written.
     CentralManagementDown,
+    /// Nothing feeds the copy of the side that is not active.
+    NotProtected,
+    /// Log shipping is configured in another way than the resource says, or a job of its name is somebody else's.
+    LogShippingDiffers,
     /// A right is missing.
     PermissionDenied,
     /// A login was refused.

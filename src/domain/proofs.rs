@@ -1,11 +1,10 @@
 //! The proofs that the one-way step needs. Each is made by one pure function only, from what is seen now.
 
-use jiff::SignedDuration;
-
 use super::acceptance::Acceptance;
 use super::backups::RedoPoint;
 use super::chain::{no_redo, of};
 use super::fencing::{Verdict, verdict};
+use super::pool::Pool;
 use super::problem::{Problem, Reason};
 use super::situation::Situation;
 use super::text::clean;
@@ -19,13 +18,8 @@ pub struct CompleteChain {
 
 impl CompleteChain {
     /// Makes the proof from what is seen now. The only way to get one.
-    pub fn prove(
-        s: &Situation,
-        database: &str,
-        t: &Transition,
-        accepted: &Acceptance,
-    ) -> Result<Self, Problem> {
-        let chain = of(s, database, Some(t))?;
+    pub fn prove(pool: &Pool, s: &Situation, t: &Transition, accepted: &Acceptance) -> Result<Self, Problem> {
+        let chain = of(s, t.route.to, &pool.database, Some(t))?;
         if let Some(link) = chain.links.first() {
             return Err(Problem::retry(
                 Reason::InProgress,
@@ -42,7 +36,7 @@ impl CompleteChain {
         }
         match chain.end {
             Some(redo) => Ok(CompleteChain { redo }),
-            None => Err(no_redo("the target", database)),
+            None => Err(no_redo("the target", &pool.database)),
         }
     }
     /// Where roll forward stands: the recovery is allowed at this point only.
@@ -51,19 +45,19 @@ impl CompleteChain {
     }
 }
 
-/// The proof that nobody writes to the old primary: dead for everyone who looked, or vouched for by a human.
+/// The proof that nobody writes to the side that is left: dead for everyone who looked, or vouched for by a human.
 #[derive(Clone, Debug)]
 pub struct Fenced(());
 
 impl Fenced {
     /// Makes the proof from what is seen now. The only way to get one.
-    pub fn prove(s: &Situation, silence: SignedDuration, accepted: &Acceptance) -> Result<Self, Problem> {
-        match verdict(&s.source, s.at, silence) {
+    pub fn prove(pool: &Pool, s: &Situation, t: &Transition, accepted: &Acceptance) -> Result<Self, Problem> {
+        match verdict(pool, s, t.route.from) {
             Verdict::Dead => Ok(Fenced(())),
             Verdict::Alive(p) => Err(p),
             Verdict::SilentSoFar(until) => Err(Problem::retry(
                 Reason::WaitingForSilence,
-                format!("The primary has not been silent for long enough (until {until})"),
+                format!("The side that is left has not been silent for long enough (until {until})"),
                 "Nothing to do: it is looked at again",
             )),
             Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => accepted.require().map(|()| Fenced(())),

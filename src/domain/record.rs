@@ -1,4 +1,4 @@
-//! The record of a transition, kept where the lock is: on the instance that becomes primary.
+//! The record of a transition, kept where the lock is: on the instances of the side whose database is live in the end.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::problem::{Problem, Reason};
 use super::transition::Transition;
 
 /// Version of the document that this operator writes.
-pub const SCHEMA: i32 = 1;
+pub const SCHEMA: i32 = 2;
 
 /// One row of `msdb.dbo.persistent_chat_failover`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,16 +29,14 @@ pub fn read(schema: i32, transition: &str, document: &str) -> Result<Record, Pro
             "Run the version of the operator that wrote it, or a newer one",
         ));
     }
+    if schema < SCHEMA {
+        return Err(unreadable(transition, &format!("it has schema {schema}, which was never released")));
+    }
     match serde_json::from_str::<Transition>(document) {
         Ok(t) if t.id == transition => Ok(Record { schema, transition: t }),
         Ok(t) => Err(unreadable(transition, &format!("it names transition {}", t.id))),
         Err(e) => Err(unreadable(transition, &e.to_string())),
     }
-}
-
-/// The record that a transition continues, if one of the pool is not over.
-pub fn open_record(records: &[Record]) -> Option<&Transition> {
-    records.iter().map(|r| &r.transition).find(|t| t.ended.is_none())
 }
 
 fn unreadable(transition: &str, why: &str) -> Problem {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::decision::Waiting;
-use super::lync::Chat;
+use super::lync::Lync;
 use super::pool::DataCenter;
 use super::problem::Reason;
 use super::reading::Reading;
@@ -12,11 +12,11 @@ use super::text::clean;
 
 /// Whether every wanted server that is up has the newest configuration. A server that is down cannot have it, and another
 /// data centre's never will.
-pub fn replicated(chat: &Chat, here: &DataCenter) -> Result<(), Waiting> {
+pub fn replicated(lync: &Lync, here: &DataCenter) -> Result<(), Waiting> {
     let wait = |message: String| Waiting { reason: Reason::WaitingForReplication, message, until: None };
-    let replicas = chat.replicas.get().map_err(|p| wait(p.what.clone()))?;
+    let replicas = lync.replicas.get().map_err(|p| wait(p.what.clone()))?;
     let up =
-        here.active_servers.iter().filter(|s| chat.services.get(*s).is_some_and(|r| r.known().is_some()));
+        here.active_servers.iter().filter(|s| lync.services.get(*s).is_some_and(|r| r.known().is_some()));
     let behind: Vec<String> = up.filter(|s| replicas.get(*s) != Some(&true)).map(|s| clean(s)).collect();
     if behind.is_empty() {
         Ok(())
@@ -35,13 +35,13 @@ pub enum Pings {
 }
 
 /// Whether chat serves from a data centre's database, and what was seen; otherwise what is missing.
-pub fn serving(chat: &Chat, instance: &Instance, here: &DataCenter, pings: Pings) -> Result<String, String> {
+pub fn serving(lync: &Lync, instance: &Instance, here: &DataCenter, pings: Pings) -> Result<String, String> {
     let sessions = instance.sessions.get().map_err(|p| p.what.clone())?;
     let reports = instance.server_identities.get().map_err(|p| p.what.clone())?;
     let mut missing = Vec::new();
     for server in &here.active_servers {
         let name = clean(server);
-        match chat.services.get(server).map(Reading::get) {
+        match lync.services.get(server).map(Reading::get) {
             Some(Ok(true)) => {}
             Some(Ok(false)) => {
                 missing.push(format!("the chat service of {name} does not run"));

@@ -1,45 +1,40 @@
-//! One side as one look shows it, from several vantage points.
+//! One side as one look shows it: the same for both, whichever is active.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::reading::Reading;
+use super::side::Place;
 use super::sql_server::{Database, Instance};
 
-/// What was seen of the side to be left, from several vantage points.
+/// One side, from several vantage points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Source {
-    /// Both partners of the primary's mirror, as the operator sees them. Either may be the principal.
-    pub partners: Vec<Partner>,
+pub struct Site {
+    /// The SQL Server of the store.
+    pub store: Partner,
+    /// Its mirror; absent: the resource names none. Either may be the principal.
+    pub mirror: Option<Partner>,
     /// The same servers, as the Management Shell of the other data centre sees them: whether each answers.
-    pub from_shell: Vec<(String, Reading<bool>)>,
-    /// Front End and chat ports of that side: what listens, and whether it does.
+    pub from_the_other_shell: Vec<(String, Reading<bool>)>,
+    /// Front End and chat ports: what listens, and whether it does.
     pub ports: Vec<(String, Reading<bool>)>,
-    /// Since when every look found nothing but silence; absent: the last look heard something, or none was made.
-    pub silent_since: Option<Timestamp>,
-    /// How many looks in a row found nothing but silence.
-    pub silent_looks: u32,
-    /// A log backup that appeared in the share after the silence began: something still writes there.
-    pub newer_backup: Option<String>,
-    /// When the primary last answered, as far as this process knows.
-    pub last_seen: Option<Timestamp>,
+    /// How long nothing of it has been heard.
+    pub silence: Silence,
 }
 
-/// One partner of the primary's mirror.
+/// One partner of a side's mirror.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Partner {
     /// Host and instance, as the resource names them.
     pub server: String,
-    /// Whether it is the mirror in the resource (in the world either may be).
-    pub is_mirror: bool,
     /// What it said.
     pub answer: Answer,
 }
 
-/// What a server of the side to be left said.
+/// What a server said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Answer {
@@ -49,16 +44,75 @@ pub enum Answer {
     TurnsAway(Problem),
     /// Nobody there: refused, timed out, no route.
     Silent(Problem),
-    /// We could not even ask (no Secret, for example).
+    /// We could not even ask (no Secret, for example), or have not asked yet.
     NotAsked(Problem),
 }
 
-impl Source {
+impl Answer {
+    /// The instance, or why it is not to be seen.
+    pub fn instance(&self) -> Result<&Instance, &Problem> {
+        match self {
+            Answer::Speaks(i) => Ok(i),
+            Answer::TurnsAway(p) | Answer::Silent(p) | Answer::NotAsked(p) => Err(p),
+        }
+    }
+}
+
+/// How long nothing of a side has been heard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Silence {
+    /// Since when every look found nothing but silence; absent: the last look heard something, or none was made.
+    pub since: Option<Timestamp>,
+    /// How many looks in a row found nothing but silence.
+    pub looks: u32,
+    /// How long it must last before the side is taken for dead.
+    pub must_last: SignedDuration,
+    /// A log backup that appeared in the share after the silence began: something still writes there.
+    pub newer_backup: Option<String>,
+    /// When the side last answered, as far as this process knows.
+    pub last_heard: Option<Timestamp>,
+}
+
+impl Site {
+    /// Both partners, each with its place in the resource.
+    pub fn partners(&self) -> impl Iterator<Item = (Place, &Partner)> {
+        std::iter::once((Place::Store, &self.store)).chain(self.mirror.as_ref().map(|m| (Place::Mirror, m)))
+    }
+    /// The partner at a place.
+    pub fn partner(&self, place: Place) -> Option<&Partner> {
+        match place {
+            Place::Store => Some(&self.store),
+            Place::Mirror => self.mirror.as_ref(),
+        }
+    }
+    /// The instances that speak, each with its place.
+    pub fn instances(&self) -> impl Iterator<Item = (Place, &Instance)> {
+        self.partners().filter_map(|(place, p)| Some((place, p.answer.instance().ok()?)))
+    }
     /// The instance that shows a live database, if one does.
     pub fn live(&self) -> Option<&Instance> {
-        self.partners.iter().find_map(|p| match &p.answer {
-            Answer::Speaks(i) if i.database.as_ref().is_some_and(Database::is_live) => Some(i.as_ref()),
-            Answer::Speaks(_) | Answer::TurnsAway(_) | Answer::Silent(_) | Answer::NotAsked(_) => None,
-        })
+        self.place_of_live().and_then(|place| self.partner(place)?.answer.instance().ok())
+    }
+    fn place_of_live(&self) -> Option<Place> {
+        let is_live = |i: &Instance| i.database.as_ref().is_some_and(Database::is_live);
+        self.instances().find(|(_, i)| is_live(i)).map(|(place, _)| place)
+    }
+    /// Where the side's database is worked on: where it is live, else at the store.
+    pub fn main_place(&self) -> Place {
+        self.place_of_live().unwrap_or(Place::Store)
+    }
+    /// The instance there, or why it is not to be seen.
+    pub fn main(&self) -> Result<&Instance, &Problem> {
+        self.partner(self.main_place()).unwrap_or(&self.store).answer.instance()
+    }
+    /// Its partner: the mirror, or the mirror-to-be. None: the resource names no mirror.
+    pub fn partner_of_main(&self) -> Option<&Partner> {
+        self.mirror.as_ref().and_then(|_| self.partner(self.main_place().other()))
+    }
+    /// Whether a look found nothing but silence: what the span until it is taken for dead is counted from.
+    pub fn is_silent(&self) -> bool {
+        self.partners().all(|(_, p)| matches!(p.answer, Answer::Silent(_)))
+            && self.from_the_other_shell.iter().all(|(_, r)| matches!(r, Reading::Known(false)))
     }
 }

@@ -1,13 +1,16 @@
 //! Everything that was seen of the world in one look. One serialisable value: a recorded situation makes any incident a test.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::backups::Folders;
-use super::lync::Chat;
-use super::reading::Reading;
-use super::site::Source;
-use super::sql_server::{Database, Instance};
+use super::lync::Lync;
+use super::route::Procedure;
+use super::side::{Side, Sides};
+use super::site::Site;
+use super::sql_server::Database;
 use super::transition::Transition;
 
 /// What was seen, all of it at about the same time.
@@ -16,30 +19,59 @@ use super::transition::Transition;
 pub struct Situation {
     /// When the look was finished, by the operator's clock.
     pub at: Timestamp,
-    /// The side that is to be left: the primary store's data centre.
-    pub source: Source,
-    /// The instance that is to become primary: the backup store.
-    pub target: Reading<Instance>,
-    /// Its mirror-to-be; absent: the resource names none.
-    pub target_mirror: Option<Reading<Instance>>,
-    /// The log backups.
-    pub files: Folders,
+    /// Both sides.
+    pub sites: Sides<Site>,
+    /// The log backups for each side's copy; absent: not looked at, or the resource names no folders for that side.
+    pub folders: Sides<Option<Folders>>,
     /// Lync.
-    pub chat: Chat,
+    pub lync: Lync,
 }
 
 impl Situation {
-    /// A transition as a record has it.
+    /// The transitions of the pool that the records tell of, the newest first. A record lies on every partner of a side that could be
+    /// reached when it was written; the copy that was written last counts.
+    pub fn transitions(&self) -> Vec<&Transition> {
+        let mut newest: BTreeMap<&str, &Transition> = BTreeMap::new();
+        let instances = Side::BOTH.into_iter().flat_map(|side| self.sites[side].instances());
+        let records = instances.filter_map(|(_, i)| i.records.known()).flatten();
+        for t in records.map(|r| &r.transition) {
+            let slot = newest.entry(&t.id).or_insert(t);
+            if t.revision > slot.revision {
+                *slot = t;
+            }
+        }
+        let mut all: Vec<&Transition> = newest.into_values().collect();
+        all.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
+        all
+    }
+    /// A transition as its record has it.
     pub fn recorded(&self, id: &str) -> Option<&Transition> {
-        let records = self.target.known()?.records.known()?;
-        records.iter().map(|r| &r.transition).find(|t| t.id == id)
+        self.transitions().into_iter().find(|t| t.id == id)
+    }
+    /// The failover that is not over.
+    pub fn open_failover(&self) -> Option<&Transition> {
+        let is_open = |t: &&Transition| t.ended.is_none() && t.route.procedure == Procedure::Failover;
+        self.transitions().into_iter().find(is_open)
+    }
+    /// What protects the other side or sets right this one (`active`), and is not over. What a later failover has overtaken is.
+    pub fn open(&self, procedure: Procedure, active: Side) -> Option<&Transition> {
+        let all = self.transitions();
+        let since = all.iter().position(|t| t.route.procedure == Procedure::Failover).unwrap_or(all.len());
+        let is_meant =
+            |t: &&Transition| t.ended.is_none() && t.route.procedure == procedure && t.route.home() == active;
+        all.into_iter().take(since).find(is_meant)
     }
     /// Whether a transition's point of no return was, or may have been, passed. The intent of a recovery alone does not pass it:
     /// whoever wrote it may have died, or looked once more and held back, before the statement was sent. A database that waits for
     /// log backups has not been recovered.
     pub fn is_past(&self, t: &Transition) -> bool {
-        let database = self.target.known().and_then(|i| i.database.as_ref());
-        let restoring = database.is_some_and(Database::is_restoring);
-        t.adopted_fork.is_some() || (t.recovery.is_some() && !restoring)
+        match t.route.procedure {
+            Procedure::Protect | Procedure::Align => false,
+            Procedure::Failover => {
+                let database = self.sites[t.route.to].main().ok().and_then(|i| i.database.as_ref());
+                let restoring = database.is_some_and(Database::is_restoring);
+                t.facts.adopted_fork.is_some() || (t.facts.recovery.is_some() && !restoring)
+            }
+        }
     }
 }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::backups::{Lsn, RedoPoint};
 use super::decision::Waiting;
-use super::log_shipping::{Job, LogShipping};
+use super::log_shipping::{Job, PrimaryHalf, SecondaryHalf};
 use super::problem::Reason;
 use super::reading::Reading;
+use super::record::Record;
 use super::text::clean;
 
 /// One SQL Server instance.
@@ -29,8 +30,10 @@ pub struct Instance {
     /// The pool's database; absent: the instance has none of that name.
     pub database: Option<Database>,
     /// The secondary half of log shipping of the database; `Known(None)`: there is none.
-    pub log_shipping: Reading<Option<LogShipping>>,
-    /// The Agent jobs of log shipping that still exist.
+    pub secondary_half: Reading<Option<SecondaryHalf>>,
+    /// The primary half.
+    pub primary_half: Reading<Option<PrimaryHalf>>,
+    /// The Agent jobs of log shipping that exist, and others with names like theirs.
     pub jobs: Reading<Vec<Job>>,
     /// Sessions of others in the database.
     pub sessions: Reading<Vec<Session>>,
@@ -52,9 +55,7 @@ pub struct Instance {
     /// Newest full and log backup that this server took itself, in its local time as text.
     pub own_backups: Reading<OwnBackups>,
     /// Records of transitions of this pool, newest first.
-    pub records: Reading<Vec<super::record::Record>>,
-    /// Who holds the lock of the pool, if somebody does.
-    pub lock_holder: Reading<Option<String>>,
+    pub records: Reading<Vec<Record>>,
 }
 
 /// A user of a database whose SID has no login on the instance.
@@ -95,6 +96,9 @@ pub struct Database {
     pub family: Option<String>,
     /// `recovery_fork_guid`: new after each recovery.
     pub fork: Option<String>,
+    /// `last_log_backup_lsn`: where the next log backup will begin; absent: no log backup exists, or the database is not open.
+    #[serde(default)]
+    pub last_log_backup: Option<Lsn>,
     /// Where roll forward must go on; absent while ONLINE (and perhaps in STANDBY).
     pub redo: Option<RedoPoint>,
     /// Mirroring; absent: not mirrored.

@@ -1,71 +1,51 @@
-//! The steps of the runbook.
+//! The steps of all procedures.
+
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One step of a procedure; each is a condition of the resource and a file in `steps/`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum StepId {
-    /// 0: everything that must hold before anything is touched.
-    PreflightPassed,
-    /// 1: log shipping is gone from the backup instance.
-    LogShippingRemoved,
-    /// 2: every log backup that can follow stands in the copy folder.
-    BackupsCopied,
-    /// 3: all of them are applied.
-    LogBackupsApplied,
-    /// 4: the database is recovered. The point of no return.
-    DatabaseOnline,
-    /// 5: the pool says FailedOver, and the servers know.
-    PoolStateSet,
-    /// 6: the new primary has a mirror.
-    MirrorEstablished,
-    /// 7: the chat servers of the new side are active.
-    ActiveServersSet,
-    /// After the runbook: people can chat.
-    ChatServing,
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident => $title:literal),* $(,)?) => {
+        /// One step of a procedure; each is a condition of the resource and a file in `steps/`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum StepId { $($(#[$doc])* $name),* }
+        impl StepId {
+            /// All of them. Their order within a procedure is the procedure's.
+            pub const ALL: &'static [StepId] = &[$(StepId::$name),*];
+            /// The condition type.
+            pub const fn as_str(self) -> &'static str { match self { $(StepId::$name => stringify!($name)),* } }
+            /// What the step does, in the words of the runbook.
+            pub const fn title(self) -> &'static str { match self { $(StepId::$name => $title),* } }
+        }
+    };
 }
 
-impl StepId {
-    /// All steps, in the order of the runbook.
-    pub const ALL: [StepId; 9] = [
-        StepId::PreflightPassed,
-        StepId::LogShippingRemoved,
-        StepId::BackupsCopied,
-        StepId::LogBackupsApplied,
-        StepId::DatabaseOnline,
-        StepId::PoolStateSet,
-        StepId::MirrorEstablished,
-        StepId::ActiveServersSet,
-        StepId::ChatServing,
-    ];
+steps! {
+    /// Everything that must hold before anything is touched.
+    PreflightPassed => "Check everything",
+    /// Log shipping is gone from the instance whose copy goes live.
+    LogShippingRemoved => "Remove log shipping",
+    /// Every log backup that can follow stands in the copy folder.
+    BackupsCopied => "Copy the last log backups",
+    /// All of them are applied.
+    LogBackupsApplied => "Apply the log backups",
+    /// The database is recovered. The point of no return.
+    DatabaseOnline => "Recover the database",
+    /// The pool's state says which side it uses, and the servers know.
+    PoolStateSet => "Set the pool's state",
+    /// The live database has a mirror.
+    MirrorEstablished => "Build the new mirror",
+    /// The chat servers of the active side are active.
+    ActiveServersSet => "Set the active servers",
+    /// People can chat.
+    ChatServing => "See chat serving",
+    /// The live database's log is backed up, and log shipping feeds the copy of the side that is not active.
+    LogShippingEstablished => "Establish log shipping",
+}
 
-    /// The condition type.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            StepId::PreflightPassed => "PreflightPassed",
-            StepId::LogShippingRemoved => "LogShippingRemoved",
-            StepId::BackupsCopied => "BackupsCopied",
-            StepId::LogBackupsApplied => "LogBackupsApplied",
-            StepId::DatabaseOnline => "DatabaseOnline",
-            StepId::PoolStateSet => "PoolStateSet",
-            StepId::MirrorEstablished => "MirrorEstablished",
-            StepId::ActiveServersSet => "ActiveServersSet",
-            StepId::ChatServing => "ChatServing",
-        }
-    }
-
-    /// What the step does, in the words of the runbook.
-    pub const fn title(self) -> &'static str {
-        match self {
-            StepId::PreflightPassed => "Check everything",
-            StepId::LogShippingRemoved => "Remove log shipping",
-            StepId::BackupsCopied => "Copy the last log backups",
-            StepId::LogBackupsApplied => "Apply the log backups",
-            StepId::DatabaseOnline => "Recover the database",
-            StepId::PoolStateSet => "Set the pool's state",
-            StepId::MirrorEstablished => "Build the new mirror",
-            StepId::ActiveServersSet => "Set the active servers",
-            StepId::ChatServing => "See chat serving",
-        }
+impl FromStr for StepId {
+    type Err = ();
+    fn from_str(name: &str) -> Result<Self, ()> {
+        StepId::ALL.iter().find(|id| id.as_str() == name).copied().ok_or(())
     }
 }

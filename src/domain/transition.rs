@@ -1,4 +1,4 @@
-//! One change of the active data centre, from its first look to its end.
+//! One change of the pool, from its first look to its end.
 
 use std::collections::BTreeMap;
 
@@ -8,65 +8,71 @@ use sha2::{Digest, Sha256};
 
 use super::backups::{BackupFile, Lsn, RedoPoint};
 use super::consent::AcceptedConsent;
-use super::log_shipping::LogShipping;
+use super::log_shipping::SecondaryHalf;
+use super::route::Route;
 use super::step::StepId;
 use super::text::short;
+use super::wish::LastWish;
 
 /// What a transition is and has done: only what the world itself cannot tell. This is what the record keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
-    /// Digest of pool, from, to, the recovery fork of the live database, and how many transitions of that fork have ended.
+    /// Digest of pool, route, the recovery fork of the live database, and how many transitions of that fork have ended.
     pub id: String,
-    /// What is carried out.
-    pub procedure: Procedure,
-    /// The data centre that is left.
-    pub from: String,
-    /// The data centre that becomes active.
-    pub to: String,
+    /// What is carried out, between which sides, and on which course.
+    pub route: Route,
     /// The recovery fork of the database when it began.
     pub fork: String,
     /// When it began.
     pub started: Timestamp,
-    /// When it ended.
-    pub ended: Option<Timestamp>,
-    /// Log shipping as it was before step 1: what re-creating it needs.
-    pub saved_log_shipping: Option<LogShipping>,
-    /// Step 4 is about to recover, or did: at which redo point. Written before the statement is sent.
+    /// That it is over; absent: it is not.
+    pub ended: Option<Ended>,
+    /// How often it was written: of two copies of a record the higher one counts.
+    #[serde(default)]
+    pub revision: u64,
+    /// The wish that it follows, for the next process.
+    pub wish: Option<LastWish>,
+    /// Consents that took part.
+    pub consents: Vec<AcceptedConsent>,
+    /// How each step went.
+    pub steps: BTreeMap<StepId, StepHistory>,
+    /// What its steps must remember.
+    pub facts: Facts,
+}
+
+/// How a transition ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// It was undone, or overtaken; its target was not reached.
+    pub aborted: bool,
+}
+
+/// What the steps of a transition must remember.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Facts {
+    /// The secondary half as it was before it was removed: what re-creating it needs.
+    pub log_shipping: Option<SecondaryHalf>,
+    /// The database is about to be recovered, or was: at which redo point. Written before the statement is sent.
     pub recovery: Option<RecoveryIntent>,
     /// The fork of a database that somebody else recovered and that a consent told us to go on with.
     pub adopted_fork: Option<String>,
-    /// Every run of `Install-CsMirrorDatabase`, the last one last. Written before it is started.
-    pub mirror_jobs: Vec<DetachedJob>,
-    /// The fork of the database that became live, once the transition has ended.
-    #[serde(default)]
-    pub recovered_fork: Option<String>,
-    /// Backup files that SQL Server could not restore, by name.
-    pub damaged: BTreeMap<String, Damaged>,
-    /// Consents that took part.
-    pub consents: Vec<AcceptedConsent>,
-    /// When the primary last answered, as far as was known when the transition began.
-    pub primary_last_seen: Option<Timestamp>,
+    /// The fork of the live database when the transition ended.
+    pub live_fork: Option<String>,
     /// What is lost; known once the chain is applied.
     pub loss: Option<Loss>,
-    /// How each step went.
-    pub steps: BTreeMap<StepId, StepHistory>,
-}
-
-/// What is carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Procedure {
-    /// The primary data centre is lost: the seven steps towards the backup store.
-    Failover,
-}
-
-impl Procedure {
-    /// Its name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Procedure::Failover => "Failover",
-        }
-    }
+    /// When the side that is left last answered, as far as was known when the transition began.
+    pub last_heard: Option<Timestamp>,
+    /// Backup files that SQL Server could not restore, by name.
+    pub damaged: BTreeMap<String, Damaged>,
+    /// Every run of `Install-CsMirrorDatabase`, the last one last. Written before it is started.
+    pub mirror_jobs: Vec<DetachedJob>,
+    /// Agent jobs that were started by us, by id, and when.
+    pub started_jobs: BTreeMap<String, Timestamp>,
 }
 
 /// What a failover loses.
@@ -155,11 +161,14 @@ pub struct StepHistory {
 }
 
 /// The id of a transition. A recovery makes a new fork, so an old id (in Git, in a backup) never fits again. Where a failover
-/// was given up and the backup store seeded anew from the old primary, the fork is the old one: `ended`, the number of
-/// transitions of that fork that have ended, makes the next one another.
-pub fn id(pool: &str, from: &str, to: &str, fork: &str, ended: usize) -> String {
+/// was given up and the copy seeded anew from the old live side, the fork is the old one: `ended`, the number of transitions of
+/// that fork that have ended, makes the next one another.
+pub fn id(pool: &str, route: Route, fork: &str, ended: usize) -> String {
     let mut hash = Sha256::new();
-    for part in [pool, from, to, &fork.to_ascii_lowercase(), &ended.to_string()] {
+    let sides = [route.from.pool_state(), route.to.pool_state()];
+    for part in
+        [pool, route.procedure.as_str(), sides[0], sides[1], &fork.to_ascii_lowercase(), &ended.to_string()]
+    {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
@@ -180,25 +189,18 @@ impl Transition {
     }
 
     /// A new transition.
-    pub fn begin(pool: &str, from: &str, to: &str, fork: &str, ended: usize, now: Timestamp) -> Self {
+    pub fn begin(pool: &str, route: Route, fork: &str, ended: usize, now: Timestamp) -> Self {
         Transition {
-            id: id(pool, from, to, fork, ended),
-            procedure: Procedure::Failover,
-            from: from.into(),
-            to: to.into(),
+            id: id(pool, route, fork, ended),
+            route,
             fork: fork.into(),
             started: now,
             ended: None,
-            saved_log_shipping: None,
-            recovery: None,
-            adopted_fork: None,
-            mirror_jobs: Vec::new(),
-            recovered_fork: None,
-            damaged: BTreeMap::new(),
+            revision: 0,
+            wish: None,
             consents: Vec::new(),
-            primary_last_seen: None,
-            loss: None,
             steps: BTreeMap::new(),
+            facts: Facts::default(),
         }
     }
     /// Effects of a step that were started.
@@ -208,29 +210,38 @@ impl Transition {
     /// Whether anything was done, or is about to be.
     pub fn has_begun(&self) -> bool {
         self.steps.values().any(|h| h.attempts > 0)
-            || self.recovery.is_some()
-            || self.saved_log_shipping.is_some()
+            || self.facts.recovery.is_some()
+            || self.facts.log_shipping.is_some()
     }
     /// The detached cmdlet whose end nobody has seen.
     pub fn open_job(&self) -> Option<&DetachedJob> {
-        self.mirror_jobs.last().filter(|j| j.ended.is_none())
+        self.facts.mirror_jobs.last().filter(|j| j.ended.is_none())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::route::Course;
+    use crate::domain::side::Side;
 
     #[test]
     fn the_id_depends_on_every_part_and_on_where_the_parts_end() {
-        let a = id("chat.x", "atlanta", "seattle", "F", 0);
-        assert_eq!(a, id("chat.x", "atlanta", "seattle", "f", 0), "GUIDs compare without case");
+        let there = Route::failover(Side::Backup);
+        let a = id("chat.x", there, "F", 0);
+        assert_eq!(a, id("chat.x", there, "f", 0), "GUIDs compare without case");
+        assert_eq!(
+            a,
+            id("chat.x", Route { course: Course::Back, ..there }, "F", 0),
+            "undone, it is the same one"
+        );
         for other in [
-            id("chat.y", "atlanta", "seattle", "F", 0),
-            id("chat.x", "seattle", "atlanta", "F", 0),
-            id("chat.x", "atlanta", "seattle", "G", 0),
-            id("chat.xa", "tlanta", "seattle", "F", 0),
-            id("chat.x", "atlanta", "seattle", "F", 1),
+            id("chat.y", there, "F", 0),
+            id("chat.x", Route::failover(Side::Primary), "F", 0),
+            id("chat.x", Route::protect(Side::Backup), "F", 0),
+            id("chat.x", Route::align(Side::Backup), "F", 0),
+            id("chat.x", there, "G", 0),
+            id("chat.x", there, "F", 1),
         ] {
             assert_ne!(a, other);
         }

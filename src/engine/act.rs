@@ -15,11 +15,13 @@ use crate::domain::consent::AcceptedConsent;
 use crate::domain::decision::Outcome;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
+use crate::domain::route::{Course, Procedure, Route};
+use crate::domain::side::Seat;
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::RunningRestore;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
-use crate::domain::transition::Transition;
+use crate::domain::transition::{Ended, Transition};
 use crate::permit::Permit;
 use crate::steps::Effect;
 use crate::systems::sql_server::{Cell, Statement, statements};
@@ -37,10 +39,11 @@ pub async fn carry_on<S: Systems, C: Clock>(
         return Then::rest(world.pace, d, memory.unwell());
     };
     permit.seen(s);
-    if t.adopted_fork.is_some() && permit.written().and_then(|w| w.adopted_fork) != t.adopted_fork {
+    let adopted = &t.facts.adopted_fork;
+    if adopted.is_some() && permit.written().and_then(|w| w.facts.adopted_fork) != *adopted {
         // Before anything follows from it: after a crash nobody could tell whose database it is.
-        let fork = t.adopted_fork.clone();
-        return match permit.intend(move |x| x.adopted_fork = fork).await {
+        let fork = adopted.clone();
+        return match permit.intend(move |x| x.facts.adopted_fork = fork).await {
             Outcome::Answered => Then::again(),
             Outcome::Refused(_) | Outcome::Unknown(_) => Then::not_recorded(s.at),
         };
@@ -59,13 +62,17 @@ fn learnt(t: &Transition, plan: &Plan, s: &Situation) -> Transition {
     let mut t = t.clone();
     if let Some(planned) = &plan.transition {
         t.steps.clone_from(&planned.steps);
+        t.wish.clone_from(&planned.wish);
+        t.route = planned.route;
     }
-    if let (Some(loss), Some(i)) = (t.loss.as_mut(), s.target.known())
+    if let (Some(loss), Ok(i)) = (t.facts.loss.as_mut(), s.sites[t.route.to].main())
         && let (None, Some(Some(at))) = (loss.newest_message, i.newest_message.known())
     {
         loss.newest_message = Some(*at);
     }
-    if let Some((c, terms)) = &plan.accepted
+    // What leaves no side asks nobody.
+    if t.route.procedure == Procedure::Failover
+        && let Some((c, terms)) = &plan.accepted
         && !t.consents.iter().any(|known| known.situation == c.situation)
     {
         t.consents.push(AcceptedConsent {
@@ -107,7 +114,7 @@ async fn act<S: Systems, C: Clock>(
     memory.went_on(permit.transition());
     let mut doubt = false;
     for (effect, outcome) in effects.iter().zip(outcomes) {
-        doubt |= note(memory, world.pool, effect, outcome, d.situation.at);
+        doubt |= note(memory, permit, effect, outcome, d.situation.at);
     }
     // After any doubt a fresh session: the old one may have lost its lock or its place in an answer.
     Then { give_back: doubt, ..Then::again() }
@@ -127,13 +134,19 @@ async fn record_first_attempts<S: Systems>(permit: &Permit<'_, S>, effects: &[Ef
 }
 
 /// Remembers how an effect ended. Whether it leaves a doubt about the session.
-fn note(memory: &mut Memory, pool: &Pool, effect: &Effect, outcome: Outcome, at: Timestamp) -> bool {
+fn note<S: Systems>(
+    memory: &mut Memory,
+    permit: &Permit<'_, S>,
+    effect: &Effect,
+    outcome: Outcome,
+    at: Timestamp,
+) -> bool {
     let step = effect.step();
     match outcome {
         Outcome::Answered => {
             // Decided once more although it was answered: whatever that answer meant, the world has not changed.
             if memory.answered(effect) {
-                memory.suffers(step, without_effect(effect, pool), at);
+                memory.suffers(step, without_effect(effect, permit.pool(), permit.route()), at);
             } else {
                 memory.recovers(step);
             }
@@ -151,8 +164,8 @@ fn note(memory: &mut Memory, pool: &Pool, effect: &Effect, outcome: Outcome, at:
     }
 }
 
-fn without_effect(effect: &Effect, pool: &Pool) -> Problem {
-    let shown = effect.shown(pool).join("; ");
+fn without_effect(effect: &Effect, pool: &Pool, route: Route) -> Problem {
+    let shown = effect.shown(pool, route).join("; ");
     Problem::retry(
         Reason::EffectFailed,
         format!(
@@ -172,11 +185,12 @@ async fn close<S: Systems, C: Clock>(
     s: &Situation,
 ) -> Then {
     let ended = world.clock.now();
-    let fork = s.target.known().and_then(|i| i.database.as_ref()).and_then(|d| d.fork.clone());
+    let live = s.sites[permit.route().home()].live().and_then(|i| i.database.as_ref());
+    let fork = live.and_then(|d| d.fork.clone());
     let closed = permit
         .intend(move |x| {
-            x.ended = Some(ended);
-            x.recovered_fork = fork;
+            x.ended = Some(Ended { at: ended, aborted: x.route.course == Course::Back });
+            x.facts.live_fork = fork;
         })
         .await;
     match closed {
@@ -197,10 +211,13 @@ async fn tell_progress<S: Systems, C: Clock>(
     tell: &Tell<'_>,
 ) {
     world.clock.sleep(Duration::from_secs(1)).await;
-    let Ok(mut session) = world.systems.sql(&world.pool.backup.sql_server).await else { return };
+    let Some(t) = &d.plan.transition else { return };
+    let seat = Seat { side: t.route.to, place: d.situation.sites[t.route.to].main_place() };
+    let Some(server) = world.pool.server(seat) else { return };
+    let Ok(mut session) = world.systems.sql(server).await else { return };
     loop {
         let Ok(rows) =
-            session.send(&Statement::new(statements::RESTORES, vec![]), Some(Duration::from_secs(10))).await
+            session.send(&Statement::read(statements::RESTORES, vec![]), Some(Duration::from_secs(10))).await
         else {
             return;
         };

@@ -3,12 +3,13 @@
 use super::act::carry_on;
 use super::memory::Memory;
 use super::pause::{Then, pause};
-use super::plan::{Next, Plan};
+use super::plan::{Goal, Next, Plan};
 use super::report::{Decided, Tell};
 use super::wishes::{Wish, Wishes};
 use super::{Clock, World};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
+use crate::domain::route::Course;
 use crate::domain::transition::Transition;
 use crate::permit::{Permit, Watch};
 use crate::systems::Systems;
@@ -28,11 +29,14 @@ pub async fn drive<S: Systems, C: Clock>(
     memory.look_at_everything();
     while let Some(wish) = wishes.read(world.pool) {
         let situation = memory.look(&world, permit.as_ref()).await;
+        let heard = memory.heard().cloned();
         let plan = memory.decide(&world, &wish, &situation, permit.as_ref());
-        let decided = Decided { wish: &wish, situation: &situation, plan: &plan };
+        let decided = Decided { wish: &wish, heard: heard.as_ref(), situation: &situation, plan: &plan };
         tell(&decided.report(memory.trouble()));
         let then = match (&plan.transition, &permit) {
             (None, _) => Then::rest(world.pace, &decided, memory.unwell()).giving_back(),
+            // Another one comes first now.
+            (Some(t), Some(permit)) if permit.transition().id != t.id => Then::again().giving_back(),
             (Some(_), Some(permit)) => carry_on(&world, memory, permit, &decided, tell).await,
             (Some(t), None) if plan.next.writes() => {
                 match Permit::obtain(world.systems, world.pool, &situation, t, watch).await {
@@ -65,9 +69,17 @@ fn still_wanted(wish: &Wish, pool: &Pool, t: &Transition, past: bool) -> Result<
         not("The operator stops, or the resource describes the pool in another way now")
     } else if wish.goal.suspend {
         not("spec.suspend was set meanwhile")
-    } else if !past && wish.goal.desired != t.to {
+    } else if !past && !is_asked_for(&wish.goal, t) {
         not("spec.activeDataCenter was changed meanwhile")
     } else {
         Ok(())
+    }
+}
+
+/// Onward, a transition makes the wanted side the active one, or works for it; back, it leaves the side that is not wanted any more.
+fn is_asked_for(goal: &Goal, t: &Transition) -> bool {
+    match t.route.course {
+        Course::Onward => goal.active == t.route.home(),
+        Course::Back => goal.active != t.route.home(),
     }
 }

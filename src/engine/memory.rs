@@ -15,6 +15,7 @@ use crate::domain::site::Answer;
 use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
+use crate::domain::wish::LastWish;
 use crate::permit::Permit;
 use crate::procedures::stages;
 use crate::steps::{self, Effect, Reads};
@@ -24,6 +25,8 @@ use crate::systems::Systems;
 #[derive(Default)]
 pub struct Memory {
     observer: Observer,
+    /// The last wish that was taken up.
+    heard: Option<LastWish>,
     /// The transition as it was last decided on.
     begun: Option<Transition>,
     trouble: BTreeMap<StepId, Trouble>,
@@ -42,6 +45,16 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// What a process knows when it starts: the last wish, as the status has it.
+    pub fn new(heard: Option<LastWish>) -> Memory {
+        Memory { heard, ..Memory::default() }
+    }
+
+    /// The last wish that was taken up.
+    pub fn heard(&self) -> Option<&LastWish> {
+        self.heard.as_ref()
+    }
+
     /// Steps in trouble.
     pub fn trouble(&self) -> &BTreeMap<StepId, Trouble> {
         &self.trouble
@@ -83,9 +96,10 @@ impl Memory {
                 situation.recorded(&t.id).map_or_else(|| t.clone(), |r| r.clone().with_times_of(&t))
             }),
         };
-        let mut plan =
-            plan(world.pool, &wish.goal, situation, current.as_ref(), &self.trouble, world.pace.silence);
+        let heard = self.heard.as_ref();
+        let mut plan = plan(world.pool, &wish.goal, situation, current.as_ref(), heard, &self.trouble);
         self.look_twice_before_a_human_is_called(&mut plan);
+        self.heard.clone_from(&plan.heard);
         if let Some(t) = plan.transition.as_mut() {
             note_times(t, &plan.steps, situation.at, self.looked);
         }
@@ -107,6 +121,8 @@ impl Memory {
         };
         if let Some(x) = asks.as_ref().filter(|x| self.asked != Some(x.reason)) {
             plan.next = Next::Wait(Waiting { reason: x.reason, message: x.message(), until: None });
+            // A wish is not spent on what one look saw, either.
+            plan.heard.clone_from(&self.heard);
         }
         self.asked = asks.map(|x| x.reason);
     }
@@ -172,7 +188,7 @@ fn next_reads(plan: &Plan) -> Reads {
         return Reads::ALL;
     }
     let is_done = |id: &StepId| plan.steps.iter().any(|(step, d)| step == id && d.is_done());
-    let at_work = stages(t.procedure).iter().find(|stage| !stage.steps().iter().all(is_done));
+    let at_work = stages(t.route).iter().find(|stage| !stage.steps().iter().all(is_done));
     at_work.map_or(Reads::ALL, |stage| {
         stage.steps().iter().map(|s| steps::reads(*s)).fold(Reads::default(), Reads::and)
     })
@@ -180,13 +196,11 @@ fn next_reads(plan: &Plan) -> Reads {
 
 /// Whether a look met something that did not answer as it should.
 fn is_unwell(s: &Situation, plan: &Plan) -> bool {
-    let turned_away = s.source.partners.iter().any(|x| match &x.answer {
+    let turned_away = s.sites.iter().flat_map(|(_, site)| site.partners()).any(|(_, p)| match &p.answer {
         Answer::TurnsAway(_) | Answer::NotAsked(_) => true,
         Answer::Speaks(_) | Answer::Silent(_) => false,
     });
-    turned_away
-        || s.target.known().is_none()
-        || s.chat.target_shell.is_some()
-        || s.chat.state.known().is_none()
-        || matches!(plan.next, Next::Blocked(_))
+    // That the host of a lost side does not answer is no news.
+    let shell = s.lync.shell_trouble.as_ref().is_some_and(|p| p.reason != Reason::HostUnreachable);
+    turned_away || shell || s.lync.state.known().is_none() || matches!(plan.next, Next::Blocked(_))
 }

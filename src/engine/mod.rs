@@ -14,6 +14,7 @@ pub mod plan;
 pub mod readiness;
 pub mod recording;
 pub mod report;
+pub mod start;
 pub mod wishes;
 
 use std::future::Future;

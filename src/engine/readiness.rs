@@ -1,24 +1,36 @@
-//! Readiness: what the steps would find if a failover began now.
-
-use jiff::SignedDuration;
+//! Readiness: what the steps would find if a failover from the active side began now.
 
 use crate::domain::pool::Pool;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::route::Route;
+use crate::domain::side::Side;
 use crate::domain::situation::Situation;
+use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 use crate::steps::View;
 use crate::steps::findings::findings;
+use crate::steps::view::Said;
 
-/// What would stop a failover if the primary were lost now.
-pub fn readiness(pool: &Pool, s: &Situation) -> Result<(), Problem> {
-    let t = Transition::begin(&pool.fqdn, &pool.primary.name, &pool.backup.name, "", 0, s.at);
-    let view = View::new(pool, s, &t, None, SignedDuration::ZERO);
+/// What would stop a failover if the active side were lost now.
+pub fn readiness(pool: &Pool, s: &Situation, active: Side) -> Result<(), Problem> {
+    let target = active.other();
+    let t = Transition::begin(&pool.fqdn, Route::failover(target), "", 0, s.at);
+    let view = View::new(pool, s, &t, Said { consent: None, is_uttered: true });
     if let Some(f) = findings(&view).into_iter().next() {
         return Err(f.problem);
     }
+    // A copy that nothing feeds grows old.
+    let half = view.target()?.secondary_half.get().map_err(Clone::clone)?;
+    if half.is_none() {
+        return Err(Problem::ask(
+            Reason::NotProtected,
+            format!("No log shipping feeds the copy in {}", clean(pool.name(target))),
+            "Set up log shipping to it",
+        ));
+    }
     match &view.chain {
         Err(p) => Err(p.clone()),
-        // A `.wrk` is a backup that the living primary is writing at this moment.
+        // A `.wrk` is a backup that the living side is writing at this moment.
         Ok(chain) => {
             let stuck = chain.stuck.iter().find(|x| !x.file.to_lowercase().ends_with(".wrk"));
             stuck.map_or(Ok(()), |x| Err(x.problem.clone()))

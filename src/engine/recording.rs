@@ -5,19 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Goal, Plan, plan};
 use crate::domain::pool::Pool;
 use crate::domain::reading::Reading;
+use crate::domain::side::Side;
 use crate::domain::site::Answer;
 use crate::domain::situation::Situation;
-use crate::domain::sql_server::Instance;
 use crate::domain::transition::Transition;
+use crate::domain::wish::LastWish;
 
 /// Version of the document. A newer one is refused.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// A recorded decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,8 +29,8 @@ pub struct Recording {
     pub pool: Pool,
     /// What was asked for.
     pub goal: Goal,
-    /// Seconds that the primary had to be silent.
-    pub silence: i64,
+    /// The last wish that had been taken up before.
+    pub heard: Option<LastWish>,
     /// What was seen.
     pub situation: Situation,
     /// The transition that ran, as its process knew it.
@@ -42,7 +42,7 @@ impl Recording {
     pub fn new(
         pool: &Pool,
         goal: &Goal,
-        silence: SignedDuration,
+        heard: Option<&LastWish>,
         situation: &Situation,
         transition: Option<&Transition>,
     ) -> Self {
@@ -50,7 +50,7 @@ impl Recording {
             schema: SCHEMA,
             pool: pool.clone(),
             goal: goal.clone(),
-            silence: silence.as_secs(),
+            heard: heard.cloned(),
             situation: redacted(situation),
             transition: transition.cloned(),
         }
@@ -70,35 +70,32 @@ impl Recording {
 
     /// Decides it again.
     pub fn decide(&self) -> Plan {
-        let silence = SignedDuration::from_secs(self.silence);
-        plan(&self.pool, &self.goal, &self.situation, self.transition.as_ref(), &BTreeMap::new(), silence)
+        let (current, heard) = (self.transition.as_ref(), self.heard.as_ref());
+        plan(&self.pool, &self.goal, &self.situation, current, heard, &BTreeMap::new())
     }
 }
 
 fn redacted(s: &Situation) -> Situation {
     let mut s = s.clone();
-    let strip = |i: &mut Instance| {
-        if let Reading::Known(sessions) = &mut i.sessions {
-            sessions.iter_mut().for_each(|x| x.login = "(left out)".into());
+    for side in Side::BOTH {
+        let site = &mut s.sites[side];
+        for partner in std::iter::once(&mut site.store).chain(&mut site.mirror) {
+            match &mut partner.answer {
+                Answer::Speaks(i) => {
+                    if let Reading::Known(sessions) = &mut i.sessions {
+                        sessions.iter_mut().for_each(|x| x.login = "(left out)".into());
+                    }
+                }
+                Answer::TurnsAway(_) | Answer::Silent(_) | Answer::NotAsked(_) => {}
+            }
         }
-    };
-    if let Reading::Known(i) = &mut s.target {
-        strip(i);
-    }
-    if let Some(Reading::Known(i)) = &mut s.target_mirror {
-        strip(i);
-    }
-    for partner in &mut s.source.partners {
-        match &mut partner.answer {
-            Answer::Speaks(i) => strip(i),
-            Answer::TurnsAway(_) | Answer::Silent(_) | Answer::NotAsked(_) => {}
-        }
-    }
-    // A share may hold a month of backups that were applied long ago.
-    let matter: BTreeSet<String> = s.files.headers.keys().cloned().collect();
-    for folder in [&mut s.files.share, &mut s.files.copy] {
-        if let Reading::Known(files) = folder {
-            files.retain(|f| matter.contains(&f.name));
+        // A share may hold a month of backups that were applied long ago.
+        let Some(seen) = &mut s.folders[side] else { continue };
+        let matter: BTreeSet<String> = seen.headers.keys().cloned().collect();
+        for folder in [&mut seen.share, &mut seen.copy] {
+            if let Reading::Known(files) = folder {
+                files.retain(|f| matter.contains(&f.name));
+            }
         }
     }
     s

@@ -7,6 +7,7 @@ use super::wishes::Wish;
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::RunningRestore;
 use crate::domain::step::StepId;
+use crate::domain::wish::LastWish;
 
 /// Who is told.
 pub type Tell<'a> = dyn Fn(&Report<'_>) + Send + Sync + 'a;
@@ -15,8 +16,8 @@ pub type Tell<'a> = dyn Fn(&Report<'_>) + Send + Sync + 'a;
 pub struct Report<'a> {
     /// What the resource asked for when this was decided.
     pub goal: &'a Goal,
-    /// The generation of the resource that asked for it.
-    pub generation: i64,
+    /// The last wish that had been taken up before.
+    pub heard: Option<&'a LastWish>,
     /// What was seen.
     pub situation: &'a Situation,
     /// What follows.
@@ -34,6 +35,8 @@ pub struct Report<'a> {
 pub struct Decided<'a> {
     /// What was wanted.
     pub wish: &'a Wish,
+    /// The last wish that had been taken up before.
+    pub heard: Option<&'a LastWish>,
     /// What was seen.
     pub situation: &'a Situation,
     /// What follows.
@@ -45,7 +48,7 @@ impl<'a> Decided<'a> {
     pub fn report(&self, trouble: &'a BTreeMap<StepId, Trouble>) -> Report<'a> {
         Report {
             goal: &self.wish.goal,
-            generation: self.wish.generation,
+            heard: self.heard,
             situation: self.situation,
             plan: self.plan,
             restoring: None,

@@ -14,8 +14,6 @@ pub struct Wish {
     pub pool: Arc<Pool>,
     /// What is wanted.
     pub goal: Goal,
-    /// The generation of the resource that says so.
-    pub generation: i64,
     /// No new effect; return.
     pub stop: bool,
 }

@@ -16,12 +16,12 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// A failover would work, as far as the last look can tell.
 pub const FAILOVER_READY: &str = "FailoverReady";
-/// Full and log backups have been taken by the new primary.
-pub const PROTECTED: &str = "Protected";
-/// The active database has a synchronized mirror.
+/// The live database's log is backed up: it has taken a full and a log backup of its own.
+pub const BACKED_UP: &str = "BackedUp";
+/// The live database has a synchronized mirror.
 pub const REDUNDANT: &str = "Redundant";
-/// Nobody has seen the old primary's database come back to life.
-pub const OLD_PRIMARY_QUIET: &str = "OldPrimaryQuiet";
+/// Nobody has seen a live database on the side that is not active.
+pub const OTHER_SIDE_QUIET: &str = "OtherSideQuiet";
 
 /// `True`, `False` or `Unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,18 @@ impl<'a> Conditions<'a> {
         self.remove(RECONCILING);
         self.set(STALLED, ConditionStatus::True, reason, message);
     }
+    /// Ready is False by somebody's wish: nothing is at work, and nobody is called.
+    pub fn resting(&mut self, reason: Reason, message: &str) {
+        self.set(READY, ConditionStatus::False, reason, message);
+        self.remove(RECONCILING);
+        self.remove(STALLED);
+    }
+    /// Ready is True, and something else is at work beside it.
+    pub fn ready_while(&mut self, ready: &str, reason: Reason, message: &str) {
+        self.set(READY, ConditionStatus::True, Reason::Active, ready);
+        self.remove(STALLED);
+        self.set(RECONCILING, ConditionStatus::True, reason, message);
+    }
     /// Ready is True.
     pub fn ready(&mut self, reason: Reason, message: &str) {
         self.set(READY, ConditionStatus::True, reason, message);
@@ -107,10 +119,10 @@ pub fn time(at: Timestamp) -> Time {
     Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
-/// Ready first, then what is abnormal, then the steps in the order of the runbook: `kubectl describe` reads as a checklist.
+/// Ready first, then what is abnormal, then the steps in the order of the procedures: `kubectl describe` reads as a checklist.
 fn order(kind: &str) -> usize {
     let head = [READY, RECONCILING, STALLED, FAILOVER_READY];
-    let tail = [PROTECTED, REDUNDANT, OLD_PRIMARY_QUIET];
+    let tail = [BACKED_UP, REDUNDANT, OTHER_SIDE_QUIET];
     head.iter()
         .position(|k| *k == kind)
         .or_else(|| StepId::ALL.iter().position(|s| s.as_str() == kind).map(|n| n + 10))

@@ -1,8 +1,11 @@
 //! Events: what a person who watches the namespace is told, computed from two statuses. Pure.
 
-use super::conditions::{FAILOVER_READY, OLD_PRIMARY_QUIET, STALLED};
-use crate::api::v1alpha1::PersistentChatFailoverStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::conditions::{FAILOVER_READY, OTHER_SIDE_QUIET, STALLED};
+use crate::api::v1alpha1::{PersistentChatFailoverStatus, TransitionStatus};
 use crate::domain::problem::Reason;
+use crate::domain::route::Procedure;
 use crate::domain::step::StepId;
 
 /// Longest note, in bytes (`events.k8s.io/v1` takes 1 KiB).
@@ -32,43 +35,57 @@ pub fn between(
     before: &PersistentChatFailoverStatus,
     after: &PersistentChatFailoverStatus,
 ) -> Vec<Announcement> {
-    let mut out = Vec::new();
-    let old = |kind: &str| before.conditions.iter().find(|c| c.type_ == kind);
-    let (was, is) = (before.transition.as_ref(), after.transition.as_ref());
-    if let Some(t) = is.filter(|t| was.is_none_or(|w| w.id != t.id) && t.outcome != "Completed") {
-        out.push(told(
-            false,
-            "TransitionStarted",
-            &format!("{} from {} to {} ({})", t.procedure, t.from, t.to, t.id),
-        ));
+    let mut out: Vec<Announcement> =
+        after.conditions.iter().filter_map(|c| condition_changed(before, c)).collect();
+    out.extend(transition_ended(before, after));
+    let was = before.transition.as_ref();
+    let begins = |t: &&TransitionStatus| was.is_none_or(|w| w.id != t.id) && t.ended.is_none();
+    if let Some(t) = after.transition.as_ref().filter(begins) {
+        let note = format!("{} ({})", what(&t.procedure, &t.from, &t.to), t.id);
+        out.push(told(false, "TransitionStarted", &note));
     }
-    for c in &after.conditions {
-        let before = old(&c.type_);
-        if before.is_some_and(|b| (&b.status, &b.reason) == (&c.status, &c.reason)) {
-            continue;
-        }
-        let is_step = StepId::ALL.iter().any(|id| id.as_str() == c.type_);
-        let truth = c.status == "True";
-        if c.type_ == STALLED {
-            out.push(told(true, &c.reason, &c.message));
-        } else if is_step && truth && before.is_some_and(|b| b.status != "True") {
-            out.push(told(false, &c.type_, &c.message));
-        } else if [FAILOVER_READY, OLD_PRIMARY_QUIET].contains(&c.type_.as_str())
-            && before.is_none_or(|b| b.status != c.status)
-        {
-            let reason = if truth { &c.type_ } else { &c.reason };
-            out.push(told(c.status == "False", reason, &c.message));
-        }
+    out
+}
+
+fn what(procedure: &str, from: &str, to: &str) -> String {
+    match from == to {
+        true => format!("{procedure} of {to}"),
+        false => format!("{procedure} from {from} to {to}"),
     }
-    let ended = is.filter(|t| {
-        t.outcome == "Completed" && was.is_some_and(|w| w.id == t.id && w.outcome != "Completed")
-    });
-    if let Some(t) = ended {
-        out.push(told(
-            false,
-            Reason::Completed.as_str(),
-            &format!("{} from {} to {} is complete", t.procedure, t.from, t.to),
-        ));
+}
+
+fn condition_changed(before: &PersistentChatFailoverStatus, c: &Condition) -> Option<Announcement> {
+    let old = before.conditions.iter().find(|b| b.type_ == c.type_);
+    if old.is_some_and(|b| (&b.status, &b.reason) == (&c.status, &c.reason)) {
+        return None;
+    }
+    let truth = c.status == "True";
+    let turned = || old.is_none_or(|b| b.status != c.status);
+    if c.type_ == STALLED {
+        Some(told(true, &c.reason, &c.message))
+    } else if c.type_.parse::<StepId>().is_ok() {
+        (truth && old.is_some() && turned()).then(|| told(false, &c.type_, &c.message))
+    } else if [FAILOVER_READY, OTHER_SIDE_QUIET].contains(&c.type_.as_str()) && turned() {
+        let reason = if truth { &c.type_ } else { &c.reason };
+        Some(told(c.status == "False", reason, &c.message))
+    } else {
+        None
+    }
+}
+
+/// The transition that ran before, if it has ended since. The history tells: another one may already run.
+fn transition_ended(
+    before: &PersistentChatFailoverStatus,
+    after: &PersistentChatFailoverStatus,
+) -> Vec<Announcement> {
+    let was = before.transition.as_ref().filter(|w| w.ended.is_none());
+    let Some(h) = was.and_then(|w| after.history.iter().find(|h| h.id == w.id)) else { return vec![] };
+    let what = what(&h.procedure, &h.from, &h.to);
+    if h.outcome != Reason::Completed.as_str() {
+        return vec![told(false, Reason::Aborted.as_str(), &format!("{what} was undone"))];
+    }
+    let mut out = vec![told(false, Reason::Completed.as_str(), &format!("{what} is complete"))];
+    if h.procedure == Procedure::Failover.as_str() {
         out.push(told(
             true,
             "ComplianceNotFailedOver",
@@ -81,8 +98,9 @@ pub fn between(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::conditions::{ConditionStatus, Conditions};
+    use super::super::conditions::{ConditionStatus, Conditions, time};
     use super::*;
+    use crate::api::v1alpha1::HistoryEntry;
 
     fn with(kind: &str, is: ConditionStatus, reason: Reason) -> PersistentChatFailoverStatus {
         let mut s = PersistentChatFailoverStatus::default();
@@ -96,9 +114,55 @@ mod tests {
         let after = with("DatabaseOnline", ConditionStatus::True, Reason::Completed);
         assert_eq!(between(&before, &after), [told(false, "DatabaseOnline", "said")]);
         assert_eq!(between(&after, &after), []);
-        let stalled = with(STALLED, ConditionStatus::True, Reason::PrimaryAlive);
-        assert_eq!(between(&after, &stalled), [told(true, "PrimaryAlive", "said")]);
+        let stalled = with(STALLED, ConditionStatus::True, Reason::SourceAlive);
+        assert_eq!(between(&after, &stalled), [told(true, "SourceAlive", "said")]);
         assert_eq!(between(&stalled, &stalled), []);
+    }
+
+    #[test]
+    fn an_end_is_told_also_when_another_transition_already_runs() {
+        let transition = |id: &str, procedure: &str, ended: bool| TransitionStatus {
+            id: id.into(),
+            procedure: procedure.into(),
+            from: "a".into(),
+            to: "b".into(),
+            started: time(jiff::Timestamp::UNIX_EPOCH),
+            ended: ended.then(|| time(jiff::Timestamp::UNIX_EPOCH)),
+            outcome: if ended { "Completed" } else { "Running" }.into(),
+            point_of_no_return: false,
+            steps: vec![],
+            consent_needed: None,
+            loss: None,
+        };
+        let entry = |t: &TransitionStatus, outcome: &str| HistoryEntry {
+            id: t.id.clone(),
+            procedure: t.procedure.clone(),
+            from: t.from.clone(),
+            to: t.to.clone(),
+            outcome: outcome.into(),
+            started: t.started.clone(),
+            ended: t.started.clone(),
+            loss: None,
+        };
+        let status = |t: &TransitionStatus, history: &[HistoryEntry]| PersistentChatFailoverStatus {
+            transition: Some(t.clone()),
+            history: history.to_vec(),
+            ..PersistentChatFailoverStatus::default()
+        };
+        let reasons = |before: &PersistentChatFailoverStatus, after: &PersistentChatFailoverStatus| {
+            between(before, after).into_iter().map(|a| a.reason).collect::<Vec<_>>()
+        };
+        let (failover, protect) = (transition("1", "Failover", false), transition("2", "Protect", false));
+        let runs = status(&failover, &[]);
+        assert_eq!(reasons(&PersistentChatFailoverStatus::default(), &runs), ["TransitionStarted"]);
+        let next = status(&protect, &[entry(&failover, "Completed")]);
+        assert_eq!(reasons(&runs, &next), ["Completed", "ComplianceNotFailedOver", "TransitionStarted"]);
+        let history = [entry(&protect, "Completed"), entry(&failover, "Completed")];
+        let over = status(&transition("2", "Protect", true), &history);
+        assert_eq!(reasons(&next, &over), ["Completed"], "a protection touches no compliance database");
+        assert_eq!(reasons(&over, &over), [""; 0]);
+        let undone = status(&transition("1", "Failover", true), &[entry(&failover, "Aborted")]);
+        assert_eq!(between(&runs, &undone), [told(false, "Aborted", "Failover from a to b was undone")]);
     }
 
     #[test]

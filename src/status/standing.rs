@@ -1,124 +1,154 @@
 //! Conditions that stand whether or not a transition runs.
 
 use super::conditions::{self, ConditionStatus, Conditions};
+use super::summary::unprotected;
+use crate::domain::active::Active;
 use crate::domain::loss::to_utc;
+use crate::domain::lync::PoolState;
 use crate::domain::pool::Pool;
-use crate::domain::problem::Reason;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::route::Procedure;
+use crate::domain::side::Side;
 use crate::domain::site::Answer;
+use crate::domain::situation::Situation;
 use crate::domain::sql_server::Instance;
 use crate::domain::text::clean;
 use crate::engine::readiness::readiness;
 use crate::engine::report::Report;
 
-/// Says how protected and how redundant the active side is, and whether the other one is quiet. While a transition runs they stay as
-/// they were.
-pub fn project(c: &mut Conditions<'_>, pool: &Pool, r: &Report<'_>, on_backup: bool) {
-    if r.plan.transition.is_some() {
-        return;
+/// What a condition says.
+type Word = (ConditionStatus, Reason, String);
+
+/// Says how redundant and how protected the active side is, and whether the other one is quiet. While a failover runs, or the active
+/// side is set right, they stay as they were.
+pub fn project(c: &mut Conditions<'_>, pool: &Pool, r: &Report<'_>) {
+    match r.plan.transition.as_ref().map(|t| t.route.procedure) {
+        Some(Procedure::Failover | Procedure::Align) => return,
+        Some(Procedure::Protect) | None => {}
     }
-    let live = if on_backup { r.situation.target.known() } else { r.situation.source.live() };
+    let side = supposed(r);
+    for (kind, (is, reason, message)) in [
+        (conditions::REDUNDANT, redundant(r.situation, side)),
+        (conditions::FAILOVER_READY, failover_ready(pool, r, side)),
+        (conditions::BACKED_UP, backed_up(r.situation, side)),
+        (conditions::OTHER_SIDE_QUIET, other_side_quiet(pool, r.situation, side)),
+    ] {
+        c.set(kind, is, reason, &message);
+    }
+}
+
+/// The active side; while that is not certain, the one that the pool says it uses, else the wanted one.
+fn supposed(r: &Report<'_>) -> Side {
+    let said = || r.situation.lync.state.known().and_then(PoolState::side);
+    r.plan.active.side().or_else(said).unwrap_or(r.goal.active)
+}
+
+fn redundant(s: &Situation, side: Side) -> Word {
+    let live = s.sites[side].live();
     let mirrored = live.and_then(|i| i.database.as_ref()).and_then(|d| d.mirroring.as_ref());
     match (live, mirrored) {
-        (None, _) => c.set(
-            conditions::REDUNDANT,
-            ConditionStatus::Unknown,
-            Reason::DatabaseState,
-            "No live database was seen",
-        ),
-        (Some(_), Some(m)) if m.is_synchronized() => c.set(
-            conditions::REDUNDANT,
+        (None, _) => {
+            (ConditionStatus::Unknown, Reason::DatabaseState, "No live database was seen".to_string())
+        }
+        (Some(_), Some(m)) if m.is_synchronized() => {
+            (ConditionStatus::True, Reason::Completed, "The mirror is SYNCHRONIZED".into())
+        }
+        (Some(_), Some(m)) => {
+            (ConditionStatus::False, Reason::WaitingForMirror, format!("The mirror is {}", m.state_text()))
+        }
+        (Some(_), None) => {
+            (ConditionStatus::False, Reason::NotConfigured, "The live database has no mirror".into())
+        }
+    }
+}
+
+fn failover_ready(pool: &Pool, r: &Report<'_>, side: Side) -> Word {
+    let no = |reason, message| (ConditionStatus::False, reason, message);
+    match (readiness(pool, r.situation, side), unprotected(r), why_uncertain(&r.plan.active)) {
+        // What keeps the copy from being fed says more than that nothing feeds it.
+        (Err(p), Some(stuck), _) if p.reason != Reason::NotProtected => {
+            no(p.reason, format!("{}. {}", p.message().trim_end_matches('.'), stuck.message()))
+        }
+        (_, Some(stuck), _) => no(stuck.reason, stuck.message()),
+        (Err(p), None, _) => no(p.reason, p.message()),
+        (Ok(()), None, Some((reason, message))) => (ConditionStatus::Unknown, reason, message),
+        (Ok(()), None, None) => (
             ConditionStatus::True,
             Reason::Completed,
-            "The mirror is SYNCHRONIZED",
-        ),
-        (Some(_), Some(m)) => c.set(
-            conditions::REDUNDANT,
-            ConditionStatus::False,
-            Reason::WaitingForMirror,
-            &format!("The mirror is {}", m.state_text()),
-        ),
-        (Some(_), None) => c.set(
-            conditions::REDUNDANT,
-            ConditionStatus::False,
-            Reason::NotConfigured,
-            "The live database has no mirror",
+            format!("The last look found nothing that would stop a failover to {}", pool.name(side.other())),
         ),
     }
-    if on_backup {
-        c.set(
-            conditions::FAILOVER_READY,
-            ConditionStatus::False,
-            Reason::NotSupported,
-            "The pool has failed over; set up log shipping in the other direction by hand. Going back is not part of this version",
+}
+
+fn why_uncertain(active: &Active) -> Option<(Reason, String)> {
+    let of = |p: &Problem| Some((p.reason, p.message()));
+    match active {
+        Active::In(_) => None,
+        Active::Between => {
+            Some((Reason::DatabaseState, "It is not certain which data centre is active".into()))
+        }
+        Active::SplitBrain(p) | Active::RecoveredByOthers { problem: p, .. } | Active::Unknown(p) => of(p),
+    }
+}
+
+/// Building a mirror and seeding a copy take backups of their own, into other places: after a recovery only what came later counts.
+fn backed_up(s: &Situation, side: Side) -> Word {
+    let live = s.sites[side].live();
+    let Some((i, own)) = live.and_then(|i| Some((i, i.own_backups.known()?))) else {
+        return (
+            ConditionStatus::Unknown,
+            Reason::DatabaseState,
+            "The backup history of a live database was not seen".into(),
         );
-        let backups = live.and_then(|i| Some((i, i.own_backups.known()?)));
-        // Building the mirror takes backups of its own, into another share: only what came after the end counts.
-        let ended = r
-            .situation
-            .target
-            .known()
-            .and_then(|i| i.records.known())
-            .and_then(|x| x.iter().filter_map(|x| x.transition.ended).max());
-        let since = |i: &Instance, local: &Option<String>| {
-            let at = local.as_deref().and_then(|text| to_utc(text, Some(i.zone_minutes)));
-            at.is_some_and(|at| ended.is_none_or(|ended| at > ended))
-        };
-        match backups {
-            Some((i, b)) if since(i, &b.full) && since(i, &b.log) => c.set(
-                conditions::PROTECTED,
-                ConditionStatus::True,
-                Reason::Completed,
-                "Full and log backups exist since the recovery",
-            ),
-            Some(_) => c.set(
-                conditions::PROTECTED,
-                ConditionStatus::False,
-                Reason::NotStarted,
-                "No full and log backup since the recovery: schedule them, or the log fills the disk in days",
-            ),
-            None => c.set(
-                conditions::PROTECTED,
-                ConditionStatus::Unknown,
-                Reason::DatabaseState,
-                "The backup history was not seen",
-            ),
-        }
-        let not_seen = r.situation.source.partners.iter().find_map(|p| match &p.answer {
-            Answer::TurnsAway(x) | Answer::NotAsked(x) => Some(x.clone()),
-            Answer::Speaks(_) | Answer::Silent(_) => None,
-        });
-        match (r.situation.source.live().map(|i| i.server_name.clone()), not_seen) {
-            (Some(server), _) => c.set(
-                conditions::OLD_PRIMARY_QUIET,
-                ConditionStatus::False,
-                Reason::SplitBrain,
-                &format!(
-                    "{} shows a live database of the old side: take it offline before anything writes to it",
-                    clean(&server)
-                ),
-            ),
-            // It answers, or nobody could ask it: that is not quiet.
-            (None, Some(p)) => {
-                c.set(conditions::OLD_PRIMARY_QUIET, ConditionStatus::Unknown, p.reason, &p.message())
-            }
-            (None, None) => c.set(
-                conditions::OLD_PRIMARY_QUIET,
-                ConditionStatus::True,
-                Reason::Completed,
-                "No live database was seen on the old side",
-            ),
-        }
+    };
+    let recovered = last_failover(s);
+    let counts = |local: &Option<String>| {
+        let at = local.as_deref().and_then(|text| to_utc(text, Some(i.zone_minutes)));
+        at.is_some_and(|at| recovered.is_none_or(|recovered| at > recovered))
+    };
+    let since = if recovered.is_some() { " since the recovery" } else { "" };
+    if counts(&own.full) && counts(&own.log) {
+        let message = format!("Full and log backups exist{since}");
+        (ConditionStatus::True, Reason::Completed, message)
     } else {
-        c.remove(conditions::PROTECTED);
-        c.remove(conditions::OLD_PRIMARY_QUIET);
-        let (is, reason, message) = match readiness(pool, r.situation) {
-            Ok(()) => (
-                ConditionStatus::True,
-                Reason::Completed,
-                "The last look found nothing that would stop a failover".to_string(),
-            ),
-            Err(p) => (ConditionStatus::False, p.reason, p.message()),
-        };
-        c.set(conditions::FAILOVER_READY, is, reason, &message);
+        let message = format!(
+            "No full and log backup{since} by {}: schedule them, or the log fills the disk in days",
+            clean(&i.server_name)
+        );
+        (ConditionStatus::False, Reason::NotStarted, message)
     }
+}
+
+/// When the last failover was completed.
+fn last_failover(s: &Situation) -> Option<jiff::Timestamp> {
+    let failovers = s.transitions().into_iter().filter(|t| t.route.procedure == Procedure::Failover);
+    failovers.filter_map(|t| t.ended).filter(|e| !e.aborted).map(|e| e.at).max()
+}
+
+fn other_side_quiet(pool: &Pool, s: &Situation, side: Side) -> Word {
+    let (across, name) = (&s.sites[side.other()], pool.name(side.other()));
+    let not_seen = across.partners().find_map(|(_, p)| match &p.answer {
+        Answer::TurnsAway(x) | Answer::NotAsked(x) => Some(x),
+        Answer::Speaks(_) | Answer::Silent(_) => None,
+    });
+    match (across.live().map(server), not_seen) {
+        (Some(server), _) => (
+            ConditionStatus::False,
+            Reason::SplitBrain,
+            format!(
+                "{server} shows a live database in {name}, which is not active: take it offline before anything writes to it"
+            ),
+        ),
+        // It answers, or nobody could ask it: that is not quiet.
+        (None, Some(p)) => (ConditionStatus::Unknown, p.reason, p.message()),
+        (None, None) => (
+            ConditionStatus::True,
+            Reason::Completed,
+            format!("No live database was seen in {name}, which is not active"),
+        ),
+    }
+}
+
+fn server(i: &Instance) -> String {
+    clean(&i.server_name)
 }

@@ -5,142 +5,249 @@ use crate::api::v1alpha1::{
     ConsentNeeded, HistoryEntry, LossStatus, PersistentChatFailoverStatus, Progress, StepStatus,
     TransitionStatus,
 };
-use crate::domain::decision::{Decision, Evidence};
+use crate::domain::decision::Decision;
+use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Reason};
+use crate::domain::route::Course;
+use crate::domain::side::Side;
+use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
-use crate::domain::transition::{Loss, Transition};
+use crate::domain::transition::{Ended, Loss, Transition};
 use crate::engine::report::Report;
+use crate::procedures;
 use crate::steps::{self, Effect};
 
-type Words = [(StepId, Decision<Effect>)];
+/// What is said of one step.
+struct Line {
+    step: StepId,
+    /// `NotStarted`, `Running`, `Waiting`, `Blocked` or `Done`.
+    state: String,
+    message: String,
+    /// The condition; none: it stays as it is.
+    condition: Option<(ConditionStatus, Reason, String)>,
+}
 
 /// Puts the transition that runs, or the last one, into the status.
-pub fn project(s: &mut PersistentChatFailoverStatus, r: &Report<'_>) {
-    let records = r.situation.target.known().and_then(|i| i.records.known());
-    if let Some(records) = records {
-        s.history = records.iter().filter_map(|x| history(&x.transition)).take(10).collect();
+pub fn project(s: &mut PersistentChatFailoverStatus, pool: &Pool, r: &Report<'_>) {
+    let ended = ended_ones(r.situation);
+    let seen = saw_records(r.situation);
+    if seen {
+        s.history = ended.iter().take(10).map(|(t, e)| history(pool, t, *e)).collect();
     }
-    let last = records.and_then(|x| x.iter().map(|x| &x.transition).find(|t| t.ended.is_some()));
-    match (&r.plan.transition, last) {
-        (Some(t), _) => running(s, r, t),
-        (None, Some(t)) => ended(s, r, t),
-        (None, None) => s.transition = None,
+    match (&r.plan.transition, ended.first()) {
+        (Some(t), _) => running(s, pool, r, t),
+        (None, Some((t, e))) => over(s, pool, r, t, *e),
+        // Nobody can read the records at the moment: what they told stays. What was never written is not in them.
+        (None, None) if !seen && s.transition.as_ref().is_some_and(|t| t.outcome != "Pending") => {}
+        (None, None) => {
+            s.transition = None;
+            keep_only(&mut Conditions::of(s, r.situation.at), &[]);
+        }
     }
+}
+
+/// Those that have ended, the last one first.
+fn ended_ones(s: &Situation) -> Vec<(&Transition, Ended)> {
+    let mut ended: Vec<_> = s.transitions().into_iter().filter_map(|t| Some((t, t.ended?))).collect();
+    ended.sort_by_key(|(_, e)| std::cmp::Reverse(e.at));
+    ended
+}
+
+fn saw_records(s: &Situation) -> bool {
+    let known = |side: Side| s.sites[side].instances().any(|(_, i)| i.records.known().is_some());
+    Side::BOTH.into_iter().any(known)
+}
+
+const fn outcome(e: Ended) -> &'static str {
+    if e.aborted { "Aborted" } else { "Completed" }
 }
 
 /// The last transition that has ended. What the status says of it already stays as it is.
-fn ended(s: &mut PersistentChatFailoverStatus, r: &Report<'_>, t: &Transition) {
-    if s.transition.as_ref().is_some_and(|b| b.id == t.id && b.outcome == "Completed") {
+fn over(s: &mut PersistentChatFailoverStatus, pool: &Pool, r: &Report<'_>, t: &Transition, e: Ended) {
+    if s.transition.as_ref().is_some_and(|b| b.id == t.id && b.outcome == outcome(e)) {
         return;
     }
-    let words: Vec<(StepId, Decision<Effect>)> =
-        StepId::ALL.iter().map(|id| (*id, Decision::Done(kept(s, t, *id)))).collect();
-    let shown = transition(s, t, &words, r, "Completed");
-    step_conditions(&mut Conditions::of(s, r.situation.at), &words);
-    s.transition = Some(shown);
+    let lines = procedures::steps(t.route.procedure).map(|step| {
+        let was_done = t.steps.get(&step).is_some_and(|h| h.ended.is_some());
+        match !e.aborted || was_done {
+            true => done_as_recorded(s, t, step),
+            false => undone(s, t, step),
+        }
+    });
+    let lines: Vec<Line> = lines.collect();
+    show(s, pool, r, t, &lines, outcome(e));
 }
 
-/// What a step of a transition that has ended said last; if the status is gone, what the record tells.
-fn kept(before: &PersistentChatFailoverStatus, t: &Transition, step: StepId) -> Evidence {
-    let c = before.conditions.iter().find(|c| c.type_ == step.as_str() && c.status == "True");
+/// What a step that was done said last; if the status is gone, what the record tells.
+fn done_as_recorded(before: &PersistentChatFailoverStatus, t: &Transition, step: StepId) -> Line {
+    let c = condition_of(before, t, step).filter(|c| c.status == "True");
     let reason = match c {
         Some(c) if c.reason == Reason::NotConfigured.as_str() => Reason::NotConfigured,
         Some(_) | None if steps::is_own(step, t) => Reason::Completed,
         Some(_) | None => Reason::AlreadyDone,
     };
-    let message = c.map_or_else(|| "Done, as the record says".into(), |c| c.message.clone());
-    Evidence { reason, message }
+    let message = c.map_or_else(|| "Done, as the record says".to_string(), |c| c.message.clone());
+    let condition = Some((ConditionStatus::True, reason, message.clone()));
+    Line { step, state: "Done".into(), message, condition }
 }
 
-fn running(s: &mut PersistentChatFailoverStatus, r: &Report<'_>, t: &Transition) {
-    let is_new = s.transition.as_ref().is_none_or(|x| x.id != t.id);
-    let mut shown = transition(s, t, &r.plan.steps, r, if t.has_begun() { "Running" } else { "Pending" });
-    let mut c = Conditions::of(s, r.situation.at);
-    if is_new {
-        // The write that begins a transition makes all of its steps unknown.
-        for step in StepId::ALL {
-            c.set(step.as_str(), ConditionStatus::Unknown, Reason::NotStarted, "Not begun");
-        }
-    }
-    step_conditions(&mut c, &r.plan.steps);
-    for (step, trouble) in r.trouble {
-        // A step that has more to say than that its last effect went wrong says it itself.
-        if r.plan.steps.iter().any(|(id, d)| id == step && matches!(d, Decision::Act(_))) {
-            let p = &trouble.problem;
-            c.set(step.as_str(), ConditionStatus::False, p.reason, &p.message());
-        }
-    }
+/// What a step says whose transition was undone before it was done: what it waited for, or that it was at work.
+fn undone(before: &PersistentChatFailoverStatus, t: &Transition, step: StepId) -> Line {
+    let nothing = t.attempts(step) == 0;
+    let is_over = |reason: &str| reason == Reason::InProgress.as_str();
+    let kept = condition_of(before, t, step).filter(|c| c.status != "True" && !is_over(&c.reason));
+    let message = match (kept, nothing) {
+        (Some(c), _) => c.message.clone(),
+        (None, true) => "The transition was undone before this began".into(),
+        (None, false) => "The transition was undone before this was done".into(),
+    };
+    let condition = match kept {
+        Some(_) => None,
+        None => Some((ConditionStatus::False, Reason::Aborted, message.clone())),
+    };
+    let state = old_step(before, t, step).map(|o| o.state.as_str());
+    let state = state.filter(|state| ["Waiting", "Blocked"].contains(state)).unwrap_or("NotStarted");
+    Line { step, state: state.into(), message, condition }
+}
+
+/// The condition of a step, if the status speaks of this transition.
+fn condition_of<'a>(
+    before: &'a PersistentChatFailoverStatus,
+    t: &Transition,
+    step: StepId,
+) -> Option<&'a k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+    before.transition.as_ref().filter(|b| b.id == t.id)?;
+    before.conditions.iter().find(|c| c.type_ == step.as_str())
+}
+
+fn old_step<'a>(
+    before: &'a PersistentChatFailoverStatus,
+    t: &Transition,
+    step: StepId,
+) -> Option<&'a StepStatus> {
+    let old = before.transition.as_ref().filter(|b| b.id == t.id)?;
+    old.steps.iter().find(|s| s.name == step.as_str())
+}
+
+fn running(s: &mut PersistentChatFailoverStatus, pool: &Pool, r: &Report<'_>, t: &Transition) {
+    let lines: Vec<Line> = procedures::steps(t.route.procedure)
+        .map(|step| match r.plan.steps.iter().find(|(id, _)| *id == step) {
+            Some((_, word)) => said(r, step, word),
+            None => not_at_work(s, t, step),
+        })
+        .collect();
+    let shown = show(s, pool, r, t, &lines, if t.has_begun() { "Running" } else { "Pending" });
     shown.consent_needed = r.plan.consent_needed.as_ref().map(|terms| ConsentNeeded {
         transition: t.id.clone(),
         situation: terms.digest(),
         why: terms.why.iter().take(64).map(|w| clean(w)).collect(),
     });
-    progress(&mut shown, r);
-    s.transition = Some(shown);
+    progress(shown, r);
 }
 
-fn step_conditions(c: &mut Conditions<'_>, words: &Words) {
-    for (step, word) in words {
-        let (is, reason, message) = match word {
-            Decision::Done(e) => (ConditionStatus::True, e.reason, e.message.clone()),
-            Decision::Act(_) => {
-                (ConditionStatus::False, Reason::InProgress, format!("{}: at work", step.title()))
+/// A step's word.
+fn said(r: &Report<'_>, step: StepId, word: &Decision<Effect>) -> Line {
+    let trouble = r.trouble.get(&step).map(|x| &x.problem);
+    let at_work = || format!("{}: at work", step.title());
+    let (state, message, condition) = match word {
+        Decision::Done(e) => {
+            ("Done", e.message.clone(), (ConditionStatus::True, e.reason, e.message.clone()))
+        }
+        Decision::Wait(w) => {
+            ("Waiting", w.message.clone(), (ConditionStatus::False, w.reason, w.message.clone()))
+        }
+        Decision::Blocked(p) => ("Blocked", p.message(), (ConditionStatus::False, p.reason, p.message())),
+        // A step that has more to say than that its last effect went wrong says it itself.
+        Decision::Act(_) => match trouble {
+            Some(p) => {
+                let state = match p.class {
+                    Class::Retry => "Waiting",
+                    Class::AskHuman | Class::Refuse => "Blocked",
+                };
+                let (state, message) =
+                    if r.acting { ("Running", String::new()) } else { (state, p.message()) };
+                (state, message, (ConditionStatus::False, p.reason, p.message()))
             }
-            Decision::Wait(w) => (ConditionStatus::False, w.reason, w.message.clone()),
-            Decision::Blocked(p) => (ConditionStatus::False, p.reason, p.message()),
-        };
-        c.set(step.as_str(), is, reason, &message);
+            None => ("Running", String::new(), (ConditionStatus::False, Reason::InProgress, at_work())),
+        },
+    };
+    Line { step, state: state.into(), message, condition: Some(condition) }
+}
+
+/// A step behind the stage at work, or one of a transition that is being undone.
+fn not_at_work(before: &PersistentChatFailoverStatus, t: &Transition, step: StepId) -> Line {
+    let was_done = t.steps.get(&step).is_some_and(|h| h.ended.is_some());
+    let known = condition_of(before, t, step).is_some();
+    let line = match (t.route.course, was_done) {
+        (Course::Back, true) => return done_as_recorded(before, t, step),
+        (Course::Back, false) => return undone(before, t, step),
+        (Course::Onward, true) => done_as_recorded(before, t, step),
+        // The write that begins a transition makes all of its steps unknown.
+        (Course::Onward, false) => Line {
+            step,
+            state: String::new(),
+            message: String::new(),
+            condition: Some((ConditionStatus::Unknown, Reason::NotStarted, "Not begun".into())),
+        },
+    };
+    let condition = line.condition.filter(|_| !known);
+    Line { state: "NotStarted".into(), message: String::new(), condition, ..line }
+}
+
+/// Steps that another procedure has are none of this one's conditions.
+fn keep_only(c: &mut Conditions<'_>, own: &[StepId]) {
+    for step in StepId::ALL.iter().filter(|step| !own.contains(step)) {
+        c.remove(step.as_str());
     }
 }
 
-fn transition(
-    before: &PersistentChatFailoverStatus,
-    t: &Transition,
-    words: &Words,
+fn show<'a>(
+    s: &'a mut PersistentChatFailoverStatus,
+    pool: &Pool,
     r: &Report<'_>,
+    t: &Transition,
+    lines: &[Line],
     outcome: &str,
-) -> TransitionStatus {
-    let old = before.transition.as_ref().filter(|x| x.id == t.id);
-    let list = StepId::ALL.iter().map(|id| {
-        let h = t.steps.get(id).cloned().unwrap_or_default();
-        let word = words.iter().find(|(step, _)| step == id).map(|(_, d)| d);
-        let (state, message) = match (word, r.trouble.get(id)) {
-            (Some(Decision::Act(_)), Some(x)) if !r.acting => {
-                (if x.problem.class == Class::Retry { "Waiting" } else { "Blocked" }, x.problem.message())
-            }
-            (Some(Decision::Done(e)), _) => ("Done", e.message.clone()),
-            (Some(Decision::Act(_)), _) => ("Running", String::new()),
-            (Some(Decision::Wait(w)), _) => ("Waiting", w.message.clone()),
-            (Some(Decision::Blocked(p)), _) => ("Blocked", p.message()),
-            (None, _) => ("NotStarted", String::new()),
-        };
-        StepStatus {
-            name: id.as_str().into(),
-            state: state.into(),
-            message: message.chars().take(4000).collect(),
-            attempts: h.attempts,
-            already_done: matches!(word, Some(Decision::Done(e)) if e.reason == Reason::AlreadyDone),
-            started: h.started.map(conditions::time),
-            ended: h.ended.map(conditions::time),
-            waited: h.waited,
-            progress: old
-                .and_then(|o| o.steps.iter().find(|s| s.name == id.as_str()))
-                .and_then(|s| s.progress.clone()),
+) -> &'a mut TransitionStatus {
+    let steps = lines.iter().map(|line| step_status(s, t, line)).collect();
+    let mut c = Conditions::of(s, r.situation.at);
+    keep_only(&mut c, &lines.iter().map(|line| line.step).collect::<Vec<_>>());
+    for line in lines {
+        if let Some((is, reason, message)) = &line.condition {
+            c.set(line.step.as_str(), *is, *reason, message);
         }
-    });
-    TransitionStatus {
+    }
+    let is_irrevocable = procedures::courses(t.route.procedure).one_way.is_some();
+    let completed = t.ended.is_some_and(|e| !e.aborted);
+    s.transition.insert(TransitionStatus {
         id: t.id.clone(),
-        procedure: t.procedure.as_str().into(),
-        from: t.from.clone(),
-        to: t.to.clone(),
+        procedure: t.route.procedure.as_str().into(),
+        from: pool.name(t.route.from).into(),
+        to: pool.name(t.route.to).into(),
         started: conditions::time(t.started),
-        ended: t.ended.map(conditions::time),
+        ended: t.ended.map(|e| conditions::time(e.at)),
         outcome: outcome.into(),
-        point_of_no_return: r.situation.is_past(t),
-        steps: list.collect(),
+        point_of_no_return: r.situation.is_past(t) || (completed && is_irrevocable),
+        steps,
         consent_needed: None,
-        loss: t.loss.as_ref().map(|l| loss(l, t)),
+        loss: t.facts.loss.as_ref().map(|l| loss(l, t)),
+    })
+}
+
+fn step_status(before: &PersistentChatFailoverStatus, t: &Transition, line: &Line) -> StepStatus {
+    let h = t.steps.get(&line.step).cloned().unwrap_or_default();
+    let not_by_us = line.condition.as_ref().is_some_and(|(_, reason, _)| *reason == Reason::AlreadyDone);
+    StepStatus {
+        name: line.step.as_str().into(),
+        state: line.state.clone(),
+        message: line.message.chars().take(4000).collect(),
+        attempts: h.attempts,
+        already_done: not_by_us && line.state == "Done",
+        started: h.started.map(conditions::time),
+        ended: h.ended.map(conditions::time),
+        waited: h.waited,
+        progress: old_step(before, t, line.step).and_then(|s| s.progress.clone()),
     }
 }
 
@@ -156,15 +263,17 @@ fn loss(l: &Loss, t: &Transition) -> LossStatus {
     }
 }
 
-fn history(t: &Transition) -> Option<HistoryEntry> {
-    Some(HistoryEntry {
+fn history(pool: &Pool, t: &Transition, e: Ended) -> HistoryEntry {
+    HistoryEntry {
         id: t.id.clone(),
-        from: t.from.clone(),
-        to: t.to.clone(),
+        procedure: t.route.procedure.as_str().into(),
+        from: pool.name(t.route.from).into(),
+        to: pool.name(t.route.to).into(),
+        outcome: outcome(e).into(),
         started: conditions::time(t.started),
-        ended: conditions::time(t.ended?),
-        loss: t.loss.as_ref().map(|l| loss(l, t)),
-    })
+        ended: conditions::time(e.at),
+        loss: t.facts.loss.as_ref().map(|l| loss(l, t)),
+    }
 }
 
 /// Pieces done, out of those that there were when the transition began.

@@ -1,4 +1,4 @@
-//! Step 3: apply every log backup that is not applied yet, in the order of the log chain, always WITH NORECOVERY.
+//! Apply every log backup that is not applied yet, in the order of the log chain, always WITH NORECOVERY.
 
 use serde::Serialize;
 
@@ -8,6 +8,7 @@ use crate::domain::chain::{self, Link};
 use crate::domain::decision::{Decision, Evidence, Left, Outcome, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
+use crate::domain::route::Route;
 use crate::domain::sql_server::{DatabaseState, wait_for_restores};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
@@ -33,7 +34,7 @@ impl Step for ApplyLogBackups {
     type Effect = Effect;
 
     fn reads() -> Reads {
-        Reads { source: true, files: true, mirror: false, chat: false }
+        Reads { other: true, files: true, ..Reads::default() }
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
@@ -73,8 +74,8 @@ impl Step for ApplyLogBackups {
         };
         match (chain.links.first(), &db.redo) {
             (Some(link), Some(redo))
-                if v.s.files.headers.get(&link.file).is_some_and(|h| h.from_copy)
-                    && !chain::is_fetched_again(v.t, &v.s.files, &link.file) =>
+                if v.is_read_from_copy(&link.file)
+                    && !v.folders().is_ok_and(|f| chain::is_fetched_again(v.transition, f, &link.file)) =>
             {
                 Decision::Act(Effect::Apply(link.clone(), redo.clone()))
             }
@@ -111,12 +112,12 @@ impl Step for ApplyLogBackups {
         Some(Left { pieces: chain.links.len() as i64, unit: "files", restores: true })
     }
 
-    fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
-        vec![statement(e, pool).shown()]
+    fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
+        vec![statement(e, pool, route).shown()]
     }
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
-        let outcome = p.sql(&statement(e, p.pool())).await;
+        let outcome = p.sql(p.target(), &statement(e, p.pool(), p.route())).await;
         if let (Effect::Apply(link, _), Outcome::Refused(problem)) = (e, &outcome) {
             // SQL Server read the header but not the rest. Remembered, or it would be tried for ever.
             if problem.reason == Reason::BackupDamaged {
@@ -124,8 +125,8 @@ impl Step for ApplyLogBackups {
                 let Some(file) = p.in_copy_folder(&link.file) else { return outcome };
                 let why = problem.what.clone();
                 let note = move |t: &mut Transition| {
-                    let times = t.damaged.get(&file.name).map_or(0, |d| d.times) + 1;
-                    t.damaged.insert(file.name.clone(), Damaged { file, why, times, fetched: false });
+                    let times = t.facts.damaged.get(&file.name).map_or(0, |d| d.times) + 1;
+                    t.facts.damaged.insert(file.name.clone(), Damaged { file, why, times, fetched: false });
                 };
                 return match p.intend(note).await {
                     Outcome::Answered => outcome,
@@ -137,23 +138,27 @@ impl Step for ApplyLogBackups {
     }
 }
 
-fn statement(e: &Effect, pool: &Pool) -> Statement {
+fn statement(e: &Effect, pool: &Pool, route: Route) -> Statement {
     let lock = pool.lock_resource();
     let database = pool.database.clone();
     match e {
-        Effect::LeaveStandby => {
-            Statement::long(statements::leave_standby(), vec![lock.into(), database.into()])
-        }
+        Effect::LeaveStandby => Statement::long(
+            "RESTORE DATABASE",
+            statements::leave_standby(),
+            vec![lock.into(), database.into()],
+        ),
         Effect::Apply(link, redo) => {
-            let folder = pool.log_shipping.copy_folder.trim_end_matches('\\');
+            let folder = pool.sites[route.to].log_shipping.as_ref().map(|s| &s.copy_folder);
+            let path = folder.map_or_else(|| link.file.clone(), |f| f.file(&link.file));
             Statement::long(
+                "RESTORE LOG",
                 statements::restore_log(link.set.checksums),
                 vec![
                     lock.into(),
                     database.into(),
                     redo.lsn.to_string().into(),
                     redo.fork.clone().into(),
-                    format!(r"{folder}\{}", link.file).into(),
+                    path.into(),
                     link.set.position.into(),
                 ],
             )

@@ -1,4 +1,4 @@
-//! Step 2: copy the log backups that log shipping had not copied yet.
+//! Copy the log backups that log shipping had not copied yet.
 //!
 //! Which ones is decided by the log chain, not by names. A file of the chain counts when it stands in the copy folder with
 //! the length that it has in the share, and SQL Server itself has read its header there.
@@ -6,12 +6,13 @@
 use serde::Serialize;
 
 use super::{Reads, Step, View};
-use crate::domain::backups::BackupFile;
+use crate::domain::backups::{BackupFile, FileHeaders, Folders};
 use crate::domain::chain;
 use crate::domain::decision::{Decision, Evidence, Left, Outcome, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
+use crate::domain::route::Route;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::Transition;
@@ -33,7 +34,7 @@ impl Step for CopyBackups {
     type Effect = Effect;
 
     fn reads() -> Reads {
-        Reads { source: true, files: true, mirror: false, chat: false }
+        Reads { other: true, files: true, ..Reads::default() }
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
@@ -41,18 +42,21 @@ impl Step for CopyBackups {
             Ok(chain) => chain,
             Err(word) => return word,
         };
-        let copy = match v.s.files.copy.get() {
-            Ok(copy) => copy,
-            Err(p) => return Decision::Blocked(p.clone()),
+        let folders = match v.folders() {
+            Ok(folders) => folders,
+            Err(p) => return Decision::Blocked(p),
         };
-        let wanted = wanted(v, copy);
+        if let Err(p) = folders.copy.get() {
+            return Decision::Blocked(p.clone());
+        }
+        let wanted = wanted(v, folders);
         if let Some(next) = wanted.first() {
             let need: u64 = wanted.iter().map(|f| f.length).sum();
-            return match v.s.files.copy_free.get() {
+            return match folders.copy_free.get() {
                 Ok(free) if *free < need => Decision::Blocked(Problem::ask(
                     Reason::DiskFull,
                     format!("The copy folder has {free} bytes free, the log backups to copy need {need}"),
-                    "Make room in the folder of spec.backupFiles.copyFolder",
+                    format!("Make room in the folder of {}.logShipping.copyFolder", v.to().field()),
                 )),
                 Ok(_) | Err(_) => Decision::Act(Effect::Copy((*next).clone())),
             };
@@ -60,7 +64,7 @@ impl Step for CopyBackups {
         if let Err(problem) = v.accepted.require() {
             return Decision::Blocked(problem);
         }
-        if chain.links.iter().any(|l| !read_from_copy(v, &l.file)) {
+        if chain.links.iter().any(|l| !v.is_read_from_copy(&l.file)) {
             return Decision::Wait(Waiting {
                 reason: Reason::InProgress,
                 message: "SQL Server has not yet read the headers of all copied files".into(),
@@ -77,37 +81,33 @@ impl Step for CopyBackups {
     }
 
     fn ahead(v: &View<'_>) -> Vec<Effect> {
-        let (Ok(_), Some(copy)) = (v.while_restoring::<Effect>(), v.s.files.copy.known()) else {
+        let (Ok(_), Ok(folders)) = (v.while_restoring::<Effect>(), v.folders()) else {
             return vec![];
         };
-        wanted(v, copy).into_iter().cloned().map(Effect::Copy).collect()
+        wanted(v, folders).into_iter().cloned().map(Effect::Copy).collect()
     }
 
     fn progress(v: &View<'_>) -> Option<Left> {
         let chain = v.while_restoring::<Effect>().ok()?;
-        let pieces = chain.links.iter().filter(|l| !read_from_copy(v, &l.file)).count() as i64;
+        let pieces = chain.links.iter().filter(|l| !v.is_read_from_copy(&l.file)).count() as i64;
         Some(Left { pieces, unit: "files", restores: false })
     }
 
-    fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
+    fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
         let Effect::Copy(f) = e;
-        vec![format!(
-            r"copy {share}\{name} to {folder}\{name} ({length} bytes)",
-            share = clean(&pool.log_shipping.backup_share),
-            folder = clean(&pool.log_shipping.copy_folder),
-            name = clean(&f.name),
-            length = f.length
-        )]
+        let Some(shipping) = &pool.sites[route.to].log_shipping else { return vec![] };
+        let (from, to) = (shipping.backup_share.file(&f.name), shipping.copy_folder.file(&f.name));
+        vec![format!("copy {} to {} ({} bytes)", clean(&from), clean(&to), f.length)]
     }
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
         let Effect::Copy(file) = e;
         let outcome = p.copy(file).await;
         // Fetched once more because the first copy could not be restored: that has to be remembered, or it would be for ever.
-        if outcome == Outcome::Answered && p.transition().damaged.contains_key(&file.name) {
+        if outcome == Outcome::Answered && p.transition().facts.damaged.contains_key(&file.name) {
             let name = file.name.clone();
             let note = move |t: &mut Transition| {
-                if let Some(damaged) = t.damaged.get_mut(&name) {
+                if let Some(damaged) = t.facts.damaged.get_mut(&name) {
                     damaged.fetched = true;
                 }
             };
@@ -117,21 +117,18 @@ impl Step for CopyBackups {
     }
 }
 
-/// Whether a file of the share is needed: it is a link of the chain, or nobody could read it where it is.
-fn matters(v: &View<'_>, name: &str) -> bool {
-    let linked = v.chain.as_ref().is_ok_and(|c| c.links.iter().any(|l| l.file == name));
-    linked
-        || v.s.files.headers.get(name).is_some_and(|h| !h.from_copy && matches!(h.sets, Reading::Unknown(_)))
-}
-
 /// The files that are to be copied. A lost share is a loss like a missing file: the chain counts it, and a human may accept it.
-fn wanted<'v>(v: &'v View<'_>, copy: &[BackupFile]) -> Vec<&'v BackupFile> {
-    let share = v.s.files.share.known().map_or(&[][..], Vec::as_slice);
-    let missing = |f: &BackupFile| !copy.iter().any(|c| c.is_copy_of(f)) && matters(v, &f.name);
-    let again = |f: &BackupFile| chain::is_fetched_again(v.t, &v.s.files, &f.name);
+fn wanted<'v>(v: &View<'_>, folders: &'v Folders) -> Vec<&'v BackupFile> {
+    let share = folders.share.known().map_or(&[][..], Vec::as_slice);
+    let copies = folders.copy.known().map_or(&[][..], Vec::as_slice);
+    let missing = |f: &BackupFile| !copies.iter().any(|c| c.is_copy_of(f)) && matters(v, folders, &f.name);
+    let again = |f: &BackupFile| chain::is_fetched_again(v.transition, folders, &f.name);
     share.iter().filter(|f| missing(f) || again(f)).collect()
 }
 
-fn read_from_copy(v: &View<'_>, name: &str) -> bool {
-    v.s.files.headers.get(name).is_some_and(|h| h.from_copy)
+/// Whether a file of the share is needed: it is a link of the chain, or nobody could read it where it is.
+fn matters(v: &View<'_>, folders: &Folders, name: &str) -> bool {
+    let linked = v.chain.as_ref().is_ok_and(|c| c.links.iter().any(|l| l.file == name));
+    let unread = |h: &FileHeaders| !h.from_copy && matches!(h.sets, Reading::Unknown(_));
+    linked || folders.headers.get(name).is_some_and(unread)
 }

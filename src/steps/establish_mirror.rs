@@ -1,4 +1,4 @@
-//! Step 6: give the new primary a mirror.
+//! Give the new primary a mirror.
 //!
 //! `Install-CsMirrorDatabase` takes long and lives on without us. Its ids are in the record before it starts; whoever comes
 //! next looks after that very command, and starts another only when that one is proved to have ended.
@@ -12,6 +12,7 @@ use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::lync::JobState;
 use crate::domain::pool::{DataCenter, Pool};
 use crate::domain::problem::{Problem, Reason};
+use crate::domain::route::Route;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::{DetachedJob, JobEnd};
@@ -45,7 +46,7 @@ impl Step for EstablishMirror {
     type Effect = Effect;
 
     fn reads() -> Reads {
-        Reads { chat: true, mirror: true, ..Reads::default() }
+        Reads { lync: true, partner: true, ..Reads::default() }
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
@@ -59,10 +60,10 @@ impl Step for EstablishMirror {
             Ok(db) => db,
             Err(p) => return Decision::Blocked(p),
         };
-        let job = v.t.open_job();
-        let seen = v.s.chat.mirror_job.as_ref();
+        let job = v.transition.open_job();
+        let seen = v.situation.lync.mirror_job.as_ref();
         if let (Some(job), Some(seen)) = (job, seen) {
-            let age = v.s.at.duration_since(job.at);
+            let age = v.situation.at.duration_since(job.at);
             match seen.get() {
                 Err(p) => return Decision::Blocked(p.clone()),
                 Ok(JobState::Running) => {
@@ -82,7 +83,7 @@ impl Step for EstablishMirror {
                         message:
                             "Install-CsMirrorDatabase is not to be seen; its request may still be on its way"
                                 .into(),
-                        until: v.s.at.checked_add(SignedDuration::from_secs(2)).ok(),
+                        until: v.situation.at.checked_add(SignedDuration::from_secs(2)).ok(),
                     });
                 }
                 Ok(JobState::Gone) => {
@@ -114,9 +115,9 @@ impl Step for EstablishMirror {
                 until: None,
             });
         }
-        if let Some(end) = v.t.mirror_jobs.last().and_then(|j| j.ended.as_ref()) {
-            let next = end.at.checked_add(SignedDuration::from_secs(PAUSE)).unwrap_or(v.s.at);
-            if v.s.at < next && !end.errors.is_empty() {
+        if let Some(end) = v.transition.facts.mirror_jobs.last().and_then(|j| j.ended.as_ref()) {
+            let next = end.at.checked_add(SignedDuration::from_secs(PAUSE)).unwrap_or(v.situation.at);
+            if v.situation.at < next && !end.errors.is_empty() {
                 return Decision::Blocked(Problem::retry(
                     Reason::EffectFailed,
                     format!(
@@ -144,9 +145,9 @@ impl Step for EstablishMirror {
         vec![Effect::Install { drop_existing: v.replaceable().is_some() }]
     }
 
-    fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
+    fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
         match e {
-            Effect::Install { drop_existing } => vec![cmdlet(&pool.backup, *drop_existing).shown()],
+            Effect::Install { drop_existing } => vec![cmdlet(&pool.sites[route.to], *drop_existing).shown()],
             Effect::Close(_) => vec![
                 "(the end of Install-CsMirrorDatabase is written into msdb.dbo.persistent_chat_failover)"
                     .into(),
@@ -157,20 +158,20 @@ impl Step for EstablishMirror {
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
         match e {
             Effect::Install { drop_existing } => {
-                let shell = p.pool().backup.management_shell.clone();
+                let to = &p.pool().sites[p.route().to];
                 let job = DetachedJob {
                     at: p.now(),
-                    host: shell.field.clone(),
+                    host: to.management_shell.field.clone(),
                     shell_id: p.new_id(),
                     command_id: p.new_id(),
                     ended: None,
                 };
-                p.detach(&cmdlet(&p.pool().backup, *drop_existing), job).await
+                p.detach(&cmdlet(to, *drop_existing), job).await
             }
             Effect::Close(errors) => {
                 let end = JobEnd { at: p.now(), errors: errors.clone() };
                 p.intend(move |t| {
-                    if let Some(job) = t.mirror_jobs.last_mut() {
+                    if let Some(job) = t.facts.mirror_jobs.last_mut() {
                         job.ended = Some(end);
                     }
                 })

@@ -1,17 +1,20 @@
 //! Everything that is wrong, each with the step that must not begin because of it.
 
 use super::view::View;
+use crate::domain::active;
 use crate::domain::fencing::Verdict;
 use crate::domain::lync::ChatService;
 use crate::domain::pool::SqlServer;
 use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::route::Procedure;
+use crate::domain::side::{Place, Side};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 
 /// Something that is wrong, and the step that must not begin because of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The gated step.
+    /// The gated step. What gates the preflight gates everything.
     pub gates: StepId,
     /// What is wrong.
     pub problem: Problem,
@@ -38,32 +41,48 @@ pub fn gate(v: &View<'_>, step: StepId) -> Option<Problem> {
     together(&gating, &[])
 }
 
-/// Everything that is wrong, each with the step that it gates.
+/// Everything that is wrong, each with the step that it gates in this procedure.
 pub fn findings(v: &View<'_>) -> Vec<Finding> {
     let mut out = Vec::new();
-    sql_and_files(v, &mut |problem| out.push(Finding { gates: StepId::PreflightPassed, problem }));
-    lync(v, &mut |problem| out.push(Finding { gates: StepId::DatabaseOnline, problem }));
-    mirror(v, &mut |problem| out.push(Finding { gates: StepId::MirrorEstablished, problem }));
+    let mut gating = |gates: StepId, problems: Vec<Problem>| {
+        out.extend(problems.into_iter().map(|problem| Finding { gates, problem }));
+    };
+    match v.route.procedure {
+        Procedure::Failover => {
+            gating(StepId::PreflightPassed, target(v));
+            gating(StepId::PreflightPassed, chain_and_folders(v));
+            gating(StepId::DatabaseOnline, central_management(v));
+            gating(StepId::DatabaseOnline, topology(v, &Side::BOTH));
+            gating(StepId::DatabaseOnline, wanted_servers(v));
+            gating(StepId::MirrorEstablished, mirror(v));
+        }
+        Procedure::Align => {
+            gating(StepId::PreflightPassed, beside_another(v));
+            gating(StepId::ActiveServersSet, central_management(v));
+            gating(StepId::ActiveServersSet, wanted_servers(v));
+            gating(StepId::MirrorEstablished, mirror(v));
+        }
+        Procedure::Protect => {
+            gating(StepId::LogShippingEstablished, live_rights(v));
+        }
+    }
     out
 }
 
-fn sql_and_files(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
+/// The instance whose database is to go live, and its copy.
+fn target(v: &View<'_>) -> Vec<Problem> {
+    let mut found = Vec::new();
     let target = match v.target() {
         Ok(target) => target,
-        Err(p) => return found(p),
+        Err(p) => return vec![p],
     };
     let server = clean(&target.server_name);
-    let field = &v.to().sql_server.field;
     if !target.sysadmin {
-        found(Problem::ask(
-            Reason::PermissionDenied,
-            format!("The login of {field} is not sysadmin on {server}; removing log shipping needs that"),
-            "Add the login to the sysadmin role of the backup instance",
-        ));
+        found.push(not_sysadmin(&v.to().sql_server, &server));
     }
     match v.database() {
-        Err(p) => found(p),
-        Ok(db) if !db.is_restoring() && !v.is_recovered() => found(Problem::ask(
+        Err(p) => found.push(p),
+        Ok(db) if !db.is_restoring() && !v.is_recovered() => found.push(Problem::ask(
             Reason::DatabaseState,
             format!(
                 "{} on {server} is {}; only a copy that waits for log backups can be failed over to",
@@ -78,129 +97,156 @@ fn sql_and_files(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
         )),
         Ok(_) => {}
     }
-    match target.log_shipping.get() {
-        Err(p) => found(p.clone()),
-        Ok(Some(ls)) => {
-            for (field, spec, world) in [
-                ("spec.logShipping.backupShare", &v.pool.log_shipping.backup_share, ls.source_directory()),
-                ("spec.logShipping.copyFolder", &v.pool.log_shipping.copy_folder, ls.destination_directory()),
-            ] {
-                if !same_folder(spec, world) {
-                    found(Problem::ask(
-                        Reason::InvalidSpec,
-                        format!(
-                            "{field} is {}, but log shipping on {server} uses {}",
-                            clean(spec),
-                            clean(world)
-                        ),
-                        format!("Correct {field}: backups in another folder would be missed"),
-                    ));
-                }
+    let (half, shipping) = match (target.secondary_half.get(), v.shipping()) {
+        (Ok(half), Ok(shipping)) => (half, shipping),
+        (Err(p), _) => return [found, vec![p.clone()]].concat(),
+        (Ok(_), Err(p)) => return [found, vec![p]].concat(),
+    };
+    if let Some(half) = half {
+        for (folder, world) in [
+            (&shipping.backup_share, half.source_directory()),
+            (&shipping.copy_folder, half.destination_directory()),
+        ] {
+            if !folder.is(world) {
+                found.push(Problem::ask(
+                    Reason::InvalidSpec,
+                    format!(
+                        "{} is {}, but log shipping on {server} uses {}",
+                        folder.field,
+                        clean(&folder.path),
+                        clean(world)
+                    ),
+                    format!("Correct {}: backups in another folder would be missed", folder.field),
+                ));
             }
         }
-        Ok(None) => {}
     }
+    found
+}
+
+fn not_sysadmin(server: &SqlServer, name: &str) -> Problem {
+    Problem::ask(
+        Reason::PermissionDenied,
+        format!(
+            "The login of {} is not sysadmin on {name}; the procedures of log shipping need that",
+            server.field
+        ),
+        "Add the login to the sysadmin role of that instance",
+    )
+}
+
+/// The log chain, and whether there is room for what is still to be copied.
+fn chain_and_folders(v: &View<'_>) -> Vec<Problem> {
+    let mut found = Vec::new();
     if let Err(p) = &v.chain
         && !v.is_recovered()
     {
-        found(p.clone());
+        found.push(p.clone());
     }
-    if let Err(p) = v.s.files.copy.get() {
-        found(p.clone());
+    let Ok(folders) = v.folders() else { return found };
+    if let Err(p) = folders.copy.get() {
+        found.push(p.clone());
     }
-    if let (Ok(chain), Some(share), Some(free)) =
-        (&v.chain, v.s.files.share.known(), v.s.files.copy_free.known())
+    if let (Ok(chain), Some(share), Some(free)) = (&v.chain, folders.share.known(), folders.copy_free.known())
     {
-        let copied = |file: &str| v.s.files.headers.get(file).is_some_and(|h| h.from_copy);
-        let missing = chain.links.iter().filter(|l| !copied(&l.file));
+        let missing = chain.links.iter().filter(|l| !v.is_read_from_copy(&l.file));
         let bytes: u64 =
             missing.filter_map(|l| share.iter().find(|f| f.name == l.file)).map(|f| f.length).sum();
         if bytes > *free {
-            found(Problem::retry(
+            found.push(Problem::retry(
                 Reason::DiskFull,
                 format!(
-                    "The folder of spec.backupFiles.copyFolder has {free} bytes free; the log backups that are still to be copied need {bytes}"
+                    "The folder of {}.logShipping.copyFolder has {free} bytes free; the log backups that are still to be copied need {bytes}",
+                    v.to().field()
                 ),
                 "Make room in it",
             ));
         }
     }
+    found
 }
 
-fn same_folder(a: &str, b: &str) -> bool {
-    a.trim_end_matches('\\').eq_ignore_ascii_case(b.trim_end_matches('\\'))
-}
-
-fn lync(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
-    if let Some(p) = &v.s.chat.target_shell {
-        found(p.clone());
-    }
-    match v.s.chat.central_management.get() {
-        Err(p) => found(p.clone()),
+/// Whether Lync's configuration can be read and written.
+fn central_management(v: &View<'_>) -> Vec<Problem> {
+    let mut found: Vec<Problem> = v.situation.lync.shell_trouble.iter().cloned().collect();
+    let move_it = "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -Force on a Front End of the surviving data centre";
+    match v.situation.lync.central_management.get() {
+        Err(p) => found.push(p.clone()),
         Ok(cms) if cms.active_master.is_empty() || cms.file_transfer_agents.is_empty() => {
-            found(Problem::ask(
+            found.push(Problem::ask(
                 Reason::CentralManagementDown,
                 "The Central Management store has no active master: the pool's state and its active servers cannot be set",
-                "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -Force on a Front End of the surviving data centre",
-            ))
+                move_it,
+            ));
         }
         // While the other side lives, that is where the store may well be.
         Ok(cms)
-            if !matches!(v.verdict, Verdict::Alive(_))
-                && cms.active_master.eq_ignore_ascii_case(&v.pool.primary.management_shell.host) =>
+            if v.route.from != v.route.to
+                && !matches!(v.verdict, Verdict::Alive(_))
+                && cms.active_master.eq_ignore_ascii_case(&v.from().management_shell.host) =>
         {
-            found(Problem::ask(
+            found.push(Problem::ask(
                 Reason::CentralManagementDown,
                 format!(
                     "The Central Management store still names {} of the lost side as its active master: it cannot be written",
                     clean(&cms.active_master)
                 ),
-                "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -Force on a Front End of the surviving data centre",
-            ))
+                move_it,
+            ));
         }
         Ok(_) => {}
     }
-    if let Err(p) = v.s.chat.state.get() {
-        found(p.clone());
-    }
-    let service = match v.s.chat.service.get() {
+    found.extend(v.situation.lync.state.get().err().cloned());
+    found
+}
+
+/// Whether the published topology names the servers that the resource names.
+fn topology(v: &View<'_>, sides: &[Side]) -> Vec<Problem> {
+    let service = match v.situation.lync.service.get() {
         Ok(service) => service,
-        Err(p) => return found(p.clone()),
+        Err(p) => return vec![p.clone()],
     };
-    for (property, server) in [
-        ("PersistentChatDatabase", Some(&v.pool.primary.sql_server)),
-        ("MirrorPersistentChatDatabase", v.pool.primary.mirror.as_ref()),
-        ("BackupPersistentChatDatabase", Some(&v.pool.backup.sql_server)),
-        ("BackupMirrorPersistentChatDatabase", v.pool.backup.mirror.as_ref()),
-    ] {
-        let unnamed = service.databases.get(property).filter(|p| !p.trim().is_empty());
-        match (server, unnamed) {
-            (Some(server), _) => published(service, property, server).into_iter().for_each(&mut *found),
-            // A partner that nobody asks may be the principal: the primary could be alive there.
-            (None, Some(unnamed)) if property == "MirrorPersistentChatDatabase" => found(Problem::ask(
+    let mut found = Vec::new();
+    for side in sides {
+        let data_center = &v.pool.sites[*side];
+        let (store, mirror) = side.database_properties();
+        found.extend(published(service, store, &data_center.sql_server));
+        let named = service.databases.get(mirror).filter(|p| !p.trim().is_empty());
+        match (&data_center.mirror, named) {
+            (Some(server), _) => found.extend(published(service, mirror, server)),
+            // A partner that nobody asks may be the principal: the database could be alive there.
+            (None, Some(unnamed)) if *side == v.route.from => found.push(Problem::ask(
                 Reason::TopologyMismatch,
                 format!(
-                    "The topology's {property} is {:?}, but spec.dataCenters[{}] names no mirror",
+                    "The topology's {mirror} is {:?}, but {} names no mirror",
                     clean(unnamed),
-                    v.pool.primary.index
+                    data_center.field()
                 ),
                 format!(
-                    "Name it in spec.dataCenters[{}].mirror: after a failover inside the data centre it is the primary",
-                    v.pool.primary.index
+                    "Name it in {}.mirror: after a failover inside the data centre its database is the live one",
+                    data_center.field()
                 ),
             )),
             (None, Some(_) | None) => {}
         }
     }
-    for wanted in &v.to().active_servers {
-        if !service.active.contains(wanted) && !service.inactive.contains(wanted) {
-            found(Problem::ask(
+    found
+}
+
+/// Wanted servers that the pool does not have.
+fn wanted_servers(v: &View<'_>) -> Vec<Problem> {
+    let Some(service) = v.situation.lync.service.known() else { return vec![] };
+    let unknown = |s: &&String| !service.active.contains(s) && !service.inactive.contains(s);
+    let wanted = v.to().active_servers.iter().filter(unknown);
+    wanted
+        .map(|server| {
+            Problem::ask(
                 Reason::TopologyMismatch,
-                format!("The pool has no server {}", clean(wanted)),
-                format!("Correct spec.dataCenters[{}].servers", v.to().index),
-            ));
-        }
-    }
+                format!("The pool has no server {}", clean(server)),
+                format!("Correct {}.servers and activeServers", v.to().field()),
+            )
+        })
+        .collect()
 }
 
 /// That the topology names another server under a property than the resource.
@@ -232,17 +278,21 @@ fn names_server(reference: &str, host: &str, instance: Option<&str>) -> bool {
     }
 }
 
-fn mirror(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
-    let (Some(mirror), Some(seen)) = (&v.to().mirror, &v.s.target_mirror) else { return };
-    match seen.get() {
-        Err(p) => found(p.clone()),
+/// What building the mirror would meet.
+fn mirror(v: &View<'_>) -> Vec<Problem> {
+    let (Some(mirror), Some(partner)) = (&v.to().mirror, v.target_site().partner_of_main()) else {
+        return vec![];
+    };
+    let mut found = Vec::new();
+    let standing = v.database().ok().and_then(|d| d.mirroring.as_ref()).is_some();
+    match partner.answer.instance() {
+        Err(p) => found.push(p.clone()),
         Ok(instance) => {
-            let standing = v.database().ok().and_then(|d| d.mirroring.as_ref()).is_some();
             if let Some(db) = &instance.database
                 && !standing
                 && v.replaceable().is_none()
             {
-                found(Problem::ask(
+                found.push(Problem::ask(
                     Reason::DatabaseState,
                     format!(
                         "The mirror-to-be {} already has a database {} ({}) that is no copy of this one waiting for log backups; \
@@ -256,20 +306,49 @@ fn mirror(v: &View<'_>, found: &mut dyn FnMut(Problem)) {
             }
         }
     }
+    if v.target_site().main_place() == Place::Mirror && !standing {
+        found.push(Problem::ask(
+            Reason::DatabaseState,
+            format!(
+                "{} is live on {} and has no mirror; Install-CsMirrorDatabase builds one from {} only",
+                clean(&v.pool.database),
+                clean(&mirror.host),
+                clean(&v.to().sql_server.host)
+            ),
+            "Build the mirror by hand, or publish the topology with the servers exchanged and correct the resource",
+        ));
+    }
     // The cmdlet takes the mirror from the topology, not from the resource.
-    if let Ok(service) = v.s.chat.service.get()
-        && let Some(problem) = published(service, "BackupMirrorPersistentChatDatabase", mirror)
-    {
-        found(problem);
+    let (_, property) = v.route.to.database_properties();
+    if let Ok(service) = v.situation.lync.service.get() {
+        found.extend(published(service, property, mirror));
     }
     if v.to().mirror_file_share.is_none() {
-        found(Problem::ask(
+        found.push(Problem::ask(
             Reason::InvalidSpec,
-            format!(
-                "spec.dataCenters[{}].mirrorFileShare is missing; Install-CsMirrorDatabase needs it",
-                v.to().index
-            ),
+            format!("{}.mirrorFileShare is missing; Install-CsMirrorDatabase needs it", v.to().field()),
             "Name a share that both SQL Server service accounts can write to",
         ));
+    }
+    found
+}
+
+/// A second live database that no failover of ours explains.
+fn beside_another(v: &View<'_>) -> Vec<Problem> {
+    let side = v.route.to;
+    match (v.target_site().live(), v.situation.sites[side.other()].live()) {
+        (Some(here), Some(there)) if !active::is_explained(v.situation, side) => {
+            vec![active::split_brain(v.pool, here, there, side.pool_state())]
+        }
+        (Some(_) | None, Some(_) | None) => vec![],
+    }
+}
+
+/// Whether the login may set up log shipping where the database is live.
+fn live_rights(v: &View<'_>) -> Vec<Problem> {
+    match v.source().main() {
+        Ok(i) if !i.sysadmin => vec![not_sysadmin(&v.from().sql_server, &clean(&i.server_name))],
+        Ok(_) => vec![],
+        Err(p) => vec![p.clone()],
     }
 }

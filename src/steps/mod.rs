@@ -7,6 +7,7 @@
 
 pub mod apply_log_backups;
 pub mod copy_backups;
+pub mod establish_log_shipping;
 pub mod establish_mirror;
 pub mod findings;
 pub mod preflight;
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 use crate::domain::decision::{Decision, Left, Outcome};
 use crate::domain::pool::Pool;
+use crate::domain::route::Route;
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
 use crate::permit::Permit;
@@ -45,8 +47,8 @@ macro_rules! steps {
                 match self { $(Effect::$id(_) => StepId::$id),* }
             }
             /// The exact statements and cmdlets, for a human to read.
-            pub fn shown(&self, pool: &Pool) -> Vec<String> {
-                match self { $(Effect::$id(e) => $module::$step::shown(e, pool)),* }
+            pub fn shown(&self, pool: &Pool, route: Route) -> Vec<String> {
+                match self { $(Effect::$id(e) => $module::$step::shown(e, pool, route)),* }
             }
             /// Carries it out.
             pub async fn act<S: Systems>(&self, p: &Permit<'_, S>) -> Outcome {
@@ -90,4 +92,5 @@ steps! {
     MirrorEstablished => establish_mirror::EstablishMirror,
     ActiveServersSet => set_active_servers::SetActiveServers,
     ChatServing => see_chat_serving::ChatServing,
+    LogShippingEstablished => establish_log_shipping::EstablishLogShipping,
 }

@@ -1,7 +1,8 @@
-//! Step 0: everything that must hold before anything is touched.
+//! Everything that must hold before anything is touched.
 //!
 //! All findings are told at once. Each names the step that it gates: a Central Management store that is still being moved
-//! does not hold up the log backups. The step itself is done when nothing gates step 1.
+//! does not hold up the log backups. The step itself is done when nothing gates
+//! everything.
 
 use serde::Serialize;
 
@@ -11,7 +12,9 @@ use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::fencing::Verdict;
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
+use crate::domain::route::{Procedure, Route};
 use crate::domain::step::StepId;
+use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 use crate::permit::Permit;
 use crate::systems::Systems;
@@ -35,19 +38,8 @@ impl Step for Preflight {
         if v.is_beyond() {
             return Decision::Done(Evidence::new("Passed before the database was recovered"));
         }
-        // The primary comes first: nothing else matters while it may live.
-        match &v.verdict {
-            Verdict::Alive(p) => return Decision::Blocked(p.clone()),
-            Verdict::SilentSoFar(until) => {
-                return Decision::Wait(Waiting {
-                    reason: Reason::WaitingForSilence,
-                    message: format!(
-                        "The primary does not answer; it is watched until {until} before it is taken for dead"
-                    ),
-                    until: None,
-                });
-            }
-            Verdict::Dead | Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => {}
+        if let Some(word) = while_the_other_side_may_live(v) {
+            return word;
         }
         let (now, later): (Vec<Finding>, Vec<Finding>) =
             findings(v).into_iter().partition(|f| f.gates == Self::ID);
@@ -55,8 +47,9 @@ impl Step for Preflight {
             return Decision::Blocked(problem);
         }
         // A loss that shows later is for the steps that it concerns: applying the log, and recovery.
-        let begun = v.t.attempts(StepId::LogShippingRemoved) > 0;
-        if let (false, Err(problem)) = (begun, v.accepted.require()) {
+        let begun = v.transition.attempts(StepId::LogShippingRemoved) > 0;
+        let asks = v.route.procedure == Procedure::Failover && !begun;
+        if let (true, Err(problem)) = (asks, v.accepted.require()) {
             return Decision::Blocked(problem);
         }
         let mut message = "Nothing stands in the way of the first steps".to_string();
@@ -74,11 +67,31 @@ impl Step for Preflight {
         true
     }
 
-    fn shown(e: &Effect, _pool: &Pool) -> Vec<String> {
+    fn shown(e: &Effect, _pool: &Pool, _route: Route) -> Vec<String> {
         match *e {}
     }
 
     async fn act<S: Systems>(e: &Effect, _p: &Permit<'_, S>) -> Outcome {
         match *e {}
+    }
+}
+
+/// The side that is left comes first: nothing else matters while it may live. What leaves no side does not ask.
+fn while_the_other_side_may_live(v: &View<'_>) -> Option<Decision<Effect>> {
+    match v.route.procedure {
+        Procedure::Protect | Procedure::Align => return None,
+        Procedure::Failover => {}
+    }
+    match &v.verdict {
+        Verdict::Alive(p) => Some(Decision::Blocked(p.clone())),
+        Verdict::SilentSoFar(until) => Some(Decision::Wait(Waiting {
+            reason: Reason::WaitingForSilence,
+            message: format!(
+                "{} does not answer; it is watched until {until} before it is taken for dead",
+                clean(&v.from().name)
+            ),
+            until: None,
+        })),
+        Verdict::Dead | Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => None,
     }
 }

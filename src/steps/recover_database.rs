@@ -1,9 +1,9 @@
-//! Step 4: recover the database. The point of no return: no log backup can be applied afterwards.
+//! Recover the database. The point of no return: no log backup can be applied afterwards.
 //!
-//! It needs three proofs, each made by one pure function only: the chain is complete (or a stated loss accepted), the primary
-//! is dead (or vouched to be fenced), and consent where the policy asks for it. The intent is in the record before the
+//! It needs three proofs, each made by one pure function only: the chain is complete (or a stated loss accepted), the side that is
+//! left is dead (or vouched to be fenced), and consent where the policy asks for it. The intent is in the record before the
 //! statement is sent; the statement itself checks lock, state, redo point and fork once more in its own batch. What it cannot
-//! check (the folders, the silence of the primary) is looked at again at the last moment: a look can take a minute when something
+//! check (the folders, the silence of the other side) is looked at again at the last moment: a look can take a minute when something
 //! hangs, and what it saw first may be over by its end.
 
 use serde::Serialize;
@@ -18,6 +18,7 @@ use crate::domain::pool::Pool;
 use crate::domain::premises::Premises;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::proofs::{CompleteChain, Fenced};
+use crate::domain::route::Route;
 use crate::domain::sql_server::{Database, DatabaseState, Instance};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
@@ -48,8 +49,8 @@ struct Recover {
 
 impl Recover {
     fn prove(v: &View<'_>) -> Result<Self, Problem> {
-        let chain = CompleteChain::prove(v.s, &v.pool.database, v.t, &v.accepted)?;
-        let source = Fenced::prove(v.s, v.silence, &v.accepted)?;
+        let chain = CompleteChain::prove(v.pool, v.situation, v.transition, &v.accepted)?;
+        let source = Fenced::prove(v.pool, v.situation, v.transition, &v.accepted)?;
         v.accepted.require_before_recovery()?;
         Ok(Recover { chain, _source: source })
     }
@@ -61,7 +62,7 @@ impl Step for RecoverDatabase {
     type Effect = Effect;
 
     fn reads() -> Reads {
-        Reads { source: true, files: true, mirror: true, chat: true }
+        Reads::ALL
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
@@ -87,8 +88,8 @@ impl Step for RecoverDatabase {
                         let chain = v.chain.clone().unwrap_or_default();
                         Decision::Act(Effect::Recover(
                             proofs.chain.redo().clone(),
-                            Box::new(loss::expected(v.s, v.t, &chain)),
-                            Box::new(Premises::of(v.s, &v.pool.primary)),
+                            Box::new(loss::expected(v.situation, v.transition, &chain)),
+                            Box::new(Premises::of(v.pool, v.situation, v.route)),
                         ))
                     }
                     Err(problem) => Decision::Blocked(problem),
@@ -115,7 +116,7 @@ impl Step for RecoverDatabase {
     fn ahead(v: &View<'_>) -> Vec<Effect> {
         match (v.database(), v.chain.as_ref().map(|c| (c, c.end.clone()))) {
             (Ok(db), Ok((chain, Some(end)))) if !db.is_live() => {
-                let loss = Box::new(loss::expected(v.s, v.t, chain));
+                let loss = Box::new(loss::expected(v.situation, v.transition, chain));
                 vec![Effect::Recover(end, loss, Box::default())]
             }
             (Ok(_) | Err(_), Ok(_) | Err(_)) => vec![],
@@ -123,10 +124,10 @@ impl Step for RecoverDatabase {
     }
 
     fn is_own(t: &Transition) -> bool {
-        t.recovery.is_some() && t.adopted_fork.is_none()
+        t.facts.recovery.is_some() && t.facts.adopted_fork.is_none()
     }
 
-    fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
+    fn shown(e: &Effect, pool: &Pool, _route: Route) -> Vec<String> {
         vec![statement(e, pool).shown()]
     }
 
@@ -135,8 +136,8 @@ impl Step for RecoverDatabase {
             let (redo, loss, now) = (redo.clone(), loss.as_ref().clone(), p.now());
             let written = p
                 .intend(move |t| {
-                    t.recovery = Some(RecoveryIntent { at: now, redo });
-                    t.loss = Some(loss);
+                    t.facts.recovery = Some(RecoveryIntent { at: now, redo });
+                    t.facts.loss = Some(loss);
                 })
                 .await;
             match written {
@@ -148,12 +149,12 @@ impl Step for RecoverDatabase {
                 return Outcome::Refused(problem);
             }
         }
-        p.sql(&statement(e, p.pool())).await
+        p.sql(p.target(), &statement(e, p.pool())).await
     }
 }
 
 fn after_recovery(v: &View<'_>, target: &Instance, db: &Database) -> Decision<Effect> {
-    if let Some((_, problem)) = active::recovered_elsewhere(v.pool, v.s, v.t) {
+    if let Some((_, problem)) = active::recovered_elsewhere(v.pool, v.situation, v.transition) {
         return Decision::Blocked(problem);
     }
     if db.user_access != 0 {
@@ -192,6 +193,7 @@ fn statement(e: &Effect, pool: &Pool) -> Statement {
     let lock = pool.lock_resource();
     match e {
         Effect::Recover(redo, ..) => Statement::long(
+            "RESTORE DATABASE",
             statements::recover(),
             vec![
                 lock.into(),
@@ -200,9 +202,11 @@ fn statement(e: &Effect, pool: &Pool) -> Statement {
                 redo.fork.clone().into(),
             ],
         ),
-        Effect::SetMultiUser => Statement::new(statements::set_multi_user(&pool.database), vec![lock.into()]),
+        Effect::SetMultiUser => {
+            Statement::write("ALTER", statements::set_multi_user(&pool.database), vec![lock.into()])
+        }
         Effect::MapUser(user) => {
-            Statement::new(statements::map_user(&pool.database, user), vec![lock.into()])
+            Statement::write("ALTER", statements::map_user(&pool.database, user), vec![lock.into()])
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Step 1: remove log shipping from the backup instance, so that no job can touch the database any more.
+//! Remove log shipping from the instance whose copy goes live, so that no job can touch the database any more.
 //!
 //! `sp_delete_log_shipping_secondary_database` also deletes the jobs and every setting; they are saved first: in the record, and
 //! as a T-SQL script beside the log backups for the person who sets log shipping up again.
@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
-use crate::domain::log_shipping::LogShipping;
+use crate::domain::log_shipping::{Job, SecondaryHalf};
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
+use crate::domain::route::Route;
 use crate::domain::sql_server::wait_for_restores;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
@@ -32,7 +33,7 @@ pub struct RemoveLogShipping;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
     /// Keeps the configuration: in the record, and as this script.
-    Save(LogShipping, String),
+    Save(SecondaryHalf, String),
     /// Disables a job, so that its schedule does not start it again.
     DisableJob(String),
     /// Stops a copy job that hangs.
@@ -49,7 +50,7 @@ impl Step for RemoveLogShipping {
     type Effect = Effect;
 
     fn reads() -> Reads {
-        Reads { source: true, files: true, mirror: false, chat: false }
+        Reads { other: true, files: true, ..Reads::default() }
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
@@ -57,7 +58,7 @@ impl Step for RemoveLogShipping {
             Ok(target) => target,
             Err(p) => return Decision::Blocked(p),
         };
-        let (shipping, jobs) = match (target.log_shipping.get(), target.jobs.get()) {
+        let (shipping, jobs) = match (target.secondary_half.get(), target.jobs.get()) {
             (Ok(shipping), Ok(jobs)) => (shipping, jobs),
             (Err(p), _) | (_, Err(p)) => return Decision::Blocked(p.clone()),
         };
@@ -68,19 +69,20 @@ impl Step for RemoveLogShipping {
                 clean(&v.pool.database)
             )));
         };
-        if v.t.saved_log_shipping.is_none() {
+        if v.transition.facts.log_shipping.is_none() {
             let script = log_shipping_script::script(shipping, jobs, &v.pool.database);
             return Decision::Act(Effect::Save(shipping.clone(), script));
         }
-        if let Some(job) = jobs.iter().find(|j| j.enabled) {
+        if let Some(job) = own(shipping, jobs).find(|j| j.enabled) {
             return Decision::Act(Effect::DisableJob(job.id.clone()));
         }
-        if let Some(job) = jobs.iter().find(|j| j.running) {
-            let waited =
-                v.t.steps
-                    .get(&Self::ID)
-                    .and_then(|h| h.started)
-                    .map_or(0, |t| v.s.at.duration_since(t).as_secs());
+        if let Some(job) = own(shipping, jobs).find(|j| j.running) {
+            let waited = v
+                .transition
+                .steps
+                .get(&Self::ID)
+                .and_then(|h| h.started)
+                .map_or(0, |t| v.situation.at.duration_since(t).as_secs());
             let is_copy = job.id.eq_ignore_ascii_case(shipping.copy_job());
             if is_copy && waited >= COPY_JOB_PATIENCE {
                 return Decision::Act(Effect::StopCopyJob(job.id.clone()));
@@ -97,7 +99,7 @@ impl Step for RemoveLogShipping {
             Ok(_) => {
                 let monitor = shipping.monitor_server();
                 let remote = !monitor.is_empty() && !monitor.eq_ignore_ascii_case(&target.server_name);
-                let tried = v.t.steps.get(&Self::ID).is_some_and(|h| h.attempts > REMOVALS);
+                let tried = v.transition.attempts(Self::ID) > REMOVALS;
                 Decision::Act(Effect::Remove { ignore_monitor: remote && tried })
             }
         }
@@ -105,14 +107,14 @@ impl Step for RemoveLogShipping {
 
     fn ahead(v: &View<'_>) -> Vec<Effect> {
         let Some(target) = v.target().ok() else { return vec![] };
-        let (Some(Some(_)), Some(jobs)) = (target.log_shipping.known(), target.jobs.known()) else {
+        let (Some(Some(half)), Some(jobs)) = (target.secondary_half.known(), target.jobs.known()) else {
             return vec![];
         };
-        let disable = jobs.iter().filter(|j| j.enabled).map(|j| Effect::DisableJob(j.id.clone()));
+        let disable = own(half, jobs).filter(|j| j.enabled).map(|j| Effect::DisableJob(j.id.clone()));
         disable.chain([Effect::Remove { ignore_monitor: false }]).collect()
     }
 
-    fn shown(e: &Effect, pool: &Pool) -> Vec<String> {
+    fn shown(e: &Effect, pool: &Pool, _route: Route) -> Vec<String> {
         match statement(e, pool) {
             Some(statement) => vec![statement.shown()],
             None => vec![
@@ -125,13 +127,19 @@ impl Step for RemoveLogShipping {
         if let Effect::Save(shipping, script) = e {
             let shipping = shipping.clone();
             p.keep(&format!("log-shipping-{}.sql", p.transition().id), script).await;
-            return p.intend(move |t| t.saved_log_shipping = Some(shipping)).await;
+            return p.intend(move |t| t.facts.log_shipping = Some(shipping)).await;
         }
         match statement(e, p.pool()) {
-            Some(statement) => p.sql(&statement).await,
+            Some(statement) => p.sql(p.target(), &statement).await,
             None => Outcome::Answered,
         }
     }
+}
+
+/// The jobs of the secondary half itself.
+fn own<'j>(half: &'j SecondaryHalf, jobs: &'j [Job]) -> impl Iterator<Item = &'j Job> {
+    let ids = [half.copy_job(), half.restore_job()];
+    jobs.iter().filter(move |j| ids.iter().any(|id| j.id.eq_ignore_ascii_case(id)))
 }
 
 /// The statement of an effect, if it is one.
@@ -140,13 +148,16 @@ fn statement(e: &Effect, pool: &Pool) -> Option<Statement> {
     match e {
         Effect::Save(..) => None,
         Effect::DisableJob(id) => {
-            Some(Statement::new(statements::disable_job(), vec![lock.into(), id.clone().into()]))
+            let parameters = vec![lock.into(), id.clone().into()];
+            Some(Statement::write("sp_update_job", statements::enable_job(false), parameters))
         }
         Effect::StopCopyJob(id) => {
-            Some(Statement::new(statements::stop_job(), vec![lock.into(), id.clone().into()]))
+            let parameters = vec![lock.into(), id.clone().into()];
+            Some(Statement::write("sp_stop_job", statements::stop_job(), parameters))
         }
         // Without a deadline: the procedure may wait for a monitor server that is gone.
         Effect::Remove { ignore_monitor } => Some(Statement::long(
+            "sp_delete_log_shipping",
             statements::remove_log_shipping(*ignore_monitor),
             vec![lock.into(), pool.database.clone().into()],
         )),

@@ -1,4 +1,4 @@
-//! After the runbook: configuration is not service. Chat serves when an active server's service runs, when it has a session
+//! Configuration is not service. Chat serves when an active server's service runs, when it has a session
 //! in the database, and when it says there that it is alive.
 
 use serde::Serialize;
@@ -7,6 +7,7 @@ use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
+use crate::domain::route::{Procedure, Route};
 use crate::domain::serving::{Pings, serving};
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
@@ -25,7 +26,7 @@ impl Step for ChatServing {
     type Effect = Effect;
 
     fn reads() -> Reads {
-        Reads { chat: true, ..Reads::default() }
+        Reads { lync: true, ..Reads::default() }
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
@@ -33,7 +34,12 @@ impl Step for ChatServing {
             Ok(target) => target,
             Err(p) => return Decision::Blocked(p),
         };
-        match serving(&v.s.chat, target, v.to(), Pings::Advance) {
+        // Where nothing was switched, a report that has not stood still is enough.
+        let pings = match v.route.procedure {
+            Procedure::Failover => Pings::Advance,
+            Procedure::Align | Procedure::Protect => Pings::NotSilent,
+        };
+        match serving(&v.situation.lync, target, v.to(), pings) {
             Ok(message) => Decision::Done(Evidence::new(message)),
             Err(message) => Decision::Wait(Waiting { reason: Reason::WaitingForChat, message, until: None }),
         }
@@ -47,7 +53,7 @@ impl Step for ChatServing {
         true
     }
 
-    fn shown(e: &Effect, _pool: &Pool) -> Vec<String> {
+    fn shown(e: &Effect, _pool: &Pool, _route: Route) -> Vec<String> {
         match *e {}
     }
 

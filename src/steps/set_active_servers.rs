@@ -1,14 +1,16 @@
-//! Step 7: make the chat servers of the new side active, and only them.
+//! Make the chat servers of the active side active, and only them.
 //!
-//! It waits for step 6 until the deadline of the policy. Then chat comes first, and step 6 goes on beside it.
+//! After a failover it waits for the mirror until the deadline of the policy. Then chat comes first, and the mirror is built beside it.
 
 use jiff::SignedDuration;
 use serde::Serialize;
 
+use super::findings::gate;
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
+use crate::domain::route::{Procedure, Route};
 use crate::domain::serving::replicated;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
@@ -39,17 +41,17 @@ impl Step for SetActiveServers {
     type Effect = Effect;
 
     fn reads() -> Reads {
-        Reads { chat: true, mirror: true, ..Reads::default() }
+        Reads { lync: true, partner: true, ..Reads::default() }
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
-        let service = match v.s.chat.service.get() {
+        let service = match v.situation.lync.service.get() {
             Ok(service) => service,
             Err(p) => return Decision::Blocked(p.clone()),
         };
         let wanted = wanted(v);
         if service.active == wanted {
-            return match replicated(&v.s.chat, v.to()) {
+            return match replicated(&v.situation.lync, v.to()) {
                 Ok(()) => Decision::Done(Evidence::new(format!("Active: {}", clean(&wanted.join(", "))))),
                 Err(waiting) => Decision::Wait(waiting),
             };
@@ -57,20 +59,23 @@ impl Step for SetActiveServers {
         if let Some(waiting) = wait_for_mirror(v) {
             return Decision::Wait(waiting);
         }
+        if let Some(problem) = gate(v, Self::ID) {
+            return Decision::Blocked(problem);
+        }
         Decision::Act(Effect::Set { identity: service.identity.clone(), servers: wanted })
     }
 
     fn ahead(v: &View<'_>) -> Vec<Effect> {
         let wanted = wanted(v);
         let set = |identity: &str| vec![Effect::Set { identity: identity.into(), servers: wanted.clone() }];
-        match v.s.chat.service.get() {
+        match v.situation.lync.service.get() {
             Ok(service) if service.active == wanted => vec![],
             Ok(service) => set(&service.identity),
             Err(_) => set(UNREAD),
         }
     }
 
-    fn shown(e: &Effect, _pool: &Pool) -> Vec<String> {
+    fn shown(e: &Effect, _pool: &Pool, _route: Route) -> Vec<String> {
         vec![cmdlet(e).shown()]
     }
 
@@ -87,16 +92,22 @@ fn wanted(v: &View<'_>) -> Vec<String> {
 }
 
 fn wait_for_mirror(v: &View<'_>) -> Option<Waiting> {
-    if v.mirror_stands() {
+    // A pool that serves already does not wait: nobody's chat stands still for the mirror.
+    let waits = match v.route.procedure {
+        Procedure::Failover => !v.mirror_stands(),
+        Procedure::Align | Procedure::Protect => false,
+    };
+    if !waits {
         return None;
     }
-    let started = v.t.steps.get(&StepId::MirrorEstablished).and_then(|h| h.started).unwrap_or(v.s.at);
+    let started =
+        v.transition.steps.get(&StepId::MirrorEstablished).and_then(|h| h.started).unwrap_or(v.situation.at);
     let until = v
         .pool
         .policy
         .mirror_deadline
         .and_then(|d| started.checked_add(SignedDuration::try_from(d).ok()?).ok());
-    if until.is_some_and(|until| v.s.at >= until) {
+    if until.is_some_and(|until| v.situation.at >= until) {
         return None;
     }
     let deadline = until.map_or_else(

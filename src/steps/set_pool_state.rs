@@ -1,10 +1,11 @@
-//! Step 5: tell the pool that it has failed over, and see that the servers know.
+//! Tell the pool which side it uses, and see that the servers know.
 
 use serde::Serialize;
 
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome};
 use crate::domain::pool::Pool;
+use crate::domain::route::Route;
 use crate::domain::serving::replicated;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
@@ -21,7 +22,7 @@ pub struct SetPoolState;
 /// What it does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
-    /// Sets `FailedOver` on this identity, as it was read back.
+    /// Sets the state that means the target on this identity, as it was read back.
     Set(String),
 }
 
@@ -30,21 +31,22 @@ impl Step for SetPoolState {
     type Effect = Effect;
 
     fn reads() -> Reads {
-        Reads { chat: true, ..Reads::default() }
+        Reads { lync: true, ..Reads::default() }
     }
 
     fn decide(v: &View<'_>) -> Decision<Effect> {
-        let state = match v.s.chat.state.get() {
+        let state = match v.situation.lync.state.get() {
             Ok(state) => state,
             Err(p) => return Decision::Blocked(p.clone()),
         };
-        if !state.is_failed_over() {
+        if state.side() != Some(v.route.to) {
             return Decision::Act(Effect::Set(state.identity.clone()));
         }
-        match replicated(&v.s.chat, v.to()) {
+        match replicated(&v.situation.lync, v.to()) {
             Ok(()) => Decision::Done(Evidence::new(format!(
-                "{} is FailedOver, and the servers know it",
-                clean(&state.identity)
+                "{} is {}, and the servers know it",
+                clean(&state.identity),
+                clean(&state.state)
             ))),
             Err(waiting) => Decision::Wait(waiting),
         }
@@ -52,23 +54,23 @@ impl Step for SetPoolState {
 
     fn ahead(v: &View<'_>) -> Vec<Effect> {
         let set = |identity: &str| vec![Effect::Set(identity.into())];
-        match v.s.chat.state.get() {
-            Ok(state) if state.is_failed_over() => vec![],
+        match v.situation.lync.state.get() {
+            Ok(state) if state.side() == Some(v.route.to) => vec![],
             Ok(state) => set(&state.identity),
             Err(_) => set(UNREAD),
         }
     }
 
-    fn shown(e: &Effect, _pool: &Pool) -> Vec<String> {
-        vec![cmdlet(e).shown()]
+    fn shown(e: &Effect, _pool: &Pool, route: Route) -> Vec<String> {
+        vec![cmdlet(e, route).shown()]
     }
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
-        p.invoke(&cmdlet(e)).await
+        p.invoke(&cmdlet(e, p.route())).await
     }
 }
 
-fn cmdlet(e: &Effect) -> Cmdlet {
+fn cmdlet(e: &Effect, route: Route) -> Cmdlet {
     let Effect::Set(identity) = e;
-    cmdlets::set_state(identity, "FailedOver")
+    cmdlets::set_state(identity, route.to.pool_state())
 }

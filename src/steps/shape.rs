@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::view::View;
 use crate::domain::decision::{Decision, Left, Outcome};
 use crate::domain::pool::Pool;
+use crate::domain::route::Route;
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
 use crate::permit::Permit;
@@ -36,27 +37,27 @@ pub trait Step {
         t.attempts(Self::ID) > 0
     }
     /// The exact statements and cmdlets of an effect, for a human to read.
-    fn shown(e: &Self::Effect, pool: &Pool) -> Vec<String>;
+    fn shown(e: &Self::Effect, pool: &Pool, route: Route) -> Vec<String>;
     /// Carries out one effect.
     fn act<S: Systems>(e: &Self::Effect, p: &Permit<'_, S>) -> impl Future<Output = Outcome> + Send;
 }
 
-/// Parts of the world that a step must have seen.
+/// Parts of the world that a step must have seen, by the role that they play in its transition. The side at work is always seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// The side that is left, from all vantage points.
-    pub source: bool,
-    /// Both folders, and headers of the backups that matter.
+    /// The other side, from all vantage points.
+    pub other: bool,
+    /// Both folders of the target's copy, and headers of the backups that matter.
     pub files: bool,
-    /// The mirror-to-be.
-    pub mirror: bool,
+    /// The partner of the live principal: the mirror, or the mirror-to-be.
+    pub partner: bool,
     /// Lync: topology, Central Management store, replicas, services.
-    pub chat: bool,
+    pub lync: bool,
 }
 
 impl Reads {
     /// Everything.
-    pub const ALL: Reads = Reads { source: true, files: true, mirror: true, chat: true };
+    pub const ALL: Reads = Reads { other: true, files: true, partner: true, lync: true };
     /// Whether these are at least as much as others.
     pub fn covers(self, other: Reads) -> bool {
         self.and(other) == self
@@ -64,10 +65,10 @@ impl Reads {
     /// Both.
     pub fn and(self, other: Reads) -> Reads {
         Reads {
-            source: self.source || other.source,
+            other: self.other || other.other,
             files: self.files || other.files,
-            mirror: self.mirror || other.mirror,
-            chat: self.chat || other.chat,
+            partner: self.partner || other.partner,
+            lync: self.lync || other.lync,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use futures::future::BoxFuture;
 
+use crate::domain::pool::Tls;
 use crate::domain::problem::Problem;
 
 /// A secret. Its `Debug` shows nothing, and it has no `Display`.
@@ -50,4 +51,12 @@ pub trait SecretSource: Send + Sync {
         key: &'a str,
         field: &'a str,
     ) -> BoxFuture<'a, Result<Vec<u8>, Problem>>;
+}
+
+/// The certificates that a server is trusted by; none: those of the system.
+pub async fn ca_of(secrets: &dyn SecretSource, tls: &Tls, field: &str) -> Result<Option<Vec<u8>>, Problem> {
+    match &tls.ca {
+        Some((secret, key)) => secrets.ca(secret, key, field).await.map(Some),
+        None => Ok(None),
+    }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::Folder;
-use crate::domain::pool::Pool;
+use crate::domain::pool::{Folder, Pool};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::text::clean;
 
@@ -18,14 +17,14 @@ pub struct Settings {
     pub connect_to: BTreeMap<(String, u16), (String, u16)>,
     /// Directories of volumes by alias.
     pub volumes: BTreeMap<String, PathBuf>,
-    /// How long the primary must be silent before it is taken for dead.
+    /// How long a side must be silent before it is taken for dead.
     pub silence: SignedDuration,
     /// Pause between two looks while nothing happens.
     pub poll: Duration,
 }
 
 impl Settings {
-    /// From `PCF_CONNECT_TO`, `PCF_VOLUMES`, `PCF_PRIMARY_SILENCE` and `PCF_POLL`.
+    /// From `PCF_CONNECT_TO`, `PCF_VOLUMES`, `PCF_SILENCE` and `PCF_POLL`.
     pub fn from_env() -> Result<Self, String> {
         let get = |name: &str| std::env::var(name).unwrap_or_default();
         let mut settings = Settings {
@@ -48,7 +47,7 @@ impl Settings {
                 entry.split_once('=').ok_or_else(|| format!("PCF_VOLUMES: {entry:?} is not alias=path"))?;
             settings.volumes.insert(alias.into(), path.into());
         }
-        if let Some(silence) = duration("PCF_PRIMARY_SILENCE", &get("PCF_PRIMARY_SILENCE"))? {
+        if let Some(silence) = duration("PCF_SILENCE", &get("PCF_SILENCE"))? {
             settings.silence = silence;
         }
         if let Some(poll) = duration("PCF_POLL", &get("PCF_POLL"))? {
@@ -58,32 +57,28 @@ impl Settings {
     }
     /// The volumes that a pool names and this configuration does not know.
     pub fn unknown_volumes(&self, pool: &Pool) -> Vec<Problem> {
-        [Folder::BackupShare, Folder::CopyFolder]
-            .into_iter()
-            .map(|folder| volume(pool, folder))
-            .filter(|(alias, _)| !self.volumes.contains_key(*alias))
-            .map(|(alias, field)| self.unknown_volume(alias, field))
-            .collect()
+        let shipping = pool.sites.iter().filter_map(|(_, d)| d.log_shipping.as_ref());
+        let folders = shipping.flat_map(|s| [&s.backup_share, &s.copy_folder]);
+        folders.filter_map(|f| self.directory(f).err()).collect()
     }
-    pub(super) fn unknown_volume(&self, alias: &str, field: &str) -> Problem {
-        let known: Vec<&str> = self.volumes.keys().map(String::as_str).collect();
-        Problem::ask(
-            Reason::InvalidSpec,
-            format!("{field}.volume is {:?}, which the operator's configuration does not know", clean(alias)),
-            format!("Use one of: {}; or add it to PCF_VOLUMES of the operator", known.join(", ")),
-        )
+    /// The directory of a folder's volume.
+    pub(super) fn directory(&self, folder: &Folder) -> Result<PathBuf, Problem> {
+        self.volumes.get(&folder.volume).cloned().ok_or_else(|| {
+            let known: Vec<&str> = self.volumes.keys().map(String::as_str).collect();
+            Problem::ask(
+                Reason::InvalidSpec,
+                format!(
+                    "{}.volume is {:?}, which the operator's configuration does not know",
+                    folder.field,
+                    clean(&folder.volume)
+                ),
+                format!("Use one of: {}; or add it to PCF_VOLUMES of the operator", known.join(", ")),
+            )
+        })
     }
     /// Where a connection really goes.
     pub fn destination(&self, host: &str, port: u16) -> (String, u16) {
         self.connect_to.get(&(host.to_lowercase(), port)).cloned().unwrap_or((host.into(), port))
-    }
-}
-
-/// Alias of a folder's volume, and where in the resource it stands.
-pub(super) fn volume(pool: &Pool, folder: Folder) -> (&str, &'static str) {
-    match folder {
-        Folder::BackupShare => (&pool.backup_files.backup_share, "spec.backupFiles.backupShare"),
-        Folder::CopyFolder => (&pool.backup_files.copy_folder, "spec.backupFiles.copyFolder"),
     }
 }
 

@@ -43,14 +43,14 @@ pub fn test_database(host: &str, instance: Option<&str>) -> Cmdlet {
     p.extend(instance.map(|i| ("SqlInstanceName", text(i))));
     cmdlet("Test-CsDatabase", p)
 }
-/// Step 5. The identity is the one that was read back: several forms are documented, the product decides.
+/// The identity is the one that was read back: several forms are documented, the product decides.
 pub fn set_state(identity: &str, state: &str) -> Cmdlet {
     cmdlet(
         "Set-CsPersistentChatState",
         vec![("Identity", text(identity)), ("PoolState", text(state)), ("Confirm", Argument::Switch(false))],
     )
 }
-/// Step 6. The mirror is looked up in the topology by the principal's name; the cmdlet has no `-Force`.
+/// The mirror is looked up in the topology by the principal's name; the cmdlet has no `-Force`.
 pub fn install_mirror(principal: &str, instance: Option<&str>, share: &str, drop_existing: bool) -> Cmdlet {
     let mut p = vec![("DatabaseType", text("PersistentChat")), ("SqlServerFqdn", text(principal))];
     p.extend(instance.map(|i| ("SqlInstanceName", text(i))));
@@ -61,7 +61,7 @@ pub fn install_mirror(principal: &str, instance: Option<&str>, share: &str, drop
     p.push(("Confirm", Argument::Switch(false)));
     cmdlet("Install-CsMirrorDatabase", p)
 }
-/// Step 7. Never `-Swap`: that depends on what was active before.
+/// Never `-Swap`: that depends on what was active before.
 pub fn set_active_servers(identity: &str, servers: &[String]) -> Cmdlet {
     cmdlet(
         "Set-CsPersistentChatActiveServer",

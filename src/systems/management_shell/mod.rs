@@ -2,9 +2,17 @@
 
 pub mod cmdlets;
 pub mod read;
+pub mod remoting;
+
+use std::future::Future;
+use std::time::Duration;
 
 use psrp::clixml::Value;
 use psrp::message::Command;
+
+use crate::domain::lync::JobState;
+use crate::domain::pool::ManagementShell;
+use crate::domain::transition::DetachedJob;
 
 /// A cmdlet with named parameters. There is no way to send script text.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,4 +109,28 @@ pub enum ShellError {
     Protocol(String),
     /// We could not even begin.
     NotAsked(crate::domain::problem::Problem),
+}
+
+/// The Management Shells of a pool.
+pub trait Shell: Send + Sync {
+    /// Runs a cmdlet to its end and gives all that it said. At most `deadline`.
+    fn invoke(
+        &self,
+        shell: &ManagementShell,
+        cmdlet: &Cmdlet,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<ShellOutput, ShellError>> + Send;
+    /// Starts a cmdlet that lives on without us, under the ids of the job.
+    fn start(
+        &self,
+        shell: &ManagementShell,
+        cmdlet: &Cmdlet,
+        job: &DetachedJob,
+    ) -> impl Future<Output = Result<(), ShellError>> + Send;
+    /// Looks after a detached cmdlet. Starts nothing.
+    fn state_of(
+        &self,
+        shell: &ManagementShell,
+        job: &DetachedJob,
+    ) -> impl Future<Output = Result<JobState, ShellError>> + Send;
 }

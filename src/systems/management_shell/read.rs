@@ -158,7 +158,7 @@ pub fn reachable(out: &ShellOutput) -> Result<bool, Problem> {
             } else {
                 // Any other error was written by a server that was reached, or by a cmdlet that could not even try.
                 Err(Problem::ask(
-                    Reason::PrimaryUnknown,
+                    Reason::SourceUnknown,
                     format!("Test-CsDatabase: {}", clean(e)),
                     "Check it by hand",
                 ))

@@ -115,7 +115,7 @@ pub fn problem(error: &SqlError, server: &SqlServer, doing: &str) -> Problem {
                 ErrorClass::Folder => Problem::ask(
                     Reason::FolderUnusable,
                     what,
-                    "The service account of SQL Server must be able to read the folder; check spec.logShipping",
+                    "The service account of SQL Server must be able to read the folder; check logShipping of its data centre",
                 ),
                 ErrorClass::Other => Problem::ask(
                     Reason::EffectFailed,

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::statements::quote_string;
-use crate::domain::log_shipping::{Job, LogShipping};
+use crate::domain::log_shipping::{Job, SecondaryHalf};
 
 /// The script. It is never run by this program.
-pub fn script(ls: &LogShipping, jobs: &[Job], database: &str) -> String {
+pub fn script(ls: &SecondaryHalf, jobs: &[Job], database: &str) -> String {
     let column = |name: &str| ls.columns.get(name).map(String::as_str);
     let text = |name: &str| column(name).map_or("NULL".into(), quote_string);
     // Numbers are numbers, whatever a server says: everything else would be code.
@@ -91,7 +91,7 @@ mod tests {
     fn values_stay_inside_their_quotes_and_numbers_are_numbers() {
         let hostile = "x'; DROP DATABASE mgc; --";
         let columns = ["primary_server", "backup_source_directory", "restore_delay", "copy_job_id"];
-        let ls = LogShipping {
+        let ls = SecondaryHalf {
             columns: columns.map(|c| (c.to_string(), hostile.to_string())).into(),
             schedules: BTreeMap::from([(
                 hostile.to_string(),
@@ -101,7 +101,14 @@ mod tests {
                 ])],
             )]),
         };
-        let jobs = [Job { id: hostile.into(), name: hostile.into(), enabled: true, running: false }];
+        let jobs = [Job {
+            id: hostile.into(),
+            name: hostile.into(),
+            enabled: true,
+            running: false,
+            scheduled: true,
+            category: hostile.into(),
+        }];
         let script = script(&ls, &jobs, "mgc");
         assert!(script.matches("DROP DATABASE").count() >= 5, "{script}");
         assert_eq!(

@@ -16,7 +16,9 @@ pub struct Statement {
     pub text: String,
     /// The values.
     pub parameters: Vec<Parameter>,
-    /// Which RESTORE it carries, if it does: such a statement has no deadline, and progress is looked up elsewhere.
+    /// What it does, for messages.
+    pub doing: &'static str,
+    /// Whether it takes as long as it takes (RESTORE): then it has no deadline, and how far it is is looked up elsewhere.
     pub long: bool,
 }
 
@@ -46,13 +48,17 @@ impl From<i32> for Parameter {
 }
 
 impl Statement {
-    /// A statement that answers soon.
-    pub fn new(text: impl Into<String>, parameters: Vec<Parameter>) -> Self {
-        Statement { text: text.into(), parameters, long: false }
+    /// A statement that only looks.
+    pub fn read(text: impl Into<String>, parameters: Vec<Parameter>) -> Self {
+        Statement::write("looking", text, parameters)
+    }
+    /// A statement that writes and answers soon.
+    pub fn write(doing: &'static str, text: impl Into<String>, parameters: Vec<Parameter>) -> Self {
+        Statement { text: text.into(), parameters, doing, long: false }
     }
     /// A statement that takes as long as it takes.
-    pub fn long(text: impl Into<String>, parameters: Vec<Parameter>) -> Self {
-        Statement { text: text.into(), parameters, long: true }
+    pub fn long(doing: &'static str, text: impl Into<String>, parameters: Vec<Parameter>) -> Self {
+        Statement { long: true, ..Statement::write(doing, text, parameters) }
     }
     /// The statement as a human reads it: the text with the values beside it. For plans and logs, never sent.
     pub fn shown(&self) -> String {

@@ -1,6 +1,6 @@
 //! What rows mean: SQL Server's answers as facts of the domain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,9 +9,8 @@ use super::SqlSession;
 use super::errors::{ErrorClass, classify, problem};
 use super::{Cell, Parameter, Rows, SqlError, Statement, statements};
 use crate::domain::backups::{BackupSet, Lsn, RedoPoint};
-use crate::domain::log_shipping::{Job, LogShipping};
+use crate::domain::log_shipping::{Job, PrimaryHalf, SecondaryHalf};
 use crate::domain::pool::{Pool, SqlServer};
-use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::record;
 use crate::domain::sql_server::{
@@ -72,25 +71,13 @@ impl Rows {
     }
 }
 
-/// Which parts of an instance to look at besides the database itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct InstanceReads {
-    /// Log shipping, its jobs and schedules, restores that run, restore history, records: the target.
-    pub target: bool,
-}
-
-fn not_looked() -> Problem {
-    Problem::retry(Reason::NotStarted, "not looked at", "")
-}
-
-/// Reads an instance. A part that cannot be read is unknown with its problem; a lost session fails the whole.
+/// Reads an instance: everything that its state makes worth asking. A part that cannot be read is unknown with its problem; a lost
+/// session fails the whole.
 pub async fn instance<S: SqlSession>(
     session: &mut S,
     server: &SqlServer,
     pool: &Pool,
-    what: InstanceReads,
 ) -> Result<Instance, SqlError> {
-    let db = || vec![Parameter::from(pool.database.as_str())];
     let rows = ask(session, statements::IDENTITY, vec![]).await?;
     let first = rows.rows.first().cloned().unwrap_or_default();
     let identity = |name: &str| rows.must(&first, name).map_err(SqlError::Protocol);
@@ -101,78 +88,27 @@ pub async fn instance<S: SqlSession>(
         sysadmin: rows.int(&first, "is_sysadmin").map_err(SqlError::Protocol)? == Some(1),
         zone_minutes: rows.int(&first, "zone_minutes").map_err(SqlError::Protocol)?.unwrap_or(0),
         database: None,
-        log_shipping: Reading::Unknown(not_looked()),
-        jobs: Reading::Unknown(not_looked()),
-        sessions: Reading::Unknown(not_looked()),
-        restores: Reading::Unknown(not_looked()),
-        history: Reading::Unknown(not_looked()),
-        orphaned_users: Reading::Unknown(not_looked()),
-        server_identities: Reading::Unknown(not_looked()),
-        advancing: std::collections::BTreeSet::new(),
-        silent: std::collections::BTreeSet::new(),
-        newest_message: Reading::Unknown(not_looked()),
-        own_backups: Reading::Unknown(not_looked()),
-        records: Reading::Unknown(not_looked()),
-        lock_holder: Reading::Unknown(not_looked()),
+        secondary_half: Reading::not_looked(),
+        primary_half: Reading::not_looked(),
+        jobs: Reading::not_looked(),
+        sessions: Reading::not_looked(),
+        restores: Reading::not_looked(),
+        history: Reading::not_looked(),
+        orphaned_users: Reading::not_looked(),
+        server_identities: Reading::not_looked(),
+        advancing: BTreeSet::new(),
+        silent: BTreeSet::new(),
+        newest_message: Reading::not_looked(),
+        own_backups: Reading::not_looked(),
+        records: Reading::not_looked(),
     };
     i.database = database(session, pool).await?;
-    if what.target {
-        (i.log_shipping, i.jobs) = log_shipping(session, server, pool).await?;
-        i.restores =
-            part(session, server, "looking for running restores", statements::RESTORES, vec![], |r, row| {
-                Ok(RunningRestore {
-                    session: r.int(row, "session_id")?.unwrap_or(0),
-                    command: r.must(row, "command")?,
-                    percent: match r.cell(row, "percent_complete")? {
-                        Cell::Float(f) => *f,
-                        _ => 0.0,
-                    },
-                    by: format!(
-                        "{} on {}",
-                        r.text(row, "program_name")?.unwrap_or_default(),
-                        r.text(row, "host_name")?.unwrap_or_default()
-                    ),
-                })
-            })
-            .await?;
-        i.history = part(
-            session,
-            server,
-            "reading the restore history",
-            statements::RESTORE_HISTORY,
-            db(),
-            |r, row| {
-                Ok(RestoreHistory {
-                    kind: r.must(row, "restore_type")?.trim().into(),
-                    last_lsn: r.lsn(row, "last_lsn")?,
-                    last_fork: r.text(row, "last_recovery_fork_guid")?,
-                    backup_start: r.text(row, "backup_start_date")?,
-                    file: r.text(row, "physical_device_name")?,
-                })
-            },
-        )
-        .await?;
-        i.records = records(session, server, pool).await?;
-        i.lock_holder = part(
-            session,
-            server,
-            "looking for the lock's holder",
-            statements::LOCK_HOLDER,
-            vec![lock_text(pool).into()],
-            |r, row| {
-                Ok(format!(
-                    "{} on {} (session {})",
-                    r.text(row, "program_name")?.unwrap_or_default(),
-                    r.text(row, "host_name")?.unwrap_or_default(),
-                    r.int(row, "session_id")?.unwrap_or(0)
-                ))
-            },
-        )
-        .await
-        .map(|r| match r {
-            Reading::Known(v) => Reading::Known(v.into_iter().next()),
-            Reading::Unknown(p) => Reading::Unknown(p),
-        })?;
+    i.records = records(session, server, pool).await?;
+    // A mirror's copy is its principal's business.
+    if i.database.as_ref().is_some_and(|d| d.is_live() || d.mirroring.is_none()) {
+        log_shipping(session, server, pool, &mut i).await?;
+        i.restores = restores(session, server).await?;
+        i.history = history(session, server, pool).await?;
     }
     if i.database.as_ref().is_some_and(Database::is_live) {
         inside(session, server, pool, &mut i).await?;
@@ -180,9 +116,54 @@ pub async fn instance<S: SqlSession>(
     Ok(i)
 }
 
-/// SQL Server shows the first 32 characters of a lock's name only.
-fn lock_text(pool: &Pool) -> String {
-    pool.lock_resource().chars().take(32).collect()
+async fn restores<S: SqlSession>(
+    session: &mut S,
+    server: &SqlServer,
+) -> Result<Reading<Vec<RunningRestore>>, SqlError> {
+    part(session, server, "looking for running restores", statements::RESTORES, vec![], |r, row| {
+        let text = |name: &str| r.text(row, name).map(Option::unwrap_or_default);
+        Ok(RunningRestore {
+            session: r.int(row, "session_id")?.unwrap_or(0),
+            command: r.must(row, "command")?,
+            percent: match r.cell(row, "percent_complete")? {
+                Cell::Float(f) => *f,
+                _ => 0.0,
+            },
+            by: format!("{} on {}", text("program_name")?, text("host_name")?),
+        })
+    })
+    .await
+}
+
+async fn history<S: SqlSession>(
+    session: &mut S,
+    server: &SqlServer,
+    pool: &Pool,
+) -> Result<Reading<Vec<RestoreHistory>>, SqlError> {
+    let db = vec![Parameter::from(pool.database.as_str())];
+    part(session, server, "reading the restore history", statements::RESTORE_HISTORY, db, |r, row| {
+        Ok(RestoreHistory {
+            kind: r.must(row, "restore_type")?.trim().into(),
+            last_lsn: r.lsn(row, "last_lsn")?,
+            last_fork: r.text(row, "last_recovery_fork_guid")?,
+            backup_start: r.text(row, "backup_start_date")?,
+            file: r.text(row, "physical_device_name")?,
+        })
+    })
+    .await
+}
+
+/// Who holds the lock of a pool on an instance, if somebody does and that can be told.
+pub async fn lock_holder<S: SqlSession>(session: &mut S, server: &SqlServer, pool: &Pool) -> Option<String> {
+    // SQL Server shows the first 32 characters of a lock's name only.
+    let name: String = pool.lock_resource().chars().take(32).collect();
+    let doing = "looking for the lock's holder";
+    let held = part(session, server, doing, statements::LOCK_HOLDER, vec![name.into()], |r, row| {
+        let text = |name: &str| r.text(row, name).map(Option::unwrap_or_default);
+        let session = r.int(row, "session_id")?.unwrap_or(0);
+        Ok(format!("{} on {} (session {session})", text("program_name")?, text("host_name")?))
+    });
+    held.await.ok()?.known()?.first().cloned()
 }
 
 async fn inside<S: SqlSession>(
@@ -243,7 +224,7 @@ async fn ask<S: SqlSession>(
     text: &str,
     parameters: Vec<Parameter>,
 ) -> Result<Rows, SqlError> {
-    session.send(&Statement::new(text, parameters), Some(READ)).await
+    session.send(&Statement::read(text, parameters), Some(READ)).await
 }
 
 /// One part: rows to facts. A refusal of the server makes the part unknown; anything worse fails the session.
@@ -292,6 +273,7 @@ async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<
             recovery_model: rows.int(row, "recovery_model")?.unwrap_or(0),
             family: rows.text(row, "family_guid")?,
             fork: rows.text(row, "recovery_fork_guid")?,
+            last_log_backup: rows.lsn(row, "last_log_backup_lsn")?,
             redo: None,
             mirroring,
         })
@@ -315,37 +297,58 @@ async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<
     Ok(Some(d))
 }
 
+/// Both halves of log shipping, and the jobs that belong to them or are called as if they did.
 async fn log_shipping<S: SqlSession>(
     session: &mut S,
     server: &SqlServer,
     pool: &Pool,
-) -> Result<(Reading<Option<LogShipping>>, Reading<Vec<Job>>), SqlError> {
+    i: &mut Instance,
+) -> Result<(), SqlError> {
     let doing = "reading log shipping in msdb";
-    let db = vec![Parameter::from(pool.database.as_str())];
-    let all = part(session, server, doing, statements::LOG_SHIPPING, db, columns).await?;
-    let found = match all {
-        Reading::Unknown(p) => return Ok((Reading::Unknown(p.clone()), Reading::Unknown(p))),
-        Reading::Known(v) => v.into_iter().next(),
+    let db = || vec![Parameter::from(pool.database.as_str())];
+    let secondary = part(session, server, doing, statements::SECONDARY_HALF, db(), columns).await?;
+    let primary = part(session, server, doing, statements::PRIMARY_HALF, db(), columns).await?;
+    let known = part(session, server, doing, statements::PRIMARY_SECONDARIES, db(), |r, row| {
+        r.must(row, "secondary_server")
+    })
+    .await?;
+    let mut secondary = secondary.map(|rows| {
+        rows.into_iter().next().map(|columns| SecondaryHalf { columns, schedules: BTreeMap::new() })
+    });
+    i.primary_half = match (primary, known) {
+        (Reading::Known(rows), Reading::Known(secondaries)) => {
+            Reading::Known(rows.into_iter().next().map(|columns| PrimaryHalf { columns, secondaries }))
+        }
+        (Reading::Unknown(p), _) | (_, Reading::Unknown(p)) => Reading::Unknown(p),
     };
-    let Some(columns_found) = found else { return Ok((Reading::Known(None), Reading::Known(vec![]))) };
-    let mut shipping = LogShipping { columns: columns_found, schedules: BTreeMap::new() };
-    let ids = vec![Parameter::from(shipping.copy_job()), Parameter::from(shipping.restore_job())];
-    let jobs = part(session, server, doing, statements::JOBS, ids, |r, row| {
+    let half = secondary.known().and_then(Option::as_ref);
+    let (copy, restore) = half.map_or(("", ""), |h| (h.copy_job(), h.restore_job()));
+    let backup = i.primary_half.known().and_then(Option::as_ref).map_or("", PrimaryHalf::backup_job);
+    let ids = [copy, restore, backup].map(Parameter::from).to_vec();
+    let scheduled: Vec<String> =
+        half.map(|_| vec![copy.to_string(), restore.to_string()]).unwrap_or_default();
+    i.jobs = part(session, server, doing, statements::JOBS, ids, |r, row| {
         Ok(Job {
             id: r.must(row, "job_id")?,
             name: r.must(row, "name")?,
             enabled: r.flag(row, "enabled")?,
             running: r.flag(row, "running")?,
+            scheduled: r.flag(row, "scheduled")?,
+            category: r.text(row, "category")?.unwrap_or_default(),
         })
     })
     .await?;
-    for id in [shipping.copy_job().to_string(), shipping.restore_job().to_string()] {
-        match part(session, server, doing, statements::SCHEDULES, vec![id.as_str().into()], columns).await? {
-            Reading::Known(v) => drop(shipping.schedules.insert(id, v)),
-            Reading::Unknown(p) => return Ok((Reading::Unknown(p), jobs)),
+    for id in scheduled {
+        let found =
+            part(session, server, doing, statements::SCHEDULES, vec![id.as_str().into()], columns).await?;
+        match (&mut secondary, found) {
+            (Reading::Known(Some(half)), Reading::Known(rows)) => drop(half.schedules.insert(id, rows)),
+            (_, Reading::Unknown(p)) => secondary = Reading::Unknown(p),
+            (Reading::Known(None) | Reading::Unknown(_), Reading::Known(_)) => {}
         }
     }
-    Ok((Reading::Known(Some(shipping)), jobs))
+    i.secondary_half = secondary;
+    Ok(())
 }
 
 fn columns(r: &Rows, row: &[Cell]) -> Result<BTreeMap<String, String>, String> {

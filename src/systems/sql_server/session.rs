@@ -69,7 +69,7 @@ impl TdsSession {
             .await
             .map_err(|_| SqlError::Unreachable("timed out".into()))??;
         let mut session = TdsSession { client: Some(client) };
-        session.send(&Statement::new(statements::SESSION, vec![]), Some(CONNECT)).await?;
+        session.send(&Statement::read(statements::SESSION, vec![]), Some(CONNECT)).await?;
         Ok(session)
     }
 

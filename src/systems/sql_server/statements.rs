@@ -21,7 +21,7 @@ SELECT CAST(SERVERPROPERTY('ServerName') AS nvarchar(256)) AS server_name,
 pub const DATABASE: &str = "\
 SELECT CAST(d.state AS int) AS state, d.state_desc, d.is_in_standby, d.is_read_only,
        CAST(d.user_access AS int) AS user_access, CAST(d.recovery_model AS int) AS recovery_model,
-       r.family_guid, r.recovery_fork_guid,
+       r.family_guid, r.recovery_fork_guid, r.last_log_backup_lsn,
        m.mirroring_guid, CAST(m.mirroring_state AS int) AS mirroring_state, CAST(m.mirroring_role AS int) AS mirroring_role,
        CAST(m.mirroring_safety_level AS int) AS mirroring_safety_level, m.mirroring_partner_name,
        m.mirroring_partner_instance, m.mirroring_witness_name, CAST(m.mirroring_witness_state AS int) AS mirroring_witness_state
@@ -36,7 +36,7 @@ SELECT CAST(f.file_id AS int) AS file_id, f.redo_start_lsn, f.redo_start_fork_gu
 FROM sys.master_files AS f WHERE f.database_id = DB_ID(@P1) AND f.type = 0 ORDER BY f.file_id;";
 
 /// The secondary half of log shipping. `@P1` database.
-pub const LOG_SHIPPING: &str = "\
+pub const SECONDARY_HALF: &str = "\
 SELECT CAST(s.secondary_id AS nvarchar(36)) AS secondary_id, s.primary_server, s.primary_database,
        s.backup_source_directory, s.backup_destination_directory, s.file_retention_period,
        CAST(s.copy_job_id AS nvarchar(36)) AS copy_job_id, CAST(s.restore_job_id AS nvarchar(36)) AS restore_job_id,
@@ -51,16 +51,32 @@ LEFT JOIN msdb.dbo.log_shipping_monitor_secondary AS m
        ON m.secondary_id = d.secondary_id AND m.secondary_database = d.secondary_database
 WHERE d.secondary_database = @P1;";
 
-/// The Agent jobs of log shipping, whether each runs now. Only the Agent's newest session counts, and only while the Agent lives
-/// (it keeps sessions of its own): rows of an Agent that died in the middle of a job look running for ever. `@P1`, `@P2` job ids.
+/// The primary half of log shipping. `@P1` database.
+pub const PRIMARY_HALF: &str = "\
+SELECT CAST(p.primary_id AS nvarchar(36)) AS primary_id, p.primary_database, p.backup_directory, p.backup_share,
+       p.backup_retention_period, CAST(p.backup_job_id AS nvarchar(36)) AS backup_job_id, p.monitor_server, p.last_backup_file
+FROM msdb.dbo.log_shipping_primary_databases AS p WHERE p.primary_database = @P1;";
+
+/// The secondaries that the primary half knows. `@P1` database.
+pub const PRIMARY_SECONDARIES: &str = "\
+SELECT s.secondary_server, s.secondary_database
+FROM msdb.dbo.log_shipping_primary_secondaries AS s
+JOIN msdb.dbo.log_shipping_primary_databases AS p ON p.primary_id = s.primary_id
+WHERE p.primary_database = @P1 ORDER BY s.secondary_server;";
+
+/// The Agent jobs of log shipping, and others that are called as if they were (`LS…` is how SQL Server's own scripts call them), whether
+/// each runs now. Only the Agent's newest session counts, and only while the Agent lives (it keeps sessions of its own): rows of an
+/// Agent that died in the middle of a job look running for ever. `@P1`, `@P2`, `@P3` job ids.
 pub const JOBS: &str = "\
-SELECT CAST(j.job_id AS nvarchar(36)) AS job_id, j.name, CAST(j.enabled AS int) AS enabled,
+SELECT CAST(j.job_id AS nvarchar(36)) AS job_id, j.name, CAST(j.enabled AS int) AS enabled, c.name AS category,
+       CAST(CASE WHEN EXISTS (SELECT 1 FROM msdb.dbo.sysjobschedules AS k WHERE k.job_id = j.job_id) THEN 1 ELSE 0 END AS int) AS scheduled,
        CAST(CASE WHEN a.start_execution_date IS NOT NULL AND a.stop_execution_date IS NULL
             AND EXISTS (SELECT 1 FROM sys.dm_exec_sessions AS g WHERE g.program_name LIKE N'SQLAgent%') THEN 1 ELSE 0 END AS int) AS running
 FROM msdb.dbo.sysjobs AS j
+LEFT JOIN msdb.dbo.syscategories AS c ON c.category_id = j.category_id
 LEFT JOIN msdb.dbo.sysjobactivity AS a
        ON a.job_id = j.job_id AND a.session_id = (SELECT MAX(session_id) FROM msdb.dbo.syssessions)
-WHERE CAST(j.job_id AS nvarchar(36)) IN (@P1, @P2) ORDER BY j.name;";
+WHERE CAST(j.job_id AS nvarchar(36)) IN (@P1, @P2, @P3) OR j.name LIKE N'LS%' ORDER BY j.name;";
 
 /// Schedules of a job, for re-creating it. `@P1` job id.
 pub const SCHEDULES: &str = "\
@@ -198,17 +214,102 @@ pub fn write_record() -> String {
     )
 }
 
-/// Step 1: disables a job of log shipping, so that it does not start again. `@P1` lock, `@P2` job id.
-pub fn disable_job() -> String {
-    format!("{}EXEC msdb.dbo.sp_update_job @job_id = @P2, @enabled = 0;", locked("@P1"))
+/// Lets a job's schedule start it, or not any more. `@P1` lock, `@P2` job id.
+pub fn enable_job(on: bool) -> String {
+    format!("{}EXEC msdb.dbo.sp_update_job @job_id = @P2, @enabled = {};", locked("@P1"), i32::from(on))
 }
 
-/// Step 1: stops a copy job that hangs on a dead share. `@P1` lock, `@P2` job id.
+/// Starts a job once, at once. `@P1` lock, `@P2` job id.
+pub fn start_job() -> String {
+    format!("{}EXEC msdb.dbo.sp_start_job @job_id = @P2;", locked("@P1"))
+}
+
+/// Gives a job a schedule. `@P1` lock, `@P2` job id, `@P3` name of the schedule, `@P4` … the numbers of [`SCHEDULE_NUMBERS`].
+pub fn add_schedule() -> String {
+    let numbers: Vec<String> =
+        SCHEDULE_NUMBERS.iter().zip(4..).map(|((name, _), n)| format!("@{name} = @P{n}")).collect();
+    format!(
+        "{}DECLARE @schedule int; EXEC msdb.dbo.sp_add_schedule @schedule_name = @P3, @enabled = 1, {}, @schedule_id = @schedule OUTPUT; \
+         EXEC msdb.dbo.sp_attach_schedule @job_id = @P2, @schedule_id = @schedule;",
+        locked("@P1"),
+        numbers.join(", ")
+    )
+}
+
+/// The numbers of a schedule with what they are where nobody has said otherwise: every 15 minutes, day and night, as the script does
+/// that SQL Server Management Studio generates.
+pub const SCHEDULE_NUMBERS: [(&str, i32); 10] = [
+    ("freq_type", 4),
+    ("freq_interval", 1),
+    ("freq_subday_type", 4),
+    ("freq_subday_interval", 15),
+    ("freq_relative_interval", 0),
+    ("freq_recurrence_factor", 0),
+    ("active_start_date", 20_000_101),
+    ("active_end_date", 99_991_231),
+    ("active_start_time", 0),
+    ("active_end_time", 235_900),
+];
+
+/// A procedure of log shipping that returns a code: one that is not 0 is an error even if nothing was raised.
+fn checked(call: &str, name: &str) -> String {
+    format!("EXEC @rc = {call}; IF @rc <> 0 RAISERROR(N'PCF: {name} returned an error code', 16, 4); ")
+}
+
+/// The primary half: the live database's log is backed up into a share. The job is made disabled. `@P1` lock, `@P2` database, `@P3`
+/// backup directory, `@P4` backup share, `@P5` name of the job, `@P6` minutes that backups are kept, `@P7` threshold, `@P8` history.
+pub fn add_primary_half() -> String {
+    let name = "sp_add_log_shipping_primary_database";
+    let call = format!(
+        "master.dbo.{name} @database = @P2, @backup_directory = @P3, @backup_share = @P4, @backup_job_name = @P5, \
+         @backup_retention_period = @P6, @backup_threshold = @P7, @threshold_alert_enabled = 1, @history_retention_period = @P8, \
+         @backup_compression = 2, @overwrite = 1, @backup_job_id = @job OUTPUT, @primary_id = @id OUTPUT"
+    );
+    let declare = "DECLARE @rc int, @job uniqueidentifier, @id uniqueidentifier; ";
+    locked("@P1") + declare + &checked(&call, name)
+}
+
+/// Names the secondary to the primary half. `@P1` lock, `@P2` database, `@P3` server, `@P4` its database.
+pub fn add_primary_secondary() -> String {
+    let name = "sp_add_log_shipping_primary_secondary";
+    let call = format!(
+        "master.dbo.{name} @primary_database = @P2, @secondary_server = @P3, @secondary_database = @P4, @overwrite = 1"
+    );
+    locked("@P1") + "DECLARE @rc int; " + &checked(&call, name)
+}
+
+/// The secondary half: backups are copied and restored. The jobs are made disabled. `@P1` lock, `@P2` primary server, `@P3` primary
+/// database, `@P4` source, `@P5` destination, `@P6`, `@P7` names of the jobs, `@P8` minutes that copies are kept, `@P9` secondary
+/// database, `@P10` restore delay, `@P11` restore all, `@P12` restore mode, `@P13` disconnect users, `@P14` restore threshold, `@P15`
+/// history.
+pub fn add_secondary_half() -> String {
+    let (first, second) = ("sp_add_log_shipping_secondary_primary", "sp_add_log_shipping_secondary_database");
+    let server = format!(
+        "master.dbo.{first} @primary_server = @P2, @primary_database = @P3, @backup_source_directory = @P4, \
+         @backup_destination_directory = @P5, @copy_job_name = @P6, @restore_job_name = @P7, @file_retention_period = @P8, \
+         @overwrite = 1, @copy_job_id = @copy OUTPUT, @restore_job_id = @restore OUTPUT, @secondary_id = @id OUTPUT"
+    );
+    let database = format!(
+        "master.dbo.{second} @secondary_database = @P9, @primary_server = @P2, @primary_database = @P3, @restore_delay = @P10, \
+         @restore_all = @P11, @restore_mode = @P12, @disconnect_users = @P13, @restore_threshold = @P14, \
+         @threshold_alert_enabled = 1, @history_retention_period = @P15, @overwrite = 1"
+    );
+    let declare =
+        "DECLARE @rc int, @copy uniqueidentifier, @restore uniqueidentifier, @id uniqueidentifier; ";
+    locked("@P1")
+        + declare
+        + &checked(&server, first)
+        + "IF @rc = 0 BEGIN "
+        + &checked(&database, second)
+        + "END;"
+}
+
+/// Stops a copy job that hangs on a dead share. `@P1` lock, `@P2` job id.
 pub fn stop_job() -> String {
     format!("{}EXEC msdb.dbo.sp_stop_job @job_id = @P2;", locked("@P1"))
 }
 
-/// Step 1: removes the secondary half of log shipping. `@P1` lock, `@P2` database.
+/// Removes the secondary half of log shipping. `@P1` lock, `@P2` database.
 ///
 /// The procedure also tells a monitor server; one that was lost with the primary is left out (`ignore_monitor`: the parameter
 /// `@ignoreremotemonitor` of the log shipping procedures). A return code that is not 0 is an error even if nothing was raised.
@@ -234,31 +335,31 @@ fn kill_then(database: &str, restore: &str) -> String {
     )
 }
 
-/// Step 3: takes a STANDBY copy back to RESTORING. `@P1` lock, `@P2` database.
+/// Takes a STANDBY copy back to RESTORING. `@P1` lock, `@P2` database.
 pub fn leave_standby() -> String {
     let guards = locked("@P1") + &in_state("@P2", "0", "1");
     guards + &kill_then("@P2", "RESTORE DATABASE @P2 WITH NORECOVERY;")
 }
 
-/// Step 3: applies one log backup. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork, `@P5` path, `@P6` position.
+/// Applies one log backup. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork, `@P5` path, `@P6` position.
 pub fn restore_log(checksum: bool) -> String {
     let guards = locked("@P1") + &in_state("@P2", "1", "0") + &at_redo_point("@P2", "@P3", "@P4");
     let checksum = if checksum { ", CHECKSUM" } else { "" };
     format!("{guards}RESTORE LOG @P2 FROM DISK = @P5 WITH FILE = @P6, NORECOVERY{checksum}, STATS = 5;")
 }
 
-/// Step 4, the one-way door: recovers the database. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork.
+/// The one-way door: recovers the database. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork.
 pub fn recover() -> String {
     let guards = locked("@P1") + &in_state("@P2", "1", "0") + &at_redo_point("@P2", "@P3", "@P4");
     guards + "RESTORE DATABASE @P2 WITH RECOVERY;"
 }
 
-/// Step 4: lets everybody in again after a recovery that kept users out. `@P1` lock; the database by quoted name.
+/// Lets everybody in again after a recovery that kept users out. `@P1` lock; the database by quoted name.
 pub fn set_multi_user(database: &str) -> String {
     format!("{}ALTER DATABASE {} SET MULTI_USER;", locked("@P1"), quote_name(database))
 }
 
-/// Step 4: maps a user of the database to the login of the same name again. `@P1` lock; names are quoted.
+/// Maps a user of the database to the login of the same name again. `@P1` lock; names are quoted.
 pub fn map_user(database: &str, user: &str) -> String {
     let statement = format!("ALTER USER {u} WITH LOGIN = {u};", u = quote_name(user));
     format!("{}EXEC {}.sys.sp_executesql {};", locked("@P1"), quote_name(database), quote_string(&statement))
@@ -291,7 +392,13 @@ mod tests {
     fn every_write_checks_the_lock_first() {
         let writes = [
             write_record(),
-            disable_job(),
+            enable_job(true),
+            enable_job(false),
+            start_job(),
+            add_schedule(),
+            add_primary_half(),
+            add_primary_secondary(),
+            add_secondary_half(),
             stop_job(),
             remove_log_shipping(false),
             remove_log_shipping(true),

@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::Listing;
+use super::listing::Listing;
 use crate::domain::backups::BackupFile;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::text::clean;
@@ -79,10 +79,9 @@ pub fn free(directory: &Path, field: &str) -> Result<u64, Problem> {
     Ok(s.f_bavail.saturating_mul(s.f_frsize))
 }
 
-/// Copies one file. Blocks; `progress` is told the bytes so far.
+/// Copies one file, from one folder to the other, each with the field that names it. Blocks; `progress` is told the bytes so far.
 pub fn copy(
-    from: &Path,
-    to: &Path,
+    ends: &[(PathBuf, String); 2],
     file: &BackupFile,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(), Problem> {
@@ -90,11 +89,10 @@ pub fn copy(
         return Err(Problem::refuse(
             Reason::FolderUnusable,
             format!("{} is not copied: {why}", clean(&file.name)),
-            "",
+            "Rename it where it was written",
         ));
     }
-    let source_field = "spec.backupFiles.backupShare";
-    let target_field = "spec.backupFiles.copyFolder";
+    let [(from, source_field), (to, target_field)] = ends;
     let mut source = std::fs::OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW)
@@ -169,7 +167,7 @@ mod tests {
         std::fs::write(from.path().join("a.trn"), b"content").unwrap();
         std::fs::write(to.path().join("other.txt"), b"mine").unwrap();
         let file = BackupFile { name: "a.trn".into(), length: 7, modified: 0 };
-        copy(from.path(), to.path(), &file, &|_| {}).unwrap();
+        copy(&[(from.path().into(), "f".into()), (to.path().into(), "t".into())], &file, &|_| {}).unwrap();
         assert_eq!(std::fs::read(to.path().join("a.trn")).unwrap(), b"content");
         assert_eq!(std::fs::read(to.path().join("other.txt")).unwrap(), b"mine");
         let listed = list(to.path(), "f").unwrap().files;
@@ -182,8 +180,7 @@ mod tests {
         std::fs::write(from.path().join("a.trn"), b"longer than listed").unwrap();
         assert!(
             copy(
-                from.path(),
-                to.path(),
+                &[(from.path().into(), "f".into()), (to.path().into(), "t".into())],
                 &BackupFile { name: "a.trn".into(), length: 3, modified: 0 },
                 &|_| {}
             )

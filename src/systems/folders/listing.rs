@@ -1,20 +1,20 @@
-//! The two folders of log shipping, and what they hold.
+//! Which folder, and what it holds.
 
 use crate::domain::backups::BackupFile;
 
-/// One of the two folders of log shipping.
+/// One of the two folders over which log backups reach a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Folder {
-    /// The share that the primary writes to.
+pub enum Kind {
+    /// The share that the live side writes to.
     BackupShare,
-    /// The folder on the backup instance's host.
+    /// The folder on the host of the copy.
     CopyFolder,
 }
 
 /// What a folder holds.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// Files whose name ends in `.trn`.
+    /// Files whose name ends in `.trn` or `.wrk`.
     pub files: Vec<BackupFile>,
     /// Names that cannot be log backups for us, and why.
     pub ignored: Vec<(String, String)>,

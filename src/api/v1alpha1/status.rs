@@ -1,0 +1,223 @@
+//! What the status of a `PersistentChatFailover` says.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is true.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PersistentChatFailoverStatus {
+    /// The generation that this status speaks of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// The data centre that is active, from the world and never from what is wanted; absent: not certain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub active_data_center: Option<String>,
+    /// The last wish that was taken up, and what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<WishStatus>,
+    /// The step at work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub step: Option<String>,
+    /// Conditions.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The transition that runs, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transition: Option<TransitionStatus>,
+    /// What the last decision that changed something was made on, packed: for `kubectl pcf replay`. Without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub recording: Option<String>,
+    /// The last ten transitions that have ended, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub history: Vec<HistoryEntry>,
+}
+
+/// A wish that was taken up, and what became of it. It tells an edit from a first sight, also to another process.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WishStatus {
+    /// The data centre that was to be active.
+    #[schemars(length(max = 63))]
+    pub active_data_center: String,
+    /// `metadata.uid` of the object that said so.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Its `metadata.generation`.
+    pub generation: i64,
+    /// `Accepted`: it is being made true. `Fulfilled`: it was seen true. `Refused`: the active side lived, it must be said anew.
+    /// `Drift`: nobody said it.
+    #[schemars(length(max = 32))]
+    pub state: String,
+    /// When that was decided.
+    pub at: Time,
+}
+
+/// A transition.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransitionStatus {
+    /// Its id.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// What is carried out: `Failover`, `Protect` or `Align`.
+    #[schemars(length(max = 32))]
+    pub procedure: String,
+    /// The data centre that is left (Failover), or whose database is the live one (Protect, Align).
+    #[schemars(length(max = 63))]
+    pub from: String,
+    /// The data centre that becomes active (Failover), that is protected (Protect), or that is set right (Align).
+    #[schemars(length(max = 63))]
+    pub to: String,
+    /// When it began.
+    pub started: Time,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Time>,
+    /// `Pending` until something was written, then `Running`, in the end `Completed`, or `Aborted`: undone, or overtaken.
+    #[schemars(length(max = 32))]
+    pub outcome: String,
+    /// Whether the database was, or may have been, recovered.
+    pub point_of_no_return: bool,
+    /// The steps.
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub steps: Vec<StepStatus>,
+    /// What a human would have to agree to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent_needed: Option<ConsentNeeded>,
+    /// What is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<LossStatus>,
+}
+
+/// A step.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// Name: the condition's type.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// `NotStarted`, `Running`, `Waiting`, `Blocked` or `Done`.
+    #[schemars(length(max = 32))]
+    pub state: String,
+    /// For a human.
+    #[schemars(length(max = 4096))]
+    pub message: String,
+    /// Effects that were started.
+    pub attempts: i32,
+    /// The goal held without any doing of this operator: somebody else reached it, or there was nothing to do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub already_done: bool,
+    /// When it was first at work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Time>,
+    /// When its goal was first seen to hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Time>,
+    /// Seconds it waited, by what it waited for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waited: BTreeMap<String, i64>,
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// How far a step is.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Done so far.
+    pub done: i64,
+    /// Of so many.
+    pub total: i64,
+    /// Of what: `files`.
+    #[schemars(length(max = 32))]
+    pub unit: String,
+    /// Per cent of the one at work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<i32>,
+}
+
+/// What a human would have to agree to.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsentNeeded {
+    /// For `spec.consent.transition`.
+    #[schemars(length(max = 64))]
+    pub transition: String,
+    /// For `spec.consent.situation`.
+    #[schemars(length(max = 64))]
+    pub situation: String,
+    /// What is lost or not certain.
+    #[schemars(length(max = 64), inner(length(max = 2048)))]
+    pub why: Vec<String>,
+}
+
+/// What is lost, as an interval.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LossStatus {
+    /// Everything before this moment is kept for certain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Time>,
+    /// Nothing after this moment can have been lost; absent: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_at_most_until: Option<Time>,
+    /// The last applied log backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 400))]
+    pub last_backup: Option<String>,
+    /// Where roll forward ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub last_lsn: Option<String>,
+    /// Log backups that exist but could not be applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 2048)))]
+    pub not_applied: Vec<String>,
+    /// Time of the newest message at the end of the transition. Not kept in the record: messages go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_message: Option<Time>,
+    /// Who accepted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub accepted_by: Option<String>,
+}
+
+/// A transition that has ended.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// Its id.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// What was carried out: `Failover`, `Protect` or `Align`.
+    #[schemars(length(max = 32))]
+    pub procedure: String,
+    /// The data centre that was left (Failover), or whose database was the live one (Protect, Align).
+    #[schemars(length(max = 63))]
+    pub from: String,
+    /// The data centre that became active (Failover), that was protected (Protect), or that was set right (Align).
+    #[schemars(length(max = 63))]
+    pub to: String,
+    /// `Completed`, or `Aborted`: it was undone, or overtaken.
+    #[schemars(length(max = 32))]
+    pub outcome: String,
+    /// When it began.
+    pub started: Time,
+    /// When it ended.
+    pub ended: Time,
+    /// What was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<LossStatus>,
+}

@@ -1,0 +1,76 @@
+//! Where a transition goes: the one place where direction exists.
+
+use serde::{Deserialize, Serialize};
+
+use super::side::Side;
+
+/// What is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Procedure {
+    /// The active side is lost: its database lives on at the other side.
+    Failover,
+    /// The side that is not active is protected: it holds a copy that log shipping feeds from the active one.
+    Protect,
+    /// The active side has the mirror and the active servers that the resource names.
+    Align,
+}
+
+impl Procedure {
+    /// All of them.
+    pub const ALL: [Procedure; 3] = [Procedure::Failover, Procedure::Protect, Procedure::Align];
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Procedure::Failover => "Failover",
+            Procedure::Protect => "Protect",
+            Procedure::Align => "Align",
+        }
+    }
+}
+
+/// Whether a transition goes to its target, or is undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Course {
+    /// To its target.
+    #[default]
+    Onward,
+    /// Back: the wish was taken back before the point of no return.
+    Back,
+}
+
+/// Which procedure, between which sides, on which course.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// What is carried out.
+    pub procedure: Procedure,
+    /// The side that is left (Failover), or whose database is the live one (Protect, Align).
+    pub from: Side,
+    /// The side that becomes active (Failover), that is protected (Protect), or that is set right (Align).
+    pub to: Side,
+    /// Onward or back.
+    #[serde(default)]
+    pub course: Course,
+}
+
+impl Route {
+    /// A failover to a side.
+    pub const fn failover(to: Side) -> Route {
+        Route { procedure: Procedure::Failover, from: to.other(), to, course: Course::Onward }
+    }
+    /// The protection of a side.
+    pub const fn protect(to: Side) -> Route {
+        Route { procedure: Procedure::Protect, from: to.other(), to, course: Course::Onward }
+    }
+    /// What the active side is to have.
+    pub const fn align(side: Side) -> Route {
+        Route { procedure: Procedure::Align, from: side, to: side, course: Course::Onward }
+    }
+    /// The side whose database is live in the end: the record and the first lock lie there.
+    pub const fn home(self) -> Side {
+        match self.procedure {
+            Procedure::Failover | Procedure::Align => self.to,
+            Procedure::Protect => self.from,
+        }
+    }
+}

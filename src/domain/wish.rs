@@ -1,0 +1,140 @@
+//! Whether somebody has asked for what the resource asks for: an old wish is none.
+//!
+//! The deadliest case is a spec that differs from the world without anyone having decided it: a restored etcd, a Git revert, a
+//! second cluster, an old manifest. So a wish counts only if it was uttered against the world as it is: by an edit, or with the time
+//! of its utterance. What first met a living active side is spent: if that side falls silent later, it must be uttered anew.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::side::Side;
+
+/// How long `spec.utteredAt` speaks for itself.
+const FRESH: SignedDuration = SignedDuration::from_hours(1);
+/// How far clocks of people and clusters may differ.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+
+/// The last wish of a resource that was taken up, and what became of it. It stands in the status and in the record, so that another
+/// process sees the same edit, and an edit that was made while nobody looked is one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastWish {
+    /// The side that was to be active.
+    pub active: Side,
+    /// Of the object that said so: one that was deleted and created anew is another one.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+    /// What became of it.
+    pub state: WishState,
+    /// When that was decided.
+    pub at: Timestamp,
+}
+
+/// What became of a wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WishState {
+    /// It was uttered and is being made true.
+    Accepted,
+    /// It was seen true. If it is not any more, nobody has asked for that here.
+    Fulfilled,
+    /// It was uttered while the active side lived: it is spent.
+    Refused,
+    /// Nobody uttered it: the resource was first seen with it.
+    Drift,
+}
+
+/// What a resource wishes now.
+#[derive(Clone, Copy, Debug)]
+pub struct Wished<'a> {
+    /// The side that is to be active.
+    pub active: Side,
+    /// `metadata.uid`.
+    pub uid: &'a str,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `spec.utteredAt`.
+    pub uttered_at: Option<Timestamp>,
+}
+
+impl Wished<'_> {
+    /// Whether somebody has asked for this against the world as it is.
+    pub fn is_uttered(&self, last: Option<&LastWish>, at: Timestamp) -> bool {
+        let said = |after: Option<Timestamp>| {
+            self.uttered_at.is_some_and(|said| {
+                at.duration_since(said) <= FRESH
+                    && said.duration_since(at) <= AHEAD
+                    && after.is_none_or(|after| said > after)
+            })
+        };
+        match last.filter(|l| l.uid == self.uid) {
+            None => said(None),
+            // An older generation is no edit: the object was restored.
+            Some(l) if l.active != self.active => self.generation > l.generation,
+            Some(l) => match l.state {
+                WishState::Accepted => true,
+                WishState::Fulfilled | WishState::Refused | WishState::Drift => said(Some(l.at)),
+            },
+        }
+    }
+
+    /// The same wish, as it is remembered with what became of it. One that is remembered so already keeps its time.
+    pub fn becomes(&self, state: WishState, last: Option<&LastWish>, at: Timestamp) -> LastWish {
+        let same = last.filter(|l| l.active == self.active && l.uid == self.uid && l.state == state);
+        LastWish {
+            active: self.active,
+            uid: self.uid.into(),
+            generation: self.generation,
+            state,
+            at: same.map_or(at, |l| l.at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wished(active: Side, uttered_at: Option<i64>) -> Wished<'static> {
+        let uttered_at = uttered_at.and_then(|s| Timestamp::from_second(s).ok());
+        Wished { active, uid: "a", generation: 2, uttered_at }
+    }
+    fn last(active: Side, uid: &str, state: WishState) -> LastWish {
+        LastWish { active, uid: uid.into(), generation: 1, state, at: now() }
+    }
+    fn now() -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(100)
+    }
+
+    #[test]
+    fn an_edit_counts_a_first_sight_does_not_and_what_was_spent_must_be_said_anew() {
+        let backup = wished(Side::Backup, None);
+        assert!(!backup.is_uttered(None, now()), "a first sight");
+        assert!(
+            !backup.is_uttered(Some(&last(Side::Primary, "b", WishState::Accepted)), now()),
+            "created anew"
+        );
+        assert!(backup.is_uttered(Some(&last(Side::Primary, "a", WishState::Fulfilled)), now()), "an edit");
+        let later = LastWish { generation: 7, ..last(Side::Primary, "a", WishState::Fulfilled) };
+        assert!(!backup.is_uttered(Some(&later), now()), "restored from a backup of etcd");
+        assert!(
+            backup.is_uttered(Some(&last(Side::Backup, "a", WishState::Accepted)), now()),
+            "being made true"
+        );
+        for spent in [WishState::Fulfilled, WishState::Refused, WishState::Drift] {
+            assert!(!backup.is_uttered(Some(&last(Side::Backup, "a", spent)), now()));
+        }
+    }
+
+    #[test]
+    fn a_time_of_utterance_speaks_for_an_hour_and_not_for_what_was_spent_after_it() {
+        let at = now().as_second();
+        assert!(wished(Side::Backup, Some(at - 3599)).is_uttered(None, now()));
+        assert!(!wished(Side::Backup, Some(at - 3601)).is_uttered(None, now()));
+        assert!(!wished(Side::Backup, Some(at + 3600)).is_uttered(None, now()), "not from the future");
+        let spent = last(Side::Backup, "a", WishState::Refused);
+        assert!(!wished(Side::Backup, Some(at - 10)).is_uttered(Some(&spent), now()));
+        let later = now() + SignedDuration::from_secs(60);
+        assert!(wished(Side::Backup, Some(at + 30)).is_uttered(Some(&spent), later));
+    }
+}

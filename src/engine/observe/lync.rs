@@ -1,0 +1,94 @@
+//! Lync, through a Management Shell.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::World;
+use crate::domain::lync::{Lync, PoolState};
+use crate::domain::pool::{ManagementShell, Pool};
+use crate::domain::problem::Problem;
+use crate::domain::side::Side;
+use crate::domain::transition::Transition;
+use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, read as shell};
+use crate::systems::{Shell, Systems};
+
+/// Longest wait for a cmdlet that only reads.
+const CMDLET: Duration = Duration::from_secs(60);
+
+/// Whom to ask: the shell of the side that is at work, or would be; where no transition runs, the other one's if that is silent.
+pub async fn look_at_lync<S: Systems, C>(
+    world: &World<'_, S, C>,
+    first: Side,
+    t: Option<&Transition>,
+) -> Lync {
+    let (systems, pool) = (world.systems, world.pool);
+    let (used, state, shell_trouble) = pool_state(systems, pool, first, t.is_none()).await;
+    let used = &pool.sites[used].management_shell;
+    let service =
+        ask(systems, used, &cmdlets::get_service()).await.and_then(|o| shell::chat_service(&o, &pool.fqdn));
+    let central =
+        ask(systems, used, &cmdlets::central_management()).await.and_then(|o| shell::central_management(&o));
+    let replicas = ask(systems, used, &cmdlets::replicas()).await.map(|o| shell::replicas(&o));
+    // The servers that are to serve now: of the target while a transition runs, else of the side that the pool uses.
+    let said = state.as_ref().ok().and_then(PoolState::side);
+    let here = t.map(|t| t.route.home()).or(said).unwrap_or(first);
+    let mut services = BTreeMap::new();
+    for server in &pool.sites[here].active_servers {
+        let runs =
+            ask(systems, used, &cmdlets::windows_service(server)).await.map(|o| shell::service_runs(&o));
+        services.insert(server.clone(), runs.into());
+    }
+    let mirror_job = match t.and_then(|t| Some((t.open_job()?, t.route.to))) {
+        Some((job, side)) => {
+            let host = &pool.sites[side].management_shell;
+            let told = |e| shell::problem(&e, host, "looking after Install-CsMirrorDatabase");
+            Some(systems.shell().state_of(host, job).await.map_err(told).into())
+        }
+        None => None,
+    };
+    Lync {
+        state: state.into(),
+        service: service.into(),
+        central_management: central.into(),
+        replicas: replicas.into(),
+        services,
+        mirror_job,
+        shell_trouble,
+    }
+}
+
+/// The pool's state, which side's shell told it, and why the first one did not.
+async fn pool_state<S: Systems>(
+    systems: &S,
+    pool: &Pool,
+    first: Side,
+    ask_the_other: bool,
+) -> (Side, Result<PoolState, Problem>, Option<Problem>) {
+    let from = |side: Side, cmdlet: Cmdlet| async move {
+        let said = ask(systems, &pool.sites[side].management_shell, &cmdlet).await;
+        said.and_then(|o| shell::pool_state(&o, &pool.fqdn))
+    };
+    let problem = match from(first, cmdlets::get_state()).await {
+        Ok(state) => return (first, Ok(state), None),
+        Err(problem) => problem,
+    };
+    // While the Central Management store is down, the replica on the host itself still knows.
+    if let Ok(state) = from(first, cmdlets::get_state_local()).await {
+        return (first, Ok(state), None);
+    }
+    if ask_the_other && let Ok(state) = from(first.other(), cmdlets::get_state()).await {
+        return (first.other(), Ok(state), Some(problem));
+    }
+    (first, Err(problem), None)
+}
+
+async fn ask<S: Systems>(
+    systems: &S,
+    at: &ManagementShell,
+    cmdlet: &Cmdlet,
+) -> Result<Vec<ShellObject>, Problem> {
+    match systems.shell().invoke(at, cmdlet, CMDLET).await {
+        Ok(out) => shell::clean_output(&out, cmdlet, at).map(<[ShellObject]>::to_vec),
+        Err(e) => Err(shell::problem(&e, at, cmdlet.name)),
+    }
+}

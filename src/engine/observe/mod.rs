@@ -1,0 +1,203 @@
+//! Observe: look at the world and put down what is seen. Every look is bounded in time; what cannot be seen is unknown.
+
+mod files;
+mod lync;
+mod pings;
+mod silence;
+mod site;
+
+use jiff::{SignedDuration, Timestamp};
+
+use files::Cache;
+use pings::Pings;
+use silence::Ear;
+
+use super::{Clock, World};
+use crate::domain::backups::Folders;
+use crate::domain::lync::{Lync, PoolState};
+use crate::domain::problem::Problem;
+use crate::domain::route::Procedure;
+use crate::domain::side::{Place, Side, Sides};
+use crate::domain::site::{Answer, Site};
+use crate::domain::situation::Situation;
+use crate::domain::transition::Transition;
+use crate::steps::Reads;
+use crate::systems::Systems;
+
+/// How old what is known of the other side may be where nothing that is read anew must fit to it.
+const AGE: SignedDuration = SignedDuration::from_secs(10);
+
+/// Looks at the world, and remembers between two looks what one alone cannot show. Losing it costs time only.
+#[derive(Default)]
+pub struct Observer {
+    sites: Sides<Option<(Timestamp, Site)>>,
+    ears: Sides<Ear>,
+    pings: Pings,
+    headers: Cache,
+    lync: Option<Lync>,
+}
+
+/// What one look is at.
+#[derive(Clone, Copy, Debug)]
+struct Gaze {
+    /// The side at work: always seen anew.
+    work: Side,
+    /// The side whose silence is watched, from all vantage points; none: nobody is to be left.
+    watched: Option<Side>,
+    /// The side whose folders are looked into.
+    copy: Side,
+    /// The side across is seen anew; otherwise it may be a little older, or is not needed at all.
+    across: Across,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Across {
+    Anew,
+    AtMost(SignedDuration),
+    NotNeeded,
+}
+
+impl Observer {
+    /// One look at everything that `reads` asks for.
+    pub async fn look<S: Systems, C: Clock>(
+        &mut self,
+        world: &World<'_, S, C>,
+        reads: Reads,
+        t: Option<&Transition>,
+    ) -> Situation {
+        let gaze = self.gaze(reads, t);
+        let began = world.clock.now();
+        let looks_across = match gaze.across {
+            Across::Anew => true,
+            Across::AtMost(age) => {
+                let seen = self.sites[gaze.work.other()].as_ref();
+                seen.is_none_or(|(at, _)| began.duration_since(*at) >= age)
+            }
+            Across::NotNeeded => false,
+        };
+        let (work, across, lync) = futures::join!(
+            self.look_at_side(world, gaze, gaze.work, reads),
+            async {
+                match looks_across {
+                    true => Some(self.look_at_side(world, gaze, gaze.work.other(), reads).await),
+                    false => None,
+                }
+            },
+            async {
+                match reads.lync {
+                    true => Some(lync::look_at_lync(world, gaze.work, t).await),
+                    false => None,
+                }
+            }
+        );
+        let at = world.clock.now();
+        let mut folders: Sides<Option<Folders>> = Sides::default();
+        for (side, (site, files)) in
+            std::iter::once((gaze.work, work)).chain(across.map(|seen| (gaze.work.other(), seen)))
+        {
+            self.sites[side] = Some((at, site));
+            if let Some(files) = files {
+                files::remember(side, &files, &mut self.headers);
+                folders[side] = Some(files);
+            }
+        }
+        let saw_watched = gaze.watched.filter(|side| *side == gaze.work || looks_across);
+        if let Some(side) = saw_watched {
+            let newest =
+                folders[gaze.copy].as_ref().and_then(|f| silence::newest_backup(f, &world.pool.database));
+            if let Some((_, site)) = &self.sites[side] {
+                self.ears[side].hear(site, newest, at, world.pace.silence);
+            }
+        }
+        if let Some(lync) = lync {
+            self.lync = Some(lync);
+        }
+        Situation {
+            at,
+            sites: Sides::of(|side| self.site(world, side, at)),
+            folders,
+            lync: self.lync.clone().unwrap_or_else(Lync::not_looked),
+        }
+    }
+
+    /// What this look is at: by the transition, or, where none runs, by what a failover to the side that is not active would need.
+    fn gaze(&self, reads: Reads, t: Option<&Transition>) -> Gaze {
+        let across = match (reads.other, reads.lync) {
+            // While Lync is looked at, the other side is looked at anew: what both say must fit together.
+            (true, true) => Across::Anew,
+            (true, false) => Across::AtMost(AGE),
+            (false, _) => Across::NotNeeded,
+        };
+        let Some(t) = t else {
+            let active = self.active();
+            return Gaze { work: active.other(), watched: Some(active), copy: active.other(), across };
+        };
+        let (from, to) = (t.route.from, t.route.to);
+        match t.route.procedure {
+            Procedure::Failover => Gaze { work: to, watched: Some(from), copy: to, across },
+            Procedure::Align => Gaze { work: to, watched: None, copy: to.other(), across },
+            // Both halves of log shipping must fit together.
+            Procedure::Protect => Gaze { work: from, watched: None, copy: to, across: Across::Anew },
+        }
+    }
+
+    /// The side that the pool used when it was last asked.
+    fn active(&self) -> Side {
+        let state = self.lync.as_ref().and_then(|l| l.state.known());
+        state.and_then(PoolState::side).unwrap_or(Side::Primary)
+    }
+
+    /// A side, and the folders of its copy.
+    async fn look_at_side<S: Systems, C: Clock>(
+        &self,
+        world: &World<'_, S, C>,
+        gaze: Gaze,
+        side: Side,
+        reads: Reads,
+    ) -> (Site, Option<Folders>) {
+        let d = &world.pool.sites[side];
+        let known = self.sites[side].as_ref().map(|(_, site)| site.clone());
+        let mut site = known.unwrap_or_else(|| site::unseen(d));
+        let main = site.main_place();
+        // The partner of the instance at work may be slow to say that it is not there: it is asked only where somebody needs it.
+        let needs_both = side != gaze.work || reads.partner;
+        let places: &[Place] = if needs_both { &[Place::Store, Place::Mirror] } else { &[main] };
+        let elsewhere = async {
+            match gaze.watched == Some(side) {
+                true => Some(site::look_from_elsewhere(world, side).await),
+                false => None,
+            }
+        };
+        let ((), elsewhere) =
+            futures::join!(site::look_at_partners(world, side, places, &mut site), elsewhere);
+        if let Some((shell, ports)) = elsewhere {
+            (site.from_the_other_shell, site.ports) = (shell, ports);
+        }
+        let mut folders = None;
+        if let (true, true, Answer::Speaks(i)) = (reads.files, side == gaze.copy, &site.store.answer) {
+            match files::look_at_folders(world, side, i, &self.headers).await {
+                Ok(seen) => folders = seen,
+                Err(problem) => site.store.answer = lost(problem),
+            }
+        }
+        (site, folders)
+    }
+
+    /// A side as it is known now, with what was watched of it.
+    fn site<S: Systems, C: Clock>(&mut self, world: &World<'_, S, C>, side: Side, at: Timestamp) -> Site {
+        let known = self.sites[side].as_ref().map(|(_, site)| site.clone());
+        let mut site = known.unwrap_or_else(|| site::unseen(&world.pool.sites[side]));
+        site.silence = self.ears[side].told(world.pace.silence);
+        for partner in std::iter::once(&mut site.store).chain(&mut site.mirror) {
+            if let Answer::Speaks(i) = &mut partner.answer {
+                self.pings.watch(i, at);
+            }
+        }
+        site
+    }
+}
+
+/// A server that was lost while its files were looked at was not seen.
+fn lost(problem: Problem) -> Answer {
+    Answer::TurnsAway(problem)
+}

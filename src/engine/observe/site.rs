@@ -1,0 +1,106 @@
+//! One side: both partners, and whether others see it too.
+
+use std::time::Duration;
+
+use super::super::World;
+use crate::domain::pool::{DataCenter, Pool, SqlServer};
+use crate::domain::reading::{Reading, not_looked};
+use crate::domain::side::{Place, Side};
+use crate::domain::site::{Answer, Partner, Silence, Site};
+use crate::systems::management_shell::{cmdlets, read as shell};
+use crate::systems::sql_server::{SqlError, errors, read};
+use crate::systems::{Shell, Systems};
+
+/// Longest wait for a cmdlet that only reads.
+const CMDLET: Duration = Duration::from_secs(60);
+/// Ports that are tried: SIP of a Front End, and Persistent Chat's own (documented defaults).
+const FRONT_END_PORT: u16 = 5061;
+const CHAT_PORT: u16 = 5041;
+
+/// A side that was not looked at.
+pub fn unseen(d: &DataCenter) -> Site {
+    let partner =
+        |server: &SqlServer| Partner { server: server.name(), answer: Answer::NotAsked(not_looked()) };
+    Site {
+        store: partner(&d.sql_server),
+        mirror: d.mirror.as_ref().map(partner),
+        from_the_other_shell: vec![],
+        ports: vec![(d.name.clone(), Reading::not_looked())],
+        silence: Silence::default(),
+    }
+}
+
+/// What one server says.
+pub async fn look_at_partner<S: Systems, C>(world: &World<'_, S, C>, server: &SqlServer) -> Answer {
+    let seen = async {
+        let mut session = world.systems.sql(server).await?;
+        read::instance(&mut session, server, world.pool).await
+    };
+    match seen.await {
+        Ok(i) => Answer::Speaks(Box::new(i)),
+        Err(e) => {
+            let p = errors::problem(&e, server, "looking");
+            match e {
+                SqlError::Unreachable(_) => Answer::Silent(p),
+                SqlError::Tls(_)
+                | SqlError::Login { .. }
+                | SqlError::Server { .. }
+                | SqlError::Lost(_)
+                | SqlError::Protocol(_) => Answer::TurnsAway(p),
+                SqlError::NotAsked(_) => Answer::NotAsked(p),
+            }
+        }
+    }
+}
+
+/// The partners of a side at some places, each in its place; what is not looked at stays as it was.
+pub async fn look_at_partners<S: Systems, C>(
+    world: &World<'_, S, C>,
+    side: Side,
+    places: &[Place],
+    site: &mut Site,
+) {
+    let d = &world.pool.sites[side];
+    let asked = places.iter().filter_map(|place| Some((*place, d.server(*place)?)));
+    let answers = asked.map(|(place, server)| async move {
+        (place, Partner { server: server.name(), answer: look_at_partner(world, server).await })
+    });
+    for (place, partner) in futures::future::join_all(answers).await {
+        match place {
+            Place::Store => site.store = partner,
+            Place::Mirror => site.mirror = Some(partner),
+        }
+    }
+}
+
+/// Whether others see a side: the Management Shell across, its Front End, its chat servers.
+pub async fn look_from_elsewhere<S: Systems, C>(
+    world: &World<'_, S, C>,
+    side: Side,
+) -> (Vec<(String, Reading<bool>)>, Vec<(String, Reading<bool>)>) {
+    let d = &world.pool.sites[side];
+    let targets = std::iter::once((d.management_shell.host.as_str(), FRONT_END_PORT, "the Front End"))
+        .chain(d.servers.iter().map(|s| (s.as_str(), CHAT_PORT, "the chat server")));
+    let ports = targets.map(|(host, port, what)| async move {
+        (format!("{what} {host}:{port}"), Reading::from(world.systems.listens(host, port).await))
+    });
+    futures::join!(from_the_other_shell(world.systems, world.pool, side), futures::future::join_all(ports))
+}
+
+async fn from_the_other_shell<S: Systems>(
+    systems: &S,
+    pool: &Pool,
+    side: Side,
+) -> Vec<(String, Reading<bool>)> {
+    let (d, host) = (&pool.sites[side], &pool.sites[side.other()].management_shell);
+    let mut out = Vec::new();
+    for server in std::iter::once(&d.sql_server).chain(&d.mirror) {
+        let cmdlet = cmdlets::test_database(&server.host, server.instance.as_deref());
+        let seen = match systems.shell().invoke(host, &cmdlet, CMDLET).await {
+            Ok(o) => shell::reachable(&o),
+            Err(e) => Err(shell::problem(&e, host, cmdlet.name)),
+        };
+        out.push((server.name(), seen.into()));
+    }
+    out
+}

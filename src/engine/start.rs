@@ -1,0 +1,330 @@
+//! Begin: which transition the goal asks for, and whether it may start or go on. Pure.
+
+use super::plan::Goal;
+use crate::domain::acceptance::{self, Acceptance, Asked};
+use crate::domain::active::{self, Active};
+use crate::domain::decision::Decision;
+use crate::domain::fencing::{self, Verdict};
+use crate::domain::pool::Pool;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::route::{Course, Procedure, Route};
+use crate::domain::side::Side;
+use crate::domain::situation::Situation;
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::domain::transition::Transition;
+use crate::domain::wish::{LastWish, WishState, Wished};
+use crate::steps::view::Said;
+use crate::steps::{self, View};
+
+/// What is asked for, and of which world.
+pub struct Ask<'a> {
+    /// The pool.
+    pub pool: &'a Pool,
+    /// What the resource asks for.
+    pub goal: &'a Goal,
+    /// What was seen.
+    pub situation: &'a Situation,
+    /// The last wish of this resource that was taken up: as it is remembered, or as a record has it, whichever is newer.
+    last: Option<LastWish>,
+}
+
+/// What becomes of a goal.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The wish, with what became of it; none: nothing can be said yet.
+    pub heard: Option<LastWish>,
+    /// What happens.
+    pub what: What,
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// The active side is the wanted one.
+    Settled,
+    /// A transition is carried on.
+    Carry(Transition),
+    /// Nothing can be done about the goal; with the transition that is stopped by it, if one has begun.
+    Blocked(Problem, Option<Transition>),
+}
+
+impl Choice {
+    /// The same; where it is about a transition that was already begun in memory, with the time at which it was.
+    pub fn resuming(self, known: &Transition) -> Choice {
+        let what = match self.what {
+            What::Carry(new) if new.id == known.id => {
+                let adopted_fork = new.facts.adopted_fork.clone();
+                let mut t = known.clone();
+                (t.facts.adopted_fork, t.route) = (adopted_fork, new.route);
+                What::Carry(t)
+            }
+            what @ (What::Carry(_) | What::Settled | What::Blocked(..)) => what,
+        };
+        Choice { what, ..self }
+    }
+}
+
+impl<'a> Ask<'a> {
+    /// Puts it together.
+    pub fn new(pool: &'a Pool, goal: &'a Goal, situation: &'a Situation, heard: Option<&LastWish>) -> Self {
+        let recorded = situation.transitions().into_iter().filter_map(|t| t.wish.as_ref());
+        let own = recorded.chain(heard).filter(|w| w.uid == goal.uid);
+        Ask { pool, goal, situation, last: own.max_by_key(|w| w.at).or(heard).cloned() }
+    }
+    fn wished(&self) -> Wished<'_> {
+        let Goal { active, uid, generation, uttered_at, .. } = self.goal;
+        Wished { active: *active, uid, generation: *generation, uttered_at: *uttered_at }
+    }
+    /// Whether somebody has asked for this against the world as it is.
+    pub fn is_uttered(&self) -> bool {
+        self.wished().is_uttered(self.last.as_ref(), self.situation.at)
+    }
+    fn becomes(&self, state: WishState) -> Option<LastWish> {
+        Some(self.wished().becomes(state, self.last.as_ref(), self.situation.at))
+    }
+    fn settled(&self) -> Choice {
+        Choice { heard: self.becomes(WishState::Fulfilled), what: What::Settled }
+    }
+    fn blocked(&self, problem: Problem, t: Option<&Transition>) -> Choice {
+        Choice { heard: self.last.clone(), what: What::Blocked(problem, t.cloned()) }
+    }
+    fn carry(&self, state: WishState, t: Transition) -> Choice {
+        Choice { heard: self.becomes(state), what: What::Carry(t) }
+    }
+    /// What became of a wish that nobody uttered.
+    fn unuttered(&self) -> WishState {
+        let spent = self.last.as_ref().filter(|l| l.active == self.goal.active && l.uid == self.goal.uid);
+        match spent.map(|l| l.state) {
+            Some(WishState::Refused) => WishState::Refused,
+            Some(WishState::Accepted | WishState::Fulfilled | WishState::Drift) | None => WishState::Drift,
+        }
+    }
+}
+
+/// No failover runs: whether one begins.
+pub fn begin(ask: &Ask<'_>, active: &Active) -> Choice {
+    let wanted = ask.goal.active;
+    match active {
+        Active::In(side) if *side == wanted => ask.settled(),
+        Active::In(side) => leave(ask, *side),
+        Active::RecoveredByOthers { side, fork: Some(fork), problem } if *side == wanted => {
+            let state = if ask.is_uttered() { WishState::Accepted } else { ask.unuttered() };
+            let t = new_transition(ask, Route::failover(wanted), fork);
+            match adopt(ask, t, Some(fork), problem) {
+                Ok(t) => ask.carry(state, t),
+                Err(p) => Choice { heard: ask.becomes(state), ..ask.blocked(p, None) },
+            }
+        }
+        Active::RecoveredByOthers { side, fork: None, problem } if *side == wanted => {
+            ask.blocked(problem.clone(), None)
+        }
+        Active::RecoveredByOthers { side, problem, .. } => {
+            let fix = format!(
+                "To go on with it as it is, set spec.activeDataCenter to {}; to stay, take that copy offline and set up log shipping again",
+                ask.pool.name(*side)
+            );
+            ask.blocked(Problem { fix, ..problem.clone() }, None)
+        }
+        Active::Between => ask.blocked(
+            Problem::retry(
+                Reason::DatabaseState,
+                "The database was recovered by a transition whose record is gone",
+                "Look into msdb.dbo.persistent_chat_failover on the instances of the side that went live",
+            ),
+            None,
+        ),
+        Active::SplitBrain(p) | Active::Unknown(p) => ask.blocked(p.clone(), None),
+    }
+}
+
+/// A side is active that is not the wanted one: only what somebody has asked for leaves it.
+fn leave(ask: &Ask<'_>, active: Side) -> Choice {
+    let (pool, s, wanted) = (ask.pool, ask.situation, ask.goal.active);
+    let verdict = fencing::verdict(pool, s, active);
+    let lives = matches!(verdict, Verdict::Alive(_));
+    let state = match (ask.is_uttered(), lives) {
+        (true, false) => WishState::Accepted,
+        (true, true) => WishState::Refused,
+        (false, _) => ask.unuttered(),
+    };
+    if lives && state == WishState::Drift {
+        return Choice { heard: ask.becomes(state), ..ask.blocked(drifted(ask, active), None) };
+    }
+    let t = match fork_of(ask, wanted) {
+        Ok(fork) => new_transition(ask, Route::failover(wanted), &fork),
+        Err(p) => return Choice { heard: ask.becomes(state), ..ask.blocked(p, None) },
+    };
+    ask.carry(state, t)
+}
+
+/// The recovery fork that the copy of a side to be made active waits on.
+fn fork_of(ask: &Ask<'_>, side: Side) -> Result<String, Problem> {
+    let target = ask.situation.sites[side].main().map_err(Clone::clone)?;
+    let waits_on = target.database.as_ref().and_then(|d| match &d.redo {
+        Some(redo) => Some(redo.fork.clone()),
+        None => d.fork.clone(),
+    });
+    let live = ask.situation.sites[side.other()].live().and_then(|i| i.database.as_ref()?.fork.clone());
+    waits_on.or(live).ok_or_else(|| {
+        Problem::ask(
+            Reason::DatabaseState,
+            format!(
+                "{} does not show the recovery fork of {}",
+                clean(&target.server_name),
+                clean(&ask.pool.database)
+            ),
+            "Give the login VIEW ANY DATABASE, or set up log shipping again",
+        )
+    })
+}
+
+fn drifted(ask: &Ask<'_>, active: Side) -> Problem {
+    let (active, wanted) = (ask.pool.name(active), ask.pool.name(ask.goal.active));
+    Problem::ask(
+        Reason::ActiveDataCenterDrifted,
+        format!("{active} is active, spec.activeDataCenter is {wanted}: nobody has decided that switch here"),
+        format!(
+            "If {active} is right, set spec.activeDataCenter to it (an old manifest or a restored backup would say otherwise). \
+             If {wanted} is meant, say so anew: set spec.utteredAt to the present time"
+        ),
+    )
+}
+
+fn new_transition(ask: &Ask<'_>, route: Route, fork: &str) -> Transition {
+    let ended = ask.situation.transitions();
+    let ended = ended.iter().filter(|t| t.ended.is_some() && t.fork.eq_ignore_ascii_case(fork)).count();
+    let mut t = Transition::begin(&ask.pool.fqdn, route, fork, ended, ask.situation.at);
+    t.facts.last_heard = ask.situation.sites[route.from].silence.last_heard;
+    t
+}
+
+/// A failover that has begun.
+pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
+    let to = t.route.to;
+    let onward = Transition { route: Route { course: Course::Onward, ..t.route }, ..t.clone() };
+    let taken = |r: Result<Transition, Problem>| match r {
+        Ok(t) => Choice { heard: heard_of(ask, to), what: What::Carry(t) },
+        Err(p) => ask.blocked(p, Some(t)),
+    };
+    if ask.situation.is_past(t) {
+        return taken(match active::recovered_elsewhere(ask.pool, ask.situation, t) {
+            None => Ok(onward),
+            Some((fork, problem)) => adopt(ask, onward, fork.as_ref(), &problem),
+        });
+    }
+    if ask.goal.active != to {
+        // Before the point of no return a wish that is taken back takes the transition back.
+        let route = Route { course: Course::Back, ..t.route };
+        return ask.carry(WishState::Accepted, Transition { route, ..onward });
+    }
+    taken(match active {
+        // Somebody recovered it while we were at work: taken over only by a human's word.
+        Active::RecoveredByOthers { side, fork, problem } if *side == to => {
+            adopt(ask, onward, fork.as_ref(), problem)
+        }
+        // Somebody went on by hand until the pool itself said that it has failed over.
+        Active::In(side) if *side == to => take_over(ask, onward),
+        Active::RecoveredByOthers { .. }
+        | Active::In(_)
+        | Active::Between
+        | Active::SplitBrain(_)
+        | Active::Unknown(_) => Ok(onward),
+    })
+}
+
+/// A failover past its point of no return goes on whatever is wished; only its own wish is one that is being made true.
+fn heard_of(ask: &Ask<'_>, to: Side) -> Option<LastWish> {
+    if ask.goal.active == to { ask.becomes(WishState::Accepted) } else { ask.last.clone() }
+}
+
+/// A failover that goes on from a pool that somebody else has failed over. Not beside a live database on the side that is left.
+fn take_over(ask: &Ask<'_>, mut t: Transition) -> Result<Transition, Problem> {
+    let target = ask.situation.sites[t.route.to].main().map_err(Clone::clone)?;
+    if let Some(live) = ask.situation.sites[t.route.from].live() {
+        return Err(active::split_brain(ask.pool, live, target, t.route.to.pool_state()));
+    }
+    t.facts.adopted_fork = target.database.as_ref().and_then(|d| d.fork.clone());
+    Ok(t)
+}
+
+/// A failover that goes on with a database that somebody else recovered, if a human agrees to that. What is known about the side that
+/// is left is part of what the human agrees to.
+fn adopt(
+    ask: &Ask<'_>,
+    mut t: Transition,
+    fork: Option<&String>,
+    problem: &Problem,
+) -> Result<Transition, Problem> {
+    let Some(fork) = fork else { return Err(problem.clone()) };
+    let verdict = fencing::verdict(ask.pool, ask.situation, t.route.from);
+    match &verdict {
+        Verdict::Alive(p) => {
+            return Err(Problem { what: format!("{}; and: {}", problem.what, p.what), ..p.clone() });
+        }
+        Verdict::SilentSoFar(until) => {
+            return Err(Problem::retry(
+                Reason::WaitingForSilence,
+                format!(
+                    "{}; the side that is left is watched until {until} before anything goes on",
+                    problem.what
+                ),
+                "Nothing to do: it is looked at again",
+            ));
+        }
+        Verdict::Dead | Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => {}
+    }
+    let terms = acceptance::terms(&Asked {
+        chain: None,
+        verdict: &verdict,
+        site: &ask.situation.sites[t.route.from],
+        policy: ask.pool.policy.consent,
+        is_uttered: t.has_begun() || ask.is_uttered(),
+        adopt: Some(fork),
+    });
+    match Acceptance::of(terms, &t, ask.goal.consent.as_ref()).require() {
+        Err(asks) => Err(Problem {
+            reason: problem.reason,
+            what: format!("{}. {}", problem.what.trim_end_matches('.'), asks.what),
+            ..asks
+        }),
+        Ok(()) => {
+            t.facts.adopted_fork = Some(fork.clone());
+            Ok(t)
+        }
+    }
+}
+
+/// What sets the active side right, if it has not what the resource names.
+pub fn align(ask: &Ask<'_>) -> Option<Transition> {
+    let (side, s) = (ask.goal.active, ask.situation);
+    let here = &ask.pool.sites[side];
+    if let Some(t) = s.open(Procedure::Align, side) {
+        return Some(t.clone());
+    }
+    let live = s.sites[side].live()?.database.as_ref()?;
+    let lacks_mirror = here.mirror.is_some() && live.mirroring.is_none();
+    let other_servers = s.lync.service.known().is_some_and(|service| {
+        let (mut wanted, mut active) = (here.active_servers.clone(), service.active.clone());
+        wanted.sort();
+        active.sort();
+        wanted != active
+    });
+    let fork = live.fork.as_ref()?;
+    (lacks_mirror || other_servers).then(|| new_transition(ask, Route::align(side), fork))
+}
+
+/// What protects the side that is not active, if there is something to do for it.
+pub fn protect(ask: &Ask<'_>) -> Option<Transition> {
+    let (side, s) = (ask.goal.active, ask.situation);
+    ask.pool.sites[side.other()].log_shipping.as_ref()?;
+    if let Some(t) = s.open(Procedure::Protect, side) {
+        return Some(t.clone());
+    }
+    let fork = s.sites[side].live()?.database.as_ref()?.fork.clone()?;
+    let t = new_transition(ask, Route::protect(side.other()), &fork);
+    let view = View::new(ask.pool, s, &t, Said { consent: None, is_uttered: true });
+    let acts = matches!(steps::decide(StepId::LogShippingEstablished, &view), Decision::Act(_));
+    drop(view);
+    acts.then_some(t)
+}

@@ -1,0 +1,470 @@
+//! Establish log shipping: the live database's log is backed up, and the copy of the side that is not active is fed with it.
+//!
+//! The primary half stands on whichever partner is the principal (while a mirror, its job succeeds and does nothing), from the
+//! moment the side serves: a log that nobody backs up fills the disk. The secondary half is set up only where the copy that stands
+//! continues the live chain; seeding one would overwrite a database, and is not this step's. It is done when one backup, its copy and
+//! its restore were seen to arrive. (Order and parameters: SQL Server's documentation, "Configure log shipping", and the script that
+//! SQL Server Management Studio generates.)
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::findings::gate;
+use super::{Reads, Step, View};
+use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::log_shipping::{Columns, Job, PrimaryHalf, SecondaryHalf, job};
+use crate::domain::loss::{file_name, to_utc};
+use crate::domain::pool::{Pool, Shipping};
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::route::Route;
+use crate::domain::side::{Place, Seat, Side};
+use crate::domain::sql_server::{Database, Instance};
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::permit::Permit;
+use crate::systems::Systems;
+use crate::systems::sql_server::statements::SCHEDULE_NUMBERS;
+use crate::systems::sql_server::{Parameter, Statement, statements};
+
+/// How long a job that was started is given before it is started again.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+/// Minutes that backups and their copies are kept, and that history is: what the script of SQL Server Management Studio says.
+const KEPT: i32 = 4320;
+const HISTORY: i32 = 5760;
+/// Minutes without a backup, or a restore, after which SQL Server raises its own alert.
+const BACKUP_THRESHOLD: i32 = 60;
+const RESTORE_THRESHOLD: i32 = 45;
+
+/// The step.
+pub struct EstablishLogShipping;
+
+/// What it does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// The primary half, on the live principal.
+    AddPrimaryHalf,
+    /// The secondary half, as it was before if that was saved.
+    AddSecondaryHalf(Box<SecondaryHalf>, Names),
+    /// Names the secondary to the primary half: the server, as it calls itself.
+    NameSecondary(String),
+    /// Gives a job of one of the sides a schedule.
+    Schedule(Side, String, Columns),
+    /// Lets its schedule start it.
+    EnableJob(Side, String),
+    /// Starts it once, so that one cycle is seen now and not in a quarter of an hour.
+    StartJob(Side, String),
+}
+
+/// Names of the jobs of a secondary half, and of the server that it copies from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Names {
+    primary_server: String,
+    copy_job: String,
+    restore_job: String,
+}
+
+impl Step for EstablishLogShipping {
+    const ID: StepId = StepId::LogShippingEstablished;
+    type Effect = Effect;
+
+    fn reads() -> Reads {
+        Reads { other: true, files: true, ..Reads::default() }
+    }
+
+    fn decide(v: &View<'_>) -> Decision<Effect> {
+        if v.to().log_shipping.is_none() {
+            return Decision::Done(Evidence::not_configured(format!(
+                "{} names no logShipping: nothing is shipped to it",
+                v.to().field()
+            )));
+        }
+        match establish(v) {
+            Ok(evidence) => Decision::Done(evidence),
+            Err(word) => word,
+        }
+    }
+
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        match Self::decide(v) {
+            Decision::Act(effect) => vec![effect],
+            Decision::Done(_) | Decision::Wait(_) | Decision::Blocked(_) => vec![],
+        }
+    }
+
+    fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
+        statement(e, pool, route).iter().map(Statement::shown).collect()
+    }
+
+    async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
+        let route = p.route();
+        let Some(statement) = statement(e, p.pool(), route) else {
+            return Outcome::Refused(Problem::retry(
+                Reason::InvalidSpec,
+                "The resource does not say any more how log backups are shipped",
+                "It is looked at again",
+            ));
+        };
+        let outcome = p.sql(seat(e, p), &statement).await;
+        if let (Effect::StartJob(_, id), Outcome::Answered) = (e, &outcome) {
+            let (id, now) = (id.clone(), p.now());
+            p.update(|t| {
+                t.facts.started_jobs.insert(id, now);
+            });
+        }
+        outcome
+    }
+}
+
+/// Where an effect is carried out. The copy stands at the store: log shipping restores there.
+fn seat<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Seat {
+    let route = p.route();
+    let standby = Seat { side: route.to, place: Place::Store };
+    match e {
+        Effect::AddPrimaryHalf | Effect::NameSecondary(_) => p.source(),
+        Effect::AddSecondaryHalf(..) => standby,
+        Effect::Schedule(side, ..) | Effect::EnableJob(side, _) | Effect::StartJob(side, _) => {
+            if *side == route.to { standby } else { p.source() }
+        }
+    }
+}
+
+type Word = Decision<Effect>;
+
+fn blocked(p: &Problem) -> Word {
+    Decision::Blocked(p.clone())
+}
+
+/// What is true in the end; otherwise what is to be done, waited for, or in the way.
+fn establish(v: &View<'_>) -> Result<Evidence, Word> {
+    let shipping = v.shipping().map_err(Decision::Blocked)?;
+    let live = v.source().live().ok_or_else(|| Decision::Blocked(not_live(v)))?;
+    if let Some(problem) = gate(v, StepId::LogShippingEstablished) {
+        return Err(Decision::Blocked(problem));
+    }
+    let primary = primary_half(v, live, shipping)?;
+    let backed_up = format!(
+        "The log of {} on {} is backed up to {}",
+        clean(&v.pool.database),
+        clean(&live.server_name),
+        clean(&shipping.backup_share.path)
+    );
+    let standby = match standby(v, live) {
+        Ok(standby) => standby,
+        Err(why) => {
+            return Ok(Evidence::new(format!("{backed_up}. {} is not protected: {why}", v.to().name)));
+        }
+    };
+    let secondary = secondary_half(v, live, standby, shipping)?;
+    if !primary.secondaries.iter().any(|s| s.eq_ignore_ascii_case(&standby.server_name)) {
+        return Err(Decision::Act(Effect::NameSecondary(standby.server_name.clone())));
+    }
+    // What nobody has touched works as it did: nothing has to be seen arriving.
+    if v.transition.attempts(StepId::LogShippingEstablished) > 0 {
+        arrival(v, live, standby, (primary, secondary))?;
+    }
+    Ok(Evidence::new(format!("{backed_up}, copied and restored on {}", clean(&standby.server_name))))
+}
+
+fn not_live(v: &View<'_>) -> Problem {
+    Problem::retry(
+        Reason::DatabaseState,
+        format!("No live database was seen in {}", clean(&v.from().name)),
+        "It is looked at again",
+    )
+}
+
+/// The primary half as it stands on the live principal.
+fn primary_half<'a>(v: &View<'_>, live: &'a Instance, shipping: &Shipping) -> Result<&'a PrimaryHalf, Word> {
+    let half = live.primary_half.get().map_err(blocked)?;
+    let jobs = live.jobs.get().map_err(blocked)?;
+    let Some(half) = half else {
+        taken(jobs, &[backup_job(v.pool)], live)?;
+        return Err(Decision::Act(Effect::AddPrimaryHalf));
+    };
+    let share = &shipping.backup_share;
+    if !share.is(half.backup_directory()) && !share.is(half.backup_share()) {
+        return Err(differs(&share.field, &share.path, half.backup_directory(), live));
+    }
+    runs_by_itself(jobs, half.backup_job(), v.route.from, &Columns::new(), live)?;
+    Ok(half)
+}
+
+/// A job that has a schedule and is enabled.
+fn runs_by_itself(jobs: &[Job], id: &str, side: Side, schedule: &Columns, on: &Instance) -> Result<(), Word> {
+    match job(jobs, id) {
+        None => Err(Decision::Blocked(Problem::ask(
+            Reason::LogShippingDiffers,
+            format!("The job {} of log shipping is missing on {}", clean(id), clean(&on.server_name)),
+            "Somebody deleted it. Remove what is left of log shipping there (sp_delete_log_shipping_primary_database or \
+             sp_delete_log_shipping_secondary_database); then it is set up anew",
+        ))),
+        Some(j) if !j.scheduled => Err(Decision::Act(Effect::Schedule(side, j.id.clone(), schedule.clone()))),
+        Some(j) if !j.enabled => Err(Decision::Act(Effect::EnableJob(side, j.id.clone()))),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The copy that log shipping is to feed, or why there is none that continues the live chain.
+fn standby<'a>(v: &View<'a>, live: &Instance) -> Result<&'a Instance, String> {
+    let site = v.target_site();
+    let standby = site.store.answer.instance().map_err(|p| p.what.clone())?;
+    let (copy, db) = match (&standby.database, &live.database) {
+        (Some(copy), Some(db)) => (copy, db),
+        (None, _) | (_, None) => return Err(format!("{} holds no copy", clean(&standby.server_name))),
+    };
+    if !copy.is_restoring() || copy.mirroring.is_some() {
+        return Err(format!(
+            "{} on {} is {}, not a copy that waits for log backups; to seed one is not part of this version",
+            clean(&v.pool.database),
+            clean(&standby.server_name),
+            copy.state_text()
+        ));
+    }
+    if continues(v, copy, db) {
+        Ok(standby)
+    } else {
+        Err(format!(
+            "the copy on {} does not continue the live database's log chain; to seed a new one is not part of this version",
+            clean(&standby.server_name)
+        ))
+    }
+}
+
+/// Whether log backups of the live database can be applied to the copy: the same family and fork, and no log backup between the copy's
+/// redo point and the next one that is missing from the folders.
+fn continues(v: &View<'_>, copy: &Database, live: &Database) -> bool {
+    let same = |a: &Option<String>, b: &Option<String>| match (a, b) {
+        (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
+        (None, _) | (_, None) => true,
+    };
+    let Ok(chain) = &v.chain else { return false };
+    let (Some(end), Some(fork)) = (&chain.end, &live.fork) else { return false };
+    let reaches = live.last_log_backup.is_none_or(|next| next <= end.lsn);
+    same(&copy.family, &live.family) && end.fork.eq_ignore_ascii_case(fork) && reaches
+}
+
+/// The secondary half as it stands beside the copy.
+fn secondary_half<'a>(
+    v: &View<'_>,
+    live: &Instance,
+    standby: &'a Instance,
+    shipping: &Shipping,
+) -> Result<&'a SecondaryHalf, Word> {
+    let half = standby.secondary_half.get().map_err(blocked)?;
+    let jobs = standby.jobs.get().map_err(blocked)?;
+    let saved = saved(v)?;
+    let Some(half) = half else {
+        if !standby.sysadmin {
+            return Err(Decision::Blocked(Problem::ask(
+                Reason::PermissionDenied,
+                format!(
+                    "The login of {} is not sysadmin on {}; setting up log shipping needs that",
+                    v.to().sql_server.field,
+                    clean(&standby.server_name)
+                ),
+                "Add the login to the sysadmin role of that instance",
+            )));
+        }
+        let names = Names {
+            primary_server: live.server_name.clone(),
+            copy_job: format!("LSCopy_{}_{}", live.server_name, v.pool.database),
+            restore_job: format!("LSRestore_{}_{}", live.server_name, v.pool.database),
+        };
+        taken(jobs, &[names.copy_job.clone(), names.restore_job.clone()], standby)?;
+        let half = saved.cloned().unwrap_or_else(|| SecondaryHalf {
+            columns: Columns::new(),
+            schedules: std::collections::BTreeMap::new(),
+        });
+        return Err(Decision::Act(Effect::AddSecondaryHalf(Box::new(half), names)));
+    };
+    for (folder, world) in [
+        (&shipping.backup_share, half.source_directory()),
+        (&shipping.copy_folder, half.destination_directory()),
+    ] {
+        if !folder.is(world) {
+            return Err(differs(&folder.field, &folder.path, world, standby));
+        }
+    }
+    for (id, was) in [
+        (half.copy_job(), saved.map(SecondaryHalf::copy_job)),
+        (half.restore_job(), saved.map(SecondaryHalf::restore_job)),
+    ] {
+        let schedules = saved.zip(was).and_then(|(s, id)| s.schedules.get(id));
+        let schedule = schedules.and_then(|s| s.first()).cloned().unwrap_or_default();
+        runs_by_itself(jobs, id, v.route.to, &schedule, standby)?;
+    }
+    Ok(half)
+}
+
+/// Log shipping to this side as it was before a failover removed it. What was saved and does not fit the resource any more, or lacks
+/// what is needed, is told and not used.
+fn saved<'a>(v: &View<'a>) -> Result<Option<&'a SecondaryHalf>, Word> {
+    let to = v.route.to;
+    let past = v.situation.transitions().into_iter().filter(|t| t.route.to == to);
+    let Some(half) = past.filter_map(|t| t.facts.log_shipping.as_ref()).next() else { return Ok(None) };
+    let shipping = v.shipping().map_err(Decision::Blocked)?;
+    let fits = shipping.backup_share.is(half.source_directory())
+        && shipping.copy_folder.is(half.destination_directory());
+    if !half.missing().is_empty() || !fits {
+        // The resource is what counts; what was saved differs from it only in what nobody wants any more.
+        tracing::debug!(missing = ?half.missing(), fits, "the saved configuration of log shipping is not used");
+        return Ok(None);
+    }
+    Ok(Some(half))
+}
+
+/// That somebody else's job has a name that log shipping needs.
+fn taken(jobs: &[Job], names: &[String], on: &Instance) -> Result<(), Word> {
+    let foreign = |j: &&Job| names.iter().any(|n| n.eq_ignore_ascii_case(&j.name)) && !j.is_of_log_shipping();
+    match jobs.iter().find(foreign) {
+        None => Ok(()),
+        Some(j) => Err(Decision::Blocked(Problem::ask(
+            Reason::LogShippingDiffers,
+            format!(
+                "The job {} on {} is somebody else's (category {:?}); log shipping needs that name",
+                clean(&j.name),
+                clean(&on.server_name),
+                clean(&j.category)
+            ),
+            "Rename or delete that job; nothing of it is touched",
+        ))),
+    }
+}
+
+fn differs(field: &str, path: &str, world: &str, on: &Instance) -> Word {
+    Decision::Blocked(Problem::ask(
+        Reason::LogShippingDiffers,
+        format!(
+            "{field} is {}, but log shipping on {} uses {}",
+            clean(path),
+            clean(&on.server_name),
+            clean(world)
+        ),
+        format!("Correct {field}, or remove log shipping there: then it is set up as the resource says"),
+    ))
+}
+
+/// One backup, its copy and its restore, seen to arrive.
+fn arrival(
+    v: &View<'_>,
+    live: &Instance,
+    standby: &Instance,
+    (primary, secondary): (&PrimaryHalf, &SecondaryHalf),
+) -> Result<(), Word> {
+    let (from, to) = (v.route.from, v.route.to);
+    let taken = live.own_backups.get().map_err(blocked)?.log.as_deref();
+    let taken = taken.and_then(|at| to_utc(at, Some(live.zone_minutes)));
+    // In whole seconds: a backup's times have no fractions.
+    let began = Timestamp::from_second(v.transition.started.as_second()).unwrap_or(v.transition.started);
+    if taken.is_none_or(|at| at < began) {
+        return Err(start(v, live, from, primary.backup_job(), "the first log backup"));
+    }
+    let (last, copied) = (file_name(primary.last_backup_file()), file_name(secondary.last_copied_file()));
+    let redo = standby.database.as_ref().and_then(|d| d.redo.as_ref()).map(|r| r.lsn);
+    let next = live.database.as_ref().and_then(|d| d.last_log_backup);
+    let restored = match (redo, next) {
+        (Some(redo), Some(next)) => redo >= next,
+        (None, _) | (_, None) => false,
+    };
+    if restored {
+        Ok(())
+    } else if !last.is_empty() && !last.eq_ignore_ascii_case(copied) {
+        Err(start(v, standby, to, secondary.copy_job(), "its copy"))
+    } else {
+        Err(start(v, standby, to, secondary.restore_job(), "its restore"))
+    }
+}
+
+/// Starts a job, unless it runs or was started a moment ago.
+fn start(v: &View<'_>, on: &Instance, side: Side, id: &str, what: &str) -> Word {
+    let runs = on.jobs.known().and_then(|jobs| job(jobs, id)).is_some_and(|j| j.running);
+    let started = v.transition.facts.started_jobs.get(id).copied();
+    let recent =
+        started.and_then(|at| at.checked_add(PATIENCE).ok()).is_some_and(|until| v.situation.at < until);
+    if runs || recent {
+        return Decision::Wait(Waiting {
+            reason: Reason::WaitingForJob,
+            message: format!("Waits for {what}, by the job on {}", clean(&on.server_name)),
+            until: None,
+        });
+    }
+    Decision::Act(Effect::StartJob(side, id.into()))
+}
+
+fn backup_job(pool: &Pool) -> String {
+    format!("LSBackup_{}", pool.database)
+}
+
+/// The statement of an effect; none: the resource names no folders any more.
+fn statement(e: &Effect, pool: &Pool, route: Route) -> Option<Statement> {
+    let shipping = pool.sites[route.to].log_shipping.as_ref()?;
+    let (lock, database) = (pool.lock_resource(), pool.database.clone());
+    let share = shipping.backup_share.path.clone();
+    Some(match e {
+        Effect::AddPrimaryHalf => Statement::write(
+            "sp_add_log_shipping_primary_database",
+            statements::add_primary_half(),
+            vec![
+                lock.into(),
+                database.into(),
+                share.clone().into(),
+                share.into(),
+                backup_job(pool).into(),
+                KEPT.into(),
+                BACKUP_THRESHOLD.into(),
+                HISTORY.into(),
+            ],
+        ),
+        Effect::AddSecondaryHalf(half, names) => add_secondary_half(half, names, pool, shipping),
+        Effect::NameSecondary(server) => Statement::write(
+            "sp_add_log_shipping_primary_secondary",
+            statements::add_primary_secondary(),
+            vec![lock.into(), database.clone().into(), server.clone().into(), database.into()],
+        ),
+        Effect::Schedule(_, id, columns) => {
+            let name = columns.get("name").map_or("log shipping", String::as_str);
+            let mut parameters: Vec<Parameter> = vec![lock.into(), id.clone().into(), name.into()];
+            parameters
+                .extend(SCHEDULE_NUMBERS.iter().map(|(name, usual)| number(columns, name, *usual).into()));
+            Statement::write("sp_add_schedule", statements::add_schedule(), parameters)
+        }
+        Effect::EnableJob(_, id) => Statement::write(
+            "sp_update_job",
+            statements::enable_job(true),
+            vec![lock.into(), id.clone().into()],
+        ),
+        Effect::StartJob(_, id) => {
+            Statement::write("sp_start_job", statements::start_job(), vec![lock.into(), id.clone().into()])
+        }
+    })
+}
+
+/// Numbers are numbers, whatever was saved: everything else is what the script of SQL Server Management Studio says.
+fn number(columns: &Columns, name: &str, usual: i32) -> i32 {
+    columns.get(name).and_then(|v| v.parse().ok()).unwrap_or(usual)
+}
+
+fn add_secondary_half(half: &SecondaryHalf, names: &Names, pool: &Pool, shipping: &Shipping) -> Statement {
+    let of = |name: &str, usual: i32| Parameter::from(number(&half.columns, name, usual));
+    Statement::write(
+        "sp_add_log_shipping_secondary_database",
+        statements::add_secondary_half(),
+        vec![
+            pool.lock_resource().into(),
+            names.primary_server.clone().into(),
+            pool.database.clone().into(),
+            shipping.backup_share.path.clone().into(),
+            shipping.copy_folder.path.clone().into(),
+            names.copy_job.clone().into(),
+            names.restore_job.clone().into(),
+            of("file_retention_period", KEPT),
+            pool.database.clone().into(),
+            of("restore_delay", 0),
+            of("restore_all", 1),
+            of("restore_mode", 0),
+            of("disconnect_users", 0),
+            of("restore_threshold", RESTORE_THRESHOLD),
+            of("history_retention_period", HISTORY),
+        ],
+    )
+}
