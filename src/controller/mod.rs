@@ -25,7 +25,7 @@ use crate::api::convert;
 use crate::api::v1alpha1::{PersistentChatFailover, PersistentChatFailoverStatus};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
-use crate::engine::plan::Goal;
+use crate::engine::goal::Goal;
 use crate::engine::wishes::Wish;
 use crate::engine::{Clock as _, SystemClock};
 use crate::status::conditions::{ConditionStatus, Conditions};

@@ -160,7 +160,6 @@ mod tests {
     use super::super::route::Route;
     use super::super::side::Side;
     use super::*;
-    use crate::domain::consent::AcceptedConsent;
 
     fn fence(signs: &[&str]) -> Terms {
         Terms {

@@ -1,9 +1,10 @@
 //! The loop: observe, decide, permit, act, observe.
 
 use super::act::carry_on;
+use super::goal::Goal;
 use super::memory::Memory;
 use super::pause::{Then, pause};
-use super::plan::{Goal, Next, Plan};
+use super::plan::{Next, Plan};
 use super::report::{Decided, Tell};
 use super::wishes::{Wish, Wishes};
 use super::{Clock, World};

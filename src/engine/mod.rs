@@ -7,6 +7,7 @@
 
 pub mod act;
 pub mod drive;
+pub mod goal;
 pub mod memory;
 pub mod observe;
 pub mod pause;

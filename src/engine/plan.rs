@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
+use super::goal::Goal;
 use super::start::{Ask, What, align, begin, go_on, protect};
 use crate::domain::active::{self, Active};
 use crate::domain::consent::{Consent, Terms};
@@ -12,7 +12,6 @@ use crate::domain::decision::{Decision, Evidence, Left, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::route::Procedure;
-use crate::domain::side::Side;
 use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
@@ -20,24 +19,6 @@ use crate::domain::wish::LastWish;
 use crate::procedures::stages;
 use crate::steps::view::Said;
 use crate::steps::{self, Effect, View};
-
-/// What the resource asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Goal {
-    /// The side that is to be active.
-    pub active: Side,
-    /// `metadata.uid` of the resource.
-    pub uid: String,
-    /// `metadata.generation` of the resource.
-    pub generation: i64,
-    /// `spec.utteredAt`.
-    pub uttered_at: Option<Timestamp>,
-    /// No effect while set.
-    pub suspend: bool,
-    /// A human's yes.
-    pub consent: Option<Consent>,
-}
 
 /// A step's trouble: an effect that did not go well.
 #[derive(Clone, Debug, PartialEq)]

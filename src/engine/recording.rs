@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Goal, Plan, plan};
+use super::goal::Goal;
+use super::plan::{Plan, plan};
 use crate::domain::pool::Pool;
 use crate::domain::reading::Reading;
 use crate::domain::side::Side;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::plan::{Goal, Next, Plan, Trouble};
+use super::goal::Goal;
+use super::plan::{Next, Plan, Trouble};
 use super::wishes::Wish;
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::RunningRestore;

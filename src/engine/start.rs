@@ -1,6 +1,6 @@
 //! Begin: which transition the goal asks for, and whether it may start or go on. Pure.
 
-use super::plan::Goal;
+use super::goal::Goal;
 use crate::domain::acceptance::{self, Acceptance, Asked};
 use crate::domain::active::{self, Active};
 use crate::domain::decision::Decision;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::plan::Goal;
+use super::goal::Goal;
 use crate::domain::pool::Pool;
 
 /// What the resource says at the moment, and whether to stop.

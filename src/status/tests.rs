@@ -26,7 +26,8 @@ use crate::domain::sql_server::{Database, DatabaseState, Instance, OwnBackups, S
 use crate::domain::step::StepId;
 use crate::domain::transition::{Ended, StepHistory, Transition};
 use crate::domain::wish::{LastWish, WishState};
-use crate::engine::plan::{Goal, Next, Plan};
+use crate::engine::goal::Goal;
+use crate::engine::plan::{Next, Plan};
 use crate::engine::report::Report;
 use crate::procedures;
 use crate::steps::Effect;
