@@ -18,6 +18,11 @@ pub struct Scenario {
     pub backup_share: String,
     /// The folder on the backup instance's host that the copy job copies to.
     pub copy_folder: String,
+    /// The share for log backups of the second data centre, should log shipping run the other way.
+    pub return_share: String,
+    /// The folder in the first data centre that they are copied to. A lab knows folders by their path alone, whatever host they
+    /// are on: it differs from `copy_folder`.
+    pub return_folder: String,
     /// Log backups that exist at the start.
     pub backups: u32,
     /// How many of them the copy job has copied.
@@ -90,6 +95,8 @@ impl Default for Scenario {
             data_centers: vec![data_center("atlanta", "atl"), data_center("seattle", "sea")],
             backup_share: r"\\sea-fs-1\mgc-logs".into(),
             copy_folder: r"E:\mgc-logs".into(),
+            return_share: r"\\atl-fs-1\mgc-logs".into(),
+            return_folder: r"F:\mgc-logs".into(),
             backups: 12,
             copied: 8,
             restored: 6,

@@ -102,6 +102,15 @@ pub fn change(w: &mut World, f: impl FnOnce(&mut Settings)) {
     }
 }
 
+/// Sets the pool's active servers past any operator.
+pub fn set_active_by_hand(w: &mut World, servers: &[String]) -> Result<(), String> {
+    if let Some(foreign) = servers.iter().find(|s| !w.chat.servers.contains_key(*s)) {
+        return Err(format!("{foreign} is no server of the pool"));
+    }
+    change(w, |s| s.active = servers.to_vec());
+    Ok(())
+}
+
 /// Moves the Central Management store to a data centre, as its administrator does.
 pub fn fail_over_central_management(w: &mut World, data_center: &str) {
     w.touch();

@@ -1,6 +1,7 @@
 //! The running lab: every server over one world, on loopback ports of its own.
 
 pub mod demo;
+mod faults;
 pub mod held_file;
 
 use std::collections::BTreeMap;
@@ -88,6 +89,8 @@ impl Lab {
         let mut folders = vec![
             (scenario.backup_share.clone(), directory.join("backup-share")),
             (scenario.copy_folder.clone(), directory.join("copy-folder")),
+            (scenario.return_share.clone(), directory.join("return-share")),
+            (scenario.return_folder.clone(), directory.join("return-folder")),
         ];
         for d in &scenario.data_centers {
             folders.push((format!(r"\\{}\mirror", d.name), directory.join(format!("mirror-{}", d.name))));
@@ -204,6 +207,14 @@ impl Lab {
     pub fn copy_folder(&self) -> PathBuf {
         self.directory.join("copy-folder")
     }
+    /// The share of this machine for the other way.
+    pub fn return_share(&self) -> PathBuf {
+        self.directory.join("return-share")
+    }
+    /// The copy folder of this machine for the other way.
+    pub fn return_folder(&self) -> PathBuf {
+        self.directory.join("return-folder")
+    }
     /// Sets what is held from now on, and where; `None`: nothing more.
     pub fn break_at(&self, choice: Option<Choice>) {
         self.world.now().breakpoints.set(choice);
@@ -237,9 +248,11 @@ impl Lab {
             (
                 "PCF_VOLUMES".into(),
                 format!(
-                    "mgc-logs={},sea-copy={}",
+                    "mgc-logs={},sea-copy={},atl-mgc-logs={},atl-copy={}",
                     self.backup_share().display(),
-                    self.copy_folder().display()
+                    self.copy_folder().display(),
+                    self.return_share().display(),
+                    self.return_folder().display()
                 ),
             ),
             // The product waits 30 s before it takes a silent primary for dead; a lab has no time for that.
@@ -280,83 +293,6 @@ impl Lab {
             })
             .collect();
         json!({"kubeconfig": kubeconfig, "resource": resource, "operator": {"env": self.operator_env(), "args": ["run"]}, "dataCenters": centers})
-    }
-
-    /// Injects a fault by its name.
-    pub fn fault(&self, name: &str, arguments: &[String]) -> Result<(), String> {
-        let mut w = self.world.now();
-        let argument =
-            |n: usize| arguments.get(n).cloned().ok_or_else(|| format!("the fault {name} needs an argument"));
-        match name {
-            "refuse-login" => {
-                let host = argument(0)?;
-                w.sql.get_mut(&host).ok_or(format!("no SQL Server {host}"))?.refused.insert(SQL_USER.into());
-            }
-            "accept-login" => {
-                let host = argument(0)?;
-                w.sql.get_mut(&host).ok_or(format!("no SQL Server {host}"))?.refused.clear();
-            }
-            "refuse-shell-login" => {
-                let host = argument(0)?;
-                w.chat.refused.push(host);
-            }
-            "accept-shell-login" => {
-                let host = argument(0)?;
-                w.chat.refused.retain(|h| *h != host);
-            }
-            "promote-mirror" => sql::promote_mirror(&mut w, &argument(0)?)?,
-            "recover-by-hand" => {
-                let dc = argument(0)?;
-                let host = self
-                    .scenario
-                    .data_centers
-                    .iter()
-                    .find(|d| d.name == dc)
-                    .map(|d| d.sql_server.clone())
-                    .ok_or("no such data centre")?;
-                sql::recover_by_hand(&mut w, &host)?;
-            }
-            "set-state-by-hand" => chat::change(&mut w, |x| x.pool_state = "FailedOver".into()),
-            "stop-agent" => {
-                // In the middle of its restore job, as a machine that was reset leaves it.
-                let host = argument(0)?;
-                let i = w.sql.get_mut(&host).ok_or(format!("no SQL Server {host}"))?;
-                i.agent_stopped = true;
-                i.jobs.iter_mut().for_each(|j| j.hangs = true);
-            }
-            "cms-read-only" => w.chat.read_only = argument(0)? == "on",
-            "restore-ms" => w.scenario.restore_ms = argument(0)?.parse().map_err(|e| format!("{e}"))?,
-            "disk-full" => {
-                let host = argument(0)?;
-                w.sql.get_mut(&host).ok_or(format!("no SQL Server {host}"))?.disk_full = argument(1)? == "on";
-            }
-            "remove-backup" => {
-                std::fs::remove_file(self.backup_share().join(argument(0)?)).map_err(|e| e.to_string())?
-            }
-            "truncate-backup" => {
-                let file = std::fs::OpenOptions::new()
-                    .write(true)
-                    .open(self.backup_share().join(argument(0)?))
-                    .map_err(|e| e.to_string())?;
-                let length = file.metadata().map_err(|e| e.to_string())?.len();
-                file.set_len(length / 2).map_err(|e| e.to_string())?;
-            }
-            "grow-backup" => {
-                // Sparse: its length is real, its blocks are not.
-                let length = argument(1)?.parse().map_err(|e| format!("{e}"))?;
-                let path = self.backup_share().join(argument(0)?);
-                let file = std::fs::OpenOptions::new().write(true).open(path).map_err(|e| e.to_string())?;
-                file.set_len(length).map_err(|e| e.to_string())?;
-            }
-            "foreign-backup" => {
-                std::fs::write(self.backup_share().join(argument(0)?), b"TAPE of another program")
-                    .map_err(|e| e.to_string())?
-            }
-            other => return Err(format!("simulator: does not know the fault {other}")),
-        }
-        drop(w);
-        self.world.announce();
-        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::world::World;
 
 use super::backup::BackupHeader;
-use super::{Database, Mirroring, is_up, logout};
+use super::{Database, Mirroring, guid, is_up, logout};
 
 /// Whether a mirror can be built, in the words of the cmdlet.
 pub fn mirror_check(
@@ -40,12 +40,7 @@ pub fn mirror_establish(world: &mut World, principal: &str, mirror: &str, databa
     let server = i.server_name.clone();
     let Some(db) = i.databases.get_mut(&key) else { return };
     db.mirroring = Some(Mirroring { role: 1, state: 4, partner: mirror.into() });
-    let copy = Database {
-        state: 1,
-        redo: Some((db.log_end, db.fork.clone())),
-        mirroring: Some(Mirroring { role: 2, state: 4, partner: principal.into() }),
-        ..db.clone()
-    };
+    let copy = as_mirror(db, principal);
     for kind in [1, 2] {
         i.backups.push(BackupHeader {
             database: database.into(),
@@ -85,12 +80,85 @@ pub fn promote_mirror(world: &mut World, data_center: &str) -> Result<(), String
     for id in sessions {
         logout(world, &d.sql_server, id);
     }
+    let principal = world.sql.get(&d.sql_server).and_then(|i| i.databases.get(&key)).cloned();
     let db = world.sql.get_mut(&d.mirror).and_then(|i| i.databases.get_mut(&key)).ok_or("no mirror")?;
+    // Whatever was committed is on the mirror as well: it has followed the principal to the last record.
+    if let Some(principal) = principal.filter(|p| p.is_live() && p.family == db.family && p.fork == db.fork) {
+        *db = Database { mirroring: db.mirroring.take(), ..principal };
+    }
     db.state = 0;
     db.redo = None;
     if let Some(m) = db.mirroring.as_mut() {
         m.role = 1;
         m.state = 1;
     }
+    Ok(())
+}
+
+/// A SQL Server that went down starts again. Where its mirror has taken over meanwhile, its own database becomes the mirror.
+pub fn start_sql(world: &mut World, host: &str) -> Result<(), String> {
+    world.touch();
+    world.sql.get_mut(host).ok_or_else(|| format!("no SQL Server {host}"))?.down = false;
+    tick(world);
+    Ok(())
+}
+
+/// Lets principals that were alone find their partners again: both are synchronized, the partner as the mirror.
+pub(super) fn tick(world: &mut World) {
+    let mut found = Vec::new();
+    for (host, i) in world.sql.iter().filter(|(host, _)| is_up(world, host)) {
+        for (key, db) in &i.databases {
+            if let Some(m) = db.mirroring.as_ref().filter(|m| m.role == 1 && m.state == 1)
+                && is_up(world, &m.partner)
+            {
+                found.push((host.clone(), m.partner.clone(), key.clone(), db.clone()));
+            }
+        }
+    }
+    for (principal, mirror, key, db) in found {
+        let Some(copy) = world.sql.get_mut(&mirror).and_then(|i| i.databases.get_mut(&key)) else { continue };
+        let ours = copy.mirroring.as_ref().is_some_and(|m| m.partner == principal);
+        if !ours || copy.family != db.family || copy.fork != db.fork {
+            continue;
+        }
+        *copy = as_mirror(&db, &principal);
+        let db = world.sql.get_mut(&principal).and_then(|i| i.databases.get_mut(&key));
+        if let Some(m) = db.and_then(|d| d.mirroring.as_mut()) {
+            m.state = 4;
+        }
+    }
+}
+
+/// What the mirror of a database holds.
+fn as_mirror(db: &Database, principal: &str) -> Database {
+    Database {
+        state: 1,
+        redo: Some((db.log_end, db.fork.clone())),
+        mirroring: Some(Mirroring { role: 2, state: 4, partner: principal.into() }),
+        ..db.clone()
+    }
+}
+
+/// Somebody's own database of the same name stands on a server.
+pub fn foreign_database_by_hand(world: &mut World, host: &str) -> Result<(), String> {
+    world.touch();
+    let seed = world.scenario.seed;
+    let key = world.scenario.database.to_lowercase();
+    let any =
+        world.sql.values().find_map(|i| i.databases.get(&key)).cloned().ok_or("no database to go by")?;
+    let foreign = Database {
+        state: 0,
+        standby: false,
+        read_only: false,
+        family: guid(seed, &format!("foreign family on {host}")),
+        fork: guid(seed, &format!("foreign fork on {host}")),
+        redo: None,
+        mirroring: None,
+        newest_message: None,
+        interrupted: None,
+        ..any
+    };
+    let i = world.sql.get_mut(host).ok_or_else(|| format!("no SQL Server {host}"))?;
+    i.databases.insert(key, foreign);
     Ok(())
 }

@@ -1,24 +1,30 @@
 //! The pure world of SQL Server: instances, databases, the log chain, log shipping, sessions.
 
-mod agent;
+pub(crate) mod agent;
 pub mod backup;
 pub(crate) mod catalog;
+pub(crate) mod log_shipping;
 mod mirror;
 mod populate;
 mod sessions;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
 
 use crate::world::World;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
-pub use agent::{take_log_backup, tick};
+pub use agent::{Category, Job, Schedule, take_log_backup};
 use backup::BackupHeader;
-pub use mirror::{mirror_check, mirror_establish, promote_mirror};
+pub use log_shipping::{
+    LastFile, Primary, Secondary, SecondaryDatabase, Shipment, delete_job_by_hand, foreign_job,
+    remove_log_shipping_by_hand, set_up_log_shipping_by_hand,
+};
+pub use mirror::{foreign_database_by_hand, mirror_check, mirror_establish, promote_mirror, start_sql};
 pub use populate::populate;
 pub use sessions::{chat_connect, chat_ping, data_center_lost, login, logout, session_alive};
+pub use state::state;
 
 /// SQL login of every instance. Its password holds what a careless client would stumble over.
 pub const SQL_USER: &str = "pcf";
@@ -39,10 +45,14 @@ pub struct Instance {
     pub disk_full: bool,
     /// Databases by lower-case name.
     pub databases: BTreeMap<String, Database>,
+    /// The primary half of log shipping.
+    pub log_shipping_primary: Vec<Primary>,
     /// The secondary half of log shipping.
-    pub log_shipping: Vec<LogShipping>,
+    pub log_shipping: Vec<Secondary>,
     /// Agent jobs.
     pub jobs: Vec<Job>,
+    /// Schedules of the Agent.
+    pub schedules: Vec<Schedule>,
     /// `msdb.dbo.restorehistory` with its backup sets, oldest first.
     pub restore_history: Vec<Restored>,
     /// Backups that this server took.
@@ -52,6 +62,9 @@ pub struct Instance {
     /// Application locks: who holds each resource.
     pub locks: BTreeMap<String, u32>,
     next_session: u32,
+    next_schedule: i64,
+    /// How many GUIDs were made for it.
+    made: u32,
     /// SQL Server Agent does not run: nothing of it shows, and none of its jobs starts.
     pub agent_stopped: bool,
     /// Tables that clients made, and the engine that answers SELECT.
@@ -102,13 +115,17 @@ impl Instance {
             refused: BTreeSet::new(),
             disk_full: false,
             databases: BTreeMap::new(),
+            log_shipping_primary: Vec::new(),
             log_shipping: Vec::new(),
             jobs: Vec::new(),
+            schedules: Vec::new(),
             restore_history: Vec::new(),
             backups: Vec::new(),
             sessions: BTreeMap::new(),
             locks: BTreeMap::new(),
             next_session: 51,
+            next_schedule: 1,
+            made: 0,
             agent_stopped: false,
             store: catalog::Store::new()?,
         })
@@ -131,44 +148,6 @@ pub struct Mirroring {
     pub state: i32,
     /// Host of the partner.
     pub partner: String,
-}
-
-/// The secondary half of log shipping of one database.
-#[derive(Clone, Debug)]
-pub struct LogShipping {
-    /// The database.
-    pub database: String,
-    /// `secondary_id`.
-    pub id: String,
-    /// `@@SERVERNAME` of the primary at set-up.
-    pub primary: String,
-    /// The share.
-    pub source: String,
-    /// The copy folder.
-    pub destination: String,
-    /// The copy job.
-    pub copy_job: String,
-    /// The restore job.
-    pub restore_job: String,
-    /// Last file copied.
-    pub last_copied: Option<String>,
-    /// Last file restored.
-    pub last_restored: Option<String>,
-}
-
-/// An Agent job.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Whether its schedule starts it.
-    pub enabled: bool,
-    /// Whether it runs until somebody stops it.
-    pub hangs: bool,
-    /// When it runs next.
-    pub next: Timestamp,
 }
 
 /// A restored set.
@@ -227,6 +206,12 @@ pub fn guid(world_seed: u64, name: &str) -> String {
     format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..32])
 }
 
+/// Lets everything happen that is due.
+pub fn tick(world: &mut World) {
+    mirror::tick(world);
+    agent::tick(world);
+}
+
 /// Whether an instance answers.
 pub fn is_up(world: &World, host: &str) -> bool {
     world.host_is_up(host) && world.sql.get(host).is_some_and(|i| !i.down)
@@ -275,31 +260,4 @@ pub(crate) fn recover(world: &mut World, host: &str, key: &str) -> Result<(), St
     db.redo = None;
     db.fork = fork;
     Ok(())
-}
-
-/// What every server holds, for a reader outside.
-pub fn state(world: &World) -> serde_json::Value {
-    let servers = world.sql.values().map(|i| {
-        let databases: Vec<_> = i
-            .databases
-            .values()
-            .map(|d| {
-                json!({
-                    "name": d.name,
-                    "state": match (d.state, d.standby) { (0, true) => "STANDBY", (0, false) => "ONLINE", (1, _) => "RESTORING", _ => "OTHER" },
-                    "readOnly": d.read_only,
-                    "redoStartLsn": d.redo.as_ref().map(|r| r.0.to_string()),
-                    "recoveryFork": d.fork,
-                    "mirroring": d.mirroring.as_ref().map(|m| json!({
-                        "role": if m.role == 1 { "PRINCIPAL" } else { "MIRROR" },
-                        "state": if m.state == 4 { "SYNCHRONIZED" } else { "DISCONNECTED" },
-                        "partner": m.partner})),
-                    "sessions": i.sessions.values().filter(|s| s.database == d.name.to_lowercase()).map(|s| s.host.clone()).collect::<Vec<_>>(),
-                })
-            })
-            .collect();
-        let shipping: Vec<_> = i.log_shipping.iter().map(|l| json!({"database": l.database, "source": l.source, "destination": l.destination})).collect();
-        (i.host.clone(), json!({"serverName": i.server_name, "up": is_up(world, &i.host), "databases": databases, "logShipping": shipping}))
-    });
-    serde_json::Value::Object(servers.collect())
 }

@@ -8,8 +8,9 @@ use crate::scenario::DataCenter;
 use crate::world::World;
 use crate::world::files::split;
 
-use super::agent::{copy, interval, take_log_backup};
-use super::{Database, Instance, Job, LogShipping, Mirroring, Restored, apply, backup, guid};
+use super::agent::{copy, take_log_backup};
+use super::log_shipping::{LastFile, Shipment, set_up_primary, set_up_secondary};
+use super::{Database, Instance, Mirroring, Restored, apply, backup, guid};
 
 /// Makes the instances, databases, log shipping and backup files of the scenario.
 pub fn populate(world: &mut World) -> Result<(), String> {
@@ -81,30 +82,16 @@ fn databases(world: &mut World, first: &DataCenter, second: &DataCenter) {
 /// Log shipping from the first data centre to the second.
 fn log_shipping(world: &mut World, first: &DataCenter, second: &DataCenter) {
     let s = world.scenario.clone();
-    let primary = world.sql.get(&first.sql_server).map(|i| i.server_name.clone()).unwrap_or_default();
-    let next = world.now + interval(world);
-    let job =
-        |kind: &str, name: String| Job { id: guid(s.seed, kind), name, enabled: true, hangs: false, next };
-    let hostile = s.hostile_text.as_deref().unwrap_or_default();
-    if let Some(i) = world.sql.get_mut(&second.sql_server) {
-        i.jobs = ["LSCopy", "LSRestore"]
-            .map(|kind| job(kind, format!("{kind}_{primary}_{}{hostile}", s.database)))
-            .into();
-        i.log_shipping.push(LogShipping {
-            database: s.database.clone(),
-            id: guid(s.seed, "secondary"),
-            primary,
-            source: s.backup_share.clone(),
-            destination: s.copy_folder.clone(),
-            copy_job: guid(s.seed, "LSCopy"),
-            restore_job: guid(s.seed, "LSRestore"),
-            last_copied: None,
-            last_restored: None,
-        });
-    }
-    if let Some(i) = world.sql.get_mut(&first.sql_server) {
-        i.jobs = vec![job("LSBackup", format!("LSBackup_{}", s.database))];
-    }
+    let id = |what: &str| guid(s.seed, what);
+    let shipment = Shipment {
+        from: &first.sql_server,
+        to: &second.sql_server,
+        share: &s.backup_share,
+        folder: &s.copy_folder,
+    };
+    set_up_primary(world, &first.sql_server, &shipment, ["LSBackup", "primary"].map(id));
+    let suffix = s.hostile_text.as_deref().unwrap_or_default();
+    set_up_secondary(world, &shipment, suffix, ["LSCopy", "LSRestore", "secondary"].map(id));
 }
 
 /// The log backups that exist, and how far they were copied and restored.
@@ -114,13 +101,23 @@ fn backups(world: &mut World, first: &DataCenter, second: &DataCenter) -> Result
         let at = world.now - SignedDuration::from_secs(i64::from(s.backups - n) * 900);
         let path = take_log_backup(world, &first.sql_server, at)?;
         if n < s.copied {
-            copy(world, &path)?;
+            copy(world, &second.sql_server, 0, &path)?;
         }
         if n < s.restored {
             let path = format!(r"{}\{}", s.copy_folder, split(&path).1);
             let set = backup::read(world.files.as_ref(), &path).map_err(|e| e.message)?;
+            let last = LastFile { path: path.clone(), at };
             let database = s.database.to_lowercase();
             apply(world, &second.sql_server, Restored { at, database, set, path });
+            if let Some(row) = world.sql.get_mut(&second.sql_server).and_then(|i| i.log_shipping.first_mut())
+            {
+                row.databases.iter_mut().for_each(|d| d.last_restored = Some(last.clone()));
+            }
+        }
+        if let Some(row) =
+            world.sql.get_mut(&first.sql_server).and_then(|i| i.log_shipping_primary.first_mut())
+        {
+            row.last_backup = Some(LastFile { path, at });
         }
     }
     Ok(())

@@ -220,6 +220,11 @@ impl Batch {
         }
     }
 
+    /// Whether the statement at work stands in a TRY.
+    pub(super) fn in_try(&self) -> bool {
+        !self.handlers.is_empty()
+    }
+
     pub(super) fn shown_variables(&self) -> BTreeMap<String, String> {
         self.variables.iter().filter_map(|(n, c)| c.shown().map(|c| (n.clone(), c))).collect()
     }

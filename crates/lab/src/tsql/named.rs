@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::compile::{Op, compile};
 use super::lexer::Token;
-use super::procedures::procedure;
+use super::procedures::Call;
 use super::restore::is_recovery;
 use super::values::Cell;
 
@@ -53,13 +53,11 @@ impl Batch {
                 Op::JumpUnless(..) | Op::Jump(_) | Op::Try(_) | Op::EndTry => None,
             });
         }
-        let (name, rest) = procedure(t);
-        let argument = match name.as_str() {
-            "sp_update_job" | "sp_stop_job" => "@job_id",
-            "sp_delete_log_shipping_secondary_database" => "@secondary_database",
-            _ => return None,
-        };
-        Some((format!("EXEC {name}"), Some(self.argument_text(rest, argument))))
+        let call = Call::of(t);
+        let target = call.target()?;
+        let at = call.rest.iter().position(|x| x.is(target));
+        let value = at.map(|at| self.value(call.rest.get(at + 2))).unwrap_or_default();
+        Some((format!("EXEC {}", call.name), Some(value)))
     }
 
     /// The text of `EXEC (@text)` or `sp_executesql`.
@@ -74,10 +72,10 @@ impl Batch {
                 _ => None,
             };
         }
-        let (name, rest) = procedure(t);
-        if name != "sp_executesql" {
+        let call = Call::of(t);
+        if call.name != "sp_executesql" {
             return None;
         }
-        rest.iter().find_map(|x| if let Token::Text(s) = x { Some(s.clone()) } else { None })
+        call.rest.iter().find_map(|x| if let Token::Text(s) = x { Some(s.clone()) } else { None })
     }
 }

@@ -7,18 +7,28 @@ use super::values::{Cell, Event, SqlMessage};
 use crate::sql::catalog;
 
 impl Batch {
+    /// `DECLARE @a int, @b nvarchar(10) = expression`.
     pub(super) fn declare(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<(), SqlMessage> {
-        for (i, token) in t.iter().enumerate() {
-            if let Token::Word(name) = token
-                && name.starts_with('@')
-            {
-                self.variables.insert(name.to_lowercase(), Cell::Null);
-                if let Some(eq) = t.get(i + 1..).and_then(|r| r.iter().position(|x| x.sign("="))) {
-                    let value = self.scalar(seat, &t[i + 2 + eq..])?;
-                    self.variables.insert(name.to_lowercase(), value);
-                    break;
-                }
+        let mut depth = 0usize;
+        let one = |t: &Token| {
+            match t {
+                t if t.sign("(") => depth += 1,
+                t if t.sign(")") => depth = depth.saturating_sub(1),
+                _ => {}
             }
+            depth == 0 && t.sign(",")
+        };
+        for one in t[1..].split(one) {
+            let Some(Token::Word(name)) =
+                one.first().filter(|x| x.ident().is_some_and(|n| n.starts_with('@')))
+            else {
+                return Err(SqlMessage::simulator("this DECLARE"));
+            };
+            let value = match one.iter().position(|x| x.sign("=")) {
+                Some(equals) => self.scalar(seat, &one[equals + 1..])?,
+                None => Cell::Null,
+            };
+            self.variables.insert(name.to_lowercase(), value);
         }
         Ok(())
     }
@@ -96,11 +106,9 @@ impl Batch {
     /// What a token stands for: a variable's value, or its own text.
     pub(super) fn value(&self, token: Option<&Token>) -> String {
         match token {
-            Some(Token::Word(v)) if v.starts_with('@') => match self.variables.get(&v.to_lowercase()) {
-                Some(Cell::Text(s)) => s.clone(),
-                Some(Cell::Int(n)) => n.to_string(),
-                _ => String::new(),
-            },
+            Some(Token::Word(v)) if v.starts_with('@') => {
+                self.variables.get(&v.to_lowercase()).and_then(Cell::shown).unwrap_or_default()
+            }
             Some(Token::Word(s) | Token::Name(s) | Token::Text(s) | Token::Number(s) | Token::Sign(s)) => {
                 s.clone()
             }

@@ -215,7 +215,12 @@ fn column_type(name: &str, sample: Option<&Sqlite>) -> ColumnType {
         ColumnType::Guid
     } else if (n.starts_with("is_") && n != "is_sysadmin") || n == "enabled_bit" {
         ColumnType::Bit
-    } else if n.ends_with("_date") || n == "utc_now" || n == "newest" || n == "serverlastpingtime" {
+    } else if n.ends_with("_date")
+        || n.ends_with("_date_utc")
+        || n == "utc_now"
+        || n == "newest"
+        || n == "serverlastpingtime"
+    {
         ColumnType::Time
     } else {
         match sample {

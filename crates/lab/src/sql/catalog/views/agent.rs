@@ -4,12 +4,18 @@ use rusqlite::types::Value as Sqlite;
 
 use super::super::time;
 use super::{Table, n, s, table};
-use crate::sql::{Instance, Job};
+use crate::sql::{Category, Instance, Job, Schedule};
 use crate::world::World;
 
 pub(super) fn jobs(_: &World, i: &Instance) -> Table {
-    let row = |j: &Job| vec![s(&j.id), s(&j.name), n(j.enabled)];
-    table(&["job_id", "name", "enabled"], i.jobs.iter().map(row))
+    let row = |j: &Job| vec![s(&j.id), s(&j.name), n(j.enabled), n(j.category.id())];
+    table(&["job_id", "name", "enabled", "category_id"], i.jobs.iter().map(row))
+}
+
+pub(super) fn categories(_: &World, _: &Instance) -> Table {
+    // Class 1 is that of jobs, type 1 that of local ones.
+    let row = |c: Category| vec![n(c.id()), n(1), n(1), s(c.name())];
+    table(&["category_id", "category_class", "category_type", "name"], Category::ALL.map(row))
 }
 
 pub(super) fn sessions(_: &World, _: &Instance) -> Table {
@@ -28,29 +34,15 @@ pub(super) fn activity(w: &World, i: &Instance) -> Table {
 }
 
 pub(super) fn job_schedules(_: &World, i: &Instance) -> Table {
-    let rows = i.jobs.iter().enumerate().map(|(k, j)| vec![n(k as i64 + 1), s(&j.id)]);
-    table(&["schedule_id", "job_id"], rows)
+    let pairs = |j: &Job| -> Vec<_> { j.schedules.iter().map(|id| vec![n(*id), s(&j.id)]).collect() };
+    table(&["schedule_id", "job_id"], i.jobs.iter().flat_map(pairs))
 }
 
 pub(super) fn schedules(_: &World, i: &Instance) -> Table {
-    let columns = [
-        "schedule_id",
-        "name",
-        "enabled",
-        "freq_type",
-        "freq_interval",
-        "freq_subday_type",
-        "freq_subday_interval",
-        "freq_relative_interval",
-        "freq_recurrence_factor",
-        "active_start_date",
-        "active_end_date",
-        "active_start_time",
-        "active_end_time",
-    ];
-    let rows = i.jobs.iter().enumerate().map(|(k, j)| {
-        let mut row = vec![n(k as i64 + 1), s(&format!("{} schedule", j.name))];
-        row.extend([1, 4, 1, 4, 15, 0, 0, 20_260_101, 99_991_231, 0, 235_900].map(n));
+    let columns: Vec<_> = ["schedule_id", "name"].into_iter().chain(Schedule::COLUMNS).collect();
+    let rows = i.schedules.iter().map(|c| {
+        let mut row = vec![n(c.id), s(&c.name)];
+        row.extend(c.settings.map(n));
         row
     });
     table(&columns, rows)

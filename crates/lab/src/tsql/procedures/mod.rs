@@ -1,0 +1,368 @@
+//! EXEC: the stored procedures that the simulator knows.
+
+mod agent;
+mod arguments;
+mod locks;
+mod log_shipping;
+
+use super::Seat;
+use super::batch::Batch;
+use super::lexer::Token;
+use super::values::{Cell, Errors, Event, SqlMessage, refuse};
+use arguments::Arguments;
+use arguments::Use::{self, Optional, Output, Refused, Required};
+
+/// A stored procedure.
+struct Procedure {
+    name: &'static str,
+    home: Home,
+    parameters: &'static [(&'static str, Use)],
+    /// The parameter that the journal takes for its target. Without one it is none of the journal's business.
+    target: Option<&'static str>,
+    run: fn(&mut Seat<'_>, &Arguments) -> Result<Returned, SqlMessage>,
+}
+
+/// Where a procedure lives.
+enum Home {
+    /// It can be called from anywhere.
+    Anywhere,
+    /// It must be run in `master`.
+    Master,
+    /// It is one of `msdb`.
+    Msdb,
+}
+
+/// What a procedure gives back.
+struct Returned {
+    code: i64,
+    outputs: Vec<(&'static str, Cell)>,
+}
+
+impl Returned {
+    fn code(code: i64) -> Self {
+        Returned { code, outputs: Vec::new() }
+    }
+
+    /// Success, with the values of parameters.
+    fn success(outputs: impl Into<Vec<(&'static str, Cell)>>) -> Self {
+        Returned { code: 0, outputs: outputs.into() }
+    }
+}
+
+/// The procedures, with the parameters that they have in SQL Server 2012. An unknown one is refused as by the real server, one
+/// that has an effect which is not simulated is refused as well.
+const PROCEDURES: &[Procedure] = &[
+    Procedure {
+        name: "sp_getapplock",
+        home: Home::Anywhere,
+        parameters: &[
+            ("@Resource", Required),
+            ("@LockMode", Required),
+            ("@LockOwner", Optional),
+            ("@LockTimeout", Optional),
+            ("@DbPrincipal", Refused),
+        ],
+        target: None,
+        run: locks::get,
+    },
+    Procedure {
+        name: "sp_releaseapplock",
+        home: Home::Anywhere,
+        parameters: &[("@Resource", Required), ("@LockOwner", Optional), ("@DbPrincipal", Refused)],
+        target: None,
+        run: locks::release,
+    },
+    Procedure {
+        name: "sp_update_job",
+        home: Home::Msdb,
+        parameters: &[
+            ("@job_id", Optional),
+            ("@job_name", Optional),
+            ("@enabled", Optional),
+            ("@new_name", Refused),
+            ("@description", Refused),
+            ("@category_name", Refused),
+            ("@owner_login_name", Refused),
+        ],
+        target: Some("@job_id"),
+        run: agent::update_job,
+    },
+    Procedure {
+        name: "sp_start_job",
+        home: Home::Msdb,
+        parameters: &[
+            ("@job_name", Optional),
+            ("@job_id", Optional),
+            ("@error_flag", Refused),
+            ("@server_name", Refused),
+            ("@step_name", Refused),
+            ("@output_flag", Refused),
+        ],
+        target: Some("@job_id"),
+        run: agent::start_job,
+    },
+    Procedure {
+        name: "sp_stop_job",
+        home: Home::Msdb,
+        parameters: &[
+            ("@job_name", Optional),
+            ("@job_id", Optional),
+            ("@originating_server", Refused),
+            ("@server_name", Refused),
+        ],
+        target: Some("@job_id"),
+        run: agent::stop_job,
+    },
+    Procedure {
+        name: "sp_add_schedule",
+        home: Home::Msdb,
+        parameters: &[
+            ("@schedule_name", Required),
+            ("@enabled", Optional),
+            ("@freq_type", Optional),
+            ("@freq_interval", Optional),
+            ("@freq_subday_type", Optional),
+            ("@freq_subday_interval", Optional),
+            ("@freq_relative_interval", Optional),
+            ("@freq_recurrence_factor", Optional),
+            ("@active_start_date", Optional),
+            ("@active_end_date", Optional),
+            ("@active_start_time", Optional),
+            ("@active_end_time", Optional),
+            ("@owner_login_name", Refused),
+            ("@schedule_uid", Output),
+            ("@schedule_id", Output),
+        ],
+        target: Some("@schedule_name"),
+        run: agent::add_schedule,
+    },
+    Procedure {
+        name: "sp_attach_schedule",
+        home: Home::Msdb,
+        parameters: &[
+            ("@job_id", Optional),
+            ("@job_name", Optional),
+            ("@schedule_id", Optional),
+            ("@schedule_name", Optional),
+            ("@automatic_post", Refused),
+        ],
+        target: Some("@job_id"),
+        run: agent::attach_schedule,
+    },
+    Procedure {
+        name: "sp_add_log_shipping_primary_database",
+        home: Home::Master,
+        parameters: &[
+            ("@database", Required),
+            ("@backup_directory", Required),
+            ("@backup_share", Required),
+            ("@backup_job_name", Required),
+            ("@backup_retention_period", Optional),
+            ("@monitor_server", Refused),
+            ("@monitor_server_security_mode", Refused),
+            ("@monitor_server_login", Refused),
+            ("@monitor_server_password", Refused),
+            ("@backup_threshold", Optional),
+            ("@threshold_alert", Optional),
+            ("@threshold_alert_enabled", Optional),
+            ("@history_retention_period", Optional),
+            ("@backup_job_id", Output),
+            ("@primary_id", Output),
+            ("@backup_compression", Optional),
+            ("@overwrite", Optional),
+            ("@ignoreremotemonitor", Optional),
+        ],
+        target: Some("@database"),
+        run: log_shipping::add_primary_database,
+    },
+    Procedure {
+        name: "sp_add_log_shipping_primary_secondary",
+        home: Home::Master,
+        parameters: &[
+            ("@primary_database", Required),
+            ("@secondary_server", Required),
+            ("@secondary_database", Required),
+            ("@overwrite", Optional),
+        ],
+        target: Some("@primary_database"),
+        run: log_shipping::add_primary_secondary,
+    },
+    Procedure {
+        name: "sp_add_log_shipping_secondary_primary",
+        home: Home::Master,
+        parameters: &[
+            ("@primary_server", Required),
+            ("@primary_database", Required),
+            ("@backup_source_directory", Required),
+            ("@backup_destination_directory", Required),
+            ("@copy_job_name", Required),
+            ("@restore_job_name", Required),
+            ("@file_retention_period", Optional),
+            ("@monitor_server", Refused),
+            ("@monitor_server_security_mode", Refused),
+            ("@monitor_server_login", Refused),
+            ("@monitor_server_password", Refused),
+            ("@copy_job_id", Output),
+            ("@restore_job_id", Output),
+            ("@secondary_id", Output),
+            ("@overwrite", Optional),
+            ("@ignoreremotemonitor", Optional),
+        ],
+        target: Some("@primary_database"),
+        run: log_shipping::add_secondary_primary,
+    },
+    Procedure {
+        name: "sp_add_log_shipping_secondary_database",
+        home: Home::Master,
+        parameters: &[
+            ("@secondary_database", Required),
+            ("@primary_server", Required),
+            ("@primary_database", Required),
+            ("@restore_delay", Optional),
+            ("@restore_all", Optional),
+            ("@restore_mode", Optional),
+            ("@disconnect_users", Optional),
+            ("@block_size", Optional),
+            ("@buffer_count", Optional),
+            ("@max_transfer_size", Optional),
+            ("@restore_threshold", Optional),
+            ("@threshold_alert", Optional),
+            ("@threshold_alert_enabled", Optional),
+            ("@history_retention_period", Optional),
+            ("@overwrite", Optional),
+            ("@ignoreremotemonitor", Optional),
+        ],
+        target: Some("@secondary_database"),
+        run: log_shipping::add_secondary_database,
+    },
+    Procedure {
+        name: "sp_delete_log_shipping_primary_database",
+        home: Home::Master,
+        parameters: &[("@database", Required), ("@ignoreremotemonitor", Optional)],
+        target: Some("@database"),
+        run: log_shipping::delete_primary_database,
+    },
+    Procedure {
+        name: "sp_delete_log_shipping_primary_secondary",
+        home: Home::Master,
+        parameters: &[
+            ("@primary_database", Required),
+            ("@secondary_server", Required),
+            ("@secondary_database", Required),
+        ],
+        target: Some("@primary_database"),
+        run: log_shipping::delete_primary_secondary,
+    },
+    Procedure {
+        name: "sp_delete_log_shipping_secondary_database",
+        home: Home::Master,
+        parameters: &[("@secondary_database", Required), ("@ignoreremotemonitor", Optional)],
+        target: Some("@secondary_database"),
+        run: log_shipping::delete_secondary_database,
+    },
+];
+
+fn known(name: &str) -> Option<&'static Procedure> {
+    PROCEDURES.iter().find(|p| p.name == name)
+}
+
+/// An EXEC taken apart.
+pub(super) struct Call<'t> {
+    /// The database that its name names.
+    database: Option<&'t str>,
+    /// The procedure in lower case, without database and schema.
+    pub(super) name: String,
+    /// What follows the name.
+    pub(super) rest: &'t [Token],
+    /// The variable that takes the return code: `EXEC @rc = …`.
+    code: Option<String>,
+}
+
+impl<'t> Call<'t> {
+    pub(super) fn of(t: &'t [Token]) -> Call<'t> {
+        let (code, call) = match t {
+            [_, Token::Word(v), s, call @ ..] if v.starts_with('@') && s.sign("=") => {
+                (Some(v.to_lowercase()), call)
+            }
+            [_, call @ ..] => (None, call),
+            [] => (None, t),
+        };
+        let mut parts = Vec::new();
+        let mut at = 0;
+        while let Some(part) = call.get(at).and_then(Token::ident) {
+            parts.push(part);
+            at += 1;
+            if !call.get(at).is_some_and(|t| t.sign(".")) {
+                break;
+            }
+            at += 1;
+        }
+        Call {
+            database: if let [database, _, _] = parts[..] { Some(database) } else { None },
+            name: parts.last().map(|p| p.to_lowercase()).unwrap_or_default(),
+            rest: call.get(at..).unwrap_or_default(),
+            code,
+        }
+    }
+
+    /// The parameter that the journal takes for its target.
+    pub(super) fn target(&self) -> Option<&'static str> {
+        known(&self.name)?.target
+    }
+
+    /// Whether the procedure is found where it is called.
+    fn at_home(&self, procedure: &Procedure, seat: &Seat<'_>) -> Result<(), SqlMessage> {
+        let current = seat.session().map_or("master", |s| s.database.as_str());
+        let database = self.database.unwrap_or(current);
+        match procedure.home {
+            Home::Msdb if !database.eq_ignore_ascii_case("msdb") => {
+                refuse(2812, format!("Could not find stored procedure '{}'.", self.name))
+            }
+            Home::Master if !database.eq_ignore_ascii_case("master") => {
+                refuse(5001, "User must be in the master database.")
+            }
+            Home::Anywhere | Home::Master | Home::Msdb => Ok(()),
+        }
+    }
+}
+
+impl Batch {
+    pub(super) fn exec(
+        &mut self,
+        seat: &mut Seat<'_>,
+        t: &[Token],
+        out: &mut Vec<Event>,
+    ) -> Result<(), Errors> {
+        // EXEC (@text), sp_executesql: dynamic SQL.
+        let call = Call::of(t);
+        if t.get(1).is_some_and(|x| x.sign("(")) || call.name == "sp_executesql" {
+            return self.dynamic(seat, self.dynamic_text(t), out);
+        }
+        let Some(procedure) = known(&call.name) else {
+            let what = format!("simulator: does not know the stored procedure '{}'.", call.name);
+            return Err(SqlMessage::refusal(2812, what).into());
+        };
+        call.at_home(procedure, seat)?;
+        let arguments = Arguments::bind(procedure, call.rest, &self.variables)?;
+        let entry = procedure.target.is_some().then(|| self.journal_write(seat, t));
+        let result = (procedure.run)(seat, &arguments);
+        let result = match entry {
+            Some(entry) => seat.finish(entry, result),
+            None => result,
+        };
+        // In a TRY an error leaves for the CATCH before the code could be returned.
+        if let (Some(v), Err(_), false) = (&call.code, &result, self.in_try()) {
+            self.variables.insert(v.clone(), Cell::Int(1));
+        }
+        let returned = result?;
+        for (parameter, value) in returned.outputs {
+            if let Some(variable) = arguments.output(parameter) {
+                self.variables.insert(variable.into(), value);
+            }
+        }
+        if let Some(v) = call.code {
+            self.variables.insert(v, Cell::Int(returned.code));
+        }
+        Ok(())
+    }
+}
