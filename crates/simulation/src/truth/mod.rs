@@ -115,9 +115,7 @@ impl Truth {
                 e.target.as_deref().unwrap_or(""),
                 e.client
             ));
-            // `operator-0` of a shell, `program (operator-0)` of a session.
-            let who = e.client.split("operator-").nth(1);
-            let who = who.and_then(|n| n.trim_end_matches(')').parse::<usize>().ok());
+            let who = operator(e).and_then(|n| n.parse::<usize>().ok());
             if let (Some(operator), Effect::Write) = (who.and_then(|n| operators.get(n)), e.effect) {
                 self.judge(w, e, operator);
             }
@@ -191,8 +189,21 @@ fn is_record(e: &Entry) -> bool {
 /// Whether the last thing that this operator wrote before was the record.
 fn intended(write: &Write<'_>) -> bool {
     let e = write.entry;
-    let who = |x: &Entry| x.client.split("operator-").nth(1).map(|n| n.trim_end_matches(')').to_string());
     let entries = write.world.journal.entries();
     let mut before = entries.iter().rev().filter(|x| x.seq < e.seq && x.effect == Effect::Write);
-    before.find(|x| who(x) == who(e)).is_some_and(is_record)
+    before.find(|x| operator(x) == operator(e)).is_some_and(is_record)
+}
+
+/// The record as this operator wrote it last.
+fn last_record(write: &Write<'_>) -> Option<serde_json::Value> {
+    let e = write.entry;
+    let entries = write.world.journal.entries();
+    let mut before = entries.iter().rev().filter(|x| x.seq < e.seq && x.effect == Effect::Write);
+    let record = before.find(|x| operator(x) == operator(e) && is_record(x))?;
+    serde_json::from_str(record.parameters.get("@p5")?).ok()
+}
+
+/// The number of the operator that an entry of the journal is of: `operator-0` of a shell, `program (operator-0)` of a session.
+fn operator(e: &Entry) -> Option<String> {
+    e.client.split("operator-").nth(1).map(|n| n.trim_end_matches(')').to_string())
 }
