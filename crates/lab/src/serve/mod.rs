@@ -333,7 +333,12 @@ pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
         scenario.data_centers.first().map_or("", |d| d.name.as_str()),
         scenario.database
     ));
-    for (d, store) in scenario.data_centers.iter().zip(["Primary", "Backup"]) {
+    let folders = [
+        (&scenario.return_share, &scenario.return_folder),
+        (&scenario.backup_share, &scenario.copy_folder),
+    ];
+    let stores = ["Primary", "Backup"].into_iter().zip(folders);
+    for (d, (store, (share, folder))) in scenario.data_centers.iter().zip(stores) {
         let tls = "tls: {caRef: {name: corporate-ca}}";
         let shell = match scenario.authentication {
             Authentication::Basic => format!("port: {SHELL_PORT}, authentication: Basic"),
@@ -346,7 +351,7 @@ pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
             )
         };
         text.push_str(&format!(
-            "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, {shell}, configurationName: PersistentChat.Failover, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n",
+            "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, {shell}, configurationName: PersistentChat.Failover, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n    logShipping:\n      backupShare: {{unc: '{share}', volume: {n}-logs}}\n      copyFolder: {{path: '{folder}', volume: {n}-copy}}\n",
             sql(&d.sql_server),
             sql(&d.mirror),
             d.management_shell,
@@ -354,10 +359,6 @@ pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
             n = d.name
         ));
     }
-    text.push_str(&format!(
-        "  logShipping: {{backupShare: '{}', copyFolder: '{}'}}\n  backupFiles:\n    backupShare: {{volume: mgc-logs}}\n    copyFolder: {{volume: sea-copy}}\n",
-        scenario.backup_share, scenario.copy_folder
-    ));
     text
 }
 
