@@ -3,7 +3,7 @@
 use rusqlite::types::Value as Sqlite;
 
 use super::{Table, n, numbered, o, s, table};
-use crate::sql::{Database, Instance, guid, is_up};
+use crate::sql::{Instance, guid, is_up};
 use crate::world::World;
 
 pub(super) fn databases(_: &World, i: &Instance) -> Table {
@@ -25,10 +25,12 @@ pub(super) fn databases(_: &World, i: &Instance) -> Table {
 }
 
 pub(super) fn recovery_status(_: &World, i: &Instance) -> Table {
-    let columns = ["database_id", "family_guid", "recovery_fork_guid", "last_log_backup_lsn"];
-    // Where the next log backup begins; of a database that is not online it is NULL, as the documentation says.
-    let next = |d: &Database| if d.is_live() { n(d.log_backed_up) } else { Sqlite::Null };
-    table(&columns, numbered(i).map(|(id, d)| vec![n(id), s(&d.family), s(&d.fork), next(d)]))
+    let columns = ["database_id", "family_guid", "last_log_backup_lsn", "recovery_fork_guid"];
+    let rows = numbered(i).map(|(id, d)| {
+        let next = d.next_log_backup().map_or(Sqlite::Null, n);
+        vec![n(id), s(&d.family), next, s(&d.fork)]
+    });
+    table(&columns, rows)
 }
 
 pub(super) fn mirroring(w: &World, i: &Instance) -> Table {
