@@ -333,10 +333,8 @@ pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
         scenario.data_centers.first().map_or("", |d| d.name.as_str()),
         scenario.database
     ));
-    let folders = [
-        (&scenario.return_share, &scenario.return_folder),
-        (&scenario.backup_share, &scenario.copy_folder),
-    ];
+    let folders =
+        [(&scenario.return_share, &scenario.return_folder), (&scenario.backup_share, &scenario.copy_folder)];
     let stores = ["Primary", "Backup"].into_iter().zip(folders);
     for (d, (store, (share, folder))) in scenario.data_centers.iter().zip(stores) {
         let tls = "tls: {caRef: {name: corporate-ca}}";

@@ -11,7 +11,11 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         return;
     }
     let told = || write.told();
-    truth.check("the ids of a detached cmdlet are in the record before it starts", has_an_open_job(write), told);
+    truth.check(
+        "the ids of a detached cmdlet are in the record before it starts",
+        has_an_open_job(write),
+        told,
+    );
     let others = w.journal.entries().iter().filter(|x| x.name == e.name && x.seq != e.seq);
     let running = others.filter(|x| x.outcome == Outcome::Running).count();
     truth.check("a detached cmdlet never runs twice at a time", running == 0, told);
