@@ -8,5 +8,8 @@ pub use persistent_chat_failover::cli::from_file;
 pub use persistent_chat_failover::cli::replay::{explain, next, recordings};
 pub use persistent_chat_failover::domain::backups::{BackupSet, FileHeaders, Folders, Lsn, RedoPoint};
 pub use persistent_chat_failover::domain::chain::{Chain, follow};
+pub use persistent_chat_failover::domain::log_shipping::{Columns, Job, SecondaryHalf};
 pub use persistent_chat_failover::domain::reading::Reading;
 pub use persistent_chat_failover::status::recording::{pack, unpack};
+pub use persistent_chat_failover::systems::sql_server::log_shipping_script::script;
+pub use persistent_chat_failover::systems::sql_server::statements;

@@ -7,7 +7,23 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverStatus as Status;
-use persistent_chat_failover::engine::plan::Goal;
+use persistent_chat_failover::domain::consent::Consent;
+use persistent_chat_failover::domain::route::Procedure;
+use persistent_chat_failover::domain::side::{Side, Sides};
+use persistent_chat_failover::engine::goal::Goal;
+
+/// What of the spec changes in a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// `activeDataCenter`
+    pub active: Side,
+    /// `utteredAt`
+    pub uttered_at: Option<Timestamp>,
+    /// `suspend`
+    pub suspend: bool,
+    /// `consent`
+    pub consent: Option<Consent>,
+}
 
 /// The resource as it is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,10 +34,18 @@ pub struct Object {
     pub generation: i64,
     /// `metadata.resourceVersion`
     pub version: u64,
-    /// What of the spec changes in a run.
-    pub spec: Goal,
+    /// Its spec.
+    pub spec: Spec,
     /// The status, the schema's default if nobody wrote one.
     pub status: Status,
+}
+
+impl Object {
+    /// What it asks for.
+    pub fn goal(&self) -> Goal {
+        let Spec { active, uttered_at, suspend, consent } = self.spec.clone();
+        Goal { active, uid: self.uid.clone(), generation: self.generation, uttered_at, suspend, consent }
+    }
 }
 
 /// Why a request was not carried out.
@@ -47,6 +71,8 @@ pub struct Cluster {
     /// When the last status was stored.
     pub last_status: Option<Timestamp>,
     number: usize,
+    /// Names of the data centres, as a status has them.
+    names: Sides<String>,
     version: u64,
     uids: u64,
     highest: i64,
@@ -58,12 +84,13 @@ pub struct Cluster {
 
 impl Cluster {
     /// A cluster with its resource, which asks for a data centre.
-    pub fn new(number: usize, desired: &str, now: Timestamp) -> Cluster {
+    pub fn new(number: usize, names: Sides<String>, active: Side, now: Timestamp) -> Cluster {
         let mut c = Cluster {
             object: None,
             down: false,
             last_status: None,
             number,
+            names,
             version: 100,
             uids: 0,
             highest: 0,
@@ -72,12 +99,12 @@ impl Cluster {
             events: VecDeque::new(),
             relist: false,
         };
-        c.create(desired, now, SignedDuration::ZERO);
+        c.create(active, now, SignedDuration::ZERO);
         c
     }
 
     /// The resource is created from a manifest.
-    pub fn create(&mut self, desired: &str, now: Timestamp, delay: SignedDuration) {
+    pub fn create(&mut self, active: Side, now: Timestamp, delay: SignedDuration) {
         self.uids += 1;
         self.version += 1;
         self.down = false;
@@ -86,7 +113,7 @@ impl Cluster {
             uid: format!("uid-{}-{}", self.number, self.uids),
             generation: 1,
             version: self.version,
-            spec: Goal { desired: desired.into(), suspend: false, consent: None },
+            spec: Spec { active, uttered_at: None, suspend: false, consent: None },
             // What the schema's default says of an object that nobody has looked at.
             status: Status { observed_generation: -1, ..Status::default() },
         });
@@ -136,7 +163,7 @@ impl Cluster {
     pub fn put(
         &mut self,
         now: Timestamp,
-        spec: Goal,
+        spec: Spec,
         over: Option<u64>,
         delay: SignedDuration,
     ) -> Result<(), Refused> {
@@ -148,7 +175,8 @@ impl Cluster {
         if let Some(t) = &o.status.transition
             && t.outcome == "Running"
             && t.point_of_no_return
-            && spec.desired != t.to
+            && t.procedure == Procedure::Failover.as_str()
+            && self.names[spec.active] != t.to
         {
             return Err(Refused::Rule);
         }

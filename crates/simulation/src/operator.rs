@@ -16,7 +16,8 @@ use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverStatus as Sta
 use persistent_chat_failover::controller::accepted;
 use persistent_chat_failover::controller::decide::{self, Reconciled};
 use persistent_chat_failover::controller::publish::{NotWritten, Published, StatusStore, publish};
-use persistent_chat_failover::domain::active::Active;
+use persistent_chat_failover::api::convert;
+use persistent_chat_failover::domain::side::Side;
 use persistent_chat_failover::domain::pool::Pool;
 use persistent_chat_failover::engine::drive::drive;
 use persistent_chat_failover::engine::memory::Memory;
@@ -45,7 +46,7 @@ pub type Process = Pin<Box<dyn Future<Output = ()>>>;
 struct Told {
     status: Status,
     since: Timestamp,
-    desired: String,
+    wanted: Option<Side>,
 }
 
 impl Published for Told {
@@ -180,9 +181,10 @@ impl Controller {
         self.program.shared.now().hears(self.who, Some(&o.spec));
         w.stored.send_replace(o.status.clone());
         w.wishes.send_if_modified(|wish| {
-            let changed = wish.goal != o.spec || wish.generation != o.generation;
+            let goal = o.goal();
+            let changed = wish.goal != goal;
             if changed {
-                *wish = self.wish(o);
+                wish.goal = goal;
             }
             changed
         });
@@ -197,7 +199,7 @@ impl Controller {
             let now = shared.now().time();
             let mut status = o.status.clone();
             accepted(&mut status, o.generation, now);
-            store.write(&Told { status, since: now, desired: String::new() }).await?;
+            store.write(&Told { status, since: now, wanted: None }).await?;
         }
         let current = ask(shared, who, "get the resource", false, |s, _| {
             s.clusters.get(who).map_or(Err(Refused::NotFound), Cluster::get)
@@ -223,7 +225,7 @@ impl Controller {
     }
 
     fn wish(&self, o: &Object) -> Wish {
-        Wish { pool: self.program.pool.clone(), goal: o.spec.clone(), generation: o.generation, stop: false }
+        Wish { pool: self.program.pool.clone(), goal: o.goal(), stop: false }
     }
 }
 
@@ -242,12 +244,13 @@ async fn work(work: Work) {
     let Work { store, systems, pool, pace, stored, mut wishes } = work;
     let (shared, who) = (systems.shared.clone(), systems.who);
     let now = shared.now().time();
-    let first = Told { status: stored.borrow().clone(), since: now, desired: String::new() };
+    let first = Told { status: stored.borrow().clone(), since: now, wanted: None };
+    let heard = convert::last_wish(&pool, Some(&first.status));
     let (next, published) = watch::channel(first);
     let writer = publish(&store, stored, published);
     let engine = async {
         let clock = SimClock { shared: shared.clone(), who };
-        let mut memory = Memory::default();
+        let mut memory = Memory::new(heard);
         // When the engine ends, so does this, and with it the writer.
         let next = next;
         let tell = |r: &Report<'_>| {
@@ -255,7 +258,7 @@ async fn work(work: Work) {
             note(&mut shared.now(), who, r);
             next.send_modify(|t| {
                 t.status = status::status(&pool, r, &t.status);
-                (t.since, t.desired) = (since, r.goal.desired.clone());
+                (t.since, t.wanted) = (since, Some(r.goal.active));
             });
         };
         let world = World { systems: &systems, pool: &pool, clock: &clock, pace };
@@ -267,12 +270,7 @@ async fn work(work: Work) {
 /// What the others see of a process.
 fn note(s: &mut Shared, who: usize, r: &Report<'_>) {
     let Some(p) = s.operators.get_mut(who) else { return };
-    p.active = match &r.plan.active {
-        Active::In(name) => Some(name.clone()),
-        Active::Between | Active::SplitBrain(_) | Active::RecoveredByOthers { .. } | Active::Unknown(_) => {
-            None
-        }
-    };
+    p.active = r.plan.active.side();
     p.consent_needed = match (&r.plan.transition, &r.plan.consent_needed) {
         (Some(t), Some(terms)) => Some((t.id.clone(), terms.digest())),
         (None, _) | (_, None) => None,
@@ -309,7 +307,7 @@ impl Store {
                 world: &s.world,
                 who,
                 status: &told.status,
-                desired: &told.desired,
+                wanted: told.wanted,
                 since: told.since,
                 now,
                 highest,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cast::{self, Script};
 use crate::chance::Chance;
+use crate::sides;
 use crate::world::Fates;
 
 /// Seconds within which calls go wrong in a bad night.
@@ -145,7 +146,7 @@ impl Spoilt {
 
     /// Spoils a backup before the night begins. One that is not there cannot be spoilt: then the night is a little better.
     pub fn spoil(self, world: &mut World) {
-        let share = world.scenario.backup_share.clone();
+        let share = sides::share(&world.scenario).to_string();
         let names: Vec<String> =
             world.files.list(&share).unwrap_or_default().into_iter().map(|(n, _)| n).rev().collect();
         let path = |n: usize| names.get(n).map(|name| format!(r"{share}\{name}"));

@@ -93,7 +93,7 @@ pub fn shrink(plan: &Plan) -> Option<Plan> {
 /// Whether a plan lets it end well at all: the side that was lost stays dead, everybody asks for the failover in the end, and what was
 /// taken away is given back. Without that, nothing that does not end is a defect.
 pub fn is_fair(p: &Plan) -> bool {
-    let to = sides::to(&p.scenario);
+    let to = sides::to_side(&p.scenario);
     let last = |of: &dyn Fn(&Act) -> Option<bool>| p.script.iter().rev().find_map(|(_, a)| of(a));
     let dead = last(&|a| match a {
         Act::Lose => Some(true),
@@ -103,7 +103,7 @@ pub fn is_fair(p: &Plan) -> bool {
     let jobs = last(&|a| if let Act::HoldJobs(on) = a { Some(!on) } else { None });
     let asks = (0..p.operators).all(|who| {
         let wants = last(&|a| match a {
-            Act::Want(w, name) | Act::Recreate(w, name) if *w == who => Some(*name == to.name),
+            Act::Want(w, side) | Act::Recreate(w, side) if *w == who => Some(*side == to),
             Act::RollBack(w, _) | Act::LoseCluster(w) if *w == who => Some(false),
             _ => None,
         });

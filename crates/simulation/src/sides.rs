@@ -1,11 +1,10 @@
 //! The two sides of a night: the only place that says which of a scenario's data centres is which.
 
 use lab::scenario::{DataCenter, Scenario};
+use lab::world::{DataCenterState, World};
+use persistent_chat_failover::domain::side::Side;
 
-/// The pool's state while chat lives on the side that [`to`] names.
-pub const POOL_STATE_THERE: &str = "FailedOver";
-
-/// No side. A scenario that lacks one begins no night: no pool fits it.
+/// No data centre. A scenario that lacks one begins no night: no pool fits it.
 static NOWHERE: DataCenter = DataCenter {
     name: String::new(),
     sql_server: String::new(),
@@ -16,11 +15,76 @@ static NOWHERE: DataCenter = DataCenter {
 };
 
 /// The side that is active at the beginning, and that the night takes away.
-pub fn from(scenario: &Scenario) -> &DataCenter {
-    scenario.data_centers.first().unwrap_or(&NOWHERE)
+pub fn from_side(_scenario: &Scenario) -> Side {
+    Side::Primary
 }
 
 /// The other one: where chat is to be live in the end.
+pub fn to_side(scenario: &Scenario) -> Side {
+    from_side(scenario).other()
+}
+
+/// The data centre of a side: a scenario has two, the one with the primary store first.
+pub fn data_center(scenario: &Scenario, side: Side) -> &DataCenter {
+    let place = match side {
+        Side::Primary => 0,
+        Side::Backup => 1,
+    };
+    scenario.data_centers.get(place).unwrap_or(&NOWHERE)
+}
+
+/// The data centre that is active at the beginning.
+pub fn from(scenario: &Scenario) -> &DataCenter {
+    data_center(scenario, from_side(scenario))
+}
+
+/// The other one.
 pub fn to(scenario: &Scenario) -> &DataCenter {
-    scenario.data_centers.get(1).unwrap_or(&NOWHERE)
+    data_center(scenario, to_side(scenario))
+}
+
+/// The pool's state while chat lives on the side that [`to`] names.
+pub fn pool_state_there(scenario: &Scenario) -> &'static str {
+    to_side(scenario).pool_state()
+}
+
+/// Whether the pool's state says that chat has moved to the side that [`to`] names.
+pub fn has_moved(w: &World) -> bool {
+    w.chat.master.pool_state.eq_ignore_ascii_case(pool_state_there(&w.scenario))
+}
+
+/// Whether the data centre of a side stands.
+pub fn stands(w: &World, side: Side) -> bool {
+    w.data_centers.get(&data_center(&w.scenario, side).name) == Some(&DataCenterState::Up)
+}
+
+/// The share that log backups for a side's copy are written to.
+pub fn backup_share(scenario: &Scenario, side: Side) -> &str {
+    match side {
+        Side::Backup => &scenario.backup_share,
+        Side::Primary => &scenario.return_share,
+    }
+}
+
+/// The folder that they are copied to.
+pub fn copy_folder(scenario: &Scenario, side: Side) -> &str {
+    match side {
+        Side::Backup => &scenario.copy_folder,
+        Side::Primary => &scenario.return_folder,
+    }
+}
+
+/// The share that log backups are written to at the beginning.
+pub fn share(scenario: &Scenario) -> &str {
+    backup_share(scenario, to_side(scenario))
+}
+
+/// The folder that they are copied to.
+pub fn copies(scenario: &Scenario) -> &str {
+    copy_folder(scenario, to_side(scenario))
+}
+
+/// The side that a data centre's name means.
+pub fn called(scenario: &Scenario, name: &str) -> Option<Side> {
+    Side::BOTH.into_iter().find(|side| data_center(scenario, *side).name == name)
 }

@@ -8,12 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use lab::tsql::{Event, Progress, batch};
 use lab::world::World;
 use persistent_chat_failover::domain::problem::Problem;
-use persistent_chat_failover::engine::plan::Goal;
+use persistent_chat_failover::domain::side::{Side, Sides};
 use serde::{Deserialize, Serialize};
 
 use crate::cast::edits::Edit;
 use crate::chance::Chance;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Spec};
 use crate::sides;
 use crate::truth::Truth;
 
@@ -81,7 +81,7 @@ pub struct Operator {
     /// The transition and the digest of what a human would have to agree to.
     pub consent_needed: Option<(String, String)>,
     /// The data centre that it takes for active.
-    pub active: Option<String>,
+    pub active: Option<Side>,
     /// Seconds that its clock is ahead.
     pub skew: SignedDuration,
     /// What it has heard of its resource: it cannot obey what it does not know.
@@ -153,7 +153,8 @@ impl Handle {
     /// Shares a world. Must be called within the runtime whose clock it follows.
     pub fn new(world: World, seed: u64, fates: Fates, operators: usize, keep: bool) -> Handle {
         let base = world.now;
-        let active = sides::from(&world.scenario).name.clone();
+        let active = sides::from_side(&world.scenario);
+        let names = Sides::of(|side| sides::data_center(&world.scenario, side).name.clone());
         Handle(Arc::new(Mutex::new(Shared {
             world,
             chance: Chance::new(seed),
@@ -161,7 +162,7 @@ impl Handle {
             points: Vec::new(),
             count: 0,
             operators: vec![Operator::default(); operators],
-            clusters: (0..operators).map(|n| Cluster::new(n, &active, base)).collect(),
+            clusters: (0..operators).map(|n| Cluster::new(n, names.clone(), active, base)).collect(),
             edits: Vec::new(),
             copy_folder_full: false,
             orphans: VecDeque::new(),
@@ -224,9 +225,9 @@ impl Shared {
     }
 
     /// A process hears of its resource, or that it is gone.
-    pub fn hears(&mut self, who: usize, spec: Option<&Goal>) {
+    pub fn hears(&mut self, who: usize, spec: Option<&Spec>) {
         let now = self.time();
-        let active = sides::from(&self.world.scenario).name.as_str();
+        let there = sides::to_side(&self.world.scenario);
         let Some(p) = self.operators.get_mut(who) else { return };
         // Its first look begins no earlier than it can know what to look at.
         p.awake = p.awake.or(Some(now));
@@ -235,7 +236,7 @@ impl Shared {
         h.anything = true;
         h.gone = since(spec.is_none(), h.gone);
         h.suspended = since(spec.is_some_and(|s| s.suspend), h.suspended);
-        h.unwanted = since(spec.is_some_and(|s| s.desired == active), h.unwanted);
+        h.unwanted = since(spec.is_some_and(|s| s.active != there), h.unwanted);
     }
 
     /// A process reports a situation: when the look at it began.

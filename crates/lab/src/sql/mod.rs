@@ -137,6 +137,16 @@ impl Database {
     pub(crate) fn is_live(&self) -> bool {
         self.state == 0 && !self.standby && !self.read_only
     }
+
+    /// `last_log_backup_lsn`: where the next log backup begins, if one can be taken.
+    ///
+    /// A copy that was recovered goes on with its log without a new full backup, on the fork of its own: log shipping is set up from
+    /// it without one (SQL Server's documentation, "Change roles between primary and secondary log shipping servers"). What the
+    /// column says of a copy that waits for logs, where no log backup can be taken, is nowhere documented; NULL is what it says of
+    /// other databases whose log cannot be backed up.
+    pub(crate) fn next_log_backup(&self) -> Option<i64> {
+        self.is_live().then_some(self.log_backed_up)
+    }
 }
 
 /// A row of `sys.database_mirroring`.

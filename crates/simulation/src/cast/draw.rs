@@ -1,6 +1,7 @@
 //! What happens in a night, drawn from chance. The order of what is drawn is part of what a seed means.
 
 use lab::scenario::Scenario;
+use persistent_chat_failover::domain::side::Side;
 
 use super::{Act, Hand, Script};
 use crate::chance::Chance;
@@ -8,16 +9,16 @@ use crate::sides;
 
 /// A disaster without anything else going wrong: what the exhaustive runs vary.
 pub fn plain(scenario: &Scenario, operators: usize) -> Script {
-    let to = &sides::to(scenario).name;
+    let to = sides::to_side(scenario);
     let mut script = vec![(3.0, Act::Lose), (3.0, Act::MoveCentralManagement)];
-    script.extend((0..operators).map(|who| (4.0, Act::Want(who, to.clone()))));
+    script.extend((0..operators).map(|who| (4.0, Act::Want(who, to))));
     script
 }
 
 /// A bad night, drawn from chance.
 pub fn bad_night(chance: &mut Chance, scenario: &Scenario, operators: usize) -> Script {
     let mut night =
-        Drawn { chance, from: &sides::from(scenario).name, to: &sides::to(scenario).name, script: vec![] };
+        Drawn { chance, from: sides::from_side(scenario), to: sides::to_side(scenario), script: vec![] };
     let loss = night.at(4, 12);
     night.then(loss, Act::Lose);
     // Moved beforehand, at once, or late.
@@ -44,8 +45,8 @@ pub fn bad_night(chance: &mut Chance, scenario: &Scenario, operators: usize) -> 
 /// A night as far as it is drawn.
 struct Drawn<'a> {
     chance: &'a mut Chance,
-    from: &'a str,
-    to: &'a str,
+    from: Side,
+    to: Side,
     script: Script,
 }
 
@@ -60,8 +61,8 @@ impl Drawn<'_> {
     }
 
     /// A manifest is applied to the cluster of one operator.
-    fn want(&mut self, when: f64, who: usize, name: &str) {
-        self.then(when, Act::Want(who, name.into()));
+    fn want(&mut self, when: f64, who: usize, side: Side) {
+        self.then(when, Act::Want(who, side));
     }
 
     /// What befalls one operator, and what it is told.
@@ -115,7 +116,7 @@ impl Drawn<'_> {
             self.then(when, Act::LoseCluster(who));
             let anew = when + self.at(2, 20);
             let manifest = if self.chance.happens(500) { self.from } else { self.to };
-            self.then(anew, Act::Recreate(who, manifest.into()));
+            self.then(anew, Act::Recreate(who, manifest));
             // Somebody mends the old manifest, sooner or later.
             let mended = anew + self.at(3, 20);
             self.want(mended, who, self.to);

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use persistent_chat_failover::domain::consent::Consent;
-use persistent_chat_failover::engine::plan::Goal;
+use persistent_chat_failover::domain::side::Side;
 
 use crate::cluster::Refused;
 use crate::world::Shared;
@@ -21,7 +21,9 @@ pub struct Edit {
 /// What is changed.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    Desired(String),
+    Active(Side),
+    /// What stands there is said anew.
+    Utter,
     Suspend(bool),
     Consent(Consent),
 }
@@ -76,9 +78,10 @@ pub fn carry_out(s: &mut Shared) {
             s.edits.push(e);
             continue;
         }
-        let mut spec: Goal = stored.spec.clone();
+        let mut spec = stored.spec.clone();
         match &e.change {
-            Change::Desired(name) => spec.desired.clone_from(name),
+            Change::Active(side) => spec.active = *side,
+            Change::Utter => spec.uttered_at = Some(now),
             Change::Suspend(on) => spec.suspend = *on,
             Change::Consent(consent) => spec.consent = Some(consent.clone()),
         }

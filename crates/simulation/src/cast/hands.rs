@@ -50,7 +50,7 @@ pub fn carry_out(s: &mut Shared, hand: Hand) -> Result<(), String> {
     let busy = instance.sessions.values().any(|x| x.running.as_ref().is_some_and(|r| r.database == key));
     let live = instance.databases.get(&key).is_some_and(|d| d.state == 0 && !d.standby);
     let store = lab::chat::central_management_is_up(w);
-    let failed_over = w.chat.master.pool_state.eq_ignore_ascii_case(sides::POOL_STATE_THERE);
+    let failed_over = sides::has_moved(w);
     let can = |holds: bool, why: &str| if holds { Ok(()) } else { Err(why.to_string()) };
     match hand {
         Hand::RemoveLogShipping => {
@@ -71,7 +71,8 @@ pub fn carry_out(s: &mut Shared, hand: Hand) -> Result<(), String> {
         }
         Hand::SetState => {
             can(live && store, "the database is not live, or the store is down")?;
-            lab::chat::change(w, |x| x.pool_state = sides::POOL_STATE_THERE.into());
+            let word = sides::pool_state_there(&w.scenario);
+            lab::chat::change(w, |x| x.pool_state = word.into());
         }
         Hand::BuildMirror => {
             can(live, "the database is not live")?;
@@ -89,7 +90,7 @@ pub fn carry_out(s: &mut Shared, hand: Hand) -> Result<(), String> {
 
 /// Copies the oldest backup that is not in the copy folder.
 fn copy_next(w: &mut World) -> Result<(), String> {
-    let (share, folder) = (w.scenario.backup_share.clone(), w.scenario.copy_folder.clone());
+    let (share, folder) = (sides::share(&w.scenario).to_string(), sides::copies(&w.scenario).to_string());
     let have = w.files.list(&folder).map_err(|e| e.text)?;
     let all = w.files.list(&share).map_err(|e| e.text)?;
     let next = all.into_iter().map(|(n, _)| n).find(|n| !have.iter().any(|(h, _)| h == n));
@@ -100,7 +101,7 @@ fn copy_next(w: &mut World) -> Result<(), String> {
 
 /// `RESTORE LOG` of the next log backup in the copy folder, at once.
 fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
-    let folder = w.scenario.copy_folder.clone();
+    let folder = sides::copies(&w.scenario).to_string();
     let db = w.sql.get(target).and_then(|i| i.databases.get(key)).ok_or("no database")?;
     let (lsn, fork) = db.redo.clone().ok_or("not restoring")?;
     let only = db.interrupted.clone();

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use persistent_chat_failover::domain::consent::Consent;
 use persistent_chat_failover::domain::problem::{Class, Problem, Reason};
+use persistent_chat_failover::domain::side::Side;
 
 use super::edits::{self, Change};
 use super::{Act, act};
@@ -65,8 +66,13 @@ fn consent(s: &mut Shared, who: usize, transition: &str, situation: &str) {
 }
 
 /// Asks for a data centre.
-fn want(s: &mut Shared, who: usize, name: &str) {
-    edits::change(s, who, Change::Desired(name.into()));
+fn want(s: &mut Shared, who: usize, side: Side) {
+    edits::change(s, who, Change::Active(side));
+}
+
+/// The side that the resource of an operator asks for.
+fn asks_for(s: &Shared, who: usize) -> Option<Side> {
+    s.clusters.get(who).and_then(|c| c.object.as_ref()).map(|o| o.spec.active)
 }
 
 /// The word that follows a text in a message.
@@ -78,12 +84,12 @@ fn word_after(message: &str, text: &str) -> Option<String> {
 /// What the human on call does about a problem: exactly what its message says. `None`: the message names no fix that we know.
 fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
     let needed = s.operators.get(who).and_then(|o| o.consent_needed.clone());
-    let to = sides::to(&s.world.scenario).name.clone();
+    let to = sides::to_side(&s.world.scenario);
     let done = match problem.reason {
         Reason::ConsentRequired
         | Reason::ConsentDoesNotFit
-        | Reason::PrimaryUnknown
-        | Reason::PrimaryUnusable
+        | Reason::SourceUnknown
+        | Reason::SourceUnusable
             if needed.is_some() =>
         {
             let (transition, situation) = needed?;
@@ -99,13 +105,13 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
                     format!("adopts the database: {transition} {situation}")
                 }
                 (None, _, Some(name)) | (_, None, Some(name)) => {
-                    want(s, who, &name);
+                    want(s, who, sides::called(&s.world.scenario, &name)?);
                     "goes on with the database that was recovered".into()
                 }
                 (None, _, None) | (_, None, None) => return None,
             }
         }
-        Reason::PrimaryAlive | Reason::SplitBrain => {
+        Reason::SourceAlive | Reason::SplitBrain => {
             act(s, &Act::Lose);
             "fences the primary".into()
         }
@@ -113,13 +119,14 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
             act(s, &Act::MoveCentralManagement);
             "moves the Central Management store".into()
         }
-        Reason::ActiveDataCenterDrifted => {
-            want(s, who, &to);
-            "sets activeDataCenter to what is true".into()
+        // The other side is what everybody wants in the end.
+        Reason::ActiveDataCenterDrifted if asks_for(s, who) == Some(to) => {
+            edits::change(s, who, Change::Utter);
+            "says anew what is wanted".into()
         }
-        Reason::NotSupported if problem.what.contains("cannot take it back") => {
-            want(s, who, &to);
-            "sets activeDataCenter back to the target".into()
+        Reason::ActiveDataCenterDrifted => {
+            want(s, who, to);
+            "sets activeDataCenter to what is wanted".into()
         }
         Reason::DiskFull => {
             act(s, &Act::DiskFull(false));

@@ -8,6 +8,7 @@ pub mod human;
 use jiff::{SignedDuration, Timestamp};
 use lab::sql::backup::{self, BackupHeader};
 use lab::sql::{self, Instance, SQL_USER};
+use persistent_chat_failover::domain::side::Side;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
@@ -28,7 +29,7 @@ pub enum Act {
     /// The Central Management store is moved to the other side.
     MoveCentralManagement,
     /// A manifest is applied that asks for a data centre.
-    Want(usize, String),
+    Want(usize, Side),
     /// A manifest is applied that suspends the resource, or not any more.
     Suspend(usize, bool),
     /// An operator's API server does not answer any more, or again.
@@ -40,7 +41,7 @@ pub enum Act {
     /// An operator's cluster is lost, with its operator.
     LoseCluster(usize),
     /// It is set up anew; its manifest asks for a data centre.
-    Recreate(usize, String),
+    Recreate(usize, Side),
     /// An operator is killed.
     KillOperator(usize),
     /// A database administrator kills every session of the operators.
@@ -90,7 +91,7 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::Lose => s.world.lose(&from.name)?,
         Act::Return => s.world.restore(&from.name)?,
         Act::MoveCentralManagement => lab::chat::fail_over_central_management(&mut s.world, &to.name),
-        Act::Want(who, name) => edits::apply(s, *who, Change::Desired(name.clone())),
+        Act::Want(who, side) => edits::apply(s, *who, Change::Active(*side)),
         Act::Suspend(who, on) => edits::apply(s, *who, Change::Suspend(*on)),
         Act::ApiServer(who, up) => {
             // A cluster that was lost does not come back by itself.
@@ -111,9 +112,9 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
             on_cluster(s, *who, |c| c.lose(now));
             s.kill(*who);
         }
-        Act::Recreate(who, desired) => {
+        Act::Recreate(who, side) => {
             if let Some(c) = s.clusters.get_mut(*who).filter(|c| c.object.is_none()) {
-                c.create(desired, now, SignedDuration::ZERO);
+                c.create(*side, now, SignedDuration::ZERO);
             }
         }
         Act::KillOperator(who) => s.kill(*who),
@@ -207,7 +208,7 @@ fn tail(s: &mut Shared, name: Option<&str>) -> Result<(), String> {
     if let Some(name) = name {
         let content = s.world.files.read(&path).map_err(|e| e.text)?;
         s.world.files.remove(&path).map_err(|e| e.text)?;
-        path = format!(r"{}\{name}", s.world.scenario.backup_share);
+        path = format!(r"{}\{name}", sides::share(&s.world.scenario));
         s.world.files.write(&path, &content).map_err(|e| e.text)?;
     }
     s.truth.arrived.insert(path.to_lowercase(), now);
@@ -237,6 +238,6 @@ fn other_database(s: &mut Shared, now: Timestamp) -> Result<(), String> {
 
 /// A file appears in the share.
 fn into_share(s: &mut Shared, name: &str, content: &[u8]) -> Result<(), String> {
-    let path = format!(r"{}\{name}", s.world.scenario.backup_share);
+    let path = format!(r"{}\{name}", sides::share(&s.world.scenario));
     s.world.files.write(&path, content).map_err(|e| e.text)
 }

@@ -1,59 +1,70 @@
-//! The share and the copy folder.
+//! The folders of log backups: a share and a copy folder for each side's copy.
 
 use std::time::Duration;
 
 use persistent_chat_failover::domain::backups::BackupFile;
 use persistent_chat_failover::domain::problem::{Problem, Reason};
-use persistent_chat_failover::systems::{Folder, Listing};
+use persistent_chat_failover::domain::side::Side;
+use persistent_chat_failover::systems::folders::{Folders, Kind, Listing};
 
 use super::SimSystems;
-use crate::world::Fate;
+use crate::sides;
+use crate::world::{Fate, Shared};
 
 impl SimSystems {
-    fn folder(&self, folder: Folder) -> &str {
-        match folder {
-            Folder::BackupShare => &self.scenario.backup_share,
-            Folder::CopyFolder => &self.scenario.copy_folder,
+    fn folder(&self, side: Side, kind: Kind) -> String {
+        match kind {
+            Kind::BackupShare => sides::backup_share(&self.scenario, side).into(),
+            Kind::CopyFolder => sides::copy_folder(&self.scenario, side).into(),
         }
     }
+}
 
-    /// What lies in a folder.
-    pub(super) async fn list_folder(&self, folder: Folder) -> Result<Listing, Problem> {
-        let lost = || Problem::retry(Reason::FolderUnusable, "Listing in a folder: input/output error", "");
-        match self.point(false, || format!("list {}", self.folder(folder))).await {
-            Fate::FailBefore | Fate::AnswerLost => return Err(lost()),
+fn lost(doing: &str) -> Problem {
+    Problem::retry(Reason::FolderUnusable, format!("{doing}: input/output error"), "")
+}
+
+/// Folders of a data centre that is lost are lost with it.
+fn reached(s: &Shared, side: Side) -> Result<(), Problem> {
+    if sides::stands(&s.world, side) { Ok(()) } else { Err(lost("Reaching a folder")) }
+}
+
+impl Folders for SimSystems {
+    async fn list(&self, side: Side, kind: Kind) -> Result<Listing, Problem> {
+        let folder = self.folder(side, kind);
+        match self.point(false, || format!("list {folder}")).await {
+            Fate::FailBefore | Fate::AnswerLost => return Err(lost("Listing a folder")),
             Fate::Hang => {
                 tokio::time::sleep(Duration::from_secs(20)).await;
-                return Err(lost());
+                return Err(lost("Listing a folder"));
             }
             Fate::KillDuring | Fate::KillAfter => return self.die().await,
             Fate::Ok | Fate::KillBefore => {}
         }
         let s = self.shared.now();
-        let listed = s.world.files.list(self.folder(folder)).map_err(|_| lost())?;
-        let backup =
+        reached(&s, side)?;
+        let listed = s.world.files.list(&folder).map_err(|_| lost("Listing a folder"))?;
+        let is_backup =
             |name: &str| name.to_lowercase().ends_with(".trn") || name.to_lowercase().ends_with(".wrk");
         let mut files = Vec::new();
-        for (name, length) in listed.into_iter().filter(|(name, _)| backup(name)) {
+        for (name, length) in listed.into_iter().filter(|(name, _)| is_backup(name)) {
             // Memory has no times: another content is another time.
-            let content =
-                s.world.files.read(&format!(r"{}\{name}", self.folder(folder))).map_err(|_| lost())?;
+            let path = format!(r"{folder}\{name}");
+            let content = s.world.files.read(&path).map_err(|_| lost("Reading a backup"))?;
             let modified = content.iter().fold(0i64, |h, b| h.wrapping_mul(31).wrapping_add(i64::from(*b)));
             files.push(BackupFile { name, length, modified });
         }
         Ok(Listing { files, ignored: vec![] })
     }
 
-    /// Copies a backup from the share into the copy folder.
-    pub(super) async fn copy_backup(
-        &self,
-        file: &BackupFile,
-        progress: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<(), Problem> {
-        let lost = || Problem::retry(Reason::FolderUnusable, "Copying: input/output error", "");
+    async fn free(&self, _side: Side) -> Result<u64, Problem> {
+        Ok(1 << 40)
+    }
+
+    async fn copy(&self, side: Side, file: &BackupFile) -> Result<(), Problem> {
         let fate = self.point(true, || format!("copy {}", file.name)).await;
         match fate {
-            Fate::FailBefore | Fate::Hang => return Err(lost()),
+            Fate::FailBefore | Fate::Hang => return Err(lost("Copying")),
             // What is not complete has no name that anybody takes up.
             Fate::KillDuring => return self.die().await,
             Fate::Ok | Fate::AnswerLost | Fate::KillBefore | Fate::KillAfter => {}
@@ -61,32 +72,31 @@ impl SimSystems {
         tokio::time::sleep(Duration::from_millis(80)).await;
         {
             let mut s = self.shared.now();
+            reached(&s, side)?;
             if s.copy_folder_full {
                 return Err(Problem::retry(
                     Reason::DiskFull,
-                    "spec.backupFiles.copyFolder: no space left on device",
+                    "logShipping.copyFolder: no space left on device",
                     "Make room in the copy folder",
                 ));
             }
-            let from = format!(r"{}\{}", self.scenario.backup_share, file.name);
-            let to = format!(r"{}\{}", self.scenario.copy_folder, file.name);
-            let content = s.world.files.read(&from).map_err(|_| lost())?;
-            s.world.files.write(&to, &content).map_err(|_| lost())?;
+            let [from, to] = [Kind::BackupShare, Kind::CopyFolder]
+                .map(|kind| format!(r"{}\{}", self.folder(side, kind), file.name));
+            let content = s.world.files.read(&from).map_err(|_| lost("Copying"))?;
+            s.world.files.write(&to, &content).map_err(|_| lost("Copying"))?;
         }
         match fate {
             Fate::KillAfter => self.die().await,
-            Fate::AnswerLost => Err(lost()),
-            Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::KillDuring => {
-                progress(file.length);
-                Ok(())
-            }
+            Fate::AnswerLost => Err(lost("Copying")),
+            Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::KillDuring => Ok(()),
         }
     }
 
-    /// Writes a text into the copy folder.
-    pub(super) fn keep_text(&self, name: &str, text: &str) -> Result<(), Problem> {
-        let path = format!(r"{}\{name}", self.scenario.copy_folder);
-        let written = self.shared.now().world.files.write(&path, text.as_bytes());
+    async fn keep(&self, side: Side, name: &str, text: &str) -> Result<(), Problem> {
+        let path = format!(r"{}\{name}", self.folder(side, Kind::CopyFolder));
+        let mut s = self.shared.now();
+        reached(&s, side)?;
+        let written = s.world.files.write(&path, text.as_bytes());
         written.map_err(|e| Problem::retry(Reason::FolderUnusable, e.text, ""))
     }
 }

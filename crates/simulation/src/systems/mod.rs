@@ -8,15 +8,11 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use lab::scenario::Scenario;
-use persistent_chat_failover::domain::backups::BackupFile;
-use persistent_chat_failover::domain::lync::JobState;
-use persistent_chat_failover::domain::pool::{ManagementShell, SqlServer};
+use persistent_chat_failover::domain::pool::SqlServer;
 use persistent_chat_failover::domain::problem::Problem;
-use persistent_chat_failover::domain::transition::DetachedJob;
 use persistent_chat_failover::engine::Clock;
-use persistent_chat_failover::systems::management_shell::{Cmdlet, ShellError, ShellOutput};
+use persistent_chat_failover::systems::Systems;
 use persistent_chat_failover::systems::sql_server::SqlError;
-use persistent_chat_failover::systems::{Folder, Listing, Systems};
 
 use crate::world::{Fate, Handle};
 
@@ -78,51 +74,23 @@ impl SimSystems {
 
 impl Systems for SimSystems {
     type Sql = SimSession;
+    type Shell = Self;
+    type Folders = Self;
 
     async fn sql(&self, server: &SqlServer) -> Result<SimSession, SqlError> {
         self.connect(server).await
     }
 
-    async fn invoke(
-        &self,
-        shell: &ManagementShell,
-        cmdlet: &Cmdlet,
-        deadline: Duration,
-    ) -> Result<ShellOutput, ShellError> {
-        self.invoke_cmdlet(shell, cmdlet, deadline).await
+    fn shell(&self) -> &Self {
+        self
     }
 
-    async fn start(
-        &self,
-        shell: &ManagementShell,
-        cmdlet: &Cmdlet,
-        job: &DetachedJob,
-    ) -> Result<(), ShellError> {
-        self.start_detached(shell, cmdlet, job).await
-    }
-
-    async fn look(&self, shell: &ManagementShell, job: &DetachedJob) -> Result<JobState, ShellError> {
-        self.state_of(shell, job).await
+    fn folders(&self) -> &Self {
+        self
     }
 
     async fn listens(&self, host: &str, port: u16) -> Result<bool, Problem> {
         self.answers(host, port).await
-    }
-
-    async fn list(&self, folder: Folder) -> Result<Listing, Problem> {
-        self.list_folder(folder).await
-    }
-
-    async fn free(&self, _folder: Folder) -> Result<u64, Problem> {
-        Ok(1 << 40)
-    }
-
-    async fn copy(&self, file: &BackupFile, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), Problem> {
-        self.copy_backup(file, progress).await
-    }
-
-    async fn keep(&self, name: &str, text: &str) -> Result<(), Problem> {
-        self.keep_text(name, text)
     }
 
     fn new_id(&self) -> String {

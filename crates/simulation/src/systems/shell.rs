@@ -7,7 +7,9 @@ use persistent_chat_failover::domain::lync::JobState;
 use persistent_chat_failover::domain::pool::ManagementShell;
 use persistent_chat_failover::domain::problem::Problem;
 use persistent_chat_failover::domain::transition::DetachedJob;
-use persistent_chat_failover::systems::management_shell::{Cmdlet, ShellError, ShellObject, ShellOutput};
+use persistent_chat_failover::systems::management_shell::{
+    Cmdlet, Shell, ShellError, ShellObject, ShellOutput,
+};
 use psrp::message::PipelineState;
 
 use super::SimSystems;
@@ -22,8 +24,47 @@ impl SimSystems {
         }
     }
 
-    /// Carries out a cmdlet and waits for what it says.
-    pub(super) async fn invoke_cmdlet(
+    /// Waits until a cmdlet has ended.
+    async fn finished(&self, host: &str, id: u64, deadline: Duration) -> Result<Finished, ShellError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            {
+                let mut s = self.shared.now();
+                if !s.world.host_is_up(host) {
+                    return Err(ShellError::Lost("connection reset by peer".into()));
+                }
+                if let Some(f) = cmdlets::poll(&s.world, id) {
+                    // It has ended: as WinRM does when its shell is deleted, the world forgets it.
+                    cmdlets::abort(&mut s.world, id);
+                    return Ok(f);
+                }
+            }
+            let pause = Duration::from_millis(20);
+            waited += pause;
+            if waited > deadline {
+                return Err(ShellError::Lost("no answer in time".into()));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Whether something listens on a port of a host.
+    pub(super) async fn answers(&self, host: &str, port: u16) -> Result<bool, Problem> {
+        match self.point(false, || format!("connect {host}:{port}")).await {
+            Fate::FailBefore | Fate::AnswerLost => return Ok(false),
+            Fate::Hang => {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                return Ok(false);
+            }
+            Fate::KillDuring | Fate::KillAfter => return self.die().await,
+            Fate::Ok | Fate::KillBefore => {}
+        }
+        Ok(self.shared.now().world.host_is_up(host))
+    }
+}
+
+impl Shell for SimSystems {
+    async fn invoke(
         &self,
         shell: &ManagementShell,
         cmdlet: &Cmdlet,
@@ -62,32 +103,7 @@ impl SimSystems {
         })
     }
 
-    /// Waits until a cmdlet has ended.
-    async fn finished(&self, host: &str, id: u64, deadline: Duration) -> Result<Finished, ShellError> {
-        let mut waited = Duration::ZERO;
-        loop {
-            {
-                let mut s = self.shared.now();
-                if !s.world.host_is_up(host) {
-                    return Err(ShellError::Lost("connection reset by peer".into()));
-                }
-                if let Some(f) = cmdlets::poll(&s.world, id) {
-                    // It has ended: as WinRM does when its shell is deleted, the world forgets it.
-                    cmdlets::abort(&mut s.world, id);
-                    return Ok(f);
-                }
-            }
-            let pause = Duration::from_millis(20);
-            waited += pause;
-            if waited > deadline {
-                return Err(ShellError::Lost("no answer in time".into()));
-            }
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// Starts a cmdlet that outlives its process.
-    pub(super) async fn start_detached(
+    async fn start(
         &self,
         shell: &ManagementShell,
         cmdlet: &Cmdlet,
@@ -120,8 +136,7 @@ impl SimSystems {
         }
     }
 
-    /// Looks after such a cmdlet.
-    pub(super) async fn state_of(
+    async fn state_of(
         &self,
         shell: &ManagementShell,
         job: &DetachedJob,
@@ -158,19 +173,5 @@ impl SimSystems {
             Fate::AnswerLost => Err(ShellError::Lost("connection reset before the answer".into())),
             Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore => Ok(state),
         }
-    }
-
-    /// Whether something listens on a port of a host.
-    pub(super) async fn answers(&self, host: &str, port: u16) -> Result<bool, Problem> {
-        match self.point(false, || format!("connect {host}:{port}")).await {
-            Fate::FailBefore | Fate::AnswerLost => return Ok(false),
-            Fate::Hang => {
-                tokio::time::sleep(Duration::from_secs(5)).await;
-                return Ok(false);
-            }
-            Fate::KillDuring | Fate::KillAfter => return self.die().await,
-            Fate::Ok | Fate::KillBefore => {}
-        }
-        Ok(self.shared.now().world.host_is_up(host))
     }
 }

@@ -18,6 +18,7 @@ pub fn at_rest(truth: &mut Truth, writing: &[usize]) {
 /// empty: nothing. `dead` says of each operator whether it waits to be started again.
 pub fn unrest(s: &Shared, dead: &[bool]) -> Vec<String> {
     let mut out = missing(&s.world);
+    let there = sides::to_side(&s.world.scenario);
     let to = sides::to(&s.world.scenario).name.as_str();
     let mut somebody = false;
     for (who, dead) in dead.iter().enumerate() {
@@ -25,7 +26,7 @@ pub fn unrest(s: &Shared, dead: &[bool]) -> Vec<String> {
         let stored = s.clusters.get(who).and_then(|c| c.get().ok());
         let (Some(p), Some(o), false) = (s.operators.get(who), stored, *dead) else { continue };
         somebody = true;
-        if p.next != "Settled" || p.active.as_deref() != Some(to) {
+        if p.next != "Settled" || p.active != Some(there) {
             out.push(format!("operator {who} takes {:?} for active and is at {:?}", p.active, p.next));
             continue;
         }
@@ -53,9 +54,9 @@ pub fn missing(w: &World) -> Vec<String> {
     let db = w.sql.get(&to.sql_server).and_then(|i| i.databases.get(&key));
     expect(db.is_some_and(|d| is_live(d) && !d.read_only && d.user_access == 0), "the database is online");
     expect(db.and_then(|d| d.mirroring.as_ref()).is_some_and(|m| m.state == 4), "the mirror is synchronized");
-    let state = sides::POOL_STATE_THERE;
+    let state = sides::pool_state_there(&w.scenario);
     expect(w.chat.master.pool_state == state, &format!("the pool's state is {state}"));
-    expect(w.chat.master.active == to.servers, "the active servers are those of the second data centre");
+    expect(w.chat.master.active == to.servers, "the active servers are those of the other side");
     let serving = to.servers.iter().any(|s| {
         let session = w.chat.servers.get(s).and_then(|c| c.session.as_ref());
         session.is_some_and(|(host, _)| *host == to.sql_server)

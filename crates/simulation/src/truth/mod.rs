@@ -79,7 +79,7 @@ impl Write<'_> {
     }
     /// Whether the pool's state says that chat has moved.
     fn pool_state_is_set(&self) -> bool {
-        self.world.chat.master.pool_state.eq_ignore_ascii_case(sides::POOL_STATE_THERE)
+        sides::has_moved(self.world)
     }
 }
 

@@ -70,7 +70,7 @@ fn applicable(w: &World, (lsn, fork): &(i64, String)) -> Option<String> {
 
 /// The first backup in one of the folders of which something is true.
 fn first_backup(w: &World, is: impl Fn(&str, &BackupHeader) -> bool) -> Option<String> {
-    let folders = [&w.scenario.copy_folder, &w.scenario.backup_share];
+    let folders = [crate::sides::copies(&w.scenario), crate::sides::share(&w.scenario)];
     let mut paths = folders.into_iter().flat_map(|folder| {
         let names = w.files.list(folder).unwrap_or_default().into_iter();
         names.map(move |(name, _)| format!(r"{folder}\{name}"))

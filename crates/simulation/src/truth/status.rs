@@ -5,6 +5,7 @@ use lab::chat::SHELL_PASSWORD;
 use lab::sql::SQL_PASSWORD;
 use lab::world::World;
 use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverStatus as Status;
+use persistent_chat_failover::domain::side::Side;
 use persistent_chat_failover::status::conditions;
 
 use super::Truth;
@@ -21,8 +22,8 @@ pub struct Stored<'a> {
     pub who: usize,
     /// The status.
     pub status: &'a Status,
-    /// What was wanted when the look began; empty: it comes from no look.
-    pub desired: &'a str,
+    /// What was wanted when the look began; none: it comes from no look.
+    pub wanted: Option<Side>,
     /// When the look that it comes from began.
     pub since: Timestamp,
     /// When it is stored.
@@ -55,7 +56,7 @@ impl Truth {
         self.check("Stalled and Reconciling are never both True", !both, || stored.told());
         self.is_ready_only_where_wanted(stored);
         // What only says that a generation is looked at repeats what stood there: it comes from no look.
-        if stored.desired.is_empty() {
+        if stored.wanted.is_none() {
             return;
         }
         self.names_a_live_side(stored);
@@ -83,11 +84,12 @@ impl Truth {
     fn is_ready_only_where_wanted(&mut self, stored: &Stored<'_>) {
         if stored.is(conditions::READY) {
             let active = stored.active();
+            let wanted = stored.wanted.map(|s| sides::data_center(&stored.world.scenario, s).name.as_str());
             let live = active.and_then(|a| self.live.get(a)).is_some_and(|t| *t >= stored.since());
             self.check(
                 "Ready only while chat is live where it is wanted",
-                live && active == Some(stored.desired),
-                || format!("{}, wanted {}", stored.told(), stored.desired),
+                live && active == wanted,
+                || format!("{}, wanted {wanted:?}", stored.told()),
             );
         }
     }
@@ -101,7 +103,7 @@ impl Truth {
         } else {
             // While it stands and the pool's state says so, the chat servers use it, whoever recovered the other copy.
             let gone = self.lost_since.is_some_and(|t| t < stored.since())
-                || w.chat.master.pool_state.eq_ignore_ascii_case(sides::POOL_STATE_THERE);
+                || sides::has_moved(w);
             !gone || self.recovered.is_none_or(|t| t >= stored.since())
         };
         self.check("a status names only a side whose database is live", live, || stored.told());

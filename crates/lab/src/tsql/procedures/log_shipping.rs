@@ -12,6 +12,16 @@ fn instance<'s>(seat: &'s mut Seat<'_>) -> Result<&'s mut Instance, SqlMessage> 
     seat.instance_mut().ok_or_else(|| SqlMessage::simulator("no instance"))
 }
 
+/// That a server watches over its own log shipping: a monitor server elsewhere is not simulated.
+fn watches_itself(i: &Instance, a: &Arguments) -> Result<(), SqlMessage> {
+    let monitor = a.text("@monitor_server");
+    if monitor.is_empty() || monitor.eq_ignore_ascii_case(&i.server_name) {
+        Ok(())
+    } else {
+        Err(SqlMessage::simulator(format!("knows no monitor server {monitor}")))
+    }
+}
+
 fn guids<const N: usize>(outputs: [(&'static str, &String); N]) -> Returned {
     Returned::success(outputs.map(|(name, id)| (name, Cell::Guid(id.clone()))))
 }
@@ -22,6 +32,7 @@ pub(super) fn add_primary_database(seat: &mut Seat<'_>, a: &Arguments) -> Result
     let overwrite = a.bit("@overwrite")?.unwrap_or(false);
     let seed = seat.world.scenario.seed;
     let i = instance(seat)?;
+    watches_itself(i, a)?;
     // What it says of a database that does not exist at all is nowhere documented.
     if i.databases.get(&database.to_lowercase()).is_none_or(|d| d.state != 0) {
         return refuse(32007, format!("Database {database} is not ONLINE."));
@@ -94,6 +105,7 @@ pub(super) fn add_secondary_primary(seat: &mut Seat<'_>, a: &Arguments) -> Resul
     let overwrite = a.bit("@overwrite")?.unwrap_or(false);
     let seed = seat.world.scenario.seed;
     let i = instance(seat)?;
+    watches_itself(i, a)?;
     let old = i.secondary_mut(&server, &database).cloned();
     if old.is_some() && !overwrite {
         let what =

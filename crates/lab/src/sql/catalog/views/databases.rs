@@ -25,8 +25,12 @@ pub(super) fn databases(_: &World, i: &Instance) -> Table {
 }
 
 pub(super) fn recovery_status(_: &World, i: &Instance) -> Table {
-    let columns = ["database_id", "family_guid", "recovery_fork_guid"];
-    table(&columns, numbered(i).map(|(id, d)| vec![n(id), s(&d.family), s(&d.fork)]))
+    let columns = ["database_id", "family_guid", "last_log_backup_lsn", "recovery_fork_guid"];
+    let rows = numbered(i).map(|(id, d)| {
+        let next = d.next_log_backup().map_or(Sqlite::Null, n);
+        vec![n(id), s(&d.family), next, s(&d.fork)]
+    });
+    table(&columns, rows)
 }
 
 pub(super) fn mirroring(w: &World, i: &Instance) -> Table {

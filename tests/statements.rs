@@ -1,0 +1,374 @@
+//! The simulated SQL Server understands every statement that the operator sends, and carries it out where it stands.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "common/product.rs"]
+mod product;
+
+use std::collections::BTreeMap;
+
+use lab::scenario::Scenario;
+use lab::sql::{self, SQL_PASSWORD, SQL_USER};
+use lab::tsql::{Cell, Event, Progress, SqlMessage, batch};
+use lab::world::World;
+use lab::world::files::MemoryFiles;
+use product::{Columns, Job, SecondaryHalf, script, statements};
+
+const LIVE: &str = "atl-sql-1.litwareinc.com";
+const COPY: &str = "sea-sql-1.litwareinc.com";
+const LOCK: &str = "pcf chat.litwareinc.com";
+
+/// A world with a session on two servers that holds the lock there.
+struct Bench {
+    w: World,
+    sessions: BTreeMap<&'static str, u32>,
+}
+
+impl Bench {
+    fn new(scenario: Scenario) -> Bench {
+        let start = "2026-03-01T12:00:00Z".parse().unwrap();
+        let mut w = World::new(scenario, Box::<MemoryFiles>::default(), start).unwrap();
+        let sessions = [LIVE, COPY]
+            .map(|host| (host, sql::login(&mut w, host, SQL_USER, SQL_PASSWORD, "host", "test").unwrap()));
+        let mut bench = Bench { w, sessions: sessions.into() };
+        for host in [LIVE, COPY] {
+            bench.rows(host, statements::SESSION, &[]);
+            assert_eq!(bench.rows(host, statements::LOCK, &[text(LOCK)]), vec![vec![Cell::Int(0)]]);
+        }
+        bench
+    }
+
+    fn usual() -> Bench {
+        Bench::new(Scenario::default())
+    }
+
+    /// Everything that a batch sends back.
+    fn send(&mut self, host: &str, batch: &str, parameters: &[Cell]) -> Vec<Event> {
+        let id = self.sessions[host];
+        let named = (1..).zip(parameters).map(|(n, v)| (format!("@P{n}"), v.clone())).collect();
+        let mut out = Vec::new();
+        match batch::begin(&mut self.w, host, id, batch, named) {
+            Err(e) => out.push(Event::Error(e)),
+            Ok(()) => {
+                while let Progress::Until(at) = batch::step(&mut self.w, host, id, &mut out) {
+                    self.w.advance(at);
+                }
+            }
+        }
+        self.w.advance(self.w.now);
+        out
+    }
+
+    /// The errors of a batch; none of them may be that the simulator does not understand it.
+    fn errors(&mut self, host: &str, batch: &str, parameters: &[Cell]) -> Vec<SqlMessage> {
+        let out = self.send(host, batch, parameters);
+        let errors = out.into_iter().filter_map(|e| if let Event::Error(e) = e { Some(e) } else { None });
+        let errors: Vec<SqlMessage> = errors.collect();
+        assert!(!errors.iter().any(|e| e.message.starts_with("simulator")), "{batch}\n{errors:#?}");
+        errors
+    }
+
+    /// A batch that is carried out.
+    fn works(&mut self, host: &str, batch: &str, parameters: &[Cell]) {
+        assert_eq!(self.errors(host, batch, parameters), vec![], "{batch}");
+    }
+
+    /// The rows of the one result set of a batch.
+    fn rows(&mut self, host: &str, batch: &str, parameters: &[Cell]) -> Vec<Vec<Cell>> {
+        let mut sets = self.send(host, batch, parameters).into_iter().map(|e| match e {
+            Event::Rows { rows, .. } => rows,
+            other => panic!("{batch}\n{other:?}"),
+        });
+        let rows = sets.next().unwrap_or_default();
+        assert_eq!(sets.next(), None, "{batch}");
+        rows
+    }
+
+    /// A column of the one row that a batch answers with.
+    fn column(&mut self, host: &str, batch: &str, parameters: &[Cell], column: &str) -> Cell {
+        let out = self.send(host, batch, parameters);
+        let [Event::Rows { columns, rows }] = &out[..] else { panic!("{batch}\n{out:?}") };
+        let at = columns.iter().position(|(name, _)| name == column).unwrap();
+        let [row] = &rows[..] else { panic!("{batch}\n{rows:?}") };
+        row[at].clone()
+    }
+
+    /// LSN and recovery fork that roll forward goes on at.
+    fn redo(&self) -> [Cell; 2] {
+        let (lsn, fork) = self.w.sql[COPY].databases["mgc"].redo.clone().unwrap();
+        [text(&lsn.to_string()), text(&fork)]
+    }
+
+    /// Id of the job whose name begins so.
+    fn job(&self, host: &str, name: &str) -> Cell {
+        text(&self.w.sql[host].jobs.iter().find(|j| j.name.starts_with(name)).unwrap().id)
+    }
+
+    fn last_log_backup_lsn(&mut self, host: &str) -> Cell {
+        self.column(host, statements::DATABASE, &[text("mgc")], "last_log_backup_lsn")
+    }
+}
+
+fn text(s: &str) -> Cell {
+    Cell::Text(s.into())
+}
+
+fn texts<const N: usize>(all: [&str; N]) -> [Cell; N] {
+    all.map(text)
+}
+
+#[test]
+fn no_statement_is_left_out_here() {
+    let all = include_str!("../src/systems/sql_server/statements.rs");
+    let here = include_str!("statements.rs");
+    let names = all.lines().filter_map(|line| {
+        let declared = line.strip_prefix("pub const ").or_else(|| line.strip_prefix("pub fn "))?;
+        declared.split([':', '(']).next()
+    });
+    let names: Vec<&str> = names.collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        assert!(here.contains(&format!("statements::{name}")), "{name} is not sent to the lab");
+    }
+}
+
+#[test]
+fn what_is_read_of_a_server_is_read_on_either_side() {
+    let mut b = Bench::usual();
+    let file = format!(r"{}\{}", b.w.scenario.copy_folder, b.w.files.list(r"E:\mgc-logs").unwrap()[0].0);
+    for host in [LIVE, COPY] {
+        let mgc = [text("mgc")];
+        for (statement, parameters) in [
+            (statements::IDENTITY, vec![]),
+            (statements::DATABASE, mgc.to_vec()),
+            (statements::REDO, mgc.to_vec()),
+            (statements::HEADERS, vec![text(&file)]),
+            (statements::OWN_BACKUPS, mgc.to_vec()),
+            (statements::LOCK_HOLDER, vec![text(LOCK)]),
+            (statements::RECORD_TABLE, vec![]),
+            (statements::HELD, vec![text(LOCK)]),
+        ] {
+            let empty = statement == statements::OWN_BACKUPS && host == COPY;
+            assert_eq!(b.rows(host, statement, &parameters).is_empty(), empty, "{statement}");
+        }
+        b.rows(host, statements::RESTORES, &[]);
+        b.rows(host, statements::SESSIONS, &mgc);
+        b.rows(host, statements::RESTORE_HISTORY, &mgc);
+    }
+    assert!(!b.rows(LIVE, &statements::orphaned_users("mgc"), &[]).is_empty());
+    assert!(!b.rows(LIVE, &statements::server_identities("mgc"), &[]).is_empty());
+    assert!(!b.rows(LIVE, &statements::newest_message("mgc"), &[]).is_empty());
+}
+
+#[test]
+fn both_halves_of_log_shipping_are_read_with_their_jobs() {
+    let mut b = Bench::usual();
+    let mgc = [text("mgc")];
+    assert_eq!(b.rows(LIVE, statements::PRIMARY_HALF, &mgc).len(), 1);
+    assert_eq!(
+        b.rows(LIVE, statements::PRIMARY_SECONDARIES, &mgc),
+        vec![vec![text(r"SEA-SQL-1\CHAT"), text("mgc")]]
+    );
+    assert_eq!(b.rows(LIVE, statements::SECONDARY_HALF, &mgc), Vec::<Vec<Cell>>::new());
+    assert_eq!(b.rows(COPY, statements::SECONDARY_HALF, &mgc).len(), 1);
+    let [copy, restore, backup] =
+        [(COPY, "LSCopy"), (COPY, "LSRestore"), (LIVE, "LSBackup")].map(|(host, name)| b.job(host, name));
+    assert_eq!(b.rows(COPY, statements::SCHEDULES, std::slice::from_ref(&copy)).len(), 1);
+    // A job that is only called so is among them, with its own category; one of another name is not.
+    sql::foreign_job(&mut b.w, COPY, "LSBackup_mgc").unwrap();
+    sql::foreign_job(&mut b.w, COPY, "Nightly").unwrap();
+    let jobs = b.rows(COPY, statements::JOBS, &[copy, restore, backup]);
+    let shown: Vec<(String, String, Vec<Cell>)> = jobs
+        .into_iter()
+        .map(|row| match &row[..] {
+            [_, Cell::Text(name), enabled, Cell::Text(category), scheduled, running] => {
+                (name.clone(), category.clone(), vec![enabled.clone(), scheduled.clone(), running.clone()])
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let row = |name: &str, category: &str, flags: [i64; 3]| {
+        (name.to_string(), category.to_string(), flags.map(Cell::Int).to_vec())
+    };
+    assert_eq!(
+        shown,
+        vec![
+            row("LSBackup_mgc", "[Uncategorized (Local)]", [0, 0, 0]),
+            row(r"LSCopy_ATL-SQL-1\CHAT_mgc", "Log Shipping Copy", [1, 1, 0]),
+            row(r"LSRestore_ATL-SQL-1\CHAT_mgc", "Log Shipping Restore", [1, 1, 0]),
+        ]
+    );
+}
+
+#[test]
+fn where_the_next_log_backup_begins_is_told_of_a_database_whose_log_can_be_backed_up() {
+    let mut b = Bench::usual();
+    assert_eq!(b.last_log_backup_lsn(COPY), Cell::Null);
+    let before = b.last_log_backup_lsn(LIVE);
+    let now = b.w.now;
+    let path = sql::take_log_backup(&mut b.w, LIVE, now).unwrap();
+    let set = sql::backup::read(b.w.files.as_ref(), &path).unwrap();
+    assert_eq!(before, Cell::Lsn(set.first_lsn));
+    assert_eq!(b.last_log_backup_lsn(LIVE), Cell::Lsn(set.last_lsn));
+    let redo = b.redo();
+    b.works(COPY, &statements::recover(), &[text(LOCK), text("mgc"), redo[0].clone(), redo[1].clone()]);
+    let Cell::Lsn(next) = b.last_log_backup_lsn(COPY) else { panic!("it goes on with its log") };
+    assert_eq!(redo[0], text(&next.to_string()));
+}
+
+#[test]
+fn the_lock_is_taken_held_and_given_back() {
+    let mut b = Bench::usual();
+    let lock = [text(LOCK)];
+    assert_eq!(b.rows(COPY, statements::HELD, &lock), vec![texts(["Exclusive"]).to_vec()]);
+    b.works(COPY, statements::UNLOCK, &lock);
+    assert_eq!(b.rows(COPY, statements::HELD, &lock), vec![texts(["NoLock"]).to_vec()]);
+    // And no effect goes without it.
+    let job = b.job(COPY, "LSCopy");
+    let [error] = &b.errors(COPY, &statements::start_job(), &[text(LOCK), job])[..] else { panic!() };
+    assert_eq!((error.number, error.state), (50000, 1));
+}
+
+#[test]
+fn the_record_is_written_and_written_again() {
+    let mut b = Bench::usual();
+    for document in ["{}", "{\"a\": 1}"] {
+        let parameters = [text(LOCK), text("chat.litwareinc.com"), text("t-1"), Cell::Int(1), text(document)];
+        b.works(COPY, &statements::write_record(), &parameters);
+        let rows = b.rows(COPY, statements::RECORDS, &[text("chat.litwareinc.com")]);
+        assert_eq!(rows, vec![vec![text("t-1"), Cell::Int(1), text(document)]]);
+    }
+    assert_eq!(b.rows(COPY, statements::RECORD_TABLE, &[]), vec![vec![Cell::Int(1)]]);
+}
+
+#[test]
+fn log_shipping_is_removed() {
+    for ignore_monitor in [false, true] {
+        let mut b = Bench::usual();
+        let job = b.job(COPY, "LSCopy");
+        b.works(COPY, &statements::enable_job(false), &[text(LOCK), job.clone()]);
+        b.works(COPY, &statements::start_job(), &[text(LOCK), job.clone()]);
+        b.works(COPY, &statements::stop_job(), &[text(LOCK), job]);
+        let remove = statements::remove_log_shipping(ignore_monitor);
+        b.works(COPY, &remove, &[text(LOCK), text("mgc")]);
+        assert!(b.w.sql[COPY].log_shipping.is_empty());
+        let again: Vec<u32> =
+            b.errors(COPY, &remove, &[text(LOCK), text("mgc")]).iter().map(|e| e.number).collect();
+        assert_eq!(again, vec![32014, 50000], "the operator's own error follows the server's");
+    }
+}
+
+#[test]
+fn a_log_backup_is_applied_and_the_copy_recovered() {
+    for checksum in [false, true] {
+        let mut b = Bench::usual();
+        let folder = b.w.scenario.copy_folder.clone();
+        let name = b.w.files.list(&folder).unwrap()[6].0.clone();
+        let [lsn, fork] = b.redo();
+        let file = text(&format!(r"{folder}\{name}"));
+        let parameters = [text(LOCK), text("mgc"), lsn, fork, file, Cell::Int(1)];
+        b.works(COPY, &statements::restore_log(checksum), &parameters);
+        let [error] = &b.errors(COPY, &statements::restore_log(checksum), &parameters)[..] else { panic!() };
+        assert_eq!((error.number, error.state), (50000, 3), "the redo point has moved");
+        let [lsn, fork] = b.redo();
+        b.works(COPY, &statements::recover(), &[text(LOCK), text("mgc"), lsn, fork]);
+        assert_eq!(b.w.sql[COPY].databases["mgc"].state, 0);
+        b.works(COPY, &statements::set_multi_user("mgc"), &[text(LOCK)]);
+        b.works(COPY, &statements::map_user("mgc", "RTCComponentService"), &[text(LOCK)]);
+        assert!(
+            b.w.sql[COPY].databases["mgc"]
+                .users
+                .iter()
+                .any(|(n, known)| n == "RTCComponentService" && *known)
+        );
+    }
+}
+
+#[test]
+fn a_standby_copy_waits_for_logs_again() {
+    let mut b = Bench::new(Scenario { standby: true, ..Scenario::default() });
+    b.works(COPY, &statements::leave_standby(), &[text(LOCK), text("mgc")]);
+    let db = &b.w.sql[COPY].databases["mgc"];
+    assert_eq!((db.state, db.standby), (1, false));
+}
+
+/// Both halves are set up anew after somebody removed them: what the operator sends to protect a side.
+fn set_up(b: &mut Bench) {
+    for host in [LIVE, COPY] {
+        sql::remove_log_shipping_by_hand(&mut b.w, host).unwrap();
+    }
+    let share = b.w.scenario.backup_share.clone();
+    let folder = b.w.scenario.copy_folder.clone();
+    let mut primary = texts([LOCK, "mgc", &share, &share, "LSBackup_mgc"]).to_vec();
+    primary.extend([4320, 60, 5760].map(Cell::Int));
+    b.works(LIVE, &statements::add_primary_half(), &primary);
+    b.works(LIVE, &statements::add_primary_secondary(), &texts([LOCK, "mgc", r"SEA-SQL-1\CHAT", "mgc"]));
+    let mut secondary =
+        texts([LOCK, r"ATL-SQL-1\CHAT", "mgc", &share, &folder, "LSCopy_x", "LSRestore_x"]).to_vec();
+    secondary.extend([Cell::Int(4320), text("mgc")]);
+    secondary.extend([0, 1, 0, 0, 45, 5760].map(Cell::Int));
+    b.works(COPY, &statements::add_secondary_half(), &secondary);
+}
+
+#[test]
+fn log_shipping_is_set_up() {
+    let mut b = Bench::usual();
+    set_up(&mut b);
+    let i = &b.w.sql[COPY];
+    assert_eq!(i.log_shipping[0].databases.len(), 1);
+    for (host, name) in [(LIVE, "LSBackup"), (COPY, "LSCopy"), (COPY, "LSRestore")] {
+        let job = b.job(host, name);
+        let mut schedule = vec![text(LOCK), job.clone(), text("log shipping")];
+        schedule.extend(statements::SCHEDULE_NUMBERS.map(|(_, n)| Cell::Int(n.into())));
+        b.works(host, &statements::add_schedule(), &schedule);
+        b.works(host, &statements::enable_job(true), &[text(LOCK), job.clone()]);
+        b.works(host, &statements::start_job(), &[text(LOCK), job]);
+    }
+    assert_eq!(b.redo()[0], text(&b.w.sql[LIVE].databases["mgc"].log_backed_up.to_string()));
+}
+
+#[test]
+fn the_second_half_of_a_set_up_does_not_follow_a_first_that_failed() {
+    let mut b = Bench::usual();
+    sql::remove_log_shipping_by_hand(&mut b.w, COPY).unwrap();
+    sql::foreign_job(&mut b.w, COPY, "LSCopy_x").unwrap();
+    let mut secondary = texts([LOCK, "a", "mgc", "s", "f", "LSCopy_x", "LSRestore_x"]).to_vec();
+    secondary.extend([Cell::Int(4320), text("mgc")]);
+    secondary.extend([0, 1, 0, 0, 45, 5760].map(Cell::Int));
+    let numbers: Vec<u32> =
+        b.errors(COPY, &statements::add_secondary_half(), &secondary).iter().map(|e| e.number).collect();
+    assert_eq!(numbers, vec![32022, 50000]);
+    assert!(b.w.sql[COPY].log_shipping.is_empty());
+}
+
+#[test]
+fn the_script_for_a_person_sets_the_secondary_half_up() {
+    let mut b = Bench::usual();
+    let saved = b.w.sql[COPY].log_shipping[0].clone();
+    let out = b.send(COPY, statements::SECONDARY_HALF, &[text("mgc")]);
+    let [Event::Rows { columns, rows }] = &out[..] else { panic!("{out:?}") };
+    let shown = |c: &Cell| match c {
+        Cell::Int(n) => Some(n.to_string()),
+        Cell::Text(s) => Some(s.clone()),
+        Cell::Null => None,
+        other => panic!("{other:?}"),
+    };
+    let columns: Columns =
+        columns.iter().zip(&rows[0]).filter_map(|((name, _), c)| Some((name.clone(), shown(c)?))).collect();
+    let schedule = Columns::from([("name".to_string(), statements::quote_name("it's"))]);
+    let half = SecondaryHalf {
+        columns,
+        schedules: [&saved.copy_job, &saved.restore_job]
+            .map(|id| (id.clone(), vec![schedule.clone()]))
+            .into(),
+    };
+    let jobs: Vec<Job> = vec![];
+    sql::remove_log_shipping_by_hand(&mut b.w, COPY).unwrap();
+    let script = script(&half, &jobs, "mgc");
+    assert!(script.contains(&statements::quote_string(&saved.source)));
+    b.works(COPY, &script, &[]);
+    let i = &b.w.sql[COPY];
+    let new = &i.log_shipping[0];
+    assert_eq!((&new.source, &new.destination), (&saved.source, &saved.destination));
+    assert!(i.jobs.iter().all(|j| j.enabled && j.schedules.len() == 1), "{:?}", i.jobs);
+}
