@@ -34,6 +34,10 @@ impl SecondaryHalf {
     fn column(&self, name: &str) -> &str {
         self.columns.get(name).map_or("", String::as_str)
     }
+    /// `secondary_id`: one that was set up anew is another one.
+    pub fn id(&self) -> &str {
+        self.column("secondary_id")
+    }
     /// The share that the copy job reads.
     pub fn source_directory(&self) -> &str {
         self.column("backup_source_directory")

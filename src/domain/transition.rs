@@ -74,8 +74,18 @@ pub struct Facts {
     pub damaged: BTreeMap<String, Damaged>,
     /// Every run of `Install-CsMirrorDatabase`, the last one last. Written before it is started.
     pub mirror_jobs: Vec<DetachedJob>,
-    /// Agent jobs that were started by us, by id, and when.
-    pub started_jobs: BTreeMap<String, Timestamp>,
+    /// Agent jobs that were started by us, by id.
+    pub started_jobs: BTreeMap<String, StartedJob>,
+}
+
+/// An Agent job that was started by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartedJob {
+    /// When.
+    pub at: Timestamp,
+    /// Where the next log backup of the live database began then: once it begins further on, one was taken since.
+    pub next_backup: Option<Lsn>,
 }
 
 /// What a failover loses.

@@ -6,14 +6,15 @@
 //! its restore were seen to arrive. (Order and parameters: SQL Server's documentation, "Configure log shipping", and the script that
 //! SQL Server Management Studio generates.)
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::findings::gate;
 use super::{Reads, Step, View};
+use crate::domain::backups::Lsn;
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::log_shipping::{Columns, Job, PrimaryHalf, SecondaryHalf, job};
-use crate::domain::loss::{file_name, to_utc};
+use crate::domain::loss::file_name;
 use crate::domain::pool::{Pool, Shipping};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::Route;
@@ -21,6 +22,7 @@ use crate::domain::side::{Place, Seat, Side};
 use crate::domain::sql_server::{Database, Instance};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
+use crate::domain::transition::StartedJob;
 use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::sql_server::statements::SCHEDULE_NUMBERS;
@@ -51,8 +53,8 @@ pub enum Effect {
     Schedule(Side, String, Columns),
     /// Lets its schedule start it.
     EnableJob(Side, String),
-    /// Starts it once, so that one cycle is seen now and not in a quarter of an hour.
-    StartJob(Side, String),
+    /// Starts it once, so that one cycle is seen now and not in a quarter of an hour. With where the next log backup begins.
+    StartJob(Side, String, Option<Lsn>),
 }
 
 /// Names of the jobs of a secondary half, and of the server that it copies from.
@@ -105,10 +107,10 @@ impl Step for EstablishLogShipping {
             ));
         };
         let outcome = p.sql(seat(e, p), &statement).await;
-        if let (Effect::StartJob(_, id), Outcome::Answered) = (e, &outcome) {
-            let (id, now) = (id.clone(), p.now());
+        if let (Effect::StartJob(_, id, next_backup), Outcome::Answered) = (e, &outcome) {
+            let (id, started) = (id.clone(), StartedJob { at: p.now(), next_backup: *next_backup });
             p.update(|t| {
-                t.facts.started_jobs.insert(id, now);
+                t.facts.started_jobs.insert(id, started);
             });
         }
         outcome
@@ -122,7 +124,7 @@ fn seat<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Seat {
     match e {
         Effect::AddPrimaryHalf | Effect::NameSecondary(_) => p.source(),
         Effect::AddSecondaryHalf(..) => standby,
-        Effect::Schedule(side, ..) | Effect::EnableJob(side, _) | Effect::StartJob(side, _) => {
+        Effect::Schedule(side, ..) | Effect::EnableJob(side, _) | Effect::StartJob(side, ..) => {
             if *side == route.to { standby } else { p.source() }
         }
     }
@@ -160,10 +162,14 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
     if v.transition.attempts(StepId::LogShippingEstablished) > 0 {
         arrival(v, live, standby, (primary, secondary))?;
     }
-    Ok(Evidence::new(format!(
+    let mut told = format!(
         "The log of {log} on {server} is backed up to {share}, copied and restored on {}",
         clean(&standby.server_name)
-    )))
+    );
+    if let Saved::Useless(why) = saved(v).map_err(Decision::Blocked)? {
+        told.push_str(&format!("; {why}"));
+    }
+    Ok(Evidence::new(told))
 }
 
 fn not_live(v: &View<'_>) -> Problem {
@@ -253,7 +259,10 @@ fn secondary_half<'a>(
 ) -> Result<&'a SecondaryHalf, Word> {
     let half = standby.secondary_half.get().map_err(blocked)?;
     let jobs = standby.jobs.get().map_err(blocked)?;
-    let saved = saved(v)?;
+    let saved = match saved(v).map_err(Decision::Blocked)? {
+        Saved::Useful(half) => Some(half),
+        Saved::Useless(_) | Saved::Nothing => None,
+    };
     let Some(half) = half else {
         if !standby.sysadmin {
             return Err(Decision::Blocked(Problem::ask(
@@ -297,21 +306,35 @@ fn secondary_half<'a>(
     Ok(half)
 }
 
-/// Log shipping to this side as it was before a failover removed it. What was saved and does not fit the resource any more, or lacks
-/// what is needed, is told and not used.
-fn saved<'a>(v: &View<'a>) -> Result<Option<&'a SecondaryHalf>, Word> {
+/// Log shipping to this side as it was before a failover removed it.
+enum Saved<'a> {
+    /// It goes on as it was.
+    Useful(&'a SecondaryHalf),
+    /// It lacks what is needed, or does not fit the resource any more: the resource is what counts, with what is usual. Why.
+    Useless(String),
+    /// Nothing was saved.
+    Nothing,
+}
+
+fn saved<'a>(v: &View<'a>) -> Result<Saved<'a>, Problem> {
     let to = v.route.to;
     let past = v.situation.transitions().into_iter().filter(|t| t.route.to == to);
-    let Some(half) = past.filter_map(|t| t.facts.log_shipping.as_ref()).next() else { return Ok(None) };
-    let shipping = v.shipping().map_err(Decision::Blocked)?;
+    let Some((id, half)) = past.filter_map(|t| Some((&t.id, t.facts.log_shipping.as_ref()?))).next() else {
+        return Ok(Saved::Nothing);
+    };
+    let shipping = v.shipping()?;
     let fits = shipping.backup_share.is(half.source_directory())
         && shipping.copy_folder.is(half.destination_directory());
-    if !half.missing().is_empty() || !fits {
-        // The resource is what counts; what was saved differs from it only in what nobody wants any more.
-        tracing::debug!(missing = ?half.missing(), fits, "the saved configuration of log shipping is not used");
-        return Ok(None);
-    }
-    Ok(Some(half))
+    let missing = half.missing();
+    let why = match (missing.is_empty(), fits) {
+        (true, true) => return Ok(Saved::Useful(half)),
+        (false, _) => format!("it lacks {}", missing.join(", ")),
+        (true, false) => format!("its folders are not those of {}", v.to().field()),
+    };
+    Ok(Saved::Useless(format!(
+        "what was saved of the old log shipping was not used ({why}): compare its schedules and retention with \
+         log-shipping-{id}.sql beside the copied log backups"
+    )))
 }
 
 /// That somebody else's job has a name that log shipping needs.
@@ -353,16 +376,15 @@ fn arrival(
     (primary, secondary): (&PrimaryHalf, &SecondaryHalf),
 ) -> Result<(), Word> {
     let (from, to) = (v.route.from, v.route.to);
-    let taken = live.own_backups.get().map_err(blocked)?.log.as_deref();
-    let taken = taken.and_then(|at| to_utc(at, Some(live.zone_minutes)));
-    // In whole seconds: a backup's times have no fractions.
-    let began = Timestamp::from_second(v.transition.started.as_second()).unwrap_or(v.transition.started);
-    if taken.is_none_or(|at| at < began) {
-        return Err(start(v, live, from, primary.backup_job(), "the first log backup"));
+    // By the log itself: the clocks of the operator and of a server differ.
+    let next = live.database.as_ref().and_then(|d| d.last_log_backup);
+    let started = v.transition.facts.started_jobs.get(primary.backup_job());
+    let backed_up = started.is_some_and(|before| next > before.next_backup);
+    if !backed_up {
+        return Err(start(v, (live, from, primary.backup_job()), next, "the first log backup"));
     }
     let (last, copied) = (file_name(primary.last_backup_file()), file_name(secondary.last_copied_file()));
     let redo = standby.database.as_ref().and_then(|d| d.redo.as_ref()).map(|r| r.lsn);
-    let next = live.database.as_ref().and_then(|d| d.last_log_backup);
     let restored = match (redo, next) {
         (Some(redo), Some(next)) => redo >= next,
         (None, _) | (_, None) => false,
@@ -370,18 +392,18 @@ fn arrival(
     if restored {
         Ok(())
     } else if !last.is_empty() && !last.eq_ignore_ascii_case(copied) {
-        Err(start(v, standby, to, secondary.copy_job(), "its copy"))
+        Err(start(v, (standby, to, secondary.copy_job()), next, "its copy"))
     } else {
-        Err(start(v, standby, to, secondary.restore_job(), "its restore"))
+        Err(start(v, (standby, to, secondary.restore_job()), next, "its restore"))
     }
 }
 
-/// Starts a job, unless it runs or was started a moment ago.
-fn start(v: &View<'_>, on: &Instance, side: Side, id: &str, what: &str) -> Word {
+/// Starts a job of a server, unless it runs or was started a moment ago.
+fn start(v: &View<'_>, (on, side, id): (&Instance, Side, &str), next: Option<Lsn>, what: &str) -> Word {
     let runs = on.jobs.known().and_then(|jobs| job(jobs, id)).is_some_and(|j| j.running);
-    let started = v.transition.facts.started_jobs.get(id).copied();
-    let recent =
-        started.and_then(|at| at.checked_add(PATIENCE).ok()).is_some_and(|until| v.situation.at < until);
+    let started = v.transition.facts.started_jobs.get(id).map(|job| job.at);
+    let recent = started.and_then(|at| at.checked_add(PATIENCE).ok());
+    let recent = recent.is_some_and(|until| v.situation.at < until);
     if runs || recent {
         return Decision::Wait(Waiting {
             reason: Reason::WaitingForJob,
@@ -389,7 +411,7 @@ fn start(v: &View<'_>, on: &Instance, side: Side, id: &str, what: &str) -> Word 
             until: None,
         });
     }
-    Decision::Act(Effect::StartJob(side, id.into()))
+    Decision::Act(Effect::StartJob(side, id.into(), next))
 }
 
 fn backup_job(pool: &Pool) -> String {
@@ -434,7 +456,7 @@ fn statement(e: &Effect, pool: &Pool, route: Route) -> Option<Statement> {
             statements::enable_job(true),
             vec![lock.into(), id.clone().into()],
         ),
-        Effect::StartJob(_, id) => {
+        Effect::StartJob(_, id, _) => {
             Statement::write("sp_start_job", statements::start_job(), vec![lock.into(), id.clone().into()])
         }
     })

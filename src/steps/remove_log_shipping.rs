@@ -69,7 +69,9 @@ impl Step for RemoveLogShipping {
                 clean(&v.pool.database)
             )));
         };
-        if v.transition.facts.log_shipping.is_none() {
+        let saved = v.transition.facts.log_shipping.as_ref();
+        // What somebody set up anew meanwhile is another one.
+        if saved.is_none_or(|saved| !saved.id().eq_ignore_ascii_case(shipping.id())) {
             let script = log_shipping_script::script(shipping, jobs, &v.pool.database);
             return Decision::Act(Effect::Save(shipping.clone(), script));
         }

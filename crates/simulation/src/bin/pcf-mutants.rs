@@ -37,27 +37,27 @@ struct Mutant {
 
 const MUTANTS: &[Mutant] = &[
     Mutant {
-        name: "the verdict on the primary is not asked for",
+        name: "the verdict on the side that is left is not asked for",
         edits: &[(
             "src/steps/preflight.rs",
-            "Verdict::Alive(p) => return Decision::Blocked(p.clone()),",
-            "Verdict::Alive(_) => {}",
+            "Verdict::Alive(p) => Some(Decision::Blocked(p.clone())),",
+            "Verdict::Alive(_) => None,",
         )],
     },
     Mutant {
         name: "order swapped: recovery before the logs",
         edits: &[(
             "src/procedures.rs",
-            "    Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),\n    Stage::One(StepId::DatabaseOnline),",
-            "    Stage::One(StepId::DatabaseOnline),\n    Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),",
+            "        Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),\n        Stage::One(StepId::DatabaseOnline),",
+            "        Stage::One(StepId::DatabaseOnline),\n        Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),",
         )],
     },
     Mutant {
         name: "order swapped: mirror before the pool's state",
         edits: &[(
             "src/procedures.rs",
-            "    Stage::One(StepId::PoolStateSet),\n    Stage::Overlap(&[StepId::MirrorEstablished, StepId::ActiveServersSet]),",
-            "    Stage::One(StepId::MirrorEstablished),\n    Stage::One(StepId::PoolStateSet),\n    Stage::One(StepId::ActiveServersSet),",
+            "        Stage::One(StepId::PoolStateSet),\n        Stage::Overlap(&[StepId::MirrorEstablished, StepId::ActiveServersSet]),",
+            "        Stage::One(StepId::MirrorEstablished),\n        Stage::One(StepId::PoolStateSet),\n        Stage::One(StepId::ActiveServersSet),",
         )],
     },
     Mutant {
@@ -71,7 +71,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "suspend is not obeyed",
         edits: &[
-            ("src/engine/plan.rs", "if goal.suspend {", "if goal.suspend && false {"),
+            ("src/engine/plan.rs", "if ask.goal.suspend {", "if ask.goal.suspend && false {"),
             (
                 "src/engine/drive.rs",
                 "} else if wish.goal.suspend {",
@@ -83,14 +83,14 @@ const MUTANTS: &[Mutant] = &[
         name: "a changed wish is not obeyed",
         edits: &[
             (
-                "src/engine/plan.rs",
-                "Some(t) if t.to == goal.desired => match &active {",
-                "Some(t) if t.to == goal.desired || !goal.desired.is_empty() => match &active {",
+                "src/engine/start.rs",
+                "    if ask.goal.active != to {\n        // Whether",
+                "    if ask.goal.active != to && false {\n        // Whether",
             ),
             (
                 "src/engine/drive.rs",
-                "} else if !past && wish.goal.desired != t.to {",
-                "} else if !past && wish.goal.desired != t.to && false {",
+                "} else if !past && !is_asked_for(&wish.goal, t) {",
+                "} else if !past && !is_asked_for(&wish.goal, t) && false {",
             ),
         ],
     },
@@ -122,8 +122,8 @@ const MUTANTS: &[Mutant] = &[
         name: "the ids of a detached cmdlet are not recorded first",
         edits: &[(
             "src/permit.rs",
-            "        match self.intend(move |t| t.mirror_jobs.push(recorded)).await {",
-            "        self.update(move |t| t.mirror_jobs.push(recorded));\n        match Outcome::Answered {",
+            "        match self.intend(move |t| t.facts.mirror_jobs.push(recorded)).await {",
+            "        self.update(move |t| t.facts.mirror_jobs.push(recorded));\n        match Outcome::Answered {",
         )],
     },
     Mutant {
@@ -150,7 +150,11 @@ const MUTANTS: &[Mutant] = &[
                 "\"IF APPLOCK_MODE(N'public', {lock}, N'Session') <> N'Exclusive' \\\n",
                 "\"IF APPLOCK_MODE(N'public', {lock}, N'Session') = N'Shared' \\\n",
             ),
-            ("src/permit.rs", "Some(Cell::Int(0 | 1)) => Ok(()),", "Some(_) => Ok(()),"),
+            (
+                "src/permit.rs",
+                "if let Some(Cell::Int(0 | 1)) = rows.rows.first()",
+                "if let Some(_) = rows.rows.first()",
+            ),
             (
                 "src/permit.rs",
                 "Ok(Some(Cell::Text(mode))) if mode == \"Exclusive\" => Ok(()),",
@@ -162,8 +166,8 @@ const MUTANTS: &[Mutant] = &[
         name: "an intent counts as a recovery",
         edits: &[(
             "src/domain/situation.rs",
-            "(t.recovery.is_some() && !restoring)",
-            "(t.recovery.is_some() || restoring && false)",
+            "(t.facts.recovery.is_some() && !restoring)",
+            "(t.facts.recovery.is_some() || restoring && false)",
         )],
     },
     Mutant {
@@ -188,6 +192,98 @@ const MUTANTS: &[Mutant] = &[
             "src/domain/chain.rs",
             "chain.stuck.extend(matters.map(|(_, stuck)| stuck));",
             "drop(matters.map(|(_, stuck)| stuck));",
+        )],
+    },
+    Mutant {
+        name: "a first sight is taken for an edit",
+        edits: &[("src/domain/wish.rs", "            None => said(None),", "            None => true,")],
+    },
+    Mutant {
+        name: "a wish that was spent counts again",
+        edits: &[(
+            "src/domain/wish.rs",
+            "WishState::Fulfilled | WishState::Refused | WishState::Drift => said(Some(l.at)),",
+            "WishState::Fulfilled | WishState::Refused | WishState::Drift => true,",
+        )],
+    },
+    Mutant {
+        name: "what a backup of the cluster says is taken for an edit",
+        edits: &[(
+            "src/domain/wish.rs",
+            "Some(l) if l.active != self.active => self.generation > l.generation,",
+            "Some(l) if l.active != self.active => true,",
+        )],
+    },
+    Mutant {
+        name: "of one generation the record counts, not what is remembered",
+        edits: &[(
+            "src/engine/start.rs",
+            "(Some(r), Some(h)) if r.generation > h.generation => Some(r),",
+            "(Some(r), Some(h)) if r.generation >= h.generation => Some(r),",
+        )],
+    },
+    Mutant {
+        name: "a failover is undone past its point of no return",
+        edits: &[(
+            "src/engine/start.rs",
+            "    if ask.situation.is_past(t) {\n        return taken(",
+            "    if ask.situation.is_past(t) && false {\n        return taken(",
+        )],
+    },
+    Mutant {
+        name: "other active servers are left as they are",
+        edits: &[(
+            "src/engine/start.rs",
+            "(lacks_mirror || other_servers).then(",
+            "(lacks_mirror || other_servers && false).then(",
+        )],
+    },
+    Mutant {
+        name: "a missing mirror is left missing",
+        edits: &[(
+            "src/engine/start.rs",
+            "(lacks_mirror || other_servers).then(",
+            "(lacks_mirror && false || other_servers).then(",
+        )],
+    },
+    Mutant {
+        name: "the live log is not backed up",
+        edits: &[(
+            "src/engine/start.rs",
+            "    acts.then_some(t)\n",
+            "    acts.then_some(t).filter(|_| false)\n",
+        )],
+    },
+    Mutant {
+        name: "jobs of log shipping stay disabled",
+        edits: &[(
+            "src/steps/establish_log_shipping.rs",
+            "Some(j) if !j.enabled => Err(",
+            "Some(j) if !j.enabled && false => Err(",
+        )],
+    },
+    Mutant {
+        name: "logs are shipped to a copy that does not continue the live log",
+        edits: &[(
+            "src/steps/establish_log_shipping.rs",
+            "    if continues(v, copy, db) {",
+            "    if continues(v, copy, db) || true {",
+        )],
+    },
+    Mutant {
+        name: "of a mirror only the store is looked at",
+        edits: &[(
+            "src/domain/site.rs",
+            "self.instances().find(|(_, i)| is_live(i))",
+            "self.instances().find(|(place, i)| *place == Place::Store && is_live(i))",
+        )],
+    },
+    Mutant {
+        name: "the record is not copied to the partner",
+        edits: &[(
+            "src/permit.rs",
+            "let Some(session) = self.sessions.get(&partner) else { return };",
+            "let Some(session) = self.sessions.get(&partner).filter(|_| false) else { return };",
         )],
     },
 ];
