@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Store};
 use crate::world::World;
 
 /// Account of the Management Shell hosts.
@@ -63,13 +63,15 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// A deployment of a scenario: chat runs in the first data centre.
-    pub fn new(scenario: &Scenario) -> Self {
-        let first = scenario.data_centers.first();
-        let active = first.map(|d| d.servers.clone()).unwrap_or_default();
-        let master = Settings { pool_state: "Normal".into(), active };
+    /// A deployment of a scenario: chat runs in the data centre that is active.
+    pub fn new(scenario: &Scenario) -> Result<Self, String> {
+        let name = &scenario.active;
+        let (Some(here), Some(store)) = (scenario.data_center(name), scenario.store_of(name)) else {
+            return Err(format!("there is no data centre {name:?} that could be active"));
+        };
+        let master = Settings { pool_state: store.pool_state().into(), active: here.servers.clone() };
         let hosts = scenario.data_centers.iter().flat_map(|d| d.servers.iter().chain([&d.management_shell]));
-        Deployment {
+        Ok(Deployment {
             replicas: hosts.map(|h| (h.clone(), Replica { settings: master.clone(), due: None })).collect(),
             servers: scenario
                 .data_centers
@@ -78,12 +80,12 @@ impl Deployment {
                 .map(|h| (h.clone(), ChatServer::default()))
                 .collect(),
             master,
-            master_host: first.map(|d| d.management_shell.clone()),
+            master_host: Some(here.management_shell.clone()),
             read_only: false,
             refused: Vec::new(),
             running: BTreeMap::new(),
             next: 1,
-        }
+        })
     }
 }
 
@@ -111,11 +113,15 @@ pub fn set_active_by_hand(w: &mut World, servers: &[String]) -> Result<(), Strin
     Ok(())
 }
 
+/// Sets the pool's state past any operator: chat is to live on a store.
+pub fn set_state_by_hand(w: &mut World, store: Store) {
+    change(w, |s| s.pool_state = store.pool_state().into());
+}
+
 /// Moves the Central Management store to a data centre, as its administrator does.
 pub fn fail_over_central_management(w: &mut World, data_center: &str) {
     w.touch();
-    w.chat.master_host =
-        w.scenario.data_centers.iter().find(|d| d.name == data_center).map(|d| d.management_shell.clone());
+    w.chat.master_host = w.scenario.data_center(data_center).map(|d| d.management_shell.clone());
 }
 
 /// Lets everything happen that is due: replication, chat servers that connect, disconnect and ping, cmdlets that end.
@@ -188,8 +194,7 @@ fn wanted_server<'w>(w: &'w World, host: &str, settings: &Settings) -> Option<&'
 
 /// The instance that the pool's state points to: the principal of the primary or of the backup store.
 fn database_server<'w>(w: &'w World, settings: &Settings) -> Option<&'w String> {
-    let d =
-        w.scenario.data_centers.get(usize::from(settings.pool_state.eq_ignore_ascii_case("FailedOver")))?;
+    let d = w.scenario.with_store(Store::of_pool_state(&settings.pool_state)?)?;
     let key = w.scenario.database.to_lowercase();
     [&d.sql_server, &d.mirror].into_iter().find(|h| {
         crate::sql::is_up(w, h)

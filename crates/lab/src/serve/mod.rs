@@ -86,13 +86,10 @@ fn certificates(hosts: &[String]) -> Result<(String, SslAcceptor), String> {
 impl Lab {
     /// Starts a lab in a directory.
     pub async fn start(scenario: Scenario, directory: &Path) -> Result<Lab, String> {
-        let mut folders = vec![
-            (scenario.backup_share.clone(), directory.join("backup-share")),
-            (scenario.copy_folder.clone(), directory.join("copy-folder")),
-            (scenario.return_share.clone(), directory.join("return-share")),
-            (scenario.return_folder.clone(), directory.join("return-folder")),
-        ];
+        let mut folders = Vec::new();
         for d in &scenario.data_centers {
+            folders.push((d.backup_share.clone(), directory.join(format!("{}-logs", d.name))));
+            folders.push((d.copy_folder.clone(), directory.join(format!("{}-copy", d.name))));
             folders.push((format!(r"\\{}\mirror", d.name), directory.join(format!("mirror-{}", d.name))));
         }
         for (_, path) in &folders {
@@ -199,21 +196,25 @@ impl Lab {
     pub fn scenario(&self) -> &Scenario {
         &self.scenario
     }
-    /// The backup share of this machine.
+    /// The directory that is the share for log backups of a data centre's copy.
+    pub fn backup_share_of(&self, data_center: &str) -> PathBuf {
+        self.directory.join(format!("{data_center}-logs"))
+    }
+    /// The directory that they are copied to.
+    pub fn copy_folder_of(&self, data_center: &str) -> PathBuf {
+        self.directory.join(format!("{data_center}-copy"))
+    }
+    /// The share that log backups are written to at the start.
     pub fn backup_share(&self) -> PathBuf {
-        self.directory.join("backup-share")
+        self.backup_share_of(self.standby())
     }
-    /// The copy folder of this machine.
+    /// The folder that they are copied to.
     pub fn copy_folder(&self) -> PathBuf {
-        self.directory.join("copy-folder")
+        self.copy_folder_of(self.standby())
     }
-    /// The share of this machine for the other way.
-    pub fn return_share(&self) -> PathBuf {
-        self.directory.join("return-share")
-    }
-    /// The copy folder of this machine for the other way.
-    pub fn return_folder(&self) -> PathBuf {
-        self.directory.join("return-folder")
+    /// The data centre that holds the copy at the start.
+    fn standby(&self) -> &str {
+        self.scenario.opposite(&self.scenario.active).map_or("", |d| d.name.as_str())
     }
     /// Sets what is held from now on, and where; `None`: nothing more.
     pub fn break_at(&self, choice: Option<Choice>) {
@@ -243,18 +244,13 @@ impl Lab {
     pub fn operator_env(&self) -> BTreeMap<String, String> {
         let connect: Vec<String> =
             self.places.iter().map(|p| format!("{}:{}=127.0.0.1:{}", p.host, p.port, p.real.port)).collect();
+        let volumes = self.scenario.data_centers.iter().flat_map(|d| {
+            let (share, copies) = (self.backup_share_of(&d.name), self.copy_folder_of(&d.name));
+            [format!("{}-logs={}", d.name, share.display()), format!("{}-copy={}", d.name, copies.display())]
+        });
         BTreeMap::from([
             ("PCF_CONNECT_TO".into(), connect.join(",")),
-            (
-                "PCF_VOLUMES".into(),
-                format!(
-                    "mgc-logs={},sea-copy={},atl-mgc-logs={},atl-copy={}",
-                    self.backup_share().display(),
-                    self.copy_folder().display(),
-                    self.return_share().display(),
-                    self.return_folder().display()
-                ),
-            ),
+            ("PCF_VOLUMES".into(), volumes.collect::<Vec<_>>().join(",")),
             // The product waits 30 s before it takes a silent primary for dead; a lab has no time for that.
             ("PCF_PRIMARY_SILENCE".into(), "2s".into()),
             ("PCF_POLL".into(), "500ms".into()),
@@ -286,8 +282,8 @@ impl Lab {
                         "managementShell": {"url": format!("https://127.0.0.1:{}/wsman", real(&d.management_shell, SHELL_PORT)),
                             "negotiateUrl": format!("http://127.0.0.1:{}/wsman", real(&d.management_shell, SHELL_HTTP_PORT)), "user": SHELL_USER,
                             "password": SHELL_PASSWORD, "configurationName": "PersistentChat.Failover", "caFile": ca},
-                        "backupShare": self.backup_share(),
-                        "copyFolder": self.copy_folder(),
+                        "backupShare": self.backup_share_of(&d.name),
+                        "copyFolder": self.copy_folder_of(&d.name),
                     }),
                 )
             })
@@ -330,15 +326,10 @@ pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
     text.push_str(&format!(
         "apiVersion: persistentchat.dev/v1alpha1\nkind: PersistentChatFailover\nmetadata: {{name: {name}}}\nspec:\n  pool: {}\n  activeDataCenter: {}\n  database: {}\n  dataCenters:\n",
         scenario.pool,
-        scenario.data_centers.first().map_or("", |d| d.name.as_str()),
+        scenario.active,
         scenario.database
     ));
-    let folders = [
-        (&scenario.return_share, &scenario.return_folder),
-        (&scenario.backup_share, &scenario.copy_folder),
-    ];
-    let stores = ["Primary", "Backup"].into_iter().zip(folders);
-    for (d, (store, (share, folder))) in scenario.data_centers.iter().zip(stores) {
+    for (d, store) in scenario.data_centers.iter().zip(["Primary", "Backup"]) {
         let tls = "tls: {caRef: {name: corporate-ca}}";
         let shell = match scenario.authentication {
             Authentication::Basic => format!("port: {SHELL_PORT}, authentication: Basic"),
@@ -351,11 +342,13 @@ pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
             )
         };
         text.push_str(&format!(
-            "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, {shell}, configurationName: PersistentChat.Failover, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n    logShipping:\n      backupShare: {{unc: '{share}', volume: {n}-logs}}\n      copyFolder: {{path: '{folder}', volume: {n}-copy}}\n",
+            "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, {shell}, configurationName: PersistentChat.Failover, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n    logShipping:\n      backupShare: {{unc: '{}', volume: {n}-logs}}\n      copyFolder: {{path: '{}', volume: {n}-copy}}\n",
             sql(&d.sql_server),
             sql(&d.mirror),
             d.management_shell,
             d.servers.join(", "),
+            d.backup_share,
+            d.copy_folder,
             n = d.name
         ));
     }

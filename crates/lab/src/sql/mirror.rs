@@ -64,13 +64,7 @@ pub fn mirror_establish(world: &mut World, principal: &str, mirror: &str, databa
 
 /// Fault: the mirror of a data centre becomes principal; the old principal's service is down.
 pub fn promote_mirror(world: &mut World, data_center: &str) -> Result<(), String> {
-    let d = world
-        .scenario
-        .data_centers
-        .iter()
-        .find(|d| d.name == data_center)
-        .cloned()
-        .ok_or("no such data centre")?;
+    let d = world.scenario.data_center(data_center).cloned().ok_or("no such data centre")?;
     let key = world.scenario.database.to_lowercase();
     if let Some(i) = world.sql.get_mut(&d.sql_server) {
         i.down = true;

@@ -69,9 +69,11 @@ fn back_up(world: &mut World, host: &str, row: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes one log backup of the scenario's database to the scenario's share.
+/// Writes one log backup of the scenario's database to the share for the copy in the other data centre.
 pub fn take_log_backup(world: &mut World, host: &str, at: Timestamp) -> Result<String, String> {
-    let (database, share) = (world.scenario.database.clone(), world.scenario.backup_share.clone());
+    let s = &world.scenario;
+    let opposite = s.data_center_of(host).and_then(|d| s.opposite(d)).ok_or_else(|| format!("no {host}"))?;
+    let (database, share) = (s.database.clone(), opposite.backup_share.clone());
     log_backup(world, host, &database, &share, at)
 }
 
