@@ -218,6 +218,9 @@ fn where_the_next_log_backup_begins_is_told_of_a_database_whose_log_can_be_backe
     let set = sql::backup::read(b.w.files.as_ref(), &path).unwrap();
     assert_eq!(before, Cell::Lsn(set.first_lsn));
     assert_eq!(b.last_log_backup_lsn(LIVE), Cell::Lsn(set.last_lsn));
+    sql::foreign_database_by_hand(&mut b.w, "atl-sql-2.litwareinc.com").unwrap();
+    sql::break_log_chain_by_hand(&mut b.w, LIVE).unwrap();
+    assert_eq!(b.last_log_backup_lsn(LIVE), Cell::Null);
     let redo = b.redo();
     b.works(COPY, &statements::recover(), &[text(LOCK), text("mgc"), redo[0].clone(), redo[1].clone()]);
     let Cell::Lsn(next) = b.last_log_backup_lsn(COPY) else { panic!("it goes on with its log") };

@@ -54,7 +54,7 @@ pub enum Authentication {
 }
 
 /// A store of the pool: which of the topology's databases a data centre has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Store {
     /// The primary one.
     Primary,

@@ -49,6 +49,7 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         redo: None,
         log_end: 34_000_000_100_000_001,
         log_backed_up: 34_000_000_100_000_001,
+        log_broken: false,
         mirroring: Some(Mirroring { role: 1, state: 4, partner: live.mirror.clone() }),
         users: users(true),
         newest_message: Some(world.now),
@@ -84,12 +85,7 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
 fn log_shipping(world: &mut World, live: &DataCenter, standby: &DataCenter) {
     let s = world.scenario.clone();
     let id = |what: &str| guid(s.seed, what);
-    let shipment = Shipment {
-        from: &live.sql_server,
-        to: &standby.sql_server,
-        share: &standby.backup_share,
-        folder: &standby.copy_folder,
-    };
+    let Some(shipment) = Shipment::toward(&s, &standby.name) else { return };
     set_up_primary(world, &live.sql_server, &shipment, ["LSBackup", "primary"].map(id));
     let suffix = s.hostile_text.as_deref().unwrap_or_default();
     set_up_secondary(world, &shipment, suffix, ["LSCopy", "LSRestore", "secondary"].map(id));

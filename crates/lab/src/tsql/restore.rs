@@ -120,6 +120,12 @@ fn possible(
     let Some(db) = instance.and_then(|i| i.databases.get(&key)) else {
         return refuse(3118, format!("The database \"{database}\" does not exist."));
     };
+    if db.mirroring.is_some() {
+        let what = format!(
+            "RESTORE cannot operate on database '{database}' because it is configured for database mirroring or has joined an availability group. If you intend to restore the database, use ALTER DATABASE to remove mirroring or to remove the database from its availability group."
+        );
+        return refuse(3104, what);
+    }
     if instance.is_some_and(|i| i.disk_full) {
         let what = "There is insufficient free space on disk volume 'D:\\' to create the database. Operating system error 112(There is not enough space on the disk.).";
         return refuse(3257, what);

@@ -52,11 +52,9 @@ pub(super) fn service(w: &World) -> Finished {
 }
 
 fn reference(w: &World, store: Store, mirror: bool) -> Value {
-    match w.scenario.with_store(store) {
-        Some(d) => {
-            let host = if mirror { &d.mirror } else { &d.sql_server };
-            Value::text(format!(r"PersistentChatDatabase:{host}\{}", d.instance))
-        }
+    let Some(servers) = w.chat.stores.get(&store) else { return Value::Null };
+    match if mirror { servers.mirror.as_ref() } else { Some(&servers.sql_server) } {
+        Some(host) => Value::text(format!(r"PersistentChatDatabase:{host}\{}", servers.instance)),
         None => Value::Null,
     }
 }

@@ -89,6 +89,10 @@ fn log_backup(
     let Some(db) = i.databases.get_mut(&database.to_lowercase()).filter(|d| d.is_live()) else {
         return Err(format!("{host} has no live {database}"));
     };
+    if db.log_broken {
+        // Error 4214.
+        return Err("BACKUP LOG cannot be performed because there is no current database backup.".into());
+    }
     let header = BackupHeader {
         database: database.into(),
         server: i.server_name.clone(),
