@@ -41,7 +41,7 @@ impl Situation {
             }
         }
         let mut all: Vec<&Transition> = newest.into_values().collect();
-        all.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
+        all.sort_by(|a, b| (b.number, b.started, &b.id).cmp(&(a.number, a.started, &a.id)));
         all
     }
     /// A transition as its record has it.

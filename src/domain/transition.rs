@@ -24,6 +24,9 @@ pub struct Transition {
     pub route: Route,
     /// The recovery fork of the database when it began.
     pub fork: String,
+    /// Which one of the pool's it is: times do not tell what came first, clocks jump.
+    #[serde(default)]
+    pub number: u64,
     /// When it began.
     pub started: Timestamp,
     /// That it is over; absent: it is not.
@@ -194,6 +197,7 @@ impl Transition {
             id: id(pool, route, fork, ended),
             route,
             fork: fork.into(),
+            number: 0,
             started: now,
             ended: None,
             revision: 0,

@@ -25,7 +25,8 @@ pub struct Ask<'a> {
     pub goal: &'a Goal,
     /// What was seen.
     pub situation: &'a Situation,
-    /// The last wish of this resource that was taken up: as it is remembered, or as a record has it, whichever is newer.
+    /// The last wish of this resource that was taken up: as it is remembered, or as a record has it, whichever is of a later
+    /// generation.
     last: Option<LastWish>,
 }
 
@@ -68,9 +69,16 @@ impl Choice {
 impl<'a> Ask<'a> {
     /// Puts it together.
     pub fn new(pool: &'a Pool, goal: &'a Goal, situation: &'a Situation, heard: Option<&LastWish>) -> Self {
+        let is_own = |w: &&LastWish| w.uid == goal.uid;
         let recorded = situation.transitions().into_iter().filter_map(|t| t.wish.as_ref());
-        let own = recorded.chain(heard).filter(|w| w.uid == goal.uid);
-        Ask { pool, goal, situation, last: own.max_by_key(|w| w.at).or(heard).cloned() }
+        let recorded = recorded.filter(is_own).max_by_key(|w| w.generation);
+        // Generations say what came later, not times: clocks jump. Of one generation what is remembered is newer than the record.
+        let last = match (recorded, heard.filter(is_own)) {
+            (Some(r), Some(h)) if r.generation > h.generation => Some(r),
+            (_, Some(h)) => Some(h),
+            (r, None) => r.or(heard),
+        };
+        Ask { pool, goal, situation, last: last.cloned() }
     }
     fn wished(&self) -> Wished<'_> {
         let Goal { active, uid, generation, uttered_at, .. } = self.goal;
@@ -192,9 +200,10 @@ fn drifted(ask: &Ask<'_>, active: Side) -> Problem {
 }
 
 fn new_transition(ask: &Ask<'_>, route: Route, fork: &str) -> Transition {
-    let ended = ask.situation.transitions();
-    let ended = ended.iter().filter(|t| t.ended.is_some() && t.fork.eq_ignore_ascii_case(fork)).count();
+    let known = ask.situation.transitions();
+    let ended = known.iter().filter(|t| t.ended.is_some() && t.fork.eq_ignore_ascii_case(fork)).count();
     let mut t = Transition::begin(&ask.pool.fqdn, route, fork, ended, ask.situation.at);
+    t.number = known.iter().map(|t| t.number + 1).max().unwrap_or(0);
     t.facts.last_heard = ask.situation.sites[route.from].silence.last_heard;
     t
 }
@@ -214,6 +223,10 @@ pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
         });
     }
     if ask.goal.active != to {
+        // Whether that point was passed is for the side to say that it makes live: another copy of the record may be an old one.
+        if let Err(unseen) = ask.situation.sites[to].main() {
+            return ask.blocked(unseen.clone(), Some(t));
+        }
         // Before the point of no return a wish that is taken back takes the transition back.
         let route = Route { course: Course::Back, ..t.route };
         return ask.carry(WishState::Accepted, Transition { route, ..onward });

@@ -55,6 +55,15 @@ pub fn has_moved(w: &World) -> bool {
     w.chat.master.pool_state.eq_ignore_ascii_case(pool_state_there(&w.scenario))
 }
 
+/// The side whose database chat uses: the pool's state says so, and one of its partners is live.
+pub fn active(w: &World) -> Option<Side> {
+    let side = Side::of_pool_state(&w.chat.master.pool_state)?;
+    let (d, key) = (data_center(&w.scenario, side), w.scenario.database.to_lowercase());
+    let live =
+        |host: &String| w.sql.get(host).and_then(|i| i.databases.get(&key)).is_some_and(|d| d.is_live());
+    (stands(w, side) && [&d.sql_server, &d.mirror].into_iter().any(live)).then_some(side)
+}
+
 /// Whether the data centre of a side stands.
 pub fn stands(w: &World, side: Side) -> bool {
     w.data_centers.get(&data_center(&w.scenario, side).name) == Some(&DataCenterState::Up)

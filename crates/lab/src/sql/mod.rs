@@ -138,7 +138,7 @@ impl Instance {
 
 impl Database {
     /// Whether it takes changes: ONLINE, neither STANDBY nor read-only.
-    pub(crate) fn is_live(&self) -> bool {
+    pub fn is_live(&self) -> bool {
         self.state == 0 && !self.standby && !self.read_only
     }
 

@@ -53,12 +53,7 @@ pub fn carry_out(s: &mut Shared, hand: Hand) -> Result<(), String> {
     let failed_over = sides::has_moved(w);
     let can = |holds: bool, why: &str| if holds { Ok(()) } else { Err(why.to_string()) };
     match hand {
-        Hand::RemoveLogShipping => {
-            if let Some(i) = w.sql.get_mut(target) {
-                i.log_shipping.clear();
-                i.jobs.clear();
-            }
-        }
+        Hand::RemoveLogShipping => sql::remove_log_shipping_by_hand(w, target)?,
         Hand::Copy => copy_next(w)?,
         Hand::Apply => {
             can(!busy && !live, "the database is in use or live")?;

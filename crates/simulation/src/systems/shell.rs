@@ -136,11 +136,7 @@ impl Shell for SimSystems {
         }
     }
 
-    async fn state_of(
-        &self,
-        shell: &ManagementShell,
-        job: &DetachedJob,
-    ) -> Result<JobState, ShellError> {
+    async fn state_of(&self, shell: &ManagementShell, job: &DetachedJob) -> Result<JobState, ShellError> {
         let fate = self.point(false, || format!("{} look after a job", shell.host)).await;
         match fate {
             Fate::FailBefore => return Err(ShellError::Unreachable("timed out".into())),

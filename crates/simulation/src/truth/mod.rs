@@ -5,6 +5,7 @@
 
 mod detached;
 pub mod liveness;
+mod log_shipping;
 mod obedience;
 mod order;
 mod recovery;
@@ -16,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use lab::sql::{Database, Instance};
 use lab::world::journal::{Effect, Entry};
 use lab::world::{DataCenterState, World};
+use persistent_chat_failover::domain::side::Side;
 
 use crate::sides;
 use crate::world::Operator;
@@ -28,6 +30,15 @@ const RETURN: SignedDuration = SignedDuration::from_secs(15);
 const OBEDIENCE: SignedDuration = SignedDuration::from_secs(2);
 /// Broken promises that are kept; what follows the first few says nothing new.
 const KEPT: usize = 20;
+
+/// What moves chat to another side: nothing of it has a place in what only keeps a side as it should be.
+const MOVES: [&str; 5] = [
+    "EXEC sp_delete_log_shipping_secondary_database",
+    "RESTORE LOG",
+    "RESTORE DATABASE WITH RECOVERY",
+    "ALTER USER",
+    "Set-CsPersistentChatState",
+];
 
 /// What the observer knows.
 #[derive(Debug, Default)]
@@ -67,6 +78,12 @@ struct Write<'a> {
     recovered: bool,
     /// Whether the write is one of the record's.
     record: bool,
+    /// Whether it is one of those by which chat moves to another side.
+    moves: bool,
+    /// The side that it is made on; none: on a server that is no SQL Server or Management Shell of the pool.
+    side: Option<Side>,
+    /// The side whose database chat uses: the pool's state says so, and it is live.
+    active: Option<Side>,
     /// Whether the side that is left was dead when this was decided.
     fenced: bool,
 }
@@ -115,9 +132,7 @@ impl Truth {
                 e.target.as_deref().unwrap_or(""),
                 e.client
             ));
-            // `operator-0` of a shell, `program (operator-0)` of a session.
-            let who = e.client.split("operator-").nth(1);
-            let who = who.and_then(|n| n.trim_end_matches(')').parse::<usize>().ok());
+            let who = operator(e).and_then(|n| n.parse::<usize>().ok());
             if let (Some(operator), Effect::Write) = (who.and_then(|n| operators.get(n)), e.effect) {
                 self.judge(w, e, operator);
             }
@@ -126,6 +141,8 @@ impl Truth {
 
     fn judge(&mut self, world: &World, entry: &Entry, operator: &Operator) {
         let instance = world.sql.get(&sides::to(&world.scenario).sql_server);
+        let side = world.scenario.data_center_of(&entry.server);
+        let side = side.and_then(|name| sides::called(&world.scenario, name));
         let database = instance.and_then(|i| i.databases.get(&world.scenario.database.to_lowercase()));
         let write = Write {
             world,
@@ -135,12 +152,16 @@ impl Truth {
             database,
             recovered: database.is_some_and(is_live),
             record: is_record(entry),
+            moves: MOVES.contains(&entry.name.as_str()),
+            side,
+            active: sides::active(world),
             fenced: self.ever_lost && self.up_since.is_none_or(|t| entry.time.duration_since(t) <= RETURN),
         };
         obedience::judge(self, &write);
         order::judge(self, &write);
         recovery::judge(self, &write);
         detached::judge(self, &write);
+        log_shipping::judge(self, &write);
     }
 
     /// Whether the side that is active at the beginning stands, and since when.
@@ -191,8 +212,21 @@ fn is_record(e: &Entry) -> bool {
 /// Whether the last thing that this operator wrote before was the record.
 fn intended(write: &Write<'_>) -> bool {
     let e = write.entry;
-    let who = |x: &Entry| x.client.split("operator-").nth(1).map(|n| n.trim_end_matches(')').to_string());
     let entries = write.world.journal.entries();
     let mut before = entries.iter().rev().filter(|x| x.seq < e.seq && x.effect == Effect::Write);
-    before.find(|x| who(x) == who(e)).is_some_and(is_record)
+    before.find(|x| operator(x) == operator(e)).is_some_and(is_record)
+}
+
+/// The record as this operator wrote it last.
+fn last_record(write: &Write<'_>) -> Option<serde_json::Value> {
+    let e = write.entry;
+    let entries = write.world.journal.entries();
+    let mut before = entries.iter().rev().filter(|x| x.seq < e.seq && x.effect == Effect::Write);
+    let record = before.find(|x| operator(x) == operator(e) && is_record(x))?;
+    serde_json::from_str(record.parameters.get("@p5")?).ok()
+}
+
+/// The number of the operator that an entry of the journal is of: `operator-0` of a shell, `program (operator-0)` of a session.
+fn operator(e: &Entry) -> Option<String> {
+    e.client.split("operator-").nth(1).map(|n| n.trim_end_matches(')').to_string())
 }

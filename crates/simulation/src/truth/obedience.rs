@@ -2,8 +2,11 @@
 
 use jiff::Timestamp;
 use persistent_chat_failover::domain::consent::{AcceptedConsent, Terms};
+use persistent_chat_failover::domain::route::Route;
+use persistent_chat_failover::domain::side::Side;
 
 use super::{OBEDIENCE, Truth, Write};
+use crate::sides;
 
 /// Judges a write of an operator.
 pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
@@ -15,19 +18,22 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check("nothing is begun for a resource that is gone", !since(heard.gone), told);
     truth.check(
         "nothing is begun that the resource does not ask for",
-        write.recovered || write.record || !since(heard.unwanted),
+        write.recovered || !write.moves || !since(heard.unwanted),
         told,
     );
-    let allowed = &crate::sides::to(&w.scenario).sql_server;
-    truth.check(
-        "only the surviving side is written to",
-        w.scenario.data_center_of(&e.server) == w.scenario.data_center_of(allowed),
-        told,
-    );
+    let there = sides::to_side(&w.scenario);
+    let only = "chat is moved on the surviving side only";
+    truth.check(only, !write.moves || write.side == Some(there), told);
+    let known = "nothing is written outside of the pool's two sides";
+    truth.check(known, write.side.is_some(), told);
+    if let Some(home) = write.record.then(|| home(write)).flatten() {
+        let lies = "a record lies on the side that is live in the end";
+        truth.check(lies, write.side == Some(home), told);
+    }
     truth.check("mgccomp is never touched", !e.text.to_lowercase().contains("mgccomp"), told);
     truth.check(
         "nothing is touched while the primary lives",
-        write.fenced || write.recovered || write.record || truth.consents > 0,
+        !write.moves || write.fenced || write.recovered || truth.consents > 0,
         told,
     );
     if let Some(document) = e.parameters.get("@p5").filter(|_| write.record) {
@@ -37,6 +43,12 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
             told,
         );
     }
+}
+
+/// The side whose database is live in the end, by the record that is written.
+fn home(write: &Write<'_>) -> Option<Side> {
+    let record: serde_json::Value = serde_json::from_str(write.entry.parameters.get("@p5")?).ok()?;
+    serde_json::from_value::<Route>(record.get("route")?.clone()).ok().map(Route::home)
 }
 
 /// The consents that a record names.

@@ -86,11 +86,9 @@ impl Truth {
             let active = stored.active();
             let wanted = stored.wanted.map(|s| sides::data_center(&stored.world.scenario, s).name.as_str());
             let live = active.and_then(|a| self.live.get(a)).is_some_and(|t| *t >= stored.since());
-            self.check(
-                "Ready only while chat is live where it is wanted",
-                live && active == wanted,
-                || format!("{}, wanted {wanted:?}", stored.told()),
-            );
+            self.check("Ready only while chat is live where it is wanted", live && active == wanted, || {
+                format!("{}, wanted {wanted:?}", stored.told())
+            });
         }
     }
 
@@ -102,8 +100,7 @@ impl Truth {
             self.recovered.is_some()
         } else {
             // While it stands and the pool's state says so, the chat servers use it, whoever recovered the other copy.
-            let gone = self.lost_since.is_some_and(|t| t < stored.since())
-                || sides::has_moved(w);
+            let gone = self.lost_since.is_some_and(|t| t < stored.since()) || sides::has_moved(w);
             !gone || self.recovered.is_none_or(|t| t >= stored.since())
         };
         self.check("a status names only a side whose database is live", live, || stored.told());
