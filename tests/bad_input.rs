@@ -92,14 +92,17 @@ async fn certificates_logins_and_hosts_are_named_with_field_and_user() {
 async fn full_disks_close_the_right_gate_and_are_waited_for() {
     let mut scene = Scene::ready("disks", quick()).await;
     let names = backups(&scene.lab);
-    let last = scene.lab.backup_share().join(names.last().unwrap());
+    let last = scene.lab.backup_shares()[1].join(names.last().unwrap());
     let length = std::fs::metadata(&last).unwrap().len();
     // A backup that no disk of this machine can take.
     scene.lab.fault("grow-backup", &[names.last().unwrap().clone(), "8000000000000".into()]).unwrap();
     scene.lose().await;
     scene.patch(r#"{"activeDataCenter":"seattle"}"#);
     let message = scene.wait_for("PreflightPassed", "False", "DiskFull").await;
-    assert!(message.contains("spec.backupFiles.copyFolder") && message.contains("bytes free"), "{message}");
+    assert!(
+        message.contains("spec.dataCenters[1].logShipping.copyFolder") && message.contains("bytes free"),
+        "{message}"
+    );
     scene.assert_nothing_moves().await;
     std::fs::OpenOptions::new().write(true).open(&last).unwrap().set_len(length).unwrap();
 
@@ -123,7 +126,7 @@ async fn hostile_texts_of_the_outside_systems_stay_texts() {
     let hostile = "x'; DROP DATABASE mgc; --\u{1b}[2J\n{\"level\":\"ERROR\",\"forged\":true}";
     let scenario = Scenario { hostile_text: Some(hostile.into()), ..quick() };
     let mut scene = Scene::ready("hostile", scenario).await;
-    std::fs::write(scene.lab.backup_share().join("mgc_\u{1b}[2J'; SHUTDOWN --.trn"), b"x").unwrap();
+    std::fs::write(scene.lab.backup_shares()[1].join("mgc_\u{1b}[2J'; SHUTDOWN --.trn"), b"x").unwrap();
     scene.lose().await;
     scene.patch(r#"{"activeDataCenter":"seattle"}"#);
     scene.wait_until_failed_over().await;

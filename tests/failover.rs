@@ -58,7 +58,7 @@ async fn over_http_with_ntlm_every_message_is_sealed_and_a_standby_copy_is_taken
     // What was removed can be set up again by hand.
     let id = scene.object()["status"]["history"][0]["id"].as_str().unwrap().to_string();
     let script =
-        std::fs::read_to_string(scene.lab.copy_folder().join(format!("log-shipping-{id}.sql"))).unwrap();
+        std::fs::read_to_string(scene.lab.copy_folders()[1].join(format!("log-shipping-{id}.sql"))).unwrap();
     assert!(
         script.contains("sp_add_log_shipping_secondary_primary") && script.contains(r"\\sea-fs-1\mgc-logs"),
         "{script}"
@@ -69,7 +69,7 @@ async fn over_http_with_ntlm_every_message_is_sealed_and_a_standby_copy_is_taken
 async fn every_log_backup_is_found_whatever_it_is_called_and_an_agent_that_died_is_not_waited_for() {
     let mut scene = Scene::ready("any_name", quick()).await;
     let names = backups(&scene.lab);
-    let share = scene.lab.backup_share();
+    let share = scene.lab.backup_shares()[1].clone();
     // Rescued by hand, under a name that sorts before all others; and one that log shipping had not given its name yet.
     std::fs::rename(share.join(&names[7]), share.join("Tail_mgc.trn")).unwrap();
     let unfinished = names[6].replace(".trn", ".wrk");
@@ -84,7 +84,7 @@ async fn every_log_backup_is_found_whatever_it_is_called_and_an_agent_that_died_
         std::fs::write(share.join(format!("mgccomp_2099010100000{n}.trn")), &other).unwrap();
     }
     // The copy on the way to SQL Server went bad; the share still has it.
-    let copied = scene.lab.copy_folder().join(&names[4]);
+    let copied = scene.lab.copy_folders()[1].join(&names[4]);
     let mut bad = std::fs::read(&copied).unwrap();
     let last = bad.len() - 100;
     bad[last] ^= 1;

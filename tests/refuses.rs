@@ -50,9 +50,9 @@ async fn a_status_that_a_restored_cluster_rolled_back_is_written_again() {
 async fn a_primary_that_answers_is_not_failed_over() {
     let scene = Scene::ready("primary_answers", quick()).await;
     scene.patch(r#"{"activeDataCenter":"seattle"}"#);
-    let message = scene.wait_for("PreflightPassed", "False", "PrimaryAlive").await;
+    let message = scene.wait_for("PreflightPassed", "False", "SourceAlive").await;
     assert!(message.contains("answers"), "{message}");
-    scene.wait_for("Stalled", "True", "PrimaryAlive").await;
+    scene.wait_for("Stalled", "True", "SourceAlive").await;
     scene.assert_nothing_moves().await;
 }
 
@@ -63,7 +63,7 @@ async fn a_refused_login_is_a_sign_of_life() {
         scene.lab.fault("refuse-login", &[host.into()]).unwrap();
     }
     scene.patch(r#"{"activeDataCenter":"seattle"}"#);
-    let message = scene.wait_for("PreflightPassed", "False", "PrimaryAlive").await;
+    let message = scene.wait_for("PreflightPassed", "False", "SourceAlive").await;
     assert!(
         message.contains("atl-sql-1.litwareinc.com")
             && message.contains("atlanta-sql")
@@ -79,7 +79,7 @@ async fn a_mirror_that_became_principal_is_the_primary() {
     let scene = Scene::ready("mirror_promoted", quick()).await;
     scene.lab.fault("promote-mirror", &["atlanta".into()]).unwrap();
     scene.patch(r#"{"activeDataCenter":"seattle"}"#);
-    scene.wait_for_text("PreflightPassed", "False", "PrimaryAlive", "has become principal").await;
+    scene.wait_for_text("PreflightPassed", "False", "SourceAlive", "has become principal").await;
     scene.assert_nothing_moves().await;
 }
 
@@ -141,7 +141,7 @@ async fn damaged_and_foreign_backups_and_a_store_that_cannot_be_written_stop_bef
     let message = scene.wait_for("PreflightPassed", "False", "ConsentRequired").await;
     assert!(message.contains("mgc_29990101000000.trn"), "{message}");
     scene.assert_nothing_moves().await;
-    std::fs::remove_file(scene.lab.backup_share().join("mgc_29990101000000.trn")).unwrap();
+    std::fs::remove_file(scene.lab.backup_shares()[1].join("mgc_29990101000000.trn")).unwrap();
 
     // The header can be read, the rest is cut off: nobody can know before it is restored.
     scene.lab.fault("truncate-backup", &[names[7].clone()]).unwrap();
@@ -186,8 +186,13 @@ async fn wrong_secrets_and_an_unknown_volume_are_named() {
     assert!(message.contains("seattle-sql") && message.contains("sea-sql-1.litwareinc.com"), "{message}");
     scene.apply(&good);
     scene.wait_for("FailoverReady", "True", "Completed").await;
-    scene.patch(r#"{"backupFiles":{"copyFolder":{"volume":"nowhere"}}}"#);
+    let mut centers = scene.object()["spec"]["dataCenters"].clone();
+    centers[1]["logShipping"]["copyFolder"]["volume"] = "nowhere".into();
+    scene.patch(&serde_json::json!({"dataCenters": centers}).to_string());
     let message = scene.wait_for("Stalled", "True", "InvalidSpec").await;
-    assert!(message.contains("spec.backupFiles.copyFolder") && message.contains("nowhere"), "{message}");
+    assert!(
+        message.contains("spec.dataCenters[1].logShipping.copyFolder") && message.contains("nowhere"),
+        "{message}"
+    );
     scene.assert_nothing_moves().await;
 }

@@ -12,7 +12,7 @@ const RECORDED: &[(&str, &str)] = &[
     ("a-log-backup-is-missing", "Blocked ConsentRequired: A human must agree: The log chain has a gap"),
     ("an-old-manifest", "Blocked ActiveDataCenterDrifted: seattle is active"),
     ("somebody-else-recovered-it", "Blocked RecoveredByOthers: "),
-    ("the-primary-answers", "Blocked PrimaryAlive: "),
+    ("the-primary-answers", "Blocked SourceAlive: "),
     ("the-primary-is-dead", "Act LogShippingRemoved"),
 ];
 
@@ -43,7 +43,8 @@ fn what_is_no_recording_is_said_to_be_none() {
         ("", "no recording in it"),
         ("{}", "no recording in it"),
         ("{\"schema\":99,\"situation\":{}}", "schema 99"),
-        ("{\"schema\":1,\"situation\":{}}", "cannot be read"),
+        ("{\"schema\":1,\"situation\":{}}", "schema 1"),
+        ("{\"schema\":2,\"situation\":{}}", "cannot be read"),
         ("{\"status\":{\"recording\":\"!!\"}}", "no base64"),
         ("{\"status\":{\"recording\":\"aGVsbG8=\"}}", "no gzip"),
         ("a log line\n{\"fields\":{\"recording\":\"!!\"}}\n", "line 2"),

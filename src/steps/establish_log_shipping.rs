@@ -142,16 +142,14 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
         return Err(Decision::Blocked(problem));
     }
     let primary = primary_half(v, live, shipping)?;
-    let backed_up = format!(
-        "The log of {} on {} is backed up to {}",
-        clean(&v.pool.database),
-        clean(&live.server_name),
-        clean(&shipping.backup_share.path)
-    );
+    let (log, server) = (clean(&v.pool.database), clean(&live.server_name));
+    let share = clean(&shipping.backup_share.path);
     let standby = match standby(v, live) {
         Ok(standby) => standby,
         Err(why) => {
-            return Ok(Evidence::new(format!("{backed_up}. {} is not protected: {why}", v.to().name)));
+            // Nobody looks whether the job succeeds: the share may stand on the side that is lost.
+            let backs_up = format!("A job on {server} backs up the log of {log} to {share}");
+            return Ok(Evidence::new(format!("{backs_up}. {} is not protected: {why}", v.to().name)));
         }
     };
     let secondary = secondary_half(v, live, standby, shipping)?;
@@ -162,7 +160,10 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
     if v.transition.attempts(StepId::LogShippingEstablished) > 0 {
         arrival(v, live, standby, (primary, secondary))?;
     }
-    Ok(Evidence::new(format!("{backed_up}, copied and restored on {}", clean(&standby.server_name))))
+    Ok(Evidence::new(format!(
+        "The log of {log} on {server} is backed up to {share}, copied and restored on {}",
+        clean(&standby.server_name)
+    )))
 }
 
 fn not_live(v: &View<'_>) -> Problem {

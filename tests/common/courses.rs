@@ -82,7 +82,7 @@ impl Course for Failover {
             ("preflight", |s, _| s.object()["status"]["step"] == "PreflightPassed"),
             ("log shipping", |s, since| begun(&s.lab, since, "EXEC sp_update_job")),
             ("copy", |s, _| {
-                let files = std::fs::read_dir(s.lab.copy_folder()).unwrap().flatten();
+                let files = std::fs::read_dir(&s.lab.copy_folders()[1]).unwrap().flatten();
                 let copied = files.filter(|f| f.file_name().to_string_lossy().contains(".trn")).count();
                 copied > usize::try_from(s.lab.scenario().copied).unwrap()
             }),
@@ -100,14 +100,14 @@ impl Course for Failover {
 
     fn record_says(&self, document: &Value) -> Vec<String> {
         let step = last_begun(document, &FAILOVER_STEPS);
-        let saved = (!document["savedLogShipping"].is_null()).then_some("log shipping saved");
-        let intended = (!document["recovery"].is_null()).then_some("recovery intended");
-        let jobs = document["mirrorJobs"].as_array().map_or(&[][..], Vec::as_slice);
+        let saved = (!document["facts"]["logShipping"].is_null()).then_some("log shipping saved");
+        let intended = (!document["facts"]["recovery"].is_null()).then_some("recovery intended");
+        let jobs = document["facts"]["mirrorJobs"].as_array().map_or(&[][..], Vec::as_slice);
         let mirror = jobs.last().filter(|_| step != Some("ActiveServersSet")).map(mirror_job);
         [step, saved, intended, mirror].into_iter().flatten().map(String::from).collect()
     }
 
     fn copied_to(&self, lab: &Lab) -> Option<PathBuf> {
-        Some(lab.copy_folder())
+        Some(lab.copy_folders()[1].clone())
     }
 }

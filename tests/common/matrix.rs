@@ -121,7 +121,7 @@ pub fn world() -> Scenario {
 }
 
 /// With these a process is soon at work again after it was killed.
-pub const SOON: [(&str, &str); 2] = [("PCF_PRIMARY_SILENCE", "300ms"), ("PCF_POLL", "200ms")];
+pub const SOON: [(&str, &str); 2] = [("PCF_SILENCE", "300ms"), ("PCF_POLL", "200ms")];
 
 /// One line of the matrix. It is written when it is dropped: as passed, or as failed if its test is panicking.
 pub struct Row {

@@ -240,7 +240,7 @@ impl Scene {
 
 /// Names of the log backups in the share, oldest first. They hold the time; their order is the same in every lab.
 pub fn backups(lab: &Lab) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(lab.backup_share())
+    let mut names: Vec<String> = std::fs::read_dir(&lab.backup_shares()[1])
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();

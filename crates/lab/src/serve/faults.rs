@@ -1,6 +1,6 @@
 //! Faults, and what people do past the operator: each by a name and its arguments.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::Lab;
 use crate::sql::{self, Instance, SQL_USER, Shipment};
@@ -15,7 +15,7 @@ impl Lab {
         let known = fault.of_a_server(&mut w)?
             || fault.by_hand(&mut w, &self.scenario)?
             || fault.of_the_lab(&mut w)?
-            || fault.of_a_backup(&self.backup_share())?;
+            || fault.of_a_backup(&self.backup_shares())?;
         drop(w);
         if !known {
             return Err(format!("simulator: does not know the fault {name}"));
@@ -102,7 +102,11 @@ impl Fault<'_> {
         Ok(true)
     }
 
-    fn of_a_backup(&self, share: &Path) -> Result<bool, String> {
+    /// A new file goes where log backups are shipped when the lab begins.
+    fn of_a_backup(&self, shares: &[PathBuf]) -> Result<bool, String> {
+        let file = self.arguments.first().map_or("", String::as_str);
+        let holds = shares.iter().find(|s| s.join(file).is_file());
+        let share = holds.or(shares.last()).ok_or("no backup share")?;
         let opened = || {
             let path = share.join(self.argument(0)?);
             std::fs::OpenOptions::new().write(true).open(path).map_err(|e| e.to_string())

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::chat::{self, SHELL_PASSWORD, SHELL_USER};
 use crate::ports::Reservation;
-use crate::scenario::{Authentication, Scenario};
+use crate::scenario::{Authentication, DataCenter, Scenario};
 use crate::sql::{self, SQL_PASSWORD, SQL_USER};
 use crate::world::breakpoints::{Arrival, Choice, Moment};
 use crate::world::files::DirectoryFiles;
@@ -32,6 +32,9 @@ const SHELL_PORT: u16 = 5986;
 const SHELL_HTTP_PORT: u16 = 5985;
 const FRONT_END_PORT: u16 = 5061;
 const CHAT_PORT: u16 = 5041;
+
+/// What the directory of a folder is called besides while its data centre is lost: nobody finds it.
+const LOST: &str = ".lost";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Service {
@@ -61,6 +64,16 @@ pub struct Lab {
     clock: JoinSet<()>,
 }
 
+/// The volume of a data centre's backup share, and its directory.
+fn logs(d: &DataCenter) -> String {
+    format!("{}-logs", d.name)
+}
+
+/// The volume of a data centre's copy folder, and its directory.
+fn copy(d: &DataCenter) -> String {
+    format!("{}-copy", d.name)
+}
+
 fn certificates(hosts: &[String]) -> Result<(String, SslAcceptor), String> {
     let text = |e: rcgen::Error| e.to_string();
     let ca_key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(text)?;
@@ -88,8 +101,8 @@ impl Lab {
     pub async fn start(scenario: Scenario, directory: &Path) -> Result<Lab, String> {
         let mut folders = Vec::new();
         for d in &scenario.data_centers {
-            folders.push((d.backup_share.clone(), directory.join(format!("{}-logs", d.name))));
-            folders.push((d.copy_folder.clone(), directory.join(format!("{}-copy", d.name))));
+            folders.push((d.backup_share.clone(), directory.join(logs(d))));
+            folders.push((d.copy_folder.clone(), directory.join(copy(d))));
             folders.push((format!(r"\\{}\mirror", d.name), directory.join(format!("mirror-{}", d.name))));
         }
         for (_, path) in &folders {
@@ -170,16 +183,29 @@ impl Lab {
             stop.send_replace(true);
             while tasks.join_next().await.is_some() {}
         }
-        Ok(())
+        self.move_folders(data_center, "", LOST)
     }
 
     /// Gives a data centre its power back, on the same ports.
     pub async fn restore(&mut self, data_center: &str) -> Result<(), String> {
+        self.move_folders(data_center, LOST, "")?;
         self.world.now().restore(data_center)?;
         if !self.running.contains_key(data_center) {
             self.listen(data_center).await?;
         }
         self.world.announce();
+        Ok(())
+    }
+
+    /// The file server stands in the data centre: what is on it goes and comes back with it, for SQL Server and for the operator.
+    fn move_folders(&self, data_center: &str, from: &str, to: &str) -> Result<(), String> {
+        let found = self.scenario.data_centers.iter().filter(|d| d.name == data_center);
+        for folder in found.flat_map(|d| [logs(d), copy(d)]) {
+            let [from, to] = [from, to].map(|end| self.directory.join(format!("{folder}{end}")));
+            if from.is_dir() {
+                std::fs::rename(&from, &to).map_err(|e| format!("{}: {e}", from.display()))?;
+            }
+        }
         Ok(())
     }
 
@@ -196,25 +222,13 @@ impl Lab {
     pub fn scenario(&self) -> &Scenario {
         &self.scenario
     }
-    /// The directory that is the share for log backups of a data centre's copy.
-    pub fn backup_share_of(&self, data_center: &str) -> PathBuf {
-        self.directory.join(format!("{data_center}-logs"))
+    /// For each data centre the share for the log backups that feed its copy: directories of this machine.
+    pub fn backup_shares(&self) -> Vec<PathBuf> {
+        self.scenario.data_centers.iter().map(|d| self.directory.join(logs(d))).collect()
     }
-    /// The directory that they are copied to.
-    pub fn copy_folder_of(&self, data_center: &str) -> PathBuf {
-        self.directory.join(format!("{data_center}-copy"))
-    }
-    /// The share that log backups are written to at the start.
-    pub fn backup_share(&self) -> PathBuf {
-        self.backup_share_of(self.standby())
-    }
-    /// The folder that they are copied to.
-    pub fn copy_folder(&self) -> PathBuf {
-        self.copy_folder_of(self.standby())
-    }
-    /// The data centre that holds the copy at the start.
-    fn standby(&self) -> &str {
-        self.scenario.opposite(&self.scenario.active).map_or("", |d| d.name.as_str())
+    /// For each data centre the folder that they are copied to: directories of this machine.
+    pub fn copy_folders(&self) -> Vec<PathBuf> {
+        self.scenario.data_centers.iter().map(|d| self.directory.join(copy(d))).collect()
     }
     /// Sets what is held from now on, and where; `None`: nothing more.
     pub fn break_at(&self, choice: Option<Choice>) {
@@ -244,15 +258,14 @@ impl Lab {
     pub fn operator_env(&self) -> BTreeMap<String, String> {
         let connect: Vec<String> =
             self.places.iter().map(|p| format!("{}:{}=127.0.0.1:{}", p.host, p.port, p.real.port)).collect();
-        let volumes = self.scenario.data_centers.iter().flat_map(|d| {
-            let (share, copies) = (self.backup_share_of(&d.name), self.copy_folder_of(&d.name));
-            [format!("{}-logs={}", d.name, share.display()), format!("{}-copy={}", d.name, copies.display())]
-        });
+        let folders = self.scenario.data_centers.iter().flat_map(|d| [logs(d), copy(d)]);
+        let volumes: Vec<String> =
+            folders.map(|f| format!("{f}={}", self.directory.join(&f).display())).collect();
         BTreeMap::from([
             ("PCF_CONNECT_TO".into(), connect.join(",")),
-            ("PCF_VOLUMES".into(), volumes.collect::<Vec<_>>().join(",")),
-            // The product waits 30 s before it takes a silent primary for dead; a lab has no time for that.
-            ("PCF_PRIMARY_SILENCE".into(), "2s".into()),
+            ("PCF_VOLUMES".into(), volumes.join(",")),
+            // The product waits 30 s before it takes a silent side for dead; a lab has no time for that.
+            ("PCF_SILENCE".into(), "2s".into()),
             ("PCF_POLL".into(), "500ms".into()),
         ])
     }
@@ -282,8 +295,8 @@ impl Lab {
                         "managementShell": {"url": format!("https://127.0.0.1:{}/wsman", real(&d.management_shell, SHELL_PORT)),
                             "negotiateUrl": format!("http://127.0.0.1:{}/wsman", real(&d.management_shell, SHELL_HTTP_PORT)), "user": SHELL_USER,
                             "password": SHELL_PASSWORD, "configurationName": "PersistentChat.Failover", "caFile": ca},
-                        "backupShare": self.backup_share_of(&d.name),
-                        "copyFolder": self.copy_folder_of(&d.name),
+                        "backupShare": self.directory.join(logs(d)),
+                        "copyFolder": self.directory.join(copy(d)),
                     }),
                 )
             })
@@ -342,13 +355,15 @@ pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
             )
         };
         text.push_str(&format!(
-            "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, {shell}, configurationName: PersistentChat.Failover, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n    logShipping:\n      backupShare: {{unc: '{}', volume: {n}-logs}}\n      copyFolder: {{path: '{}', volume: {n}-copy}}\n",
+            "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, {shell}, configurationName: PersistentChat.Failover, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n    logShipping:\n      backupShare: {{unc: '{}', volume: {}}}\n      copyFolder: {{path: '{}', volume: {}}}\n",
             sql(&d.sql_server),
             sql(&d.mirror),
             d.management_shell,
             d.servers.join(", "),
             d.backup_share,
+            logs(d),
             d.copy_folder,
+            copy(d),
             n = d.name
         ));
     }
