@@ -214,6 +214,37 @@ fn a_restore_is_refused_while_a_database_is_mirrored() {
 }
 
 #[test]
+fn a_restore_job_applies_what_a_restore_would() {
+    for mut b in both() {
+        let (copy, folder) = (b.standby.sql_server.clone(), b.standby.copy_folder.clone());
+        let path = format!(r"{folder}\{}", b.w.files.list(&folder).unwrap()[6].0);
+        let whole = b.w.files.read(&path).unwrap();
+        let mut spoilt = whole.clone();
+        spoilt[whole.len() - 100] ^= 1;
+        b.w.files.write(&path, &spoilt).unwrap();
+        let redo = b.database(&copy).redo.clone();
+        let fails = |b: &mut Bench, number: &str| {
+            b.wait(15);
+            let outcome = b.last_job(&copy, "LSRestore");
+            assert!(matches!(&outcome, Outcome::Failed(e) if e.starts_with(number)), "{outcome:?}");
+            assert_eq!(b.database(&copy).redo, redo);
+        };
+        fails(&mut b, "3183");
+        b.w.files.write(&path, &whole).unwrap();
+        b.w.sql.get_mut(&copy).unwrap().disk_full = true;
+        fails(&mut b, "3257");
+        b.w.sql.get_mut(&copy).unwrap().disk_full = false;
+        let id = sql::login(&mut b.w, &copy, SQL_USER, SQL_PASSWORD, "client", "reader").unwrap();
+        b.w.sql.get_mut(&copy).unwrap().sessions.get_mut(&id).unwrap().database = "mgc".into();
+        fails(&mut b, "3101");
+        // A job that may throw readers out does so.
+        b.w.sql.get_mut(&copy).unwrap().log_shipping[0].databases[0].disconnect_users = true;
+        assert!(b.feeds());
+        assert!(b.instance(&copy).sessions[&id].killed);
+    }
+}
+
+#[test]
 fn each_half_of_log_shipping_is_removed_by_itself() {
     for mut b in both() {
         let (from, to) = (b.live.sql_server.clone(), b.standby.sql_server.clone());

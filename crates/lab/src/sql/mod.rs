@@ -236,6 +236,7 @@ pub(crate) fn apply(world: &mut World, host: &str, restored: Restored) {
     let Some(i) = world.sql.get_mut(host) else { return };
     if let Some(db) = i.databases.get_mut(&restored.database) {
         db.redo = Some((restored.set.last_lsn, restored.set.last_fork.clone()));
+        db.fork = restored.set.last_fork.clone();
         db.interrupted = None;
         db.newest_message = Some(restored.set.start - SignedDuration::from_secs(20));
         i.restore_history.push(Restored { database: db.name.clone(), ..restored });
