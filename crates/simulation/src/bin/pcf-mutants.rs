@@ -18,6 +18,9 @@ struct Arguments {
     /// Only a few that are found at once: whether the simulation can find anything at all.
     #[arg(long)]
     short: bool,
+    /// Only looks whether each mutant still fits the sources; nothing is built.
+    #[arg(long)]
+    fits: bool,
     /// Most seeds that are tried on a mutant.
     #[arg(long, default_value_t = 250)]
     seeds: u64,
@@ -207,6 +210,10 @@ fn main() -> ExitCode {
 fn all(a: &Arguments) -> Result<bool, String> {
     let text = |e: std::io::Error| e.to_string();
     let root = a.workspace.canonicalize().map_err(text)?;
+    let chosen = |m: &&Mutant| m.name.contains(&a.only) && (!a.short || SHORT.contains(&m.name));
+    if a.fits {
+        return fits(&root, MUTANTS.iter().filter(chosen));
+    }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let (copy, build) = (target.join("mutants/workspace"), target.join("mutants/target"));
     let files = Command::new("git").args(["ls-files", "-z"]).current_dir(&root).output().map_err(text)?;
@@ -222,7 +229,6 @@ fn all(a: &Arguments) -> Result<bool, String> {
         }
     }
     let (mut caught, mut tried) = (0, 0);
-    let chosen = |m: &&Mutant| m.name.contains(&a.only) && (!a.short || SHORT.contains(&m.name));
     for m in MUTANTS.iter().filter(chosen) {
         tried += 1;
         let began = Instant::now();
@@ -252,6 +258,27 @@ fn all(a: &Arguments) -> Result<bool, String> {
     }
     println!("{caught} of {tried} mutants caught");
     Ok(caught == tried && tried > 0)
+}
+
+/// Whether each mutant's text is found exactly once, after the edits before it.
+fn fits<'m>(root: &Path, mutants: impl Iterator<Item = &'m Mutant>) -> Result<bool, String> {
+    let mut all = true;
+    for m in mutants {
+        let mut edited: std::collections::BTreeMap<&str, String> = std::collections::BTreeMap::new();
+        for (file, find, replace) in m.edits {
+            let content = match edited.get(file) {
+                Some(content) => content.clone(),
+                None => std::fs::read_to_string(root.join(file)).map_err(|e| format!("{file}: {e}"))?,
+            };
+            let times = content.matches(find).count();
+            if times != 1 {
+                println!("{}: {find:?} is {times} times in {file}", m.name);
+                all = false;
+            }
+            edited.insert(file, content.replace(find, replace));
+        }
+    }
+    Ok(all)
 }
 
 /// What the simulation finds, if it finds something.
