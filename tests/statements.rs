@@ -93,6 +93,13 @@ impl Bench {
         row[at].clone()
     }
 
+    /// The share and the folder of the copy.
+    fn folders(&self) -> [String; 2] {
+        let s = &self.w.scenario;
+        let d = s.opposite(&s.active).unwrap();
+        [d.backup_share.clone(), d.copy_folder.clone()]
+    }
+
     /// LSN and recovery fork that roll forward goes on at.
     fn redo(&self) -> [Cell; 2] {
         let (lsn, fork) = self.w.sql[COPY].databases["mgc"].redo.clone().unwrap();
@@ -135,7 +142,8 @@ fn no_statement_is_left_out_here() {
 #[test]
 fn what_is_read_of_a_server_is_read_on_either_side() {
     let mut b = Bench::usual();
-    let file = format!(r"{}\{}", b.w.scenario.copy_folder, b.w.files.list(r"E:\mgc-logs").unwrap()[0].0);
+    let [_, folder] = b.folders();
+    let file = format!(r"{folder}\{}", b.w.files.list(&folder).unwrap()[0].0);
     for host in [LIVE, COPY] {
         let mgc = [text("mgc")];
         for (statement, parameters) in [
@@ -210,6 +218,9 @@ fn where_the_next_log_backup_begins_is_told_of_a_database_whose_log_can_be_backe
     let set = sql::backup::read(b.w.files.as_ref(), &path).unwrap();
     assert_eq!(before, Cell::Lsn(set.first_lsn));
     assert_eq!(b.last_log_backup_lsn(LIVE), Cell::Lsn(set.last_lsn));
+    sql::foreign_database_by_hand(&mut b.w, "atl-sql-2.litwareinc.com").unwrap();
+    sql::break_log_chain_by_hand(&mut b.w, LIVE).unwrap();
+    assert_eq!(b.last_log_backup_lsn(LIVE), Cell::Null);
     let redo = b.redo();
     b.works(COPY, &statements::recover(), &[text(LOCK), text("mgc"), redo[0].clone(), redo[1].clone()]);
     let Cell::Lsn(next) = b.last_log_backup_lsn(COPY) else { panic!("it goes on with its log") };
@@ -262,7 +273,7 @@ fn log_shipping_is_removed() {
 fn a_log_backup_is_applied_and_the_copy_recovered() {
     for checksum in [false, true] {
         let mut b = Bench::usual();
-        let folder = b.w.scenario.copy_folder.clone();
+        let [_, folder] = b.folders();
         let name = b.w.files.list(&folder).unwrap()[6].0.clone();
         let [lsn, fork] = b.redo();
         let file = text(&format!(r"{folder}\{name}"));
@@ -297,8 +308,7 @@ fn set_up(b: &mut Bench) {
     for host in [LIVE, COPY] {
         sql::remove_log_shipping_by_hand(&mut b.w, host).unwrap();
     }
-    let share = b.w.scenario.backup_share.clone();
-    let folder = b.w.scenario.copy_folder.clone();
+    let [share, folder] = b.folders();
     let mut primary = texts([LOCK, "mgc", &share, &share, "LSBackup_mgc"]).to_vec();
     primary.extend([4320, 60, 5760].map(Cell::Int));
     b.works(LIVE, &statements::add_primary_half(), &primary);

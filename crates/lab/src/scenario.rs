@@ -12,17 +12,10 @@ pub struct Scenario {
     pub database: String,
     /// Seed of everything that looks random (GUIDs, payloads).
     pub seed: u64,
-    /// The two data centres, the primary one first.
+    /// The two data centres: the one with the topology's primary store, then the one with its backup store.
     pub data_centers: Vec<DataCenter>,
-    /// The share that log backups are written to.
-    pub backup_share: String,
-    /// The folder on the backup instance's host that the copy job copies to.
-    pub copy_folder: String,
-    /// The share for log backups of the second data centre, should log shipping run the other way.
-    pub return_share: String,
-    /// The folder in the first data centre that they are copied to. A lab knows folders by their path alone, whatever host they
-    /// are on: it differs from `copy_folder`.
-    pub return_folder: String,
+    /// Name of the data centre where chat lives at the start. The other one has the copy.
+    pub active: String,
     /// Log backups that exist at the start.
     pub backups: u32,
     /// How many of them the copy job has copied.
@@ -43,7 +36,7 @@ pub struct Scenario {
     pub replication_ms: u64,
     /// Milliseconds that any other cmdlet takes.
     pub cmdlet_ms: u64,
-    /// Whether the copy on the backup instance is in STANDBY rather than RESTORING.
+    /// Whether the copy is in STANDBY rather than RESTORING.
     pub standby: bool,
     /// How the resource of the lab logs on to the Management Shells.
     pub authentication: Authentication,
@@ -58,6 +51,30 @@ pub enum Authentication {
     Basic,
     /// NTLM over HTTP, messages sealed.
     Negotiate,
+}
+
+/// A store of the pool: which of the topology's databases a data centre has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Store {
+    /// The primary one.
+    Primary,
+    /// The backup one.
+    Backup,
+}
+
+impl Store {
+    /// The pool's state while chat lives on it.
+    pub fn pool_state(self) -> &'static str {
+        match self {
+            Store::Primary => "Normal",
+            Store::Backup => "FailedOver",
+        }
+    }
+
+    /// The store that chat lives on while the pool is in a state.
+    pub fn of_pool_state(state: &str) -> Option<Store> {
+        [Store::Primary, Store::Backup].into_iter().find(|s| s.pool_state().eq_ignore_ascii_case(state))
+    }
 }
 
 /// One data centre.
@@ -76,27 +93,35 @@ pub struct DataCenter {
     pub servers: Vec<String>,
     /// Instance name on both SQL Server hosts.
     pub instance: String,
+    /// The share that log backups for this data centre's copy are written to, while the other one is live. It stands here: while
+    /// this data centre is lost, nobody reaches it.
+    pub backup_share: String,
+    /// The folder on this data centre's SQL Server that they are copied to. A lab knows folders by their path alone, whatever host
+    /// they are on: no two data centres have the same.
+    pub copy_folder: String,
 }
 
 impl Default for Scenario {
     fn default() -> Self {
-        let data_center = |name: &str, p: &str| DataCenter {
+        let data_center = |name: &str, p: &str, copies: &str| DataCenter {
             name: name.into(),
             sql_server: format!("{p}-sql-1.litwareinc.com"),
             mirror: format!("{p}-sql-2.litwareinc.com"),
             management_shell: format!("{p}-fe-1.litwareinc.com"),
             servers: vec![format!("{p}-cs-1.litwareinc.com"), format!("{p}-cs-2.litwareinc.com")],
             instance: "CHAT".into(),
+            backup_share: format!(r"\\{p}-fs-1\mgc-logs"),
+            copy_folder: copies.into(),
         };
         Scenario {
             pool: "chat.litwareinc.com".into(),
             database: "mgc".into(),
             seed: 1,
-            data_centers: vec![data_center("atlanta", "atl"), data_center("seattle", "sea")],
-            backup_share: r"\\sea-fs-1\mgc-logs".into(),
-            copy_folder: r"E:\mgc-logs".into(),
-            return_share: r"\\atl-fs-1\mgc-logs".into(),
-            return_folder: r"F:\mgc-logs".into(),
+            data_centers: vec![
+                data_center("atlanta", "atl", r"F:\mgc-logs"),
+                data_center("seattle", "sea", r"E:\mgc-logs"),
+            ],
+            active: "atlanta".into(),
             backups: 12,
             copied: 8,
             restored: 6,
@@ -126,5 +151,29 @@ impl Scenario {
                     .any(|h| h.eq_ignore_ascii_case(host))
             })
             .map(|d| d.name.as_str())
+    }
+
+    /// A data centre by its name.
+    pub fn data_center(&self, name: &str) -> Option<&DataCenter> {
+        self.data_centers.iter().find(|d| d.name == name)
+    }
+
+    /// The data centre that is not the one of this name.
+    pub fn opposite(&self, name: &str) -> Option<&DataCenter> {
+        self.data_center(name).and_then(|_| self.data_centers.iter().find(|d| d.name != name))
+    }
+
+    /// The data centre that has a store.
+    pub fn with_store(&self, store: Store) -> Option<&DataCenter> {
+        match store {
+            Store::Primary => self.data_centers.first(),
+            Store::Backup => self.data_centers.get(1),
+        }
+    }
+
+    /// The store that a data centre has, by the name of that.
+    pub fn store_of(&self, data_center: &str) -> Option<Store> {
+        let has = |s: &Store| self.with_store(*s).is_some_and(|d| d.name == data_center);
+        [Store::Primary, Store::Backup].into_iter().find(has)
     }
 }

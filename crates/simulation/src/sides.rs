@@ -12,6 +12,8 @@ static NOWHERE: DataCenter = DataCenter {
     management_shell: String::new(),
     servers: Vec::new(),
     instance: String::new(),
+    backup_share: String::new(),
+    copy_folder: String::new(),
 };
 
 /// The side that is active at the beginning, and that the night takes away.
@@ -69,18 +71,12 @@ pub fn stands(w: &World, side: Side) -> bool {
 
 /// The share that log backups for a side's copy are written to.
 pub fn backup_share(scenario: &Scenario, side: Side) -> &str {
-    match side {
-        Side::Backup => &scenario.backup_share,
-        Side::Primary => &scenario.return_share,
-    }
+    &data_center(scenario, side).backup_share
 }
 
 /// The folder that they are copied to.
 pub fn copy_folder(scenario: &Scenario, side: Side) -> &str {
-    match side {
-        Side::Backup => &scenario.copy_folder,
-        Side::Primary => &scenario.return_folder,
-    }
+    &data_center(scenario, side).copy_folder
 }
 
 /// The share that log backups are written to at the beginning.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Store};
 use crate::world::World;
 
 /// Account of the Management Shell hosts.
@@ -42,6 +42,17 @@ pub struct ChatServer {
     pub last_ping: Option<Timestamp>,
 }
 
+/// The SQL Servers of a store, as the published topology names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreServers {
+    /// Host of the store.
+    pub sql_server: String,
+    /// Host of its mirror, if it has one.
+    pub mirror: Option<String>,
+    /// Instance name on both.
+    pub instance: String,
+}
+
 /// Lync as one organisation.
 pub struct Deployment {
     /// The writable copy.
@@ -52,6 +63,8 @@ pub struct Deployment {
     pub read_only: bool,
     /// Fault: hosts that refuse the logon.
     pub refused: Vec<String>,
+    /// The stores of the published topology.
+    pub stores: BTreeMap<Store, StoreServers>,
     /// Replicas by host.
     pub replicas: BTreeMap<String, Replica>,
     /// Chat servers by host.
@@ -63,13 +76,24 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// A deployment of a scenario: chat runs in the first data centre.
-    pub fn new(scenario: &Scenario) -> Self {
-        let first = scenario.data_centers.first();
-        let active = first.map(|d| d.servers.clone()).unwrap_or_default();
-        let master = Settings { pool_state: "Normal".into(), active };
+    /// A deployment of a scenario: chat runs in the data centre that is active.
+    pub fn new(scenario: &Scenario) -> Result<Self, String> {
+        let name = &scenario.active;
+        let (Some(here), Some(store)) = (scenario.data_center(name), scenario.store_of(name)) else {
+            return Err(format!("there is no data centre {name:?} that could be active"));
+        };
+        let master = Settings { pool_state: store.pool_state().into(), active: here.servers.clone() };
         let hosts = scenario.data_centers.iter().flat_map(|d| d.servers.iter().chain([&d.management_shell]));
-        Deployment {
+        let stores = scenario.data_centers.iter().filter_map(|d| {
+            let servers = StoreServers {
+                sql_server: d.sql_server.clone(),
+                mirror: Some(d.mirror.clone()),
+                instance: d.instance.clone(),
+            };
+            Some((scenario.store_of(&d.name)?, servers))
+        });
+        Ok(Deployment {
+            stores: stores.collect(),
             replicas: hosts.map(|h| (h.clone(), Replica { settings: master.clone(), due: None })).collect(),
             servers: scenario
                 .data_centers
@@ -78,12 +102,12 @@ impl Deployment {
                 .map(|h| (h.clone(), ChatServer::default()))
                 .collect(),
             master,
-            master_host: first.map(|d| d.management_shell.clone()),
+            master_host: Some(here.management_shell.clone()),
             read_only: false,
             refused: Vec::new(),
             running: BTreeMap::new(),
             next: 1,
-        }
+        })
     }
 }
 
@@ -111,11 +135,32 @@ pub fn set_active_by_hand(w: &mut World, servers: &[String]) -> Result<(), Strin
     Ok(())
 }
 
+/// Sets the pool's state past any operator: chat is to live on a store.
+pub fn set_state_by_hand(w: &mut World, store: Store) {
+    change(w, |s| s.pool_state = store.pool_state().into());
+}
+
+/// Publishes a topology that names other SQL Servers for a store.
+pub fn publish_store(w: &mut World, store: Store, servers: StoreServers) {
+    w.touch();
+    w.chat.stores.insert(store, servers);
+}
+
+/// Publishes a topology that does not know a chat server any more.
+pub fn unpublish_server(w: &mut World, host: &str) -> Result<(), String> {
+    let gone = w.chat.servers.remove(host).ok_or_else(|| format!("{host} is no server of the pool"))?;
+    w.chat.replicas.remove(host);
+    change(w, |s| s.active.retain(|h| h != host));
+    if let Some((sql, id)) = gone.session {
+        crate::sql::logout(w, &sql, id);
+    }
+    Ok(())
+}
+
 /// Moves the Central Management store to a data centre, as its administrator does.
 pub fn fail_over_central_management(w: &mut World, data_center: &str) {
     w.touch();
-    w.chat.master_host =
-        w.scenario.data_centers.iter().find(|d| d.name == data_center).map(|d| d.management_shell.clone());
+    w.chat.master_host = w.scenario.data_center(data_center).map(|d| d.management_shell.clone());
 }
 
 /// Lets everything happen that is due: replication, chat servers that connect, disconnect and ping, cmdlets that end.
@@ -188,10 +233,9 @@ fn wanted_server<'w>(w: &'w World, host: &str, settings: &Settings) -> Option<&'
 
 /// The instance that the pool's state points to: the principal of the primary or of the backup store.
 fn database_server<'w>(w: &'w World, settings: &Settings) -> Option<&'w String> {
-    let d =
-        w.scenario.data_centers.get(usize::from(settings.pool_state.eq_ignore_ascii_case("FailedOver")))?;
+    let store = w.chat.stores.get(&Store::of_pool_state(&settings.pool_state)?)?;
     let key = w.scenario.database.to_lowercase();
-    [&d.sql_server, &d.mirror].into_iter().find(|h| {
+    [Some(&store.sql_server), store.mirror.as_ref()].into_iter().flatten().find(|h| {
         crate::sql::is_up(w, h)
             && w.sql
                 .get(*h)

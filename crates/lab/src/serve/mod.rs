@@ -64,12 +64,6 @@ pub struct Lab {
     clock: JoinSet<()>,
 }
 
-/// For each data centre the share and the folder by which log backups reach its copy, as SQL Server names them.
-fn shipped_to(scenario: &Scenario) -> [(&str, &str); 2] {
-    // The second one is fed when the lab begins.
-    [(&scenario.return_share, &scenario.return_folder), (&scenario.backup_share, &scenario.copy_folder)]
-}
-
 /// The volume of a data centre's backup share, and its directory.
 fn logs(d: &DataCenter) -> String {
     format!("{}-logs", d.name)
@@ -106,9 +100,9 @@ impl Lab {
     /// Starts a lab in a directory.
     pub async fn start(scenario: Scenario, directory: &Path) -> Result<Lab, String> {
         let mut folders = Vec::new();
-        for (d, (share, copies)) in scenario.data_centers.iter().zip(shipped_to(&scenario)) {
-            folders.push((share.into(), directory.join(logs(d))));
-            folders.push((copies.into(), directory.join(copy(d))));
+        for d in &scenario.data_centers {
+            folders.push((d.backup_share.clone(), directory.join(logs(d))));
+            folders.push((d.copy_folder.clone(), directory.join(copy(d))));
             folders.push((format!(r"\\{}\mirror", d.name), directory.join(format!("mirror-{}", d.name))));
         }
         for (_, path) in &folders {
@@ -345,11 +339,10 @@ pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
     text.push_str(&format!(
         "apiVersion: persistentchat.dev/v1alpha1\nkind: PersistentChatFailover\nmetadata: {{name: {name}}}\nspec:\n  pool: {}\n  activeDataCenter: {}\n  database: {}\n  dataCenters:\n",
         scenario.pool,
-        scenario.data_centers.first().map_or("", |d| d.name.as_str()),
+        scenario.active,
         scenario.database
     ));
-    let stores = ["Primary", "Backup"].into_iter().zip(shipped_to(scenario));
-    for (d, (store, (share, copies))) in scenario.data_centers.iter().zip(stores) {
+    for (d, store) in scenario.data_centers.iter().zip(["Primary", "Backup"]) {
         let tls = "tls: {caRef: {name: corporate-ca}}";
         let shell = match scenario.authentication {
             Authentication::Basic => format!("port: {SHELL_PORT}, authentication: Basic"),
@@ -362,12 +355,14 @@ pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
             )
         };
         text.push_str(&format!(
-            "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, {shell}, configurationName: PersistentChat.Failover, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n    logShipping:\n      backupShare: {{unc: '{share}', volume: {}}}\n      copyFolder: {{path: '{copies}', volume: {}}}\n",
+            "  - name: {n}\n    store: {store}\n    sqlServer: {}\n    mirror: {}\n    mirrorFileShare: '\\\\{n}\\mirror'\n    managementShell: {{host: {}, {shell}, configurationName: PersistentChat.Failover, credentialsSecretRef: {{name: {n}-shell}}, {tls}}}\n    servers: [{}]\n    logShipping:\n      backupShare: {{unc: '{}', volume: {}}}\n      copyFolder: {{path: '{}', volume: {}}}\n",
             sql(&d.sql_server),
             sql(&d.mirror),
             d.management_shell,
             d.servers.join(", "),
+            d.backup_share,
             logs(d),
+            d.copy_folder,
             copy(d),
             n = d.name
         ));

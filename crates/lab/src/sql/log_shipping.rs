@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::scenario::Scenario;
 use crate::world::World;
 
 use super::Instance;
@@ -142,6 +143,19 @@ pub struct Shipment<'a> {
     pub folder: &'a str,
 }
 
+impl<'a> Shipment<'a> {
+    /// Log shipping to a data centre's store from the other one's, through the folders of the scenario.
+    pub fn toward(scenario: &'a Scenario, data_center: &str) -> Option<Self> {
+        let to = scenario.data_center(data_center)?;
+        Some(Shipment {
+            from: &scenario.opposite(data_center)?.sql_server,
+            to: &to.sql_server,
+            share: &to.backup_share,
+            folder: &to.copy_folder,
+        })
+    }
+}
+
 /// Sets log shipping up past any operator, both halves, their jobs enabled and on schedules, as the wizard does. What stood on
 /// either server goes. It restores nothing: the copy must stand.
 pub fn set_up_log_shipping_by_hand(world: &mut World, shipment: &Shipment<'_>) -> Result<(), String> {
@@ -231,13 +245,27 @@ pub(super) fn set_up_secondary(world: &mut World, shipment: &Shipment<'_>, suffi
 
 /// Removes log shipping from a server past any operator: both halves, with their jobs.
 pub fn remove_log_shipping_by_hand(world: &mut World, host: &str) -> Result<(), String> {
+    remove_primary_half_by_hand(world, host)?;
+    remove_secondary_half_by_hand(world, host)
+}
+
+/// Removes the primary half of a server past any operator, with its job.
+pub fn remove_primary_half_by_hand(world: &mut World, host: &str) -> Result<(), String> {
     world.touch();
     let i = world.sql.get_mut(host).ok_or_else(|| format!("no SQL Server {host}"))?;
-    let primaries = std::mem::take(&mut i.log_shipping_primary).into_iter().map(|p| p.job);
-    let secondaries =
-        std::mem::take(&mut i.log_shipping).into_iter().flat_map(|s| [s.copy_job, s.restore_job]);
-    for job in primaries.chain(secondaries) {
-        i.delete_job(&job);
+    for half in std::mem::take(&mut i.log_shipping_primary) {
+        i.delete_job(&half.job);
+    }
+    Ok(())
+}
+
+/// Removes the secondary half of a server past any operator, with its jobs.
+pub fn remove_secondary_half_by_hand(world: &mut World, host: &str) -> Result<(), String> {
+    world.touch();
+    let i = world.sql.get_mut(host).ok_or_else(|| format!("no SQL Server {host}"))?;
+    for half in std::mem::take(&mut i.log_shipping) {
+        i.delete_job(&half.copy_job);
+        i.delete_job(&half.restore_job);
     }
     Ok(())
 }

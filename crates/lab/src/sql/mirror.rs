@@ -3,7 +3,7 @@
 use crate::world::World;
 
 use super::backup::BackupHeader;
-use super::{Database, Mirroring, guid, is_up, logout};
+use super::{Database, Mirroring, is_up, logout};
 
 /// Whether a mirror can be built, in the words of the cmdlet.
 pub fn mirror_check(
@@ -40,6 +40,8 @@ pub fn mirror_establish(world: &mut World, principal: &str, mirror: &str, databa
     let server = i.server_name.clone();
     let Some(db) = i.databases.get_mut(&key) else { return };
     db.mirroring = Some(Mirroring { role: 1, state: 4, partner: mirror.into() });
+    // Its full backup begins a log chain.
+    db.log_broken = false;
     let copy = as_mirror(db, principal);
     for kind in [1, 2] {
         i.backups.push(BackupHeader {
@@ -62,29 +64,35 @@ pub fn mirror_establish(world: &mut World, principal: &str, mirror: &str, databa
     }
 }
 
-/// Fault: the mirror of a data centre becomes principal; the old principal's service is down.
+/// Fault: in a data centre the mirror becomes principal, whichever server it is on; the old principal's service is down.
 pub fn promote_mirror(world: &mut World, data_center: &str) -> Result<(), String> {
-    let d = world
-        .scenario
-        .data_centers
-        .iter()
-        .find(|d| d.name == data_center)
-        .cloned()
-        .ok_or("no such data centre")?;
+    let d = world.scenario.data_center(data_center).cloned().ok_or("no such data centre")?;
     let key = world.scenario.database.to_lowercase();
-    if let Some(i) = world.sql.get_mut(&d.sql_server) {
-        i.down = true;
+    let role = |host: &str| world.sql.get(host)?.databases.get(&key)?.mirroring.as_ref().map(|m| m.role);
+    let (principal, mirror) = match [&d.sql_server, &d.mirror].map(|h| role(h)) {
+        [Some(1), Some(2)] => (d.sql_server, d.mirror),
+        [Some(2), Some(1)] => (d.mirror, d.sql_server),
+        _ => return Err(format!("{data_center} has no principal with a mirror")),
+    };
+    if !is_up(world, &mirror) {
+        return Err(format!("the mirror {mirror} does not answer"));
     }
-    let sessions: Vec<u32> =
-        world.sql.get(&d.sql_server).map(|i| i.sessions.keys().copied().collect()).unwrap_or_default();
+    world.touch();
+    let sessions: Vec<u32> = match world.sql.get_mut(&principal) {
+        Some(i) => {
+            i.down = true;
+            i.sessions.keys().copied().collect()
+        }
+        None => vec![],
+    };
     for id in sessions {
-        logout(world, &d.sql_server, id);
+        logout(world, &principal, id);
     }
-    let principal = world.sql.get(&d.sql_server).and_then(|i| i.databases.get(&key)).cloned();
-    let db = world.sql.get_mut(&d.mirror).and_then(|i| i.databases.get_mut(&key)).ok_or("no mirror")?;
+    let was = world.sql.get(&principal).and_then(|i| i.databases.get(&key)).cloned();
+    let db = world.sql.get_mut(&mirror).and_then(|i| i.databases.get_mut(&key)).ok_or("no mirror")?;
     // Whatever was committed is on the mirror as well: it has followed the principal to the last record.
-    if let Some(principal) = principal.filter(|p| p.is_live() && p.family == db.family && p.fork == db.fork) {
-        *db = Database { mirroring: db.mirroring.take(), ..principal };
+    if let Some(was) = was.filter(|p| p.is_live() && p.family == db.family && p.fork == db.fork) {
+        *db = Database { mirroring: db.mirroring.take(), ..was };
     }
     db.state = 0;
     db.redo = None;
@@ -137,28 +145,4 @@ fn as_mirror(db: &Database, principal: &str) -> Database {
         mirroring: Some(Mirroring { role: 2, state: 4, partner: principal.into() }),
         ..db.clone()
     }
-}
-
-/// Somebody's own database of the same name stands on a server.
-pub fn foreign_database_by_hand(world: &mut World, host: &str) -> Result<(), String> {
-    world.touch();
-    let seed = world.scenario.seed;
-    let key = world.scenario.database.to_lowercase();
-    let any =
-        world.sql.values().find_map(|i| i.databases.get(&key)).cloned().ok_or("no database to go by")?;
-    let foreign = Database {
-        state: 0,
-        standby: false,
-        read_only: false,
-        family: guid(seed, &format!("foreign family on {host}")),
-        fork: guid(seed, &format!("foreign fork on {host}")),
-        redo: None,
-        mirroring: None,
-        newest_message: None,
-        interrupted: None,
-        ..any
-    };
-    let i = world.sql.get_mut(host).ok_or_else(|| format!("no SQL Server {host}"))?;
-    i.databases.insert(key, foreign);
-    Ok(())
 }

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub mod backup;
 pub(crate) mod catalog;
+mod hands;
 pub(crate) mod log_shipping;
 mod mirror;
 mod populate;
@@ -14,14 +15,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::world::World;
-use crate::world::journal::{Begun, Effect, Kind, Outcome};
 pub use agent::{Category, Job, Schedule, take_log_backup};
 use backup::BackupHeader;
+pub use hands::{break_log_chain_by_hand, foreign_database_by_hand, recover_by_hand};
 pub use log_shipping::{
     LastFile, Primary, Secondary, SecondaryDatabase, Shipment, delete_job_by_hand, foreign_job,
-    remove_log_shipping_by_hand, set_up_log_shipping_by_hand,
+    remove_log_shipping_by_hand, remove_primary_half_by_hand, remove_secondary_half_by_hand,
+    set_up_log_shipping_by_hand,
 };
-pub use mirror::{foreign_database_by_hand, mirror_check, mirror_establish, promote_mirror, start_sql};
+pub use mirror::{mirror_check, mirror_establish, promote_mirror, start_sql};
 pub use populate::populate;
 pub use sessions::{chat_connect, chat_ping, data_center_lost, login, logout, session_alive};
 pub use state::state;
@@ -94,6 +96,8 @@ pub struct Database {
     pub log_end: i64,
     /// Beginning of the next log backup.
     pub log_backed_up: i64,
+    /// Somebody has broken its log chain, and no full backup has been taken since: its log cannot be backed up.
+    pub log_broken: bool,
     /// Mirroring.
     pub mirroring: Option<Mirroring>,
     /// Users: name, and whether its SID has a login here.
@@ -145,7 +149,7 @@ impl Database {
     /// column says of a copy that waits for logs, where no log backup can be taken, is nowhere documented; NULL is what it says of
     /// other databases whose log cannot be backed up.
     pub(crate) fn next_log_backup(&self) -> Option<i64> {
-        self.is_live().then_some(self.log_backed_up)
+        (self.is_live() && !self.log_broken).then_some(self.log_backed_up)
     }
 }
 
@@ -232,30 +236,11 @@ pub(crate) fn apply(world: &mut World, host: &str, restored: Restored) {
     let Some(i) = world.sql.get_mut(host) else { return };
     if let Some(db) = i.databases.get_mut(&restored.database) {
         db.redo = Some((restored.set.last_lsn, restored.set.last_fork.clone()));
+        db.fork = restored.set.last_fork.clone();
         db.interrupted = None;
         db.newest_message = Some(restored.set.start - SignedDuration::from_secs(20));
         i.restore_history.push(Restored { database: db.name.clone(), ..restored });
     }
-}
-
-/// Fault: somebody recovers the copy of a data centre by hand.
-pub fn recover_by_hand(world: &mut World, host: &str) -> Result<(), String> {
-    let key = world.scenario.database.to_lowercase();
-    let now = world.now;
-    let text = format!("RESTORE DATABASE {} WITH RECOVERY", world.scenario.database);
-    let entry = Begun {
-        server: host,
-        kind: Kind::Statement,
-        effect: Effect::Write,
-        name: "RESTORE DATABASE",
-        target: Some(key.clone()),
-        text: &text,
-        client: "someone",
-    };
-    let seq = world.journal.begin(now, entry);
-    recover(world, host, &key)?;
-    world.journal.end(seq, now, Outcome::Ok);
-    Ok(())
 }
 
 /// What a completed recovery leaves behind: a live database on a recovery fork of its own.

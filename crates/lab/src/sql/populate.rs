@@ -15,29 +15,30 @@ use super::{Database, Instance, Mirroring, Restored, apply, backup, guid};
 /// Makes the instances, databases, log shipping and backup files of the scenario.
 pub fn populate(world: &mut World) -> Result<(), String> {
     let centers = world.scenario.data_centers.clone();
-    let [first, second] = centers.as_slice() else {
+    let [one, other] = centers.as_slice() else {
         return Err("a lab has exactly two data centres".into());
     };
-    for d in [first, second] {
+    for d in [one, other] {
         for host in [&d.sql_server, &d.mirror] {
             let instance = Instance::new(host, &d.instance).map_err(|e| e.to_string())?;
             world.sql.insert(host.clone(), instance);
         }
     }
-    databases(world, first, second);
-    log_shipping(world, first, second);
-    backups(world, first, second)
+    let (live, standby) = if one.name == world.scenario.active { (one, other) } else { (other, one) };
+    databases(world, live, standby);
+    log_shipping(world, live, standby);
+    backups(world, live, standby)
 }
 
 /// The live database, its mirror, and the copy in the other data centre.
-fn databases(world: &mut World, first: &DataCenter, second: &DataCenter) {
+fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
     let s = &world.scenario;
     let fork = guid(s.seed, "fork 1");
     let users = |known: bool| {
         let names = ["RTCComponentService", "LITWARE\\old-admin"].map(str::to_string);
         names.into_iter().chain(s.hostile_text.clone()).map(|n| (n, known)).collect::<Vec<_>>()
     };
-    let live = Database {
+    let database = Database {
         name: s.database.clone(),
         state: 0,
         standby: false,
@@ -48,20 +49,21 @@ fn databases(world: &mut World, first: &DataCenter, second: &DataCenter) {
         redo: None,
         log_end: 34_000_000_100_000_001,
         log_backed_up: 34_000_000_100_000_001,
-        mirroring: Some(Mirroring { role: 1, state: 4, partner: first.mirror.clone() }),
+        log_broken: false,
+        mirroring: Some(Mirroring { role: 1, state: 4, partner: live.mirror.clone() }),
         users: users(true),
         newest_message: Some(world.now),
         identities: BTreeMap::new(),
         interrupted: None,
     };
-    let redo = Some((live.log_end, fork));
+    let redo = Some((database.log_end, fork));
     let mirror = Database {
         state: 1,
-        mirroring: Some(Mirroring { role: 2, state: 4, partner: first.sql_server.clone() }),
+        mirroring: Some(Mirroring { role: 2, state: 4, partner: live.sql_server.clone() }),
         redo: redo.clone(),
-        ..live.clone()
+        ..database.clone()
     };
-    let secondary = Database {
+    let copy = Database {
         state: i32::from(!s.standby),
         standby: s.standby,
         read_only: s.standby,
@@ -69,53 +71,48 @@ fn databases(world: &mut World, first: &DataCenter, second: &DataCenter) {
         mirroring: None,
         users: users(false),
         newest_message: None,
-        ..live.clone()
+        ..database.clone()
     };
     let key = s.database.to_lowercase();
-    for (host, db) in [(&first.sql_server, live), (&first.mirror, mirror), (&second.sql_server, secondary)] {
+    for (host, db) in [(&live.sql_server, database), (&live.mirror, mirror), (&standby.sql_server, copy)] {
         if let Some(i) = world.sql.get_mut(host) {
             i.databases.insert(key.clone(), db);
         }
     }
 }
 
-/// Log shipping from the first data centre to the second.
-fn log_shipping(world: &mut World, first: &DataCenter, second: &DataCenter) {
+/// Log shipping from the first data centre to the standby.
+fn log_shipping(world: &mut World, live: &DataCenter, standby: &DataCenter) {
     let s = world.scenario.clone();
     let id = |what: &str| guid(s.seed, what);
-    let shipment = Shipment {
-        from: &first.sql_server,
-        to: &second.sql_server,
-        share: &s.backup_share,
-        folder: &s.copy_folder,
-    };
-    set_up_primary(world, &first.sql_server, &shipment, ["LSBackup", "primary"].map(id));
+    let Some(shipment) = Shipment::toward(&s, &standby.name) else { return };
+    set_up_primary(world, &live.sql_server, &shipment, ["LSBackup", "primary"].map(id));
     let suffix = s.hostile_text.as_deref().unwrap_or_default();
     set_up_secondary(world, &shipment, suffix, ["LSCopy", "LSRestore", "secondary"].map(id));
 }
 
 /// The log backups that exist, and how far they were copied and restored.
-fn backups(world: &mut World, first: &DataCenter, second: &DataCenter) -> Result<(), String> {
+fn backups(world: &mut World, live: &DataCenter, standby: &DataCenter) -> Result<(), String> {
     let s = world.scenario.clone();
     for n in 0..s.backups {
         let at = world.now - SignedDuration::from_secs(i64::from(s.backups - n) * 900);
-        let path = take_log_backup(world, &first.sql_server, at)?;
+        let path = take_log_backup(world, &live.sql_server, at)?;
         if n < s.copied {
-            copy(world, &second.sql_server, 0, &path)?;
+            copy(world, &standby.sql_server, 0, &path)?;
         }
         if n < s.restored {
-            let path = format!(r"{}\{}", s.copy_folder, split(&path).1);
+            let path = format!(r"{}\{}", standby.copy_folder, split(&path).1);
             let set = backup::read(world.files.as_ref(), &path).map_err(|e| e.message)?;
             let last = LastFile { path: path.clone(), at };
             let database = s.database.to_lowercase();
-            apply(world, &second.sql_server, Restored { at, database, set, path });
-            if let Some(row) = world.sql.get_mut(&second.sql_server).and_then(|i| i.log_shipping.first_mut())
+            apply(world, &standby.sql_server, Restored { at, database, set, path });
+            if let Some(row) = world.sql.get_mut(&standby.sql_server).and_then(|i| i.log_shipping.first_mut())
             {
                 row.databases.iter_mut().for_each(|d| d.last_restored = Some(last.clone()));
             }
         }
         if let Some(row) =
-            world.sql.get_mut(&first.sql_server).and_then(|i| i.log_shipping_primary.first_mut())
+            world.sql.get_mut(&live.sql_server).and_then(|i| i.log_shipping_primary.first_mut())
         {
             row.last_backup = Some(LastFile { path, at });
         }

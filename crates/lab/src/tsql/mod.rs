@@ -10,7 +10,7 @@ mod compile;
 pub mod lexer;
 mod named;
 mod procedures;
-mod restore;
+pub(crate) mod restore;
 mod statements;
 pub mod values;
 

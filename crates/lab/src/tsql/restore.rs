@@ -7,7 +7,8 @@ use super::batch::Batch;
 use super::lexer::Token;
 use super::values::{Cell, ColumnType, Errors, Event, SqlMessage, refuse};
 use crate::sql::backup::BackupHeader;
-use crate::sql::{Database, Restored, Running, backup, catalog};
+use crate::sql::{Database, Instance, Restored, Running, backup, catalog};
+use crate::world::World;
 use crate::world::files::split;
 use crate::world::journal::{Effect, Outcome};
 
@@ -115,46 +116,72 @@ fn possible(
     path: Option<String>,
     recovery: bool,
 ) -> Result<Restoring, SqlMessage> {
-    let key = database.to_lowercase();
-    let instance = seat.instance();
-    let Some(db) = instance.and_then(|i| i.databases.get(&key)) else {
-        return refuse(3118, format!("The database \"{database}\" does not exist."));
-    };
-    if instance.is_some_and(|i| i.disk_full) {
-        let what = "There is insufficient free space on disk volume 'D:\\' to create the database. Operating system error 112(There is not enough space on the disk.).";
-        return refuse(3257, what);
+    if let Some(path) = path {
+        let set = log_set(seat.world, seat.host, Some(seat.id), (database, &path))?;
+        return Ok(Restoring::Log { path, set: Box::new(set) });
     }
-    let set = match &path {
-        Some(path) => Some(backup::verify(seat.world.files.as_ref(), path)?),
-        None => None,
-    };
-    if set.as_ref().is_some_and(|set| !set.family.eq_ignore_ascii_case(&db.family)) {
+    let i = seat.instance().ok_or_else(|| SqlMessage::simulator("no instance"))?;
+    let db = can_be_restored(i, database)?;
+    not_in_use(i, database, Some(seat.id))?;
+    if recovery && db.is_live() {
+        let what = "The database is already fully recovered.";
+        return Err(SqlMessage { state: 2, ..SqlMessage::refusal(3153, what) });
+    }
+    Ok(if recovery { Restoring::Recovery } else { Restoring::NoRecovery })
+}
+
+/// The set that a log restore applies to a database from a path, or why it is refused. What the session itself does stands in no
+/// way; a job of the Agent has none here.
+pub(crate) fn log_set(
+    world: &World,
+    host: &str,
+    session: Option<u32>,
+    (database, path): (&str, &str),
+) -> Result<BackupHeader, SqlMessage> {
+    let i = world.sql.get(host).ok_or_else(|| SqlMessage::simulator("no instance"))?;
+    let db = can_be_restored(i, database)?;
+    let set = backup::verify(world.files.as_ref(), path)?;
+    if !set.family.eq_ignore_ascii_case(&db.family) {
         let what = format!(
             "The backup set holds a backup of a database other than the existing '{database}' database."
         );
         return refuse(3154, what);
     }
-    let busy = instance.is_some_and(|i| {
-        i.sessions.iter().any(|(id, s)| {
-            *id != seat.id && (s.database == key || s.running.as_ref().is_some_and(|r| r.database == key))
-        })
+    not_in_use(i, database, session)?;
+    fits(db, &set, path)?;
+    Ok(set)
+}
+
+/// The database that a RESTORE is for, if there can be one at all.
+fn can_be_restored<'i>(i: &'i Instance, database: &str) -> Result<&'i Database, SqlMessage> {
+    let Some(db) = i.databases.get(&database.to_lowercase()) else {
+        return refuse(3118, format!("The database \"{database}\" does not exist."));
+    };
+    if db.mirroring.is_some() {
+        let what = format!(
+            "RESTORE cannot operate on database '{database}' because it is configured for database mirroring or has joined an availability group. If you intend to restore the database, use ALTER DATABASE to remove mirroring or to remove the database from its availability group."
+        );
+        return refuse(3104, what);
+    }
+    if i.disk_full {
+        let what = "There is insufficient free space on disk volume 'D:\\' to create the database. Operating system error 112(There is not enough space on the disk.).";
+        return refuse(3257, what);
+    }
+    Ok(db)
+}
+
+/// That no other session is in the database or restores it.
+fn not_in_use(i: &Instance, database: &str, session: Option<u32>) -> Result<(), SqlMessage> {
+    let key = database.to_lowercase();
+    let busy = i.sessions.iter().any(|(id, s)| {
+        let inside = s.database == key && !s.killed;
+        Some(*id) != session && (inside || s.running.as_ref().is_some_and(|r| r.database == key))
     });
     if busy {
         let what = "Exclusive access could not be obtained because the database is in use.";
         return refuse(3101, what);
     }
-    match (path, set) {
-        (Some(path), Some(set)) => {
-            fits(db, &set, &path)?;
-            Ok(Restoring::Log { path, set: Box::new(set) })
-        }
-        _ if recovery && db.is_live() => {
-            let what = "The database is already fully recovered.";
-            Err(SqlMessage { state: 2, ..SqlMessage::refusal(3153, what) })
-        }
-        _ if recovery => Ok(Restoring::Recovery),
-        _ => Ok(Restoring::NoRecovery),
-    }
+    Ok(())
 }
 
 /// Whether a log backup continues the database where its roll forward stands.

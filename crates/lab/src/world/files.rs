@@ -1,8 +1,9 @@
 //! Shares and folders, as SQL Server names them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Files of the world. Paths are Windows paths (`\\server\share\file`, `E:\folder\file`); names compare without case.
 pub trait Files: Send {
@@ -32,6 +33,9 @@ impl FileError {
     pub fn new(code: u32, text: impl Into<String>) -> Self {
         FileError { code, text: text.into() }
     }
+    fn no_path(folder: &str) -> Self {
+        FileError::new(53, format!("The network path was not found: {folder}"))
+    }
     fn not_found(path: &str) -> Self {
         FileError::new(2, format!("The system cannot find the file specified: {path}"))
     }
@@ -40,6 +44,75 @@ impl FileError {
 /// Splits a Windows path into its folder and file name.
 pub fn split(path: &str) -> (&str, &str) {
     path.rfind('\\').map_or(("", path), |i| (&path[..i], &path[i + 1..]))
+}
+
+/// How folders compare.
+fn folder_key(folder: &str) -> String {
+    folder.trim_end_matches('\\').to_lowercase()
+}
+
+/// Folders that nobody reaches.
+#[derive(Clone, Default)]
+pub(super) struct Unreachable(Arc<Mutex<BTreeSet<String>>>);
+
+impl Unreachable {
+    /// Whether nobody reaches these folders from now on.
+    pub(super) fn set<'a>(&self, folders: impl Iterator<Item = &'a str>, unreachable: bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in folders.map(folder_key) {
+            if unreachable {
+                all.insert(key);
+            } else {
+                all.remove(&key);
+            }
+        }
+    }
+
+    fn check(&self, folder: &str) -> Result<(), FileError> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.contains(&folder_key(folder)) { Err(FileError::no_path(folder)) } else { Ok(()) }
+    }
+}
+
+/// The files of a world, as far as their folders can be reached.
+pub(super) struct Volumes {
+    files: Box<dyn Files>,
+    unreachable: Unreachable,
+}
+
+impl Volumes {
+    /// Files that can all be reached.
+    pub(super) fn new(files: Box<dyn Files>) -> Self {
+        Volumes { files, unreachable: Unreachable::default() }
+    }
+
+    /// What nobody reaches, to be changed.
+    pub(super) fn unreachable(&self) -> Unreachable {
+        self.unreachable.clone()
+    }
+}
+
+impl Files for Volumes {
+    fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, FileError> {
+        self.unreachable.check(folder)?;
+        self.files.list(folder)
+    }
+    fn head(&self, path: &str, length: usize) -> Result<Vec<u8>, FileError> {
+        self.unreachable.check(split(path).0)?;
+        self.files.head(path, length)
+    }
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        self.unreachable.check(split(path).0)?;
+        self.files.read(path)
+    }
+    fn write(&mut self, path: &str, content: &[u8]) -> Result<(), FileError> {
+        self.unreachable.check(split(path).0)?;
+        self.files.write(path, content)
+    }
+    fn remove(&mut self, path: &str) -> Result<(), FileError> {
+        self.unreachable.check(split(path).0)?;
+        self.files.remove(path)
+    }
 }
 
 /// Files in memory, for runs of the world in process.
@@ -55,7 +128,7 @@ impl MemoryFiles {
 
 impl Files for MemoryFiles {
     fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, FileError> {
-        let folder = folder.trim_end_matches('\\').to_lowercase();
+        let folder = folder_key(folder);
         Ok(self
             .0
             .iter()
@@ -87,15 +160,11 @@ pub struct DirectoryFiles(BTreeMap<String, PathBuf>);
 impl DirectoryFiles {
     /// Maps Windows folders to directories. Folders that are not in the map do not exist.
     pub fn new(folders: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
-        DirectoryFiles(
-            folders.into_iter().map(|(w, d)| (w.trim_end_matches('\\').to_lowercase(), d)).collect(),
-        )
+        DirectoryFiles(folders.into_iter().map(|(w, d)| (folder_key(&w), d)).collect())
     }
 
     fn directory(&self, folder: &str) -> Result<&PathBuf, FileError> {
-        self.0
-            .get(&folder.trim_end_matches('\\').to_lowercase())
-            .ok_or_else(|| FileError::new(53, format!("The network path was not found: {folder}")))
+        self.0.get(&folder_key(folder)).ok_or_else(|| FileError::no_path(folder))
     }
 
     fn locate(&self, path: &str) -> Result<PathBuf, FileError> {

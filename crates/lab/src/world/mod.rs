@@ -13,7 +13,7 @@ use crate::chat::Deployment;
 use crate::scenario::Scenario;
 use crate::sql::Instance;
 use breakpoints::Breakpoints;
-use files::Files;
+use files::{Files, Unreachable, Volumes};
 use journal::Journal;
 
 /// The two data centres at one moment.
@@ -28,8 +28,10 @@ pub struct World {
     pub sql: BTreeMap<String, Instance>,
     /// Lync: Central Management store, pool, chat servers.
     pub chat: Deployment,
-    /// Shares and folders by the path SQL Server uses (`\\sea-fs-1\mgc-logs`, `E:\mgc-logs`).
+    /// Shares and folders by the path SQL Server uses (`\\server\share`, `E:\folder`).
     pub files: Box<dyn Files>,
+    /// Folders that nobody reaches: those of a data centre that is lost.
+    unreachable: Unreachable,
     /// Every statement and cmdlet that anybody ran.
     pub journal: Journal,
     /// What is to be held, and what is.
@@ -50,11 +52,14 @@ pub enum DataCenterState {
 
 impl World {
     /// The world of a scenario at its first moment: databases, log shipping with the backlog that the scenario asks for,
-    /// backup files written, chat running in the primary data centre.
+    /// backup files written, chat running in the data centre that is active.
     pub fn new(scenario: Scenario, files: Box<dyn Files>, now: Timestamp) -> Result<Self, String> {
         let data_centers =
             scenario.data_centers.iter().map(|d| (d.name.clone(), DataCenterState::Up)).collect();
-        let chat = Deployment::new(&scenario);
+        let chat = Deployment::new(&scenario)?;
+        let volumes = Volumes::new(files);
+        let unreachable = volumes.unreachable();
+        let files = Box::new(volumes);
         let mut world = World {
             now,
             scenario,
@@ -62,6 +67,7 @@ impl World {
             sql: BTreeMap::new(),
             chat,
             files,
+            unreachable,
             journal: Journal::default(),
             breakpoints: Breakpoints::default(),
             settled: None,
@@ -119,6 +125,11 @@ impl World {
         match self.data_centers.get_mut(data_center) {
             Some(slot) => {
                 *slot = state;
+                let folders = self.scenario.data_center(data_center).into_iter();
+                self.unreachable.set(
+                    folders.flat_map(|d| [d.backup_share.as_str(), d.copy_folder.as_str()]),
+                    state == DataCenterState::Lost,
+                );
                 Ok(())
             }
             None => Err(format!("there is no data centre {data_center:?} in this lab")),

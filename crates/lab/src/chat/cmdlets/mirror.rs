@@ -8,8 +8,8 @@ use crate::world::World;
 
 pub(super) fn install(w: &mut World, c: &Command) -> Finished {
     let principal = text(c, "SqlServerFqdn").to_lowercase();
-    let center = w.scenario.data_centers.iter().find(|d| d.sql_server.eq_ignore_ascii_case(&principal));
-    let Some(mirror) = center.map(|d| d.mirror.clone()) else {
+    let store = w.chat.stores.values().find(|s| s.sql_server.eq_ignore_ascii_case(&principal));
+    let Some(mirror) = store.and_then(|s| s.mirror.clone()) else {
         return Finished::error(
             "NoMirror",
             "System.InvalidOperationException",

@@ -5,6 +5,7 @@ use psrp::message::Command;
 
 use super::super::{Replica, central_management_is_up};
 use super::{Finished, argument, identity, text};
+use crate::scenario::Store;
 use crate::world::World;
 
 /// `Get-CsPersistentChatState`: by the Central Management store, or by the replica of the host (`-LocalStore`).
@@ -21,7 +22,7 @@ pub(super) fn pool_state(w: &World, host: &str, c: &Command) -> Finished {
             "System.Object".into(),
         ],
         to_string: Some(state.clone()),
-        base: Some(Value::I32(i32::from(state != "Normal"))),
+        base: Some(Value::I32(i32::from(Store::of_pool_state(&state) != Some(Store::Primary)))),
         ..Object::default()
     }));
     Finished::objects(vec![Value::object(
@@ -41,21 +42,19 @@ pub(super) fn service(w: &World) -> Finished {
             ("PoolFqdn", Value::text(&w.scenario.pool)),
             ("ActiveServers", strings(&active)),
             ("InactiveServers", strings(&inactive)),
-            ("PersistentChatDatabase", reference(w, 0, false)),
-            ("MirrorPersistentChatDatabase", reference(w, 0, true)),
-            ("BackupPersistentChatDatabase", reference(w, 1, false)),
-            ("BackupMirrorPersistentChatDatabase", reference(w, 1, true)),
+            ("PersistentChatDatabase", reference(w, Store::Primary, false)),
+            ("MirrorPersistentChatDatabase", reference(w, Store::Primary, true)),
+            ("BackupPersistentChatDatabase", reference(w, Store::Backup, false)),
+            ("BackupMirrorPersistentChatDatabase", reference(w, Store::Backup, true)),
             ("Version", Value::I32(6)),
         ],
     )])
 }
 
-fn reference(w: &World, index: usize, mirror: bool) -> Value {
-    match w.scenario.data_centers.get(index) {
-        Some(d) => {
-            let host = if mirror { &d.mirror } else { &d.sql_server };
-            Value::text(format!(r"PersistentChatDatabase:{host}\{}", d.instance))
-        }
+fn reference(w: &World, store: Store, mirror: bool) -> Value {
+    let Some(servers) = w.chat.stores.get(&store) else { return Value::Null };
+    match if mirror { servers.mirror.as_ref() } else { Some(&servers.sql_server) } {
+        Some(host) => Value::text(format!(r"PersistentChatDatabase:{host}\{}", servers.instance)),
         None => Value::Null,
     }
 }

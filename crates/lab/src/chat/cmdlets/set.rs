@@ -5,14 +5,15 @@ use psrp::message::Command;
 
 use super::super::change;
 use super::{Finished, argument, identity, text};
+use crate::scenario::Store;
 use crate::world::World;
 
 /// `Set-CsPersistentChatState`.
 pub(super) fn pool_state(w: &mut World, c: &Command) -> Finished {
     let state = text(c, "PoolState");
-    match ["Normal", "FailedOver"].into_iter().find(|s| s.eq_ignore_ascii_case(&state)) {
-        Some(state) if text(c, "Identity").eq_ignore_ascii_case(&identity(w)) => {
-            change(w, |s| s.pool_state = state.into());
+    match Store::of_pool_state(&state) {
+        Some(store) if text(c, "Identity").eq_ignore_ascii_case(&identity(w)) => {
+            change(w, |s| s.pool_state = store.pool_state().into());
             Finished::objects(vec![])
         }
         Some(_) => Finished::error(

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::tsql::restore::log_set;
 use crate::world::World;
 use crate::world::files::split;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
@@ -69,9 +70,11 @@ fn back_up(world: &mut World, host: &str, row: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes one log backup of the scenario's database to the scenario's share.
+/// Writes one log backup of the scenario's database to the share for the copy in the other data centre.
 pub fn take_log_backup(world: &mut World, host: &str, at: Timestamp) -> Result<String, String> {
-    let (database, share) = (world.scenario.database.clone(), world.scenario.backup_share.clone());
+    let s = &world.scenario;
+    let opposite = s.data_center_of(host).and_then(|d| s.opposite(d)).ok_or_else(|| format!("no {host}"))?;
+    let (database, share) = (s.database.clone(), opposite.backup_share.clone());
     log_backup(world, host, &database, &share, at)
 }
 
@@ -87,6 +90,10 @@ fn log_backup(
     let Some(db) = i.databases.get_mut(&database.to_lowercase()).filter(|d| d.is_live()) else {
         return Err(format!("{host} has no live {database}"));
     };
+    if db.log_broken {
+        // Error 4214.
+        return Err("BACKUP LOG cannot be performed because there is no current database backup.".into());
+    }
     let header = BackupHeader {
         database: database.into(),
         server: i.server_name.clone(),
@@ -163,6 +170,7 @@ fn restore(world: &mut World, host: &str, row: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Restores what comes next into one database, as `RESTORE LOG` does: what that refuses fails the job.
 fn restore_into(
     world: &mut World,
     host: &str,
@@ -173,22 +181,28 @@ fn restore_into(
     let now = world.now;
     for (set, path) in sets {
         let Some(i) = world.sql.get_mut(host) else { return Ok(()) };
-        let db = i.databases.get_mut(&key).ok_or("no database")?;
-        let (lsn, fork) = db.redo.as_ref().ok_or("not restoring")?;
+        let (lsn, fork) = i.databases.get(&key).ok_or("no database")?.redo.as_ref().ok_or("not restoring")?;
         let ripe =
             set.finish + SignedDuration::from_mins(rule.restore_delay) <= now || rule.restore_delay == 0;
         if !(ripe && set.first_lsn <= *lsn && *lsn < set.last_lsn && set.first_fork == *fork) {
             continue;
         }
-        db.state = i32::from(!rule.standby);
-        db.standby = rule.standby;
-        db.read_only = rule.standby;
+        if rule.disconnect_users {
+            i.sessions.values_mut().filter(|s| s.database == key).for_each(|s| s.killed = true);
+        }
+        let set = log_set(world, host, None, (&rule.database, path))
+            .map_err(|e| format!("{}: {}", e.number, e.message))?;
+        let Some(i) = world.sql.get_mut(host) else { return Ok(()) };
+        if let Some(db) = i.databases.get_mut(&key) {
+            db.state = i32::from(!rule.standby);
+            db.standby = rule.standby;
+            db.read_only = rule.standby;
+        }
         let rows = i.log_shipping.iter_mut().flat_map(|s| &mut s.databases);
         for row in rows.filter(|d| d.database.eq_ignore_ascii_case(&key)) {
             row.last_restored = Some(LastFile { path: path.clone(), at: now });
         }
-        let restored = Restored { at: now, database: key.clone(), set: set.clone(), path: path.clone() };
-        apply(world, host, restored);
+        apply(world, host, Restored { at: now, database: key.clone(), set, path: path.clone() });
         if !rule.restore_all {
             break;
         }
