@@ -223,6 +223,24 @@ impl Scene {
         .await;
     }
 
+    /// The last failover, as the history of the status has it. What protects the other side follows by itself, and is the last
+    /// transition then.
+    pub fn last_failover(&self) -> Value {
+        let history = self.object()["status"]["history"].take();
+        let failover = history.as_array().into_iter().flatten().find(|h| h["procedure"] == "Failover");
+        failover.unwrap_or_else(|| panic!("no failover in {history}")).clone()
+    }
+
+    /// Waits until nothing is at work: the transition has ended, and so has what follows it by itself.
+    pub async fn wait_until_at_rest(&self) {
+        self.until_told("not at rest", Duration::from_secs(90), |object, conditions| {
+            let works = conditions.iter().any(|c| c["type"] == "Reconciling" && c["status"] == "True");
+            let outcome = object["status"]["transition"]["outcome"].as_str();
+            (!works && outcome != Some("Running")).then_some(())
+        })
+        .await;
+    }
+
     pub fn writes(&self) -> Vec<String> {
         demo::writes(&self.lab)
     }
