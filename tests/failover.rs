@@ -156,10 +156,7 @@ async fn what_was_failed_over_by_hand_gets_what_it_lacks_and_what_is_changed_lat
 async fn what_somebody_does_by_hand_meanwhile_is_gone_on_from_and_the_status_says_whose_work_it_was() {
     let mut scene = Scene::ready("by_hand_meanwhile", quick()).await;
     // What would protect the other side afterwards is not the question here, and its steps would be shown.
-    let mut centers = scene.object()["spec"]["dataCenters"].clone();
-    centers[0].as_object_mut().unwrap().remove("logShipping");
-    scene.patch(&serde_json::json!({"dataCenters": centers}).to_string());
-    scene.wait_for("Ready", "True", "Active").await;
+    scene.leave_unprotected(0).await;
     scene.lose().await;
     hold_first(&scene, &["RESTORE LOG"]);
     scene.patch(r#"{"activeDataCenter":"seattle"}"#);

@@ -241,6 +241,14 @@ impl Scene {
         .await;
     }
 
+    /// Takes away how log backups would reach a data centre's copy: then nothing follows a failover to the other one by itself.
+    pub async fn leave_unprotected(&self, n: usize) {
+        let mut centers = self.object()["spec"]["dataCenters"].take();
+        centers[n].as_object_mut().unwrap().remove("logShipping");
+        self.patch(&serde_json::json!({"dataCenters": centers}).to_string());
+        self.wait_for("Ready", "True", "Active").await;
+    }
+
     pub fn writes(&self) -> Vec<String> {
         demo::writes(&self.lab)
     }
