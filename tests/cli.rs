@@ -75,6 +75,7 @@ async fn status_plan_and_report_tell_the_whole_story_and_write_nothing() {
         "{text}"
     );
     scene.wait_until_failed_over().await;
+    scene.wait_until_at_rest().await;
     let text = shown(&pcf(&scene, &["report", "litware"]));
     assert!(text.contains("Kept for certain: everything until") && text.contains("mgccomp"), "{text}");
     let json = shown(&pcf(&scene, &["status", "litware", "-o", "json"]));

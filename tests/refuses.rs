@@ -123,7 +123,7 @@ async fn a_gap_needs_consent_and_a_larger_loss_a_new_one() {
         needed["transition"], needed["situation"]
     ));
     scene.wait_until_failed_over().await;
-    let loss = scene.object()["status"]["transition"]["loss"].clone();
+    let loss = scene.last_failover()["loss"].clone();
     assert_eq!(
         (loss["acceptedBy"].as_str(), loss["lastBackup"].as_str()),
         (Some("Ann"), Some(names[4].as_str()))

@@ -161,7 +161,11 @@ fn leave(ask: &Ask<'_>, active: Side) -> Choice {
     }
     let t = match fork_of(ask, wanted) {
         Ok(fork) => new_transition(ask, Route::failover(wanted), &fork),
-        Err(p) => return Choice { heard: ask.becomes(state), ..ask.blocked(p, None) },
+        Err(p) => {
+            // Where the active side lives, that is what is in the way: no wait for the other one ends it.
+            let p = if let Verdict::Alive(alive) = verdict { alive } else { p };
+            return Choice { heard: ask.becomes(state), ..ask.blocked(p, None) };
+        }
     };
     ask.carry(state, t)
 }

@@ -45,6 +45,11 @@ impl Course for Failover {
         "failover"
     }
 
+    async fn make_ready(&self, scene: &mut Scene) {
+        // What would protect the lost data centre is a course of its own.
+        scene.leave_unprotected(0).await;
+    }
+
     async fn begin(&self, scene: &mut Scene) {
         scene.lose().await;
         scene.want(1);

@@ -223,6 +223,32 @@ impl Scene {
         .await;
     }
 
+    /// The last failover, as the history of the status has it. What protects the other side follows by itself, and is the last
+    /// transition then.
+    pub fn last_failover(&self) -> Value {
+        let history = self.object()["status"]["history"].take();
+        let failover = history.as_array().into_iter().flatten().find(|h| h["procedure"] == "Failover");
+        failover.unwrap_or_else(|| panic!("no failover in {history}")).clone()
+    }
+
+    /// Waits until nothing is at work: the transition has ended, and so has what follows it by itself.
+    pub async fn wait_until_at_rest(&self) {
+        self.until_told("not at rest", Duration::from_secs(90), |object, conditions| {
+            let works = conditions.iter().any(|c| c["type"] == "Reconciling" && c["status"] == "True");
+            let outcome = object["status"]["transition"]["outcome"].as_str();
+            (!works && outcome != Some("Running")).then_some(())
+        })
+        .await;
+    }
+
+    /// Takes away how log backups would reach a data centre's copy: then nothing follows a failover to the other one by itself.
+    pub async fn leave_unprotected(&self, n: usize) {
+        let mut centers = self.object()["spec"]["dataCenters"].take();
+        centers[n].as_object_mut().unwrap().remove("logShipping");
+        self.patch(&serde_json::json!({"dataCenters": centers}).to_string());
+        self.wait_for("Ready", "True", "Active").await;
+    }
+
     pub fn writes(&self) -> Vec<String> {
         demo::writes(&self.lab)
     }
