@@ -81,7 +81,7 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
     }
 }
 
-/// Log shipping from the first data centre to the standby.
+/// Log shipping from the live data centre to the copy in the other one.
 fn log_shipping(world: &mut World, live: &DataCenter, standby: &DataCenter) {
     let s = world.scenario.clone();
     let id = |what: &str| guid(s.seed, what);
