@@ -380,6 +380,12 @@ fn arrival(
     let next = live.database.as_ref().and_then(|d| d.last_log_backup);
     let started = v.transition.facts.started_jobs.get(primary.backup_job());
     let backed_up = started.is_some_and(|before| next > before.next_backup);
+    // The view says NULL where no log backup can be taken; once the job had its time, that is no delay any more.
+    if let (None, Some(job)) = (next, started)
+        && job.at.checked_add(PATIENCE).is_ok_and(|until| v.situation.at >= until)
+    {
+        return Err(Decision::Blocked(no_backup(v, live)));
+    }
     if !backed_up {
         return Err(start(v, (live, from, primary.backup_job()), next, "the first log backup"));
     }
@@ -396,6 +402,18 @@ fn arrival(
     } else {
         Err(start(v, (standby, to, secondary.restore_job()), next, "its restore"))
     }
+}
+
+fn no_backup(v: &View<'_>, live: &Instance) -> Problem {
+    Problem::ask(
+        Reason::LogChainGap,
+        format!(
+            "The backup job on {} has run, and there is still no log backup of {} (last_log_backup_lsn is NULL)",
+            clean(&live.server_name),
+            clean(&v.pool.database)
+        ),
+        "Look into the job's history. If its log chain is broken (error 4214), take a full backup; the copy must then be seeded anew",
+    )
 }
 
 /// Starts a job of a server, unless it runs or was started a moment ago.

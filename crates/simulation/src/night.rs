@@ -109,6 +109,7 @@ impl Night {
         let mut world = World::new(plan.scenario.clone(), Box::new(MemoryFiles::default()), base)?;
         plan.spoilt.iter().for_each(|s| s.spoil(&mut world));
         let shared = Handle::new(world, plan.seed, plan.fates.clone(), plan.operators, plan.keep);
+        shared.now().stays = plan.stays;
         let program = Program {
             shared: shared.clone(),
             pool,

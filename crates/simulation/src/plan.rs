@@ -7,6 +7,7 @@ use lab::world::World;
 use persistent_chat_failover::api::convert;
 use persistent_chat_failover::cli;
 use persistent_chat_failover::domain::pool::Pool;
+use persistent_chat_failover::domain::side::Side;
 use serde::{Deserialize, Serialize};
 
 use crate::cast::{self, Script};
@@ -35,11 +36,32 @@ pub struct Plan {
     pub operators: usize,
     /// Whether a killed operator stays dead as long as another one lives.
     pub other_takes_over: bool,
+    /// Whether chat is to stay where it begins in the end, unless it has moved for good by then.
+    #[serde(default)]
+    pub stays: bool,
     /// Backups that are not as they should be.
     pub spoilt: Vec<Spoilt>,
     /// Whether trace and points are kept.
     #[serde(skip)]
     pub keep: bool,
+}
+
+/// What a night without anything else going wrong is about: one procedure each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The active side is lost.
+    Failover,
+    /// The same, but it comes back, and what was wished is taken back in time.
+    Undo,
+    /// Somebody sets other active servers and takes the mirror away.
+    Align,
+    /// Somebody removes log shipping.
+    Protect,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 4] = [Kind::Failover, Kind::Undo, Kind::Align, Kind::Protect];
 }
 
 /// A backup that is not as it should be; counted from the newest, 0.
@@ -71,17 +93,23 @@ pub fn small() -> Scenario {
 }
 
 impl Plan {
-    /// A clean failover by so many operators.
-    pub fn clean(operators: usize) -> Plan {
-        let scenario = small();
+    /// A night with nothing else in it, begun with chat on a side, by so many operators.
+    pub fn clean(kind: Kind, begins: Side, operators: usize) -> Plan {
+        let mut scenario = small();
+        sides::begin_on(&mut scenario, begins);
+        if kind == Kind::Undo {
+            // Long enough to change one's mind.
+            scenario.restore_ms = 4000;
+        }
         Plan {
             seed: 1,
             fates: Fates::At(BTreeMap::new()),
             until: 0.0,
-            script: cast::plain(&scenario, operators),
+            script: cast::plain(kind, begins, operators),
             scenario,
             operators,
             other_takes_over: false,
+            stays: kind != Kind::Failover,
             spoilt: vec![],
             keep: false,
         }
@@ -92,7 +120,10 @@ impl Plan {
         let mut chance = Chance::new(seed ^ 0x6e69_6768_7400);
         let operators = if chance.happens(500) { 2 } else { 1 };
         let mut scenario = small();
-        let script = cast::bad_night(&mut chance, &scenario, operators);
+        let begins = if chance.happens(500) { Side::Primary } else { Side::Backup };
+        sides::begin_on(&mut scenario, begins);
+        let stays = chance.happens(300);
+        let script = cast::bad_night(&mut chance, begins, stays, operators);
         vary(&mut chance, &mut scenario);
         let spoilt = Spoilt::draw(&mut chance);
         let rate = match chance.between(0, 4) {
@@ -109,6 +140,7 @@ impl Plan {
             scenario,
             operators,
             other_takes_over: chance.happens(300),
+            stays,
             spoilt,
             keep: false,
         }

@@ -94,6 +94,7 @@ pub fn shrink(plan: &Plan) -> Option<Plan> {
 /// taken away is given back. Without that, nothing that does not end is a defect.
 pub fn is_fair(p: &Plan) -> bool {
     let to = sides::to_side(&p.scenario);
+    let end = if p.stays { to.other() } else { to };
     let last = |of: &dyn Fn(&Act) -> Option<bool>| p.script.iter().rev().find_map(|(_, a)| of(a));
     let dead = last(&|a| match a {
         Act::Lose => Some(true),
@@ -103,7 +104,7 @@ pub fn is_fair(p: &Plan) -> bool {
     let jobs = last(&|a| if let Act::HoldJobs(on) = a { Some(!on) } else { None });
     let asks = (0..p.operators).all(|who| {
         let wants = last(&|a| match a {
-            Act::Want(w, side) | Act::Recreate(w, side) if *w == who => Some(*side == to),
+            Act::Want(w, side) | Act::Recreate(w, side) if *w == who => Some(*side == end),
             Act::RollBack(w, _) | Act::LoseCluster(w) if *w == who => Some(false),
             _ => None,
         });
@@ -122,7 +123,7 @@ pub fn is_fair(p: &Plan) -> bool {
     });
     let room = last(&|a| if let Act::CopyFolderFull(on) = a { Some(!on) } else { None });
     let store = p.script.iter().any(|(_, a)| *a == Act::MoveCentralManagement);
-    dead == Some(true) && store && room != Some(false) && jobs != Some(false) && asks
+    dead == Some(!p.stays) && store && room != Some(false) && jobs != Some(false) && asks
 }
 
 /// What makes a plan simpler: no second operator, a world that is like all others in one more respect.

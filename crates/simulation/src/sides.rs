@@ -1,6 +1,7 @@
 //! The two sides of a night: the only place that says which of a scenario's data centres is which.
 
-use lab::scenario::{DataCenter, Scenario};
+use lab::scenario::{DataCenter, Scenario, Store};
+use lab::sql::{Database, Instance};
 use lab::world::{DataCenterState, World};
 use persistent_chat_failover::domain::side::Side;
 
@@ -17,8 +18,11 @@ static NOWHERE: DataCenter = DataCenter {
 };
 
 /// The side that is active at the beginning, and that the night takes away.
-pub fn from_side(_scenario: &Scenario) -> Side {
-    Side::Primary
+pub fn from_side(scenario: &Scenario) -> Side {
+    match scenario.store_of(&scenario.active) {
+        Some(Store::Backup) => Side::Backup,
+        Some(Store::Primary) | None => Side::Primary,
+    }
 }
 
 /// The other one: where chat is to be live in the end.
@@ -26,13 +30,18 @@ pub fn to_side(scenario: &Scenario) -> Side {
     from_side(scenario).other()
 }
 
+/// Lets chat begin on a side.
+pub fn begin_on(scenario: &mut Scenario, side: Side) {
+    scenario.active = data_center(scenario, side).name.clone();
+}
+
 /// The data centre of a side: a scenario has two, the one with the primary store first.
 pub fn data_center(scenario: &Scenario, side: Side) -> &DataCenter {
-    let place = match side {
-        Side::Primary => 0,
-        Side::Backup => 1,
+    let store = match side {
+        Side::Primary => Store::Primary,
+        Side::Backup => Store::Backup,
     };
-    scenario.data_centers.get(place).unwrap_or(&NOWHERE)
+    scenario.with_store(store).unwrap_or(&NOWHERE)
 }
 
 /// The data centre that is active at the beginning.
@@ -55,13 +64,17 @@ pub fn has_moved(w: &World) -> bool {
     w.chat.master.pool_state.eq_ignore_ascii_case(pool_state_there(&w.scenario))
 }
 
+/// The server of a side on which its database is live.
+pub fn principal(w: &World, side: Side) -> Option<&Instance> {
+    let (d, key) = (data_center(&w.scenario, side), w.scenario.database.to_lowercase());
+    let mut partners = [&d.sql_server, &d.mirror].into_iter().filter_map(|host| w.sql.get(host));
+    partners.find(|i| i.databases.get(&key).is_some_and(Database::is_live))
+}
+
 /// The side whose database chat uses: the pool's state says so, and one of its partners is live.
 pub fn active(w: &World) -> Option<Side> {
     let side = Side::of_pool_state(&w.chat.master.pool_state)?;
-    let (d, key) = (data_center(&w.scenario, side), w.scenario.database.to_lowercase());
-    let live =
-        |host: &String| w.sql.get(host).and_then(|i| i.databases.get(&key)).is_some_and(|d| d.is_live());
-    (stands(w, side) && [&d.sql_server, &d.mirror].into_iter().any(live)).then_some(side)
+    (stands(w, side) && principal(w, side).is_some()).then_some(side)
 }
 
 /// Whether the data centre of a side stands.

@@ -121,6 +121,8 @@ pub struct Shared {
     pub operators: Vec<Operator>,
     /// Their clusters.
     pub clusters: Vec<Cluster>,
+    /// Whether chat is to stay where it begins in the end, unless it has moved for good by then.
+    pub stays: bool,
     /// Changes of resources that humans and GitOps tools are about to make.
     pub edits: Vec<Edit>,
     /// The disk of the copy folder is full for who copies into it.
@@ -163,6 +165,7 @@ impl Handle {
             count: 0,
             operators: vec![Operator::default(); operators],
             clusters: (0..operators).map(|n| Cluster::new(n, names.clone(), active, base)).collect(),
+            stays: false,
             edits: Vec::new(),
             copy_folder_full: false,
             orphans: VecDeque::new(),
@@ -191,6 +194,12 @@ impl Shared {
     pub fn time(&self) -> Timestamp {
         let elapsed = SignedDuration::try_from(self.started.elapsed()).unwrap_or_default();
         self.base.checked_add(elapsed).unwrap_or(self.base)
+    }
+    /// The side where chat is to be in the end.
+    pub fn end(&self) -> Side {
+        let (w, there) = (&self.world, sides::to_side(&self.world.scenario));
+        let moved = sides::has_moved(w) || sides::principal(w, there).is_some();
+        if self.stays && !moved { there.other() } else { there }
     }
     /// Seconds since the run began.
     pub fn seconds(&self) -> f64 {

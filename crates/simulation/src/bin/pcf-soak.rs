@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use persistent_chat_failover::domain::side::Side;
 use simulation::night::{Verdict, run};
-use simulation::plan::Plan;
+use simulation::plan::{Kind, Plan};
 use simulation::shrink;
 use simulation::world::{Fate, Fates};
 
@@ -30,6 +31,9 @@ struct Arguments {
     /// Of the exhaustive runs only every so many-th point that does not write; points that write are never left out.
     #[arg(long, default_value_t = 1)]
     stride: u64,
+    /// Of the exhaustive runs only those of this kind: Failover, Undo, Align or Protect.
+    #[arg(long)]
+    kind: Option<String>,
     /// Each seed twice: the same seed must give the same trace.
     #[arg(long)]
     twice: bool,
@@ -48,6 +52,20 @@ struct Arguments {
     /// Threads.
     #[arg(long)]
     jobs: Option<usize>,
+}
+
+/// A night with nothing else in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Clean {
+    kind: Kind,
+    begins: Side,
+    operators: usize,
+}
+
+impl Clean {
+    fn plan(self) -> Plan {
+        Plan::clean(self.kind, self.begins, self.operators)
+    }
 }
 
 /// What all runs came to.
@@ -228,41 +246,43 @@ fn nights(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
 }
 
 fn exhaustive(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
-    let mut work: Vec<(usize, u64, Fate)> = Vec::new();
+    let mut work: Vec<(Clean, u64, Fate)> = Vec::new();
     let mut points = 0;
     // One operator that goes on itself; two, of which the other one goes on.
-    for operators in [1, 2] {
-        let plan = Plan { keep: true, ..Plan::clean(operators) };
-        let clean = run(&plan);
+    let nights =
+        Kind::ALL.into_iter().filter(|k| a.kind.as_ref().is_none_or(|only| format!("{k:?}") == *only));
+    let nights = nights.flat_map(|kind| Side::BOTH.map(|begins| (kind, begins)));
+    for clean in nights.flat_map(|(kind, begins)| [1, 2].map(|operators| Clean { kind, begins, operators })) {
+        let plan = Plan { keep: true, ..clean.plan() };
+        let v = run(&plan);
         if let Ok(mut sum) = sum.lock() {
-            sum.add(format!("clean run with {operators} operators"), &plan, clean.clone());
+            sum.add(format!("clean run of {clean:?}"), &plan, v.clone());
         }
-        for (n, p) in clean.points.iter().enumerate() {
+        for (n, p) in v.points.iter().enumerate() {
             if p.writes || (n as u64).is_multiple_of(a.stride) {
                 points += 1;
-                work.extend(Fate::BAD.iter().map(|f| (operators, n as u64, *f)));
+                work.extend(Fate::BAD.iter().map(|f| (clean, n as u64, *f)));
             }
         }
     }
     let reached = Mutex::new(std::collections::BTreeSet::new());
     spread(jobs, work.len() as u64, a.minutes, |n| {
-        let Some((operators, point, fate)) = usize::try_from(n).ok().and_then(|n| work.get(n)).copied()
-        else {
+        let Some((clean, point, fate)) = usize::try_from(n).ok().and_then(|n| work.get(n)).copied() else {
             return;
         };
         let plan = Plan {
             fates: Fates::At(BTreeMap::from([(point, fate)])),
-            other_takes_over: operators > 1,
-            ..Plan::clean(operators)
+            other_takes_over: clean.operators > 1,
+            ..clean.plan()
         };
         let v = run(&plan);
         if v.faults.contains_key(&point)
             && let Ok(mut reached) = reached.lock()
         {
-            reached.insert((operators, point));
+            reached.insert((clean, point));
         }
         if let Ok(mut sum) = sum.lock() {
-            sum.add(format!("{operators} operators, point {point}, {fate:?}"), &plan, v);
+            sum.add(format!("{clean:?}, point {point}, {fate:?}"), &plan, v);
         }
     });
     if let (Ok(mut sum), Ok(reached)) = (sum.lock(), reached.into_inner()) {

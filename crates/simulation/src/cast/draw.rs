@@ -1,24 +1,29 @@
 //! What happens in a night, drawn from chance. The order of what is drawn is part of what a seed means.
 
-use lab::scenario::Scenario;
 use persistent_chat_failover::domain::side::Side;
 
 use super::{Act, Hand, Script};
 use crate::chance::Chance;
-use crate::sides;
+use crate::plan::Kind;
 
-/// A disaster without anything else going wrong: what the exhaustive runs vary.
-pub fn plain(scenario: &Scenario, operators: usize) -> Script {
-    let to = sides::to_side(scenario);
-    let mut script = vec![(3.0, Act::Lose), (3.0, Act::MoveCentralManagement)];
-    script.extend((0..operators).map(|who| (4.0, Act::Want(who, to))));
-    script
+/// A night without anything else going wrong: what the exhaustive runs vary.
+pub fn plain(kind: Kind, begins: Side, operators: usize) -> Script {
+    let there = begins.other();
+    let all = |when: f64, side: Side| (0..operators).map(move |who| (when, Act::Want(who, side)));
+    let lost = [(3.0, Act::Lose), (3.0, Act::MoveCentralManagement)].into_iter().chain(all(4.0, there));
+    match kind {
+        Kind::Failover => lost.collect(),
+        Kind::Undo => lost.chain(all(9.0, begins)).chain([(14.0, Act::Return)]).collect(),
+        Kind::Align => vec![(3.0, Act::ActiveByHand(begins)), (3.0, Act::Unmirror(begins))],
+        Kind::Protect => vec![(3.0, Act::RemoveShipping(begins)), (3.0, Act::RemoveShipping(there))],
+    }
 }
 
 /// A bad night, drawn from chance.
-pub fn bad_night(chance: &mut Chance, scenario: &Scenario, operators: usize) -> Script {
+pub fn bad_night(chance: &mut Chance, begins: Side, stays: bool, operators: usize) -> Script {
+    let there = begins.other();
     let mut night =
-        Drawn { chance, from: sides::from_side(scenario), to: sides::to_side(scenario), script: vec![] };
+        Drawn { chance, from: begins, to: there, end: if stays { begins } else { there }, script: vec![] };
     let loss = night.at(4, 12);
     night.then(loss, Act::Lose);
     // Moved beforehand, at once, or late.
@@ -26,7 +31,11 @@ pub fn bad_night(chance: &mut Chance, scenario: &Scenario, operators: usize) -> 
     night.then(moved, Act::MoveCentralManagement);
     for who in 0..operators {
         let wanted = if night.chance.happens(200) { night.at(1, 12) } else { loss + night.at(0, 15) };
-        night.want(wanted, who, night.to);
+        night.want(wanted, who, there);
+        if stays {
+            let back = wanted + night.at(2, 25);
+            night.want(back, who, begins);
+        }
         night.befall_operator(who, wanted, operators);
         night.befall_cluster(who, wanted);
         if night.chance.happens(100) {
@@ -37,7 +46,13 @@ pub fn bad_night(chance: &mut Chance, scenario: &Scenario, operators: usize) -> 
     night.come_back(loss);
     night.hamper();
     night.strike(loss);
-    night.work_by_hand(loss);
+    if stays {
+        let back = loss + night.at(5, 60);
+        night.then(back, Act::Return);
+    } else {
+        night.work_by_hand(loss);
+    }
+    night.disturb(loss);
     night.script.sort_by(|a, b| a.0.total_cmp(&b.0));
     night.script
 }
@@ -47,6 +62,8 @@ struct Drawn<'a> {
     chance: &'a mut Chance,
     from: Side,
     to: Side,
+    /// Where chat is to be in the end.
+    end: Side,
     script: Script,
 }
 
@@ -70,9 +87,9 @@ impl Drawn<'_> {
         if self.chance.happens(100) {
             // A Git revert; mended some time later.
             let back = wanted + self.at(1, 40);
-            self.want(back, who, self.from);
+            self.want(back, who, self.end.other());
             let mended = back + self.at(5, 20);
-            self.want(mended, who, self.to);
+            self.want(mended, who, self.end);
         }
         if self.chance.happens(80) {
             let from = wanted + self.at(0, 40);
@@ -109,7 +126,7 @@ impl Drawn<'_> {
             let seconds = self.at(1, 40);
             self.then(when, Act::RollBack(who, seconds));
             let mended = when + self.at(5, 20);
-            self.want(mended, who, self.to);
+            self.want(mended, who, self.end);
         }
         if self.chance.happens(60) {
             let when = wanted + self.at(0, 40);
@@ -119,7 +136,7 @@ impl Drawn<'_> {
             self.then(anew, Act::Recreate(who, manifest));
             // Somebody mends the old manifest, sooner or later.
             let mended = anew + self.at(3, 20);
-            self.want(mended, who, self.to);
+            self.want(mended, who, self.end);
         }
     }
 
@@ -180,6 +197,39 @@ impl Drawn<'_> {
                 let when = loss + self.at(0, 45);
                 self.script.extend(hand.map(|h| (when, Act::ByHand(h))));
             }
+        }
+    }
+
+    /// What is as the resource says is changed by somebody, before the loss or some time after it.
+    fn disturb(&mut self, loss: f64) {
+        for (per_mille, act) in [
+            (80, Act::ActiveByHand(self.from)),
+            (50, Act::Unmirror(self.from)),
+            (50, Act::RemoveShipping(self.to)),
+            (50, Act::DisableJobs(self.to)),
+        ] {
+            if self.chance.happens(per_mille) {
+                let when = self.chance.between(0, 1000) as f64 / 1000.0 * loss;
+                self.then(when, act);
+            }
+        }
+        for (per_mille, act) in [
+            (80, Act::ActiveByHand(self.end)),
+            (60, Act::Unmirror(self.end)),
+            (60, Act::RemoveShipping(self.end)),
+            (60, Act::RemoveShipping(self.end.other())),
+            (50, Act::DisableJobs(self.end)),
+        ] {
+            if self.chance.happens(per_mille) {
+                let when = loss + self.at(20, 90);
+                self.then(when, act);
+            }
+        }
+        if self.chance.happens(100) {
+            let when = loss + self.at(20, 90);
+            self.then(when, Act::Promote(self.end));
+            let up = when + self.at(1, 30);
+            self.then(up, Act::StartSql(self.end));
         }
     }
 }

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use lab::sql::{self, Restored, backup};
 use lab::world::World;
+use persistent_chat_failover::domain::side::Side;
 use serde::{Deserialize, Serialize};
 
 use crate::sides;
@@ -81,6 +82,27 @@ pub fn carry_out(s: &mut Shared, hand: Hand) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Does something on both servers of a side.
+pub fn on_servers(
+    s: &mut Shared,
+    side: Side,
+    what: impl Fn(&mut World, &str) -> Result<(), String>,
+) -> Result<(), String> {
+    let d = sides::data_center(&s.world.scenario, side).clone();
+    [&d.sql_server, &d.mirror].into_iter().try_for_each(|host| what(&mut s.world, host))
+}
+
+/// Mirroring of a side ends: what was the mirror's copy is left as it is.
+pub fn unmirror(s: &mut Shared, side: Side) {
+    let d = sides::data_center(&s.world.scenario, side).clone();
+    let key = s.world.scenario.database.to_lowercase();
+    for host in [&d.sql_server, &d.mirror] {
+        if let Some(db) = s.world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key)) {
+            db.mirroring = None;
+        }
+    }
 }
 
 /// Copies the oldest backup that is not in the copy folder.

@@ -84,7 +84,7 @@ fn word_after(message: &str, text: &str) -> Option<String> {
 /// What the human on call does about a problem: exactly what its message says. `None`: the message names no fix that we know.
 fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
     let needed = s.operators.get(who).and_then(|o| o.consent_needed.clone());
-    let to = sides::to_side(&s.world.scenario);
+    let end = s.end();
     let done = match problem.reason {
         Reason::ConsentRequired
         | Reason::ConsentDoesNotFit
@@ -111,6 +111,16 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
                 (None, _, None) | (_, None, None) => return None,
             }
         }
+        Reason::SourceAlive if s.stays => {
+            want(s, who, end);
+            "sets activeDataCenter back: it was no disaster".into()
+        }
+        Reason::LogShippingDiffers => {
+            for side in Side::BOTH {
+                act(s, &Act::RemoveShipping(side));
+            }
+            "removes what is left of log shipping".into()
+        }
         Reason::SourceAlive | Reason::SplitBrain => {
             act(s, &Act::Lose);
             "fences the primary".into()
@@ -119,13 +129,12 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
             act(s, &Act::MoveCentralManagement);
             "moves the Central Management store".into()
         }
-        // The other side is what everybody wants in the end.
-        Reason::ActiveDataCenterDrifted if asks_for(s, who) == Some(to) => {
+        Reason::ActiveDataCenterDrifted if asks_for(s, who) == Some(end) => {
             edits::change(s, who, Change::Utter);
             "says anew what is wanted".into()
         }
         Reason::ActiveDataCenterDrifted => {
-            want(s, who, to);
+            want(s, who, end);
             "sets activeDataCenter to what is wanted".into()
         }
         Reason::DiskFull => {

@@ -68,6 +68,18 @@ pub enum Act {
     OtherDatabase,
     /// A copy that is not finished lies in the share.
     Unfinished,
+    /// Somebody makes one server of a side the only active one.
+    ActiveByHand(Side),
+    /// Somebody ends the mirroring of a side.
+    Unmirror(Side),
+    /// The principal of a side goes down, and its mirror takes over.
+    Promote(Side),
+    /// The SQL Servers of a side that are down start again.
+    StartSql(Side),
+    /// Somebody removes log shipping from the servers of a side.
+    RemoveShipping(Side),
+    /// Somebody disables the jobs of log shipping on the servers of a side.
+    DisableJobs(Side),
 }
 
 /// What happens, and when (seconds).
@@ -136,6 +148,23 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::LateBackup => tail(s, None)?,
         Act::RescuedTail => tail(s, Some("Tail_mgc.trn"))?,
         Act::OtherDatabase => other_database(s, now)?,
+        Act::ActiveByHand(side) => {
+            let one = sides::data_center(&s.world.scenario, *side).servers.first().cloned();
+            lab::chat::set_active_by_hand(&mut s.world, one.as_slice())?;
+        }
+        Act::Unmirror(side) => hands::unmirror(s, *side),
+        Act::Promote(side) => {
+            let name = sides::data_center(&s.world.scenario, *side).name.clone();
+            sql::promote_mirror(&mut s.world, &name)?;
+        }
+        Act::StartSql(side) => hands::on_servers(s, *side, |w, host| sql::start_sql(w, host))?,
+        Act::RemoveShipping(side) => {
+            hands::on_servers(s, *side, |w, host| sql::remove_log_shipping_by_hand(w, host))?
+        }
+        Act::DisableJobs(side) => hands::on_servers(s, *side, |w, host| {
+            w.sql.get_mut(host).into_iter().flat_map(|i| &mut i.jobs).for_each(|job| job.enabled = false);
+            Ok(())
+        })?,
         Act::Unfinished => {
             let name = format!("mgc_{}.wrk", now.strftime("%Y%m%d%H%M%S"));
             into_share(s, &name, b"half of a log backup")?;
@@ -170,6 +199,12 @@ fn name(act: &Act) -> &'static str {
         Act::RescuedTail => "a tail is rescued under another name",
         Act::OtherDatabase => "a backup of another database arrives",
         Act::Unfinished => "an unfinished copy lies in the share",
+        Act::ActiveByHand(_) => "other active servers are set by hand",
+        Act::Unmirror(_) => "a mirror is taken away",
+        Act::Promote(_) => "a mirror takes over within its side",
+        Act::StartSql(_) => "SQL Servers start again",
+        Act::RemoveShipping(_) => "log shipping is removed by hand",
+        Act::DisableJobs(_) => "jobs of log shipping are disabled",
     }
 }
 

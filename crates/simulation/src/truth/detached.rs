@@ -3,6 +3,7 @@
 use lab::world::journal::Outcome;
 
 use super::{OBEDIENCE, Truth, Write, last_record};
+use crate::sides;
 
 /// Judges a write of an operator.
 pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
@@ -19,7 +20,9 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let others = w.journal.entries().iter().filter(|x| x.name == e.name && x.seq != e.seq);
     let running = others.filter(|x| x.outcome == Outcome::Running).count();
     truth.check("a detached cmdlet never runs twice at a time", running == 0, told);
-    let mirrored = write.database.and_then(|d| d.mirroring.as_ref()).is_some_and(|m| m.state == 4);
+    let principal = write.side.and_then(|side| sides::principal(w, side));
+    let database = principal.and_then(|i| i.databases.get(&w.scenario.database.to_lowercase()));
+    let mirrored = database.and_then(|d| d.mirroring.as_ref()).is_some_and(|m| m.state == 4);
     let just = truth.mirrored_by_hand.is_some_and(|t| e.time.duration_since(t) < OBEDIENCE);
     truth.check("a mirror that stands is not built again", !mirrored || just, told);
 }

@@ -1,9 +1,11 @@
 //! It ends well, and then it is quiet.
 
+use lab::sql::Instance;
 use lab::world::World;
+use persistent_chat_failover::domain::side::Side;
 use persistent_chat_failover::status::conditions;
 
-use super::{Truth, is_live};
+use super::{Truth, log_shipping};
 use crate::sides;
 use crate::world::Shared;
 
@@ -14,24 +16,24 @@ pub fn at_rest(truth: &mut Truth, writing: &[usize]) {
     });
 }
 
-/// What is missing for chat to be live on the other side, with every operator that lives knowing it, telling it and at rest;
-/// empty: nothing. `dead` says of each operator whether it waits to be started again.
+/// What is missing for chat to be live where it is wanted, with every operator that lives knowing it, telling it and at rest; empty:
+/// nothing. `dead` says of each operator whether it waits to be started again.
 pub fn unrest(s: &Shared, dead: &[bool]) -> Vec<String> {
-    let mut out = missing(&s.world);
-    let there = sides::to_side(&s.world.scenario);
-    let to = sides::to(&s.world.scenario).name.as_str();
+    let side = s.end();
+    let mut out = missing(&s.world, side);
+    let name = sides::data_center(&s.world.scenario, side).name.as_str();
     let mut somebody = false;
     for (who, dead) in dead.iter().enumerate() {
         // Who is dead is no burden to others; whom no API server answers cannot be told what is wanted.
         let stored = s.clusters.get(who).and_then(|c| c.get().ok());
         let (Some(p), Some(o), false) = (s.operators.get(who), stored, *dead) else { continue };
         somebody = true;
-        if p.next != "Settled" || p.active != Some(there) {
+        if p.next != "Settled" || p.active != Some(side) {
             out.push(format!("operator {who} takes {:?} for active and is at {:?}", p.active, p.next));
             continue;
         }
-        let ready = o.status.conditions.iter().any(|c| c.type_ == conditions::READY && c.status == "True");
-        if !ready || o.status.active_data_center.as_deref() != Some(to) {
+        let is = |kind: &str| o.status.conditions.iter().any(|c| c.type_ == kind && c.status == "True");
+        if !is(conditions::READY) || o.status.active_data_center.as_deref() != Some(name) {
             out.push(format!("the status of operator {who} does not say what it knows"));
         }
     }
@@ -41,26 +43,45 @@ pub fn unrest(s: &Shared, dead: &[bool]) -> Vec<String> {
     out
 }
 
-/// What is missing for chat to be live on the other side; empty: nothing.
-pub fn missing(w: &World) -> Vec<String> {
+/// What is missing for chat to be live on a side, and for the other one to be protected; empty: nothing.
+pub fn missing(w: &World, side: Side) -> Vec<String> {
     let mut out = Vec::new();
-    let to = sides::to(&w.scenario);
+    let d = sides::data_center(&w.scenario, side);
     let key = w.scenario.database.to_lowercase();
     let mut expect = |holds: bool, what: &str| {
         if !holds {
             out.push(what.to_string());
         }
     };
-    let db = w.sql.get(&to.sql_server).and_then(|i| i.databases.get(&key));
-    expect(db.is_some_and(|d| is_live(d) && !d.read_only && d.user_access == 0), "the database is online");
+    let principal = sides::principal(w, side);
+    let db = principal.and_then(|i| i.databases.get(&key));
+    expect(sides::stands(w, side) && db.is_some_and(|d| d.user_access == 0), "the database is online");
     expect(db.and_then(|d| d.mirroring.as_ref()).is_some_and(|m| m.state == 4), "the mirror is synchronized");
-    let state = sides::pool_state_there(&w.scenario);
+    let state = side.pool_state();
     expect(w.chat.master.pool_state == state, &format!("the pool's state is {state}"));
-    expect(w.chat.master.active == to.servers, "the active servers are those of the other side");
-    let serving = to.servers.iter().any(|s| {
+    expect(w.chat.master.active == d.servers, "the active servers are those of the side");
+    let serving = d.servers.iter().any(|s| {
         let session = w.chat.servers.get(s).and_then(|c| c.session.as_ref());
-        session.is_some_and(|(host, _)| *host == to.sql_server)
+        session.zip(principal).is_some_and(|((host, _), i)| *host == i.host)
     });
     expect(serving, "a chat server is in the database");
+    expect(principal.is_some_and(is_backed_up), "the log of the live database is backed up");
+    if log_shipping::can_be_fed(w, side.other()) {
+        let host = &sides::data_center(&w.scenario, side.other()).sql_server;
+        expect(w.sql.get(host).is_some_and(is_fed), "log shipping feeds the copy of the other side");
+    }
     out
+}
+
+/// Whether a schedule starts a job.
+fn runs(i: &Instance, job: &str) -> bool {
+    i.jobs.iter().any(|j| j.id == job && j.enabled && !j.schedules.is_empty())
+}
+
+fn is_backed_up(i: &Instance) -> bool {
+    i.log_shipping_primary.iter().any(|p| runs(i, &p.job))
+}
+
+fn is_fed(i: &Instance) -> bool {
+    i.log_shipping.iter().any(|s| runs(i, &s.copy_job) && runs(i, &s.restore_job))
 }

@@ -1,6 +1,11 @@
 //! Log shipping runs from the side where chat is to the other one, and nothing is shipped over a database that lives.
 
+use lab::sql::backup::{self, BackupHeader};
+use lab::world::World;
+use persistent_chat_failover::domain::side::Side;
+
 use super::{Truth, Write, is_live};
+use crate::sides;
 
 /// Judges a write of an operator.
 pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
@@ -24,4 +29,30 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         }
         _ => {}
     }
+}
+
+/// Whether log backups that can be reached bring the copy of a side up to the live database of the other one.
+pub(super) fn can_be_fed(w: &World, side: Side) -> bool {
+    let (d, key) = (sides::data_center(&w.scenario, side), w.scenario.database.to_lowercase());
+    let live = sides::principal(w, side.other()).and_then(|i| i.databases.get(&key));
+    let copy = w.sql.get(&d.sql_server).filter(|i| !i.down).and_then(|i| i.databases.get(&key));
+    let (Some(live), Some(copy), true) = (live, copy, sides::stands(w, side)) else { return false };
+    let Some((mut lsn, fork)) = copy.redo.clone().filter(|_| copy.mirroring.is_none()) else { return false };
+    let mut sets: Vec<BackupHeader> = [&d.backup_share, &d.copy_folder]
+        .into_iter()
+        .flat_map(|folder| {
+            let names = w.files.list(folder).unwrap_or_default().into_iter();
+            names.filter_map(move |(name, _)| {
+                backup::verify(w.files.as_ref(), &format!(r"{folder}\{name}")).ok()
+            })
+        })
+        .filter(|set| set.family == live.family && set.first_fork.eq_ignore_ascii_case(&fork))
+        .collect();
+    sets.sort_by_key(|set| set.last_lsn);
+    for set in sets {
+        if set.first_lsn <= lsn && lsn < set.last_lsn {
+            lsn = set.last_lsn;
+        }
+    }
+    live.fork.eq_ignore_ascii_case(&fork) && lsn >= live.log_backed_up
 }

@@ -140,7 +140,9 @@ impl Truth {
     }
 
     fn judge(&mut self, world: &World, entry: &Entry, operator: &Operator) {
-        let instance = world.sql.get(&sides::to(&world.scenario).sql_server);
+        let there = sides::to_side(&world.scenario);
+        let store = world.sql.get(&sides::to(&world.scenario).sql_server);
+        let instance = sides::principal(world, there).or(store);
         let side = world.scenario.data_center_of(&entry.server);
         let side = side.and_then(|name| sides::called(&world.scenario, name));
         let database = instance.and_then(|i| i.databases.get(&world.scenario.database.to_lowercase()));
@@ -187,9 +189,7 @@ impl Truth {
                 }
             }
         }
-        let key = w.scenario.database.to_lowercase();
-        let instance = w.sql.get(&sides::to(&w.scenario).sql_server);
-        let live = instance.and_then(|i| i.databases.get(&key)).is_some_and(is_live);
+        let live = sides::principal(w, sides::to_side(&w.scenario)).is_some();
         self.recovered = if live { self.recovered.or(Some(now)) } else { None };
     }
 
