@@ -110,7 +110,7 @@ impl Reader<'_> {
             others.into_iter().map(|c| (true, c)).chain(regular.into_iter().rev().map(|c| (false, c)))
         {
             let follow = |r| chain::follow(r, family, &self.pool.database, folders, None);
-            if applied >= OVERLAP && !redo.as_ref().is_some_and(|r| follow(r).gap.is_some()) {
+            if applied >= OVERLAP && redo.as_ref().is_none_or(|r| follow(r).gap.is_none()) {
                 break;
             }
             let sets = match self.cache.get(&(self.side, from_copy, file)) {
