@@ -66,8 +66,8 @@ impl Course for Failover {
     }
 
     fn once(&self) -> (&'static [&'static str], usize) {
-        // Four log backups, the recovery, and one of each of the others.
-        (&["RESTORE", "EXEC sp_delete", "Install-CsMirrorDatabase", "CREATE TABLE"], 8)
+        // Four log backups, the recovery, a table for the record on each partner, and one of each of the others.
+        (&["RESTORE", "EXEC sp_delete", "Install-CsMirrorDatabase", "CREATE TABLE"], 9)
     }
 
     fn detached(&self) -> &'static [&'static str] {
