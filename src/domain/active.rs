@@ -2,7 +2,7 @@
 
 use super::pool::Pool;
 use super::problem::{Problem, Reason};
-use super::route::Procedure;
+use super::route::{Procedure, Route};
 use super::side::Side;
 use super::situation::Situation;
 use super::sql_server::{Database, Instance};
@@ -54,20 +54,24 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
     let other = said.other();
     let (here, there) = (&s.sites[said], &s.sites[other]);
     let explained = is_explained(s, said);
+    let left_behind = |copy| is_left_behind(s, said, copy);
+    let made_live = |copy: &Instance| Active::RecoveredByOthers {
+        side: other,
+        fork: copy.database.as_ref().and_then(|d| d.fork.clone()),
+        problem: recovered_by_others(pool, copy),
+    };
     match (here.live(), there.live()) {
         (_, Some(_)) if t.is_some_and(|t| t.route.to == other && s.is_past(t)) => Active::Between,
         // The side that was left comes back with its old database: the pool does not use it. Before a first failover nobody has left
         // any side: there the copy was recovered beside the live one.
-        (Some(_), Some(_)) if explained || said == Side::Backup => Active::In(said),
+        (Some(_), Some(copy)) if left_behind(copy) => Active::In(said),
         (Some(here), Some(there)) => Active::SplitBrain(split_brain(pool, here, there, &state.state)),
         (Some(_), None) => Active::In(said),
-        (None, Some(_)) if explained => Active::In(said),
-        (None, Some(copy)) if said == Side::Primary => Active::RecoveredByOthers {
-            side: other,
-            fork: copy.database.as_ref().and_then(|d| d.fork.clone()),
-            problem: recovered_by_others(pool, copy),
-        },
-        (None, Some(_)) => Active::Unknown(behind_state(pool, said, here.main(), &state.state)),
+        // A copy that waited for log backups when we began.
+        (None, Some(copy)) if t.is_some_and(|t| t.route.to == other) => made_live(copy),
+        (None, Some(copy)) if explained && left_behind(copy) => Active::In(said),
+        (None, Some(copy)) if explained || said == Side::Primary => made_live(copy),
+        (None, Some(copy)) => Active::Unknown(live_across(pool, said, copy)),
         (None, None) => match (here.main(), there.main()) {
             // Who sees neither side knows nothing.
             (Err(_), Err(p)) | (Ok(_), Err(p)) => Active::Unknown(p.clone()),
@@ -90,6 +94,20 @@ pub fn is_explained(s: &Situation, side: Side) -> bool {
         };
         t.route.procedure == Procedure::Failover && t.route.to == side && completed && same
     })
+}
+
+/// Whether a database that is live on the other side than the pool uses is the old one of that side, from before the pool left it; not
+/// the copy that stood there since, recovered by somebody.
+fn is_left_behind(s: &Situation, active: Side, copy: &Instance) -> bool {
+    let fork = copy.database.as_ref().and_then(|d| d.fork.as_deref());
+    let is_way_here =
+        |t: &&Transition| t.route == Route::failover(active) && t.ended.is_some_and(|e| !e.aborted);
+    match (s.transitions().into_iter().find(is_way_here), fork) {
+        (Some(t), Some(fork)) => t.fork.eq_ignore_ascii_case(fork),
+        (Some(_), None) => true,
+        // Nobody has written down how the pool came to where it is. It begins on the primary store, so that one it has left at least once.
+        (None, _) => active == Side::Backup,
+    }
 }
 
 /// That a database was not recovered where a transition meant to recover it: somebody restored or recovered it in between. The
@@ -139,6 +157,25 @@ fn recovered_by_others(pool: &Pool, copy: &Instance) -> Problem {
             clean(&copy.server_name)
         ),
         "Find out who recovered it and up to which log backup. To go on with it as it is, agree by consent",
+    )
+}
+
+/// The pool uses a side of which nothing is to be seen, and the other one has a live database that nobody can explain.
+fn live_across(pool: &Pool, said: Side, copy: &Instance) -> Problem {
+    let (here, there) = (pool.name(said), pool.name(said.other()));
+    Problem::ask(
+        Reason::DatabaseState,
+        format!(
+            "The pool's state is {}, but no live database is to be seen in {here}; {} on {} is live, and no record says why",
+            said.pool_state(),
+            clean(&pool.database),
+            clean(&copy.server_name)
+        ),
+        format!(
+            "If it is the database that chat left, wait for {here}. If it is the one to go on with, set the pool's state to {} \
+             (Set-CsPersistentChatState) and spec.activeDataCenter to {there}",
+            said.other().pool_state()
+        ),
     )
 }
 

@@ -28,6 +28,8 @@ pub struct Ask<'a> {
     /// The last wish of this resource that was taken up: as it is remembered, or as a record has it, whichever is of a later
     /// generation.
     last: Option<LastWish>,
+    /// The wish as it is remembered.
+    heard: Option<&'a LastWish>,
 }
 
 /// What becomes of a goal.
@@ -68,7 +70,12 @@ impl Choice {
 
 impl<'a> Ask<'a> {
     /// Puts it together.
-    pub fn new(pool: &'a Pool, goal: &'a Goal, situation: &'a Situation, heard: Option<&LastWish>) -> Self {
+    pub fn new(
+        pool: &'a Pool,
+        goal: &'a Goal,
+        situation: &'a Situation,
+        heard: Option<&'a LastWish>,
+    ) -> Self {
         let is_own = |w: &&LastWish| w.uid == goal.uid;
         let recorded = situation.transitions().into_iter().filter_map(|t| t.wish.as_ref());
         let recorded = recorded.filter(is_own).max_by_key(|w| w.generation);
@@ -78,7 +85,7 @@ impl<'a> Ask<'a> {
             (_, Some(h)) => Some(h),
             (r, None) => r.or(heard),
         };
-        Ask { pool, goal, situation, last: last.cloned() }
+        Ask { pool, goal, situation, last: last.cloned(), heard }
     }
     fn wished(&self) -> Wished<'_> {
         let Goal { active, uid, generation, uttered_at, .. } = self.goal;
@@ -89,7 +96,8 @@ impl<'a> Ask<'a> {
         self.wished().is_uttered(self.last.as_ref(), self.situation.at)
     }
     fn becomes(&self, state: WishState) -> Option<LastWish> {
-        Some(self.wished().becomes(state, self.last.as_ref(), self.situation.at))
+        let last = self.heard.or(self.last.as_ref());
+        Some(self.wished().becomes(state, last, self.situation.at))
     }
     fn settled(&self) -> Choice {
         Choice { heard: self.becomes(WishState::Fulfilled), what: What::Settled }

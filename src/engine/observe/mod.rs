@@ -158,7 +158,7 @@ impl Observer {
         let d = &world.pool.sites[side];
         let known = self.sites[side].as_ref().map(|(_, site)| site.clone());
         let mut site = known.unwrap_or_else(|| site::unseen(d));
-        let main = site.main_place();
+        let (main, was_live) = (site.main_place(), site.live().is_some());
         // The partner of the instance at work may be slow to say that it is not there: it is asked only where somebody needs it.
         let needs_both = side != gaze.work || reads.partner;
         let places: &[Place] = if needs_both { &[Place::Store, Place::Mirror] } else { &[main] };
@@ -170,6 +170,10 @@ impl Observer {
         };
         let ((), elsewhere) =
             futures::join!(site::look_at_partners(world, side, places, &mut site), elsewhere);
+        // What was live here a moment ago may be so on its partner now.
+        if !needs_both && was_live && site.live().is_none() {
+            site::look_at_partners(world, side, &[main.other()], &mut site).await;
+        }
         if let Some((shell, ports)) = elsewhere {
             (site.from_the_other_shell, site.ports) = (shell, ports);
         }

@@ -141,3 +141,31 @@ fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
     }
     Err("no log backup fits".into())
 }
+
+/// The pool is told that chat has moved to the other side.
+pub fn finish_by_hand(s: &mut Shared) {
+    let word = sides::pool_state_there(&s.world.scenario);
+    lab::chat::change(&mut s.world, |x| x.pool_state = word.into());
+}
+
+/// The principal of a side gets the other server of that side as its mirror, whatever stands there.
+pub fn build_mirror_by_hand(s: &mut Shared, side: Side) {
+    let Some((principal, mirror)) = partners(&s.world, side) else { return };
+    let key = s.world.scenario.database.to_lowercase();
+    sql::mirror_establish(&mut s.world, &principal, &mirror, &key);
+    s.truth.mirrored_by_hand = Some(s.world.now);
+}
+
+/// What stands on the other server of a side than the principal is moved away.
+pub fn clear_mirror(s: &mut Shared, side: Side) {
+    let Some((_, mirror)) = partners(&s.world, side) else { return };
+    let key = s.world.scenario.database.to_lowercase();
+    s.world.sql.get_mut(&mirror).and_then(|i| i.databases.remove(&key));
+}
+
+/// The server of a side on which its database is live, and the other one.
+fn partners(w: &World, side: Side) -> Option<(String, String)> {
+    let (d, principal) = (sides::data_center(&w.scenario, side), sides::principal(w, side)?);
+    let mirror = if principal.host == d.mirror { &d.sql_server } else { &d.mirror };
+    Some((principal.host.clone(), mirror.clone()))
+}

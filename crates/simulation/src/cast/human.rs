@@ -6,7 +6,7 @@ use persistent_chat_failover::domain::problem::{Class, Problem, Reason};
 use persistent_chat_failover::domain::side::Side;
 
 use super::edits::{self, Change};
-use super::{Act, act};
+use super::{Act, act, hands};
 use crate::sides;
 use crate::world::Shared;
 
@@ -114,6 +114,18 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
         Reason::SourceAlive if s.stays => {
             want(s, who, end);
             "sets activeDataCenter back: it was no disaster".into()
+        }
+        Reason::DatabaseState if problem.fix.contains("Set-CsPersistentChatState") => {
+            hands::finish_by_hand(s);
+            "goes on by hand with the database that is live".into()
+        }
+        Reason::DatabaseState if problem.fix.contains("Build the mirror by hand") => {
+            hands::build_mirror_by_hand(s, end);
+            "builds the mirror by hand".into()
+        }
+        Reason::DatabaseState if problem.fix.contains("move it away") => {
+            hands::clear_mirror(s, end);
+            "moves away what stands where the mirror is to be".into()
         }
         Reason::LogShippingDiffers => {
             for side in Side::BOTH {
