@@ -86,7 +86,14 @@ pub struct StartedJob {
     pub at: Timestamp,
     /// Where the next log backup of the live database began then: once it begins further on, one was taken since.
     pub next_backup: Option<Lsn>,
+    /// Where the copy's roll forward stood then.
+    pub redo: Option<Lsn>,
+    /// How often it was started while the copy stood there.
+    pub times: u32,
 }
+
+/// How often a job is started in vain before nobody waits for it any more.
+const IN_VAIN: u32 = 3;
 
 /// What a failover loses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,6 +233,15 @@ impl Transition {
         self.steps.values().any(|h| h.attempts > 0)
             || self.facts.recovery.is_some()
             || self.facts.log_shipping.is_some()
+    }
+    /// Whether a job was started again and again while the copy's roll forward stood at one point: it does not bring it further.
+    pub fn is_in_vain(&self, job: &str, redo: Option<Lsn>) -> bool {
+        self.facts.started_jobs.get(job).is_some_and(|j| j.times >= IN_VAIN && j.redo == redo)
+    }
+    /// A job of log shipping was started.
+    pub fn started_job(&mut self, id: String, now: StartedJob) {
+        let before = self.facts.started_jobs.get(&id).filter(|j| j.redo == now.redo).map_or(0, |j| j.times);
+        self.facts.started_jobs.insert(id, StartedJob { times: before + 1, ..now });
     }
     /// The detached cmdlet whose end nobody has seen.
     pub fn open_job(&self) -> Option<&DetachedJob> {

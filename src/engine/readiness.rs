@@ -28,6 +28,9 @@ pub fn readiness(pool: &Pool, s: &Situation, active: Side) -> Result<(), Problem
             "Set up log shipping to it",
         ));
     }
+    if let Some(problem) = in_vain(pool, s, target) {
+        return Err(problem);
+    }
     match &view.chain {
         Err(p) => Err(p.clone()),
         // A `.wrk` is a backup that the living side is writing at this moment.
@@ -36,4 +39,18 @@ pub fn readiness(pool: &Pool, s: &Situation, active: Side) -> Result<(), Problem
             stuck.map_or(Ok(()), |x| Err(x.problem.clone()))
         }
     }
+}
+
+/// That what was set up to protect a side brought its copy no further, and the copy still stands there.
+fn in_vain(pool: &Pool, s: &Situation, target: Side) -> Option<Problem> {
+    let protects = |t: &&Transition| t.route == Route::protect(target);
+    let last = s.transitions().into_iter().find(protects)?;
+    let redo = s.sites[target].main().ok()?.database.as_ref()?.redo.as_ref().map(|r| r.lsn);
+    last.facts.started_jobs.keys().any(|job| last.is_in_vain(job, redo)).then(|| {
+        Problem::ask(
+            Reason::NotProtected,
+            format!("The jobs of log shipping do not bring the copy in {} any further", clean(pool.name(target))),
+            "Look into their history; a damaged or missing log backup must be replaced, or the copy seeded anew",
+        )
+    })
 }

@@ -53,8 +53,17 @@ pub enum Effect {
     Schedule(Side, String, Columns),
     /// Lets its schedule start it.
     EnableJob(Side, String),
-    /// Starts it once, so that one cycle is seen now and not in a quarter of an hour. With where the next log backup begins.
-    StartJob(Side, String, Option<Lsn>),
+    /// Starts it once, so that one cycle is seen now and not in a quarter of an hour.
+    StartJob(Side, String, Seen),
+}
+
+/// Where the log was when a job was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// Where the next log backup of the live database begins.
+    next_backup: Option<Lsn>,
+    /// Where the copy's roll forward stands.
+    redo: Option<Lsn>,
 }
 
 /// Names of the jobs of a secondary half, and of the server that it copies from.
@@ -107,11 +116,10 @@ impl Step for EstablishLogShipping {
             ));
         };
         let outcome = p.sql(seat(e, p), &statement).await;
-        if let (Effect::StartJob(_, id, next_backup), Outcome::Answered) = (e, &outcome) {
-            let (id, started) = (id.clone(), StartedJob { at: p.now(), next_backup: *next_backup });
-            p.update(|t| {
-                t.facts.started_jobs.insert(id, started);
-            });
+        if let (Effect::StartJob(_, id, seen), Outcome::Answered) = (e, &outcome) {
+            let Seen { next_backup, redo } = *seen;
+            let started = StartedJob { at: p.now(), next_backup, redo, times: 1 };
+            p.update(|t| t.started_job(id.clone(), started));
         }
         outcome
     }
@@ -159,8 +167,10 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
         return Err(Decision::Act(Effect::NameSecondary(standby.server_name.clone())));
     }
     // What nobody has touched works as it did: nothing has to be seen arriving.
-    if v.transition.attempts(StepId::LogShippingEstablished) > 0 {
-        arrival(v, live, standby, (primary, secondary))?;
+    if v.transition.attempts(StepId::LogShippingEstablished) > 0
+        && let Some(vain) = arrival(v, live, standby, (primary, secondary))?
+    {
+        return Ok(Evidence::new(format!("{} is not protected: {vain}", clean(&v.to().name))));
     }
     let mut told = format!(
         "The log of {log} on {server} is backed up to {share}, copied and restored on {}",
@@ -368,56 +378,51 @@ fn differs(field: &str, path: &str, world: &str, on: &Instance) -> Word {
     ))
 }
 
-/// One backup, its copy and its restore, seen to arrive.
+/// One backup, its copy and its restore, seen to arrive; or why nobody waits for that any more.
 fn arrival(
     v: &View<'_>,
     live: &Instance,
     standby: &Instance,
     (primary, secondary): (&PrimaryHalf, &SecondaryHalf),
-) -> Result<(), Word> {
+) -> Result<Option<String>, Word> {
     let (from, to) = (v.route.from, v.route.to);
     // By the log itself: the clocks of the operator and of a server differ.
-    let next = live.database.as_ref().and_then(|d| d.last_log_backup);
-    let started = v.transition.facts.started_jobs.get(primary.backup_job());
-    let backed_up = started.is_some_and(|before| next > before.next_backup);
-    // The view says NULL where no log backup can be taken; once the job had its time, that is no delay any more.
-    if let (None, Some(job)) = (next, started)
-        && job.at.checked_add(PATIENCE).is_ok_and(|until| v.situation.at >= until)
-    {
-        return Err(Decision::Blocked(no_backup(v, live)));
-    }
-    if !backed_up {
-        return Err(start(v, (live, from, primary.backup_job()), next, "the first log backup"));
-    }
-    let (last, copied) = (file_name(primary.last_backup_file()), file_name(secondary.last_copied_file()));
+    let next_backup = live.database.as_ref().and_then(|d| d.last_log_backup);
     let redo = standby.database.as_ref().and_then(|d| d.redo.as_ref()).map(|r| r.lsn);
-    let restored = match (redo, next) {
+    let seen = Seen { next_backup, redo };
+    let started = v.transition.facts.started_jobs.get(primary.backup_job());
+    let restored = match (redo, next_backup) {
         (Some(redo), Some(next)) => redo >= next,
         (None, _) | (_, None) => false,
     };
-    if restored {
-        Ok(())
+    let (last, copied) = (file_name(primary.last_backup_file()), file_name(secondary.last_copied_file()));
+    let (on, side, id, what) = if !started.is_some_and(|before| next_backup > before.next_backup) {
+        (live, from, primary.backup_job(), "the first log backup")
+    } else if restored {
+        return Ok(None);
     } else if !last.is_empty() && !last.eq_ignore_ascii_case(copied) {
-        Err(start(v, (standby, to, secondary.copy_job()), next, "its copy"))
+        (standby, to, secondary.copy_job(), "its copy")
     } else {
-        Err(start(v, (standby, to, secondary.restore_job()), next, "its restore"))
+        (standby, to, secondary.restore_job(), "its restore")
+    };
+    let waiting = start(v, (on, side, id), seen, what);
+    match waiting {
+        Decision::Act(_) if v.transition.is_in_vain(id, redo) => Ok(Some(in_vain(on, what))),
+        word @ (Decision::Act(_) | Decision::Wait(_) | Decision::Done(_) | Decision::Blocked(_)) => Err(word),
     }
 }
 
-fn no_backup(v: &View<'_>, live: &Instance) -> Problem {
-    Problem::ask(
-        Reason::LogChainGap,
-        format!(
-            "The backup job on {} has run, and there is still no log backup of {} (last_log_backup_lsn is NULL)",
-            clean(&live.server_name),
-            clean(&v.pool.database)
-        ),
-        "Look into the job's history. If its log chain is broken (error 4214), take a full backup; the copy must then be seeded anew",
+/// That a job was started again and again, and nothing came of it.
+fn in_vain(on: &Instance, what: &str) -> String {
+    format!(
+        "{what} does not arrive, however often its job on {} is started: look into the job's history (error 4214: take a full \
+         backup; a damaged backup: the copy must be seeded anew)",
+        clean(&on.server_name)
     )
 }
 
 /// Starts a job of a server, unless it runs or was started a moment ago.
-fn start(v: &View<'_>, (on, side, id): (&Instance, Side, &str), next: Option<Lsn>, what: &str) -> Word {
+fn start(v: &View<'_>, (on, side, id): (&Instance, Side, &str), seen: Seen, what: &str) -> Word {
     let runs = on.jobs.known().and_then(|jobs| job(jobs, id)).is_some_and(|j| j.running);
     let started = v.transition.facts.started_jobs.get(id).map(|job| job.at);
     let recent = started.and_then(|at| at.checked_add(PATIENCE).ok());
@@ -429,7 +434,7 @@ fn start(v: &View<'_>, (on, side, id): (&Instance, Side, &str), next: Option<Lsn
             until: None,
         });
     }
-    Decision::Act(Effect::StartJob(side, id.into(), next))
+    Decision::Act(Effect::StartJob(side, id.into(), seen))
 }
 
 fn backup_job(pool: &Pool) -> String {

@@ -47,7 +47,8 @@ pub fn bad_night(chance: &mut Chance, begins: Side, stays: bool, operators: usiz
     night.hamper();
     night.strike(loss);
     if stays {
-        let back = loss + night.at(5, 60);
+        let last = night.script.iter().filter(|(_, a)| *a == Act::Lose).map(|(t, _)| *t).fold(loss, f64::max);
+        let back = last + night.at(2, 45);
         night.then(back, Act::Return);
     } else {
         night.work_by_hand(loss);
