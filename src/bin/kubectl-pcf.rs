@@ -1,12 +1,13 @@
 //! `kubectl pcf`: the plugin.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use kube::Client;
+use persistent_chat_failover::api::v1alpha1::PersistentChatFailover;
 use persistent_chat_failover::cli::{self, plan, replay, report, status};
 use persistent_chat_failover::controller::{ClusterSecrets, FileSecrets};
 use persistent_chat_failover::systems::secrets::SecretSource;
@@ -114,18 +115,12 @@ async fn run(a: Arguments) -> Result<(), String> {
                 return Err(format!("-o {other}: only json is known"));
             }
             let settings = Settings::from_env()?;
-            let (resource, secrets): (_, Arc<dyn SecretSource>) = match (name, file) {
-                (_, Some(path)) => {
-                    let text =
-                        std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-                    let (r, secrets) =
-                        cli::from_file(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-                    (r, Arc::new(FileSecrets(secrets)))
-                }
+            let (resource, secrets) = match (name, file) {
+                (_, Some(path)) => from_file(path)?,
                 (Some(name), None) => {
                     let (client, namespace) = connect().await?;
                     let r = cli::resource(client.clone(), &namespace, name).await?;
-                    (r, Arc::new(ClusterSecrets::new(client, &namespace)))
+                    (r, Arc::new(ClusterSecrets::new(client, &namespace)) as Arc<dyn SecretSource>)
                 }
                 (None, None) => return Err("give the name of a resource, or -f FILE".into()),
             };
@@ -139,4 +134,12 @@ async fn run(a: Arguments) -> Result<(), String> {
             }
         }
     }
+}
+
+/// A resource and its Secrets from one file.
+fn from_file(path: &Path) -> Result<(PersistentChatFailover, Arc<dyn SecretSource>), String> {
+    let told = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|e| told(&e))?;
+    let (r, secrets) = cli::from_file(&text).map_err(|e| told(&e))?;
+    Ok((r, Arc::new(FileSecrets(secrets))))
 }

@@ -76,7 +76,7 @@ fn over(s: &mut PersistentChatFailoverStatus, pool: &Pool, r: &Report<'_>, t: &T
         }
     });
     let lines: Vec<Line> = lines.collect();
-    show(s, pool, r, t, &lines, outcome(e));
+    Shown { transition: t, lines: &lines, outcome: outcome(e) }.put_into(s, pool, r);
 }
 
 /// What a step that was done said last; if the status is gone, what the record tells.
@@ -137,7 +137,8 @@ fn running(s: &mut PersistentChatFailoverStatus, pool: &Pool, r: &Report<'_>, t:
             None => not_at_work(s, t, step),
         })
         .collect();
-    let shown = show(s, pool, r, t, &lines, if t.has_begun() { "Running" } else { "Pending" });
+    let outcome = if t.has_begun() { "Running" } else { "Pending" };
+    let shown = Shown { transition: t, lines: &lines, outcome }.put_into(s, pool, r);
     shown.consent_needed = r.plan.consent_needed.as_ref().map(|terms| ConsentNeeded {
         transition: t.id.clone(),
         situation: terms.digest(),
@@ -202,37 +203,46 @@ fn keep_only(c: &mut Conditions<'_>, own: &[StepId]) {
     }
 }
 
-fn show<'a>(
-    s: &'a mut PersistentChatFailoverStatus,
-    pool: &Pool,
-    r: &Report<'_>,
-    t: &Transition,
-    lines: &[Line],
-    outcome: &str,
-) -> &'a mut TransitionStatus {
-    let steps = lines.iter().map(|line| step_status(s, t, line)).collect();
-    let mut c = Conditions::of(s, r.situation.at);
-    keep_only(&mut c, &lines.iter().map(|line| line.step).collect::<Vec<_>>());
-    for line in lines {
-        if let Some((is, reason, message)) = &line.condition {
-            c.set(line.step.as_str(), *is, *reason, message);
+/// A transition, with what is said of each of its steps.
+struct Shown<'t> {
+    transition: &'t Transition,
+    lines: &'t [Line],
+    /// `Pending`, `Running`, `Completed` or `Aborted`.
+    outcome: &'static str,
+}
+
+impl Shown<'_> {
+    fn put_into<'s>(
+        &self,
+        s: &'s mut PersistentChatFailoverStatus,
+        pool: &Pool,
+        r: &Report<'_>,
+    ) -> &'s mut TransitionStatus {
+        let (t, lines) = (self.transition, self.lines);
+        let steps = lines.iter().map(|line| step_status(s, t, line)).collect();
+        let mut c = Conditions::of(s, r.situation.at);
+        keep_only(&mut c, &lines.iter().map(|line| line.step).collect::<Vec<_>>());
+        for line in lines {
+            if let Some((is, reason, message)) = &line.condition {
+                c.set(line.step.as_str(), *is, *reason, message);
+            }
         }
+        let is_irrevocable = procedures::courses(t.route.procedure).one_way.is_some();
+        let completed = t.ended.is_some_and(|e| !e.aborted);
+        s.transition.insert(TransitionStatus {
+            id: t.id.clone(),
+            procedure: t.route.procedure.as_str().into(),
+            from: pool.name(t.route.from).into(),
+            to: pool.name(t.route.to).into(),
+            started: conditions::time(t.started),
+            ended: t.ended.map(|e| conditions::time(e.at)),
+            outcome: self.outcome.into(),
+            point_of_no_return: r.situation.is_past(t) || (completed && is_irrevocable),
+            steps,
+            consent_needed: None,
+            loss: t.facts.loss.as_ref().map(|l| loss(l, t)),
+        })
     }
-    let is_irrevocable = procedures::courses(t.route.procedure).one_way.is_some();
-    let completed = t.ended.is_some_and(|e| !e.aborted);
-    s.transition.insert(TransitionStatus {
-        id: t.id.clone(),
-        procedure: t.route.procedure.as_str().into(),
-        from: pool.name(t.route.from).into(),
-        to: pool.name(t.route.to).into(),
-        started: conditions::time(t.started),
-        ended: t.ended.map(|e| conditions::time(e.at)),
-        outcome: outcome.into(),
-        point_of_no_return: r.situation.is_past(t) || (completed && is_irrevocable),
-        steps,
-        consent_needed: None,
-        loss: t.facts.loss.as_ref().map(|l| loss(l, t)),
-    })
 }
 
 fn step_status(before: &PersistentChatFailoverStatus, t: &Transition, line: &Line) -> StepStatus {

@@ -157,7 +157,7 @@ impl World {
     fn instance(&mut self, side: Side) -> &mut Instance {
         match &mut self.situation.sites[side].store.answer {
             Answer::Speaks(i) => i,
-            other => panic!("{other:?}"),
+            other @ (Answer::TurnsAway(_) | Answer::Silent(_) | Answer::NotAsked(_)) => panic!("{other:?}"),
         }
     }
     fn record(&mut self, t: &Transition) {

@@ -37,81 +37,82 @@ impl Token {
 
 /// Cuts a text into tokens.
 pub fn tokens(text: &str) -> Result<Vec<Token>, SqlMessage> {
-    let c: Vec<char> = text.chars().collect();
-    let (mut i, mut out) = (0, Vec::new());
-    let unclosed = || SqlMessage::error(105, 15, "Unclosed quotation mark after the character string.");
-    let quoted = |from: usize, close: char| -> Result<(String, usize), SqlMessage> {
-        let (mut s, mut j) = (String::new(), from);
-        loop {
-            match (c.get(j), c.get(j + 1)) {
-                (Some(&x), Some(&y)) if x == close && y == close => {
-                    s.push(close);
-                    j += 2;
-                }
-                (Some(&x), _) if x == close => return Ok((s, j + 1)),
-                (Some(&x), _) => {
-                    s.push(x);
-                    j += 1;
-                }
-                (None, _) => return Err(unclosed()),
-            }
-        }
-    };
-    while let Some(&ch) = c.get(i) {
-        let next = c.get(i + 1).copied();
-        match ch {
-            _ if ch.is_whitespace() => i += 1,
-            '-' if next == Some('-') => {
-                while c.get(i).is_some_and(|x| *x != '\n') {
-                    i += 1;
-                }
-            }
-            '/' if next == Some('*') => {
-                while i < c.len() && !(c.get(i) == Some(&'*') && c.get(i + 1) == Some(&'/')) {
-                    i += 1;
-                }
-                i += 2;
-            }
-            '\'' => {
-                let (s, j) = quoted(i + 1, '\'')?;
-                out.push(Token::Text(s));
-                i = j;
-            }
-            'N' | 'n' if next == Some('\'') => {
-                let (s, j) = quoted(i + 2, '\'')?;
-                out.push(Token::Text(s));
-                i = j;
-            }
-            '[' | '"' => {
-                let (s, j) = quoted(i + 1, if ch == '[' { ']' } else { '"' })?;
-                out.push(Token::Name(s));
-                i = j;
-            }
+    let text: Vec<char> = text.chars().collect();
+    let mut c = Cutter { text: &text, at: 0 };
+    let mut out = Vec::new();
+    while let Some(ch) = c.peek(0) {
+        match (ch, c.peek(1)) {
+            _ if ch.is_whitespace() => c.at += 1,
+            ('-', Some('-')) => drop(c.run(|x| x != '\n')),
+            ('/', Some('*')) => c.comment(),
+            ('\'', _) => out.push(Token::Text(c.quoted(1, '\'')?)),
+            ('N' | 'n', Some('\'')) => out.push(Token::Text(c.quoted(2, '\'')?)),
+            ('[', _) => out.push(Token::Name(c.quoted(1, ']')?)),
+            ('"', _) => out.push(Token::Name(c.quoted(1, '"')?)),
             _ if ch.is_alphabetic() || matches!(ch, '_' | '@' | '#') => {
-                let from = i;
-                while c.get(i).is_some_and(|x| x.is_alphanumeric() || matches!(x, '_' | '@' | '#' | '$')) {
-                    i += 1;
-                }
-                out.push(Token::Word(c[from..i].iter().collect()));
+                let is_part = |x: char| x.is_alphanumeric() || matches!(x, '_' | '@' | '#' | '$');
+                out.push(Token::Word(c.run(is_part)));
             }
             _ if ch.is_ascii_digit() => {
-                let from = i;
-                while c.get(i).is_some_and(|x| x.is_ascii_digit() || *x == '.') {
-                    i += 1;
-                }
-                out.push(Token::Number(c[from..i].iter().collect()));
+                out.push(Token::Number(c.run(|x| x.is_ascii_digit() || x == '.')));
             }
-            _ => {
-                let pair: String = [Some(ch), next].into_iter().flatten().collect();
-                if ["<>", "<=", ">=", "!=", "+="].contains(&pair.as_str()) {
-                    out.push(Token::Sign(pair));
-                    i += 2;
-                } else {
-                    out.push(Token::Sign(ch.into()));
-                    i += 1;
+            _ => out.push(Token::Sign(c.sign())),
+        }
+    }
+    Ok(out)
+}
+
+/// A text, and how far it has been cut.
+struct Cutter<'a> {
+    text: &'a [char],
+    at: usize,
+}
+
+impl Cutter<'_> {
+    fn peek(&self, ahead: usize) -> Option<char> {
+        self.text.get(self.at + ahead).copied()
+    }
+    /// Everything up to the first character that does not belong to it.
+    fn run(&mut self, belongs: impl Fn(char) -> bool) -> String {
+        let run: String = self.text[self.at..].iter().take_while(|x| belongs(**x)).collect();
+        self.at += run.chars().count();
+        run
+    }
+    fn comment(&mut self) {
+        while self.peek(0).is_some() && (self.peek(0), self.peek(1)) != (Some('*'), Some('/')) {
+            self.at += 1;
+        }
+        self.at = (self.at + 2).min(self.text.len());
+    }
+    /// What stands between quotes, the closing one doubled where it is meant. It begins so many characters on.
+    fn quoted(&mut self, begins: usize, close: char) -> Result<String, SqlMessage> {
+        self.at += begins;
+        let mut quoted = String::new();
+        loop {
+            match (self.peek(0), self.peek(1)) {
+                (Some(x), Some(y)) if x == close && y == close => {
+                    quoted.push(close);
+                    self.at += 2;
+                }
+                (Some(x), _) => {
+                    self.at += 1;
+                    if x == close {
+                        return Ok(quoted);
+                    }
+                    quoted.push(x);
+                }
+                (None, _) => {
+                    let what = "Unclosed quotation mark after the character string.";
+                    return Err(SqlMessage::error(105, 15, what));
                 }
             }
         }
     }
-    Ok(out)
+    fn sign(&mut self) -> String {
+        let pair: String = [self.peek(0), self.peek(1)].into_iter().flatten().collect();
+        let is_pair = ["<>", "<=", ">=", "!=", "+="].contains(&pair.as_str());
+        let sign: String = pair.chars().take(if is_pair { 2 } else { 1 }).collect();
+        self.at += sign.chars().count();
+        sign
+    }
 }

@@ -176,28 +176,9 @@ async fn answer(
             // A body would have come in clear.
             return Ok(make(StatusCode::BAD_REQUEST, SOAP, Vec::new()));
         }
-        let acceptor = match take() {
-            Session::Negotiating(a) => Ok(*a),
-            Session::Fresh | Session::Sealed(_) => Acceptor::new(SHELL_USER, SHELL_PASSWORD),
-        };
-        let stepped = acceptor.and_then(|mut a| {
-            let token = BASE64.decode(token.trim()).map_err(|e| SealError::Ntlm(e.to_string()))?;
-            a.step(&token).map(|leg| (a, leg))
-        });
-        return Ok(match stepped {
-            Ok((a, leg)) if leg.complete => {
-                keep(Session::Sealed(Box::new(a.channel())));
-                make(StatusCode::OK, SOAP, Vec::new())
-            }
-            Ok((a, leg)) => {
-                keep(Session::Negotiating(Box::new(a)));
-                challenge(tls, Some(&leg.token))
-            }
-            Err(e) => {
-                tracing::debug!(host = host.name, error = %e, "logon refused");
-                challenge(tls, None)
-            }
-        });
+        let (next, response) = negotiate(&host.name, tls, take(), token);
+        keep(next);
+        return Ok(response);
     }
     if header("Content-Type").starts_with("multipart/encrypted") {
         let Session::Sealed(mut channel) = take() else { return Ok(challenge(tls, None)) };
@@ -223,6 +204,28 @@ async fn answer(
         }
         Err(e) => make(StatusCode::BAD_REQUEST, SOAP, e.to_string().into_bytes()),
     })
+}
+
+/// One leg of a logon.
+fn negotiate(host: &str, tls: bool, session: Session, token: &str) -> (Session, Response<Full<Bytes>>) {
+    let acceptor = match session {
+        Session::Negotiating(a) => Ok(*a),
+        Session::Fresh | Session::Sealed(_) => Acceptor::new(SHELL_USER, SHELL_PASSWORD),
+    };
+    let stepped = acceptor.and_then(|mut a| {
+        let token = BASE64.decode(token.trim()).map_err(|e| SealError::Ntlm(e.to_string()))?;
+        a.step(&token).map(|leg| (a, leg))
+    });
+    match stepped {
+        Ok((a, leg)) if leg.complete => {
+            (Session::Sealed(Box::new(a.channel())), make(StatusCode::OK, SOAP, Vec::new()))
+        }
+        Ok((a, leg)) => (Session::Negotiating(Box::new(a)), challenge(tls, Some(&leg.token))),
+        Err(e) => {
+            tracing::debug!(host, error = %e, "logon refused");
+            (Session::Fresh, challenge(tls, None))
+        }
+    }
 }
 
 /// One envelope and its answer. The future of a request is dropped when its client is gone; what may outlive it needs a task.
