@@ -145,7 +145,7 @@ impl StatusStore<PersistentChatFailoverStatus> for Cluster {
                 type_: if announcement.warning { EventType::Warning } else { EventType::Normal },
                 reason: announcement.reason,
                 note: Some(announcement.note),
-                action: "Reconcile".into(),
+                action: announcement.action,
                 secondary: None,
             };
             match tokio::time::timeout(EVENT, self.recorder.publish(&event, &about)).await {

@@ -20,6 +20,15 @@ pub struct Announcement {
     pub reason: String,
     /// For a human.
     pub note: String,
+    /// What was done: the procedure, or that the resource was looked at. Of events that are alike in everything but their notes within
+    /// a few minutes only the first one's note is kept (`events.k8s.io/v1`: a series): one procedure must not hide another's.
+    pub action: String,
+}
+
+impl Announcement {
+    fn of(self, procedure: &str) -> Announcement {
+        Announcement { action: procedure.into(), ..self }
+    }
 }
 
 fn told(warning: bool, reason: &str, note: &str) -> Announcement {
@@ -27,7 +36,7 @@ fn told(warning: bool, reason: &str, note: &str) -> Announcement {
     while !note.is_char_boundary(end) {
         end -= 1;
     }
-    Announcement { warning, reason: reason.into(), note: note[..end].into() }
+    Announcement { warning, reason: reason.into(), note: note[..end].into(), action: "Reconcile".into() }
 }
 
 /// What has happened between two statuses.
@@ -42,7 +51,7 @@ pub fn between(
     let begins = |t: &&TransitionStatus| was.is_none_or(|w| w.id != t.id) && t.ended.is_none();
     if let Some(t) = after.transition.as_ref().filter(begins) {
         let note = format!("{} ({})", what(&t.procedure, &t.from, &t.to), t.id);
-        out.push(told(false, "TransitionStarted", &note));
+        out.push(told(false, "TransitionStarted", &note).of(&t.procedure));
     }
     out
 }
@@ -82,9 +91,10 @@ fn transition_ended(
     let Some(h) = was.and_then(|w| after.history.iter().find(|h| h.id == w.id)) else { return vec![] };
     let what = what(&h.procedure, &h.from, &h.to);
     if h.outcome != Reason::Completed.as_str() {
-        return vec![told(false, Reason::Aborted.as_str(), &format!("{what} was undone"))];
+        return vec![told(false, Reason::Aborted.as_str(), &format!("{what} was undone")).of(&h.procedure)];
     }
-    let mut out = vec![told(false, Reason::Completed.as_str(), &format!("{what} is complete"))];
+    let mut out =
+        vec![told(false, Reason::Completed.as_str(), &format!("{what} is complete")).of(&h.procedure)];
     if h.procedure == Procedure::Failover.as_str() {
         out.push(told(
             true,
@@ -162,7 +172,8 @@ mod tests {
         assert_eq!(reasons(&next, &over), ["Completed"], "a protection touches no compliance database");
         assert_eq!(reasons(&over, &over), [""; 0]);
         let undone = status(&transition("1", "Failover", true), &[entry(&failover, "Aborted")]);
-        assert_eq!(between(&runs, &undone), [told(false, "Aborted", "Failover from a to b was undone")]);
+        let of_the_failover = told(false, "Aborted", "Failover from a to b was undone").of("Failover");
+        assert_eq!(between(&runs, &undone), [of_the_failover]);
     }
 
     #[test]

@@ -19,21 +19,23 @@ use crate::engine::report::Report;
 /// What a condition says.
 type Word = (ConditionStatus, Reason, String);
 
-/// Says how redundant and how protected the active side is, and whether the other one is quiet. While a failover runs, or the active
-/// side is set right, they stay as they were.
+/// Says how redundant and how protected the active side is, and whether the other one is quiet. While a failover runs they stay as
+/// they were; while the active side is set right, what is said of the other one does.
 pub fn project(c: &mut Conditions<'_>, pool: &Pool, r: &Report<'_>) {
-    match r.plan.transition.as_ref().map(|t| t.route.procedure) {
-        Some(Procedure::Failover | Procedure::Align) => return,
-        Some(Procedure::Protect) | None => {}
-    }
     let side = supposed(r);
-    for (kind, (is, reason, message)) in [
-        (conditions::REDUNDANT, redundant(r.situation, side)),
+    let mut set = |kind: &str, (is, reason, message): Word| c.set(kind, is, reason, &message);
+    match r.plan.transition.as_ref().map(|t| t.route.procedure) {
+        Some(Procedure::Failover) => return,
+        // It may wait long, for a mirror or for a human: that there is none must not go unsaid.
+        Some(Procedure::Align) => return set(conditions::REDUNDANT, redundant(r.situation, side)),
+        Some(Procedure::Protect) | None => set(conditions::REDUNDANT, redundant(r.situation, side)),
+    }
+    for (kind, word) in [
         (conditions::FAILOVER_READY, failover_ready(pool, r, side)),
         (conditions::BACKED_UP, backed_up(r.situation, side)),
         (conditions::OTHER_SIDE_QUIET, other_side_quiet(pool, r.situation, side)),
     ] {
-        c.set(kind, is, reason, &message);
+        set(kind, word);
     }
 }
 

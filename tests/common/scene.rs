@@ -26,6 +26,12 @@ pub fn quick() -> Scenario {
     }
 }
 
+/// The same, in which chat begins in the other data centre: as after a failover, and nothing of it is recorded.
+pub fn quick_in_the_other() -> Scenario {
+    let usual = quick();
+    Scenario { active: usual.data_centers[1].name.clone(), ..usual }
+}
+
 /// The name of the resource of every scene.
 pub const RESOURCE: &str = "litware";
 
@@ -223,6 +229,30 @@ impl Scene {
         .await;
     }
 
+    /// The transitions that the history of the status tells of, the newest first: procedure, outcome, and the data centre that
+    /// each was about.
+    pub fn history(&self) -> Vec<(String, String, String)> {
+        let history = self.object()["status"]["history"].take();
+        let text = |h: &Value, key: &str| h[key].as_str().unwrap_or_default().to_string();
+        let told = history.as_array().into_iter().flatten();
+        told.map(|h| (text(h, "procedure"), text(h, "outcome"), text(h, "to"))).collect()
+    }
+
+    /// How many transitions of a procedure the history tells of with an outcome.
+    pub fn times(&self, procedure: &str, outcome: &str) -> usize {
+        self.history().iter().filter(|(p, o, _)| p == procedure && o == outcome).count()
+    }
+
+    /// The events that were told, each as its reason, its note and how often: the API's series keep the first one's note.
+    pub fn events(&self) -> Vec<(String, String, u64)> {
+        let text = self.kubectl(&["get", "events.events.k8s.io", "-o", "json"], None);
+        let events: Value = serde_json::from_str(&text).unwrap();
+        let text = |e: &Value, key: &str| e[key].as_str().unwrap_or_default().to_string();
+        let told = events["items"].as_array().into_iter().flatten();
+        told.map(|e| (text(e, "reason"), text(e, "note"), e["series"]["count"].as_u64().unwrap_or(1)))
+            .collect()
+    }
+
     /// The last failover, as the history of the status has it. What protects the other side follows by itself, and is the last
     /// transition then.
     pub fn last_failover(&self) -> Value {
@@ -262,6 +292,17 @@ impl Scene {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// A SQL Server of the lab, as its state has it.
+pub fn server(lab: &Lab, host: &str) -> Value {
+    lab.state()["sqlServers"][host].take()
+}
+
+/// The pool's active servers, by the lab.
+pub fn active_servers(lab: &Lab) -> Vec<String> {
+    let servers = lab.state()["chat"]["activeServers"].take();
+    servers.as_array().into_iter().flatten().filter_map(|s| Some(s.as_str()?.to_string())).collect()
 }
 
 /// Names of the log backups in the share, oldest first. They hold the time; their order is the same in every lab.

@@ -77,6 +77,8 @@ impl Fault<'_> {
             "foreign-job" => sql::foreign_job(w, self.argument(0)?, self.argument(1)?)?,
             "delete-job" => sql::delete_job_by_hand(w, self.argument(0)?, self.argument(1)?)?,
             "foreign-mirror-database" => sql::foreign_database_by_hand(w, self.argument(0)?)?,
+            "remove-mirror" => sql::remove_mirror_by_hand(w, self.argument(0)?)?,
+            "unpublish-server" => chat::unpublish_server(w, self.argument(0)?)?,
             "remove-log-shipping" => sql::remove_log_shipping_by_hand(w, self.argument(0)?)?,
             "set-up-log-shipping" => {
                 let [from, to, share, folder] = [0, 1, 2, 3].map(|n| self.argument(n));

@@ -53,6 +53,19 @@ pub fn foreign_database_by_hand(world: &mut World, host: &str) -> Result<(), Str
     Ok(())
 }
 
+/// Somebody ends the mirroring of a data centre's database (`ALTER DATABASE … SET PARTNER OFF`): the principal stays live, what was its
+/// mirror is left RESTORING.
+pub fn remove_mirror_by_hand(world: &mut World, data_center: &str) -> Result<(), String> {
+    let d = world.scenario.data_center(data_center).cloned().ok_or("no such data centre")?;
+    let key = world.scenario.database.to_lowercase();
+    world.touch();
+    for host in [&d.sql_server, &d.mirror] {
+        let db = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key));
+        db.and_then(|db| db.mirroring.take()).ok_or(format!("nothing is mirrored on {host}"))?;
+    }
+    Ok(())
+}
+
 /// Somebody switches a live database to the SIMPLE recovery model and back: its log chain is broken until a full backup. A mirrored
 /// database must stay in FULL.
 pub fn break_log_chain_by_hand(world: &mut World, host: &str) -> Result<(), String> {

@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::world::World;
 pub use agent::{Category, Job, Schedule, take_log_backup};
 use backup::BackupHeader;
-pub use hands::{break_log_chain_by_hand, foreign_database_by_hand, recover_by_hand};
+pub use hands::{break_log_chain_by_hand, foreign_database_by_hand, recover_by_hand, remove_mirror_by_hand};
 pub use log_shipping::{
     LastFile, Primary, Secondary, SecondaryDatabase, Shipment, delete_job_by_hand, foreign_job,
     remove_log_shipping_by_hand, remove_primary_half_by_hand, remove_secondary_half_by_hand,
