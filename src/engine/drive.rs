@@ -36,8 +36,7 @@ pub async fn drive<S: Systems, C: Clock>(
         tell(&decided.report(memory.trouble()));
         let then = match (&plan.transition, &permit) {
             (None, _) => Then::rest(world.pace, &decided, memory.unwell()).giving_back(),
-            // Another one comes first now.
-            (Some(t), Some(permit)) if permit.transition().id != t.id => Then::again().giving_back(),
+            (Some(t), Some(permit)) if is_overtaken(&permit.transition(), t) => Then::again().giving_back(),
             (Some(_), Some(permit)) => carry_on(&world, memory, permit, &decided, tell).await,
             (Some(t), None) if plan.next.writes() => {
                 match Permit::obtain(world.systems, world.pool, &situation, t, watch).await {
@@ -61,6 +60,11 @@ pub async fn drive<S: Systems, C: Clock>(
             pause(world.clock, wishes, d).await;
         }
     }
+}
+
+/// Whether another transition comes first now, or somebody else has gone on with this one: then the lock is not ours any more.
+fn is_overtaken(ours: &Transition, t: &Transition) -> bool {
+    ours.id != t.id || t.revision > ours.revision
 }
 
 /// Whether the resource still asks for a transition, at the last moment before an effect.

@@ -98,8 +98,8 @@ pub fn plan(
     let current = current.filter(|t| s.recorded(&t.id).is_none_or(|r| r.ended.is_none()));
     let recorded = s.open_failover();
     let failover = match (recorded, current.filter(|t| t.route.procedure == Procedure::Failover)) {
-        // What is under the permit is newer than what was read before it.
-        (Some(r), Some(c)) if r.id == c.id => Some(c),
+        // What is under the permit is newer than what was read before it; unless somebody else has gone on since.
+        (Some(r), Some(c)) if r.id == c.id && c.revision >= r.revision => Some(c),
         (r, c) => r.or(c),
     };
     let active = active::active(pool, s, failover);
@@ -145,7 +145,7 @@ impl Work<'_> {
     fn settle(&self, current: Option<&Transition>) -> Plan {
         let wanted = [align(self.ask), protect(self.ask)].into_iter().flatten();
         let plans = wanted.map(|t| {
-            let newer = current.filter(|c| c.id == t.id).cloned();
+            let newer = current.filter(|c| c.id == t.id && c.revision >= t.revision).cloned();
             self.carry_on(newer.unwrap_or(t))
         });
         let rank = |p: &Plan| match p.next {

@@ -1,15 +1,17 @@
 //! Readiness: what the steps would find if a failover from the active side began now.
 
+use crate::domain::decision::Decision;
 use crate::domain::pool::Pool;
-use crate::domain::problem::{Problem, Reason};
+use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::route::Route;
 use crate::domain::side::Side;
 use crate::domain::situation::Situation;
+use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::Transition;
-use crate::steps::View;
 use crate::steps::findings::findings;
 use crate::steps::view::Said;
+use crate::steps::{self, View};
 
 /// What would stop a failover if the active side were lost now.
 pub fn readiness(pool: &Pool, s: &Situation, active: Side) -> Result<(), Problem> {
@@ -18,6 +20,9 @@ pub fn readiness(pool: &Pool, s: &Situation, active: Side) -> Result<(), Problem
     let view = View::new(pool, s, &t, Said { consent: None, is_uttered: true });
     if let Some(f) = findings(&view).into_iter().next() {
         return Err(f.problem);
+    }
+    if let Some(problem) = feeding(pool, s, target) {
+        return Err(problem);
     }
     // A copy that nothing feeds grows old.
     let half = view.target()?.secondary_half.get().map_err(Clone::clone)?;
@@ -38,6 +43,17 @@ pub fn readiness(pool: &Pool, s: &Situation, active: Side) -> Result<(), Problem
             let stuck = chain.stuck.iter().find(|x| !x.file.to_lowercase().ends_with(".wrk"));
             stuck.map_or(Ok(()), |x| Err(x.problem.clone()))
         }
+    }
+}
+
+/// What keeps log shipping to a side from being set up or set right by itself, if a human must mend it.
+fn feeding(pool: &Pool, s: &Situation, target: Side) -> Option<Problem> {
+    pool.sites[target].log_shipping.as_ref()?;
+    let t = Transition::begin(&pool.fqdn, Route::protect(target), "", 0, s.at);
+    let view = View::new(pool, s, &t, Said { consent: None, is_uttered: true });
+    match steps::decide(StepId::LogShippingEstablished, &view) {
+        Decision::Blocked(p) if p.class != Class::Retry => Some(p),
+        Decision::Blocked(_) | Decision::Act(_) | Decision::Wait(_) | Decision::Done(_) => None,
     }
 }
 
