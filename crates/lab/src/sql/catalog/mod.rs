@@ -215,6 +215,9 @@ fn column_type(name: &str, sample: Option<&Sqlite>) -> ColumnType {
         ColumnType::Guid
     } else if (n.starts_with("is_") && n != "is_sysadmin") || n == "enabled_bit" {
         ColumnType::Bit
+    } else if matches!(n.as_str(), "active_start_date" | "active_end_date") {
+        // Numbers like 20260101 (msdb.dbo.sysschedules).
+        ColumnType::Int
     } else if n.ends_with("_date")
         || n.ends_with("_date_utc")
         || n == "utc_now"
