@@ -5,7 +5,8 @@
 
 mod common;
 
-use common::scene::{Scene, backups, quick};
+use common::matrix::{hold_first, until_held};
+use common::scene::{Scene, active_servers, backups, begun, quick, quick_in_the_other, server};
 use lab::chat::SHELL_PASSWORD;
 use lab::scenario::Scenario;
 use lab::sql::SQL_PASSWORD;
@@ -147,4 +148,96 @@ async fn hostile_texts_of_the_outside_systems_stay_texts() {
         assert!(!name.contains("DROP DATABASE") && !name.contains("SHUTDOWN"), "{understood:?}");
     }
     assert!(understood.contains("ALTER USER"), "the hostile user was mapped to its login: {understood:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_shipping_that_somebody_changes_during_a_failover_stops_it_before_anything_is_missed() {
+    let mut scene = Scene::ready("shipping_changed", quick()).await;
+    let host = scene.data_center(1).sql_server.clone();
+    let reads_from = |scene: &Scene, share: &str| {
+        let mut world = scene.lab.world().now();
+        let half = &mut world.sql.get_mut(&host).unwrap().log_shipping[0];
+        std::mem::replace(&mut half.source, share.into())
+    };
+    hold_first(&scene, &["EXEC sp_update_job"]);
+    scene.lab.lose("atlanta").await.unwrap();
+    scene.lab.fail_over_central_management("seattle");
+    scene.want(1);
+    until_held(&scene, "EXEC sp_update_job").await;
+    let was = reads_from(&scene, r"\\new-fs-1\mgc-logs");
+    scene.lab.break_at(None);
+    scene.lab.release();
+    let message = scene.wait_for("Stalled", "True", "InvalidSpec").await;
+    for part in ["spec.dataCenters[1].logShipping.backupShare", r"\\new-fs-1\mgc-logs", "Correct"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    for effect in ["EXEC sp_delete_log_shipping_secondary_database", "RESTORE LOG"] {
+        assert!(!begun(&scene.lab, 0, effect), "{effect}");
+    }
+    reads_from(&scene, &was);
+    scene.wait_until_failed_over().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_somebody_else_with_a_name_of_log_shipping_is_named_and_not_touched() {
+    let scene = Scene::ready("foreign_job", quick()).await;
+    let host = scene.data_center(1).sql_server.clone();
+    const NAME: &str = r"LSRestore_ATL-SQL-1\CHAT_mgc";
+    scene.suspend().await;
+    scene.lab.fault("remove-log-shipping", std::slice::from_ref(&host)).unwrap();
+    scene.lab.fault("foreign-job", &[host.clone(), NAME.into()]).unwrap();
+    scene.patch(r#"{"suspend":false}"#);
+    let message = scene.wait_for("FailoverReady", "False", "LogShippingDiffers").await;
+    for part in [NAME, r"SEA-SQL-1\CHAT", "Rename or delete that job"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    // Chat serves all the same.
+    scene.wait_for("Ready", "True", "Active").await;
+    scene.assert_nothing_moves().await;
+    let jobs = server(&scene.lab, &host)["jobs"].take();
+    assert_eq!(jobs.as_array().unwrap().len(), 1, "{jobs}");
+    scene.lab.fault("delete-job", &[host.clone(), NAME.into()]).unwrap();
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    assert_eq!(server(&scene.lab, &host)["logShipping"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_active_server_that_the_topology_does_not_know_is_named_and_nothing_is_set() {
+    let scene = Scene::ready("unknown_server", quick()).await;
+    let gone = scene.data_center(0).servers[1].clone();
+    scene.lab.fault("unpublish-server", std::slice::from_ref(&gone)).unwrap();
+    let message = scene.wait_for("Stalled", "True", "TopologyMismatch").await;
+    for part in [gone.as_str(), "spec.dataCenters[0].servers", "activeServers"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    scene.assert_nothing_moves().await;
+    let mut centers = scene.object()["spec"]["dataCenters"].take();
+    centers[0]["servers"].as_array_mut().unwrap().retain(|s| *s != gone.as_str());
+    scene.patch(&serde_json::json!({"dataCenters": centers}).to_string());
+    scene.wait_for("Ready", "True", "Active").await;
+    assert_eq!(active_servers(&scene.lab), scene.data_center(0).servers[..1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_of_somebody_else_where_the_mirror_should_be_is_named_and_not_touched() {
+    let beginnings = [(0, quick()), (1, quick_in_the_other())];
+    let [first, second] = beginnings.map(|(n, scenario)| async move {
+        let scene = Scene::ready(&format!("foreign_mirror_{n}"), scenario).await;
+        let host = scene.data_center(n).mirror.clone();
+        scene.lab.fault("foreign-mirror-database", std::slice::from_ref(&host)).unwrap();
+        let foreign = server(&scene.lab, &host)["databases"].take();
+        let message = scene.wait_for("Stalled", "True", "DatabaseState").await;
+        let name = server(&scene.lab, &host)["serverName"].as_str().unwrap().to_string();
+        for part in [name, "mgc".into(), format!("spec.dataCenters[{n}].mirror"), "move it away".into()] {
+            assert!(message.contains(&part), "{part}: {message}");
+        }
+        scene.wait_for("Redundant", "False", "NotConfigured").await;
+        scene.assert_nothing_moves().await;
+        assert_eq!(server(&scene.lab, &host)["databases"], foreign);
+        // Its owner moves it away: the mirror is built.
+        scene.lab.world().now().sql.get_mut(&host).unwrap().databases.clear();
+        scene.wait_for("Ready", "True", "Active").await;
+        assert!(begun(&scene.lab, 0, "Install-CsMirrorDatabase"));
+    });
+    tokio::join!(first, second);
 }

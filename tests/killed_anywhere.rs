@@ -1,15 +1,16 @@
 //! Killed anywhere, started anywhere: whatever the course, a new process goes on, and nothing happens twice.
 //!
 //! By day (`make test`) it is killed before and after a sample of the effects, which moves from run to run (`PCF_SAMPLE=n`
-//! repeats one), by night (`make night`) before and after all of them. Everything else is the same by day and by night.
+//! repeats one), by night (`make night`) before and after all of them. What else is tried of a failover is the same by day and by
+//! night; what else is tried of the shorter courses is tried by night.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
 
-use common::courses::Failover;
+use common::courses::{Align, Failover, Protect, Undo};
 use common::matrix::{
-    Row, Staged, hold_first, killed_at_every_effect, killed_within_each_step, stopped_and_killed,
+    Course, Row, Staged, hold_first, killed_at_every_effect, killed_within_each_step, stopped_and_killed,
     two_operators, until_held,
 };
 
@@ -28,6 +29,29 @@ async fn a2_failover_killed_within_each_step() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b1_failover_by_two_operators_and_with_the_holder_of_the_lock_stopped_and_killed() {
     tokio::join!(two_operators(&Failover), stopped_and_killed(&Failover));
+}
+
+/// By day only a sample of the effects; by night all of them, two operators, and a kill within each step.
+async fn a_shorter_course(course: &impl Course) {
+    killed_at_every_effect(course).await;
+    if common::night() {
+        tokio::join!(two_operators(course), killed_within_each_step(course, false));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c1_align_killed_before_and_after_every_effect() {
+    a_shorter_course(&Align).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c2_protect_killed_before_and_after_every_effect() {
+    a_shorter_course(&Protect).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c3_undo_killed_before_and_after_every_effect() {
+    a_shorter_course(&Undo).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -196,3 +196,24 @@ async fn wrong_secrets_and_an_unknown_volume_are_named() {
     );
     scene.assert_nothing_moves().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_database_of_a_side_that_is_back_is_called_so() {
+    let mut scene = Scene::ready("old_side_back", quick()).await;
+    scene.lose().await;
+    scene.want(1);
+    scene.wait_until_failed_over().await;
+    scene.wait_until_at_rest().await;
+    let before = scene.writes();
+    scene.lab.restore("atlanta").await.unwrap();
+    let message = scene.wait_for_text("FailoverReady", "False", "DatabaseState", "old database").await;
+    for part in ["atlanta", r"ATL-SQL-1\CHAT", "not part of this version"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(!message.contains("find out by whom"), "{message}");
+    // It is told of, and left alone.
+    scene.wait_for("OtherSideQuiet", "False", "SplitBrain").await;
+    scene.wait_for("Ready", "True", "Active").await;
+    let touched = scene.writes().split_off(before.len());
+    assert!(touched.iter().all(|w| !w.contains("atl-")), "{touched:?}");
+}

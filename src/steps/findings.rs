@@ -8,6 +8,7 @@ use crate::domain::pool::SqlServer;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::route::Procedure;
 use crate::domain::side::{Place, Side};
+use crate::domain::sql_server::Database;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 
@@ -89,11 +90,7 @@ fn target(v: &View<'_>) -> Vec<Problem> {
                 clean(&v.pool.database),
                 db.state_text()
             ),
-            if db.is_live() {
-                "It has been recovered: find out by whom before anything is done to it"
-            } else {
-                "Set up log shipping again, or mend the database"
-            },
+            how_to_mend(v, db),
         )),
         Ok(_) => {}
     }
@@ -122,6 +119,21 @@ fn target(v: &View<'_>) -> Vec<Problem> {
         }
     }
     found
+}
+
+/// What can be done about a database that no failover could go to.
+fn how_to_mend(v: &View<'_>, db: &Database) -> String {
+    if !db.is_live() {
+        "Set up log shipping again, or mend the database".into()
+    } else if active::is_explained(v.situation, v.route.from) {
+        format!(
+            "It is the old database of {}, from before the failover to {}: take it offline. Seeding a copy there is not part of this version",
+            clean(&v.to().name),
+            clean(&v.from().name)
+        )
+    } else {
+        "It has been recovered: find out by whom before anything is done to it".into()
+    }
 }
 
 fn not_sysadmin(server: &SqlServer, name: &str) -> Problem {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use lab::serve::Lab;
 use serde_json::Value;
 
-use super::matrix::{AtWork, Course};
-use super::scene::{FAILOVER_ONCE, Scene, begun, not_live_in, not_once, runs};
+use super::matrix::{AtWork, Course, hold_first, until_held};
+use super::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, runs, server};
 
 /// The first data centre is lost; its chat goes to the second one.
 #[derive(Clone, Copy)]
@@ -74,6 +74,10 @@ impl Course for Failover {
         &["Install-CsMirrorDatabase"]
     }
 
+    fn by_day(&self) -> usize {
+        8
+    }
+
     fn early(&self) -> &'static str {
         "RESTORE LOG"
     }
@@ -114,5 +118,255 @@ impl Course for Failover {
 
     fn copied_to(&self, lab: &Lab) -> Option<PathBuf> {
         Some(lab.copy_folders()[1].clone())
+    }
+}
+
+/// The mirror of the active data centre was removed and its active servers were changed; both are set right.
+#[derive(Clone, Copy)]
+pub struct Align;
+
+/// The steps of it that have effects, in the order in which each is begun.
+const ALIGN_STEPS: [&str; 2] = ["MirrorEstablished", "ActiveServersSet"];
+
+const BUILD_MIRROR: &str = "Install-CsMirrorDatabase";
+
+impl Course for Align {
+    fn name(&self) -> &'static str {
+        "align"
+    }
+
+    async fn make_ready(&self, scene: &mut Scene) {
+        // So that everything is found at once, and every run is the same.
+        scene.suspend().await;
+    }
+
+    async fn begin(&self, scene: &mut Scene) {
+        let here = scene.data_center(0).clone();
+        scene.lab.fault("remove-mirror", std::slice::from_ref(&here.name)).unwrap();
+        scene.lab.fault("set-active", &here.servers[..1]).unwrap();
+        let differs = format!("is missing; the active servers are {}", here.servers[0]);
+        scene.wait_for_text("Ready", "False", "Suspended", &differs).await;
+        scene.patch(r#"{"suspend":false}"#);
+    }
+
+    fn active_at_the_end(&self) -> usize {
+        0
+    }
+
+    fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
+        let mut wrong = not_live_in(lab, 0);
+        wrong.extend(not_once(lab, since, &[BUILD_MIRROR]));
+        wrong
+    }
+
+    fn once(&self) -> (&'static [&'static str], usize) {
+        // The mirror, and a table for the record on each partner.
+        (&[BUILD_MIRROR, "CREATE TABLE"], 3)
+    }
+
+    fn detached(&self) -> &'static [&'static str] {
+        &[BUILD_MIRROR]
+    }
+
+    fn early(&self) -> &'static str {
+        "CREATE TABLE"
+    }
+
+    fn gravest(&self) -> &'static str {
+        BUILD_MIRROR
+    }
+
+    fn moments(&self) -> Vec<AtWork> {
+        vec![
+            ("mirror", |s, _| runs(&s.lab, BUILD_MIRROR)),
+            ("active servers", |s, since| begun(&s.lab, since, "Set-CsPersistentChatActiveServer")),
+        ]
+    }
+
+    fn record_says(&self, document: &Value) -> Vec<String> {
+        let step = last_begun(document, &ALIGN_STEPS);
+        let jobs = document["facts"]["mirrorJobs"].as_array().map_or(&[][..], Vec::as_slice);
+        [step, jobs.last().map(mirror_job)].into_iter().flatten().map(String::from).collect()
+    }
+}
+
+/// Somebody removed log shipping from both servers; it is set up anew.
+#[derive(Clone, Copy)]
+pub struct Protect;
+
+const ADD_PRIMARY: &str = "EXEC sp_add_log_shipping_primary_database";
+const ADD_SECONDARY: &str = "EXEC sp_add_log_shipping_secondary_database";
+
+/// What is not yet so where log shipping to the second data centre should run, and has shipped something new.
+fn not_protected(lab: &Lab, shipped_before: usize) -> Vec<String> {
+    let to = &lab.scenario().data_centers[1].sql_server;
+    let (standby, all) = (server(lab, to), backups(lab));
+    let newest = all.last().filter(|_| all.len() > shipped_before);
+    let restored = standby["logShipping"][0]["lastRestored"].as_str().unwrap_or_default();
+    let jobs = standby["jobs"].as_array().map_or(&[][..], Vec::as_slice);
+    let enabled = jobs.iter().filter(|j| j["enabled"] == true).count();
+    let expected = [
+        ("no new log backup was restored", newest.is_some_and(|n| restored.ends_with(n.as_str()))),
+        ("the copy is not RESTORING", standby["databases"][0]["state"] == "RESTORING"),
+        ("the jobs are not enabled", enabled == 2),
+    ];
+    expected.into_iter().filter(|(_, holds)| !holds).map(|(what, _)| format!("{to}: {what}")).collect()
+}
+
+/// What a write of the record of a protection is called.
+fn protection_says(document: &Value) -> Vec<String> {
+    last_begun(document, &["LogShippingEstablished"]).into_iter().map(String::from).collect()
+}
+
+impl Course for Protect {
+    fn name(&self) -> &'static str {
+        "protect"
+    }
+
+    async fn make_ready(&self, scene: &mut Scene) {
+        scene.suspend().await;
+    }
+
+    async fn begin(&self, scene: &mut Scene) {
+        for n in [0, 1] {
+            let host = scene.data_center(n).sql_server.clone();
+            scene.lab.fault("remove-log-shipping", &[host]).unwrap();
+        }
+        scene.wait_for("FailoverReady", "False", "NotProtected").await;
+        scene.patch(r#"{"suspend":false}"#);
+    }
+
+    fn active_at_the_end(&self) -> usize {
+        0
+    }
+
+    fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
+        let shipped_before = usize::try_from(lab.scenario().backups).unwrap();
+        let mut wrong = not_live_in(lab, 0);
+        wrong.extend(not_protected(lab, shipped_before));
+        wrong.extend(not_once(lab, since, &[ADD_PRIMARY, ADD_SECONDARY]));
+        wrong
+    }
+
+    fn once(&self) -> (&'static [&'static str], usize) {
+        // Both halves, and a table for the record on each partner of the live database.
+        (&[ADD_PRIMARY, ADD_SECONDARY, "CREATE TABLE"], 4)
+    }
+
+    fn detached(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn early(&self) -> &'static str {
+        ADD_PRIMARY
+    }
+
+    fn gravest(&self) -> &'static str {
+        ADD_SECONDARY
+    }
+
+    fn takes_a_while(&self) -> bool {
+        false
+    }
+
+    fn makes_jobs(&self) -> bool {
+        true
+    }
+
+    fn moments(&self) -> Vec<AtWork> {
+        vec![
+            ("primary half", |s, since| begun(&s.lab, since, ADD_PRIMARY)),
+            ("secondary half", |s, since| begun(&s.lab, since, ADD_SECONDARY)),
+            ("a job", |s, since| begun(&s.lab, since, "EXEC sp_start_job")),
+        ]
+    }
+
+    fn record_says(&self, document: &Value) -> Vec<String> {
+        protection_says(document)
+    }
+}
+
+/// A failover that has removed log shipping and applied a log backup is taken back; the first data centre is there again.
+#[derive(Clone, Copy)]
+pub struct Undo;
+
+impl Course for Undo {
+    fn name(&self) -> &'static str {
+        "undo"
+    }
+
+    async fn make_ready(&self, scene: &mut Scene) {
+        scene.lose().await;
+        hold_first(scene, &["RESTORE LOG"]);
+        scene.want(1);
+        until_held(scene, "RESTORE LOG").await;
+        scene.patch(r#"{"suspend":true}"#);
+        scene.lab.break_at(None);
+        scene.lab.release();
+        scene.wait_for("Ready", "False", "Suspended").await;
+        scene.until("the end of what ran", || !runs(&scene.lab, "RESTORE LOG")).await;
+        let back = scene.data_center(0).name.clone();
+        scene.lab.restore(&back).await.unwrap();
+    }
+
+    async fn begin(&self, scene: &mut Scene) {
+        let home = scene.data_center(0).name.clone();
+        scene.patch(&serde_json::json!({"activeDataCenter": home, "suspend": false}).to_string());
+    }
+
+    fn active_at_the_end(&self) -> usize {
+        0
+    }
+
+    fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
+        let shipped_before = usize::try_from(lab.scenario().backups).unwrap();
+        let mut wrong = not_live_in(lab, 0);
+        wrong.extend(not_protected(lab, shipped_before));
+        wrong.extend(not_once(lab, since, &[ADD_SECONDARY]));
+        if begun(lab, 0, "RESTORE DATABASE WITH RECOVERY") {
+            wrong.push("it was recovered all the same".into());
+        }
+        wrong
+    }
+
+    fn once(&self) -> (&'static [&'static str], usize) {
+        // The secondary half, and a table for the record on each partner of the live database.
+        (&[ADD_SECONDARY, "CREATE TABLE"], 3)
+    }
+
+    fn detached(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn early(&self) -> &'static str {
+        "CREATE TABLE"
+    }
+
+    fn gravest(&self) -> &'static str {
+        ADD_SECONDARY
+    }
+
+    fn takes_a_while(&self) -> bool {
+        false
+    }
+
+    fn makes_jobs(&self) -> bool {
+        true
+    }
+
+    fn transitions(&self) -> usize {
+        2
+    }
+
+    fn moments(&self) -> Vec<AtWork> {
+        vec![
+            ("closing", |s, _| s.times("Failover", "Aborted") == 1),
+            ("secondary half", |s, since| begun(&s.lab, since, ADD_SECONDARY)),
+            ("a job", |s, since| begun(&s.lab, since, "EXEC sp_start_job")),
+        ]
+    }
+
+    fn record_says(&self, document: &Value) -> Vec<String> {
+        protection_says(document)
     }
 }

@@ -44,27 +44,29 @@ pub fn sample_number() -> u64 {
     })
 }
 
-/// What is done of a set: all of it by night, by day every third, but at least eight. [`sample_number`] says where it begins,
+/// What is done of a set: all of it by night, by day every third, but at least so many. [`sample_number`] says where it begins,
 /// so that three numbers in a row cover a large set.
-pub fn sample(all: &BTreeSet<String>) -> BTreeSet<String> {
+pub fn sample(all: &BTreeSet<String>, at_least: usize) -> BTreeSet<String> {
     if night() {
         return all.clone();
     }
-    sample_by(sample_number(), all)
+    sample_by(sample_number(), all, at_least)
 }
 
-fn sample_by(number: u64, all: &BTreeSet<String>) -> BTreeSet<String> {
-    let stride = (all.len() / 8).clamp(1, 3);
+fn sample_by(number: u64, all: &BTreeSet<String>, at_least: usize) -> BTreeSet<String> {
+    let stride = (all.len() / at_least).clamp(1, 3);
     let first = usize::try_from(number % stride as u64).unwrap();
     all.iter().skip(first).step_by(stride).cloned().collect()
 }
 
 /// Checks itself where it is used: this module belongs to several test programs.
 pub fn assert_samples_cover_everything() {
-    for size in [0, 1, 7, 8, 15, 16, 23, 24, 25, 26, 100] {
+    for (size, at_least) in
+        [0, 1, 7, 8, 15, 16, 23, 24, 25, 26, 100].into_iter().flat_map(|n| [(n, 8), (n, 4)])
+    {
         let all: BTreeSet<String> = (0..size).map(|n| format!("{n:03}")).collect();
-        let samples: Vec<_> = (100..103).map(|number| sample_by(number, &all)).collect();
-        assert!(samples.iter().all(|s| s.len() >= size.min(8)), "{size}: {samples:?}");
+        let samples: Vec<_> = (100..103).map(|number| sample_by(number, &all, at_least)).collect();
+        assert!(samples.iter().all(|s| s.len() >= size.min(at_least)), "{size}: {samples:?}");
         assert_eq!(samples.into_iter().flatten().collect::<BTreeSet<_>>(), all);
     }
 }

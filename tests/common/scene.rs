@@ -99,6 +99,13 @@ impl Scene {
         self.kubectl(&["patch", &format!("pcf/{RESOURCE}"), "--type", "merge", "-p", &patch], None);
     }
 
+    /// Nothing is done any more, and the status says so.
+    pub async fn suspend(&self) {
+        self.patch(r#"{"suspend":true}"#);
+        // The status of its newest generation.
+        self.wait_for("Ready", "True", "Active").await;
+    }
+
     /// The wish that a data centre be the active one.
     pub fn want(&self, n: usize) {
         self.patch(&serde_json::json!({"activeDataCenter": self.data_center(n).name}).to_string());
