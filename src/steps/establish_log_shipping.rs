@@ -396,7 +396,7 @@ fn arrival(
         (None, _) | (_, None) => false,
     };
     let (last, copied) = (file_name(primary.last_backup_file()), file_name(secondary.last_copied_file()));
-    let (on, side, id, what) = if !started.is_some_and(|before| next_backup > before.next_backup) {
+    let (on, side, id, what) = if started.is_none_or(|before| next_backup <= before.next_backup) {
         (live, from, primary.backup_job(), "the first log backup")
     } else if restored {
         return Ok(None);
