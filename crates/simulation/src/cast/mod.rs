@@ -157,10 +157,8 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
             let name = sides::data_center(&s.world.scenario, *side).name.clone();
             sql::promote_mirror(&mut s.world, &name)?;
         }
-        Act::StartSql(side) => hands::on_servers(s, *side, |w, host| sql::start_sql(w, host))?,
-        Act::RemoveShipping(side) => {
-            hands::on_servers(s, *side, |w, host| sql::remove_log_shipping_by_hand(w, host))?
-        }
+        Act::StartSql(side) => hands::on_servers(s, *side, sql::start_sql)?,
+        Act::RemoveShipping(side) => hands::on_servers(s, *side, sql::remove_log_shipping_by_hand)?,
         Act::DisableJobs(side) => hands::on_servers(s, *side, |w, host| {
             w.sql.get_mut(host).into_iter().flat_map(|i| &mut i.jobs).for_each(|job| job.enabled = false);
             Ok(())
