@@ -9,9 +9,9 @@ use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::Transition;
-use crate::steps::{self, View};
 use crate::steps::findings::findings;
 use crate::steps::view::Said;
+use crate::steps::{self, View};
 
 /// What would stop a failover if the active side were lost now.
 pub fn readiness(pool: &Pool, s: &Situation, active: Side) -> Result<(), Problem> {
