@@ -371,7 +371,6 @@ pub async fn killed_at_every_effect(course: &impl Course) {
 }
 
 async fn killed_at(course: &impl Course, test: &str, what: &str, moments: &'static [Moment]) {
-    let before = moments.contains(&Moment::Before);
     let row = Row::of_a_sample(format!("{}: {what}", course.name()));
     let (clean, mut staged) = tokio::join!(clean_run(course), Staged::ready(course, test));
     let mut all = clean.get().unwrap().clone();
@@ -382,8 +381,31 @@ async fn killed_at(course: &impl Course, test: &str, what: &str, moments: &'stat
         all.extend(started);
     }
     let wanted = sample(&all, course.by_day());
+    let (mut left, mut kills) = (wanted.clone(), 0);
+    for again in 1.. {
+        let (reached, killed) = killed_in(&mut staged, moments, &left).await;
+        // A kill may keep a later effect from ever being needed (a record's copy on the partner): that one is met in another run.
+        assert!(!reached.is_empty() || left.is_empty(), "never reached: {left:#?}");
+        kills += killed;
+        left.retain(|e| !reached.contains(e));
+        if left.is_empty() {
+            break;
+        }
+        drop(staged);
+        staged = Staged::ready(course, &format!("{test}_{again}")).await;
+    }
+    row.passed(format!("{} of {} points, {kills} kills", wanted.len(), all.len()));
+}
+
+/// One run, killed at each of these effects that it comes to: which they were, and how often it was killed.
+async fn killed_in<C: Course>(
+    staged: &mut Staged<'_, C>,
+    moments: &'static [Moment],
+    wanted: &BTreeSet<String>,
+) -> (BTreeSet<String>, usize) {
+    let before = moments.contains(&Moment::Before);
     let reached: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-    hold_each(&staged, moments, &wanted, &reached);
+    hold_each(staged, moments, wanted, &reached);
     let mut held_copies: BTreeMap<&str, HeldFile> = BTreeMap::new();
     let to_copy: Vec<_> = staged.to_copy.iter().filter(|(name, _)| wanted.contains(name)).cloned().collect();
     for (name, path) in to_copy.iter().filter(|_| before) {
@@ -392,8 +414,8 @@ async fn killed_at(course: &impl Course, test: &str, what: &str, moments: &'stat
     }
     staged.begin().await;
     let mut kills = 0;
-    let deadline = Instant::now() + Duration::from_secs(240);
-    while *reached.lock().unwrap() != wanted || !staged.is_complete_in_the_lab() {
+    let deadline = Instant::now() + Duration::from_secs(420);
+    while *reached.lock().unwrap() != *wanted || !staged.is_complete_in_the_lab() {
         let copies: Vec<&str> = to_copy
             .iter()
             .filter(|(name, path)| match held_copies.get_mut(name.as_str()) {
@@ -416,18 +438,23 @@ async fn killed_at(course: &impl Course, test: &str, what: &str, moments: &'stat
             staged.scene.until("the end of what the dead process had sent", nothing_held).await;
             staged.scene.start_operator();
         }
+        if staged.is_complete_in_the_lab() && staged.scene.lab.held().is_empty() && staged.scene.is_at_rest()
+        {
+            break;
+        }
         assert!(
             Instant::now() < deadline,
             "not reached: {:#?}\nunfinished: {:?}\nwritten: {:#?}\nthe log ends with\n{}",
             wanted.difference(&reached.lock().unwrap()).collect::<Vec<_>>(),
-            course.unfinished(&staged.scene.lab, staged.since),
+            staged.course.unfinished(&staged.scene.lab, staged.since),
             staged.scene.writes(),
             staged.scene.log_tail()
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     staged.until_complete().await;
-    row.passed(format!("{} of {} points, {kills} kills", reached.lock().unwrap().len(), all.len()));
+    let reached = reached.lock().unwrap().clone();
+    (reached, kills)
 }
 
 /// Holds each wanted effect once, at these moments, and writes down that it was reached.

@@ -278,6 +278,14 @@ impl Scene {
         .await;
     }
 
+    /// Whether nothing is at work, by the status as it stands.
+    pub fn is_at_rest(&self) -> bool {
+        let status = self.object()["status"].take();
+        let conditions = status["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+        let works = conditions.iter().any(|c| c["type"] == "Reconciling" && c["status"] == "True");
+        !works && status["transition"]["outcome"] != "Running"
+    }
+
     /// Takes away how log backups would reach a data centre's copy: then nothing follows a failover to the other one by itself.
     pub async fn leave_unprotected(&self, n: usize) {
         let mut centers = self.object()["spec"]["dataCenters"].take();
