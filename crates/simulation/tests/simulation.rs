@@ -47,7 +47,7 @@ fn bad_nights_end_well_and_the_same_seed_gives_the_same_night() {
 }
 
 /// How many calls with their fates of each kind of night are tried by day.
-const BY_DAY: usize = 30;
+const BY_DAY: usize = 16;
 
 /// Every call of a clean night that changes something, with every fate.
 fn every_write_with_every_fate(kind: Kind, begins: Side, operators: usize) {

@@ -26,12 +26,14 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
                 waits && other,
                 told,
             );
+            let fits = write.side.is_some_and(|side| can_be_fed(w, side));
+            truth.check("a log is shipped to a copy that continues the live one", fits, told);
         }
         _ => {}
     }
 }
 
-/// Whether log backups that can be reached bring the copy of a side up to the live database of the other one.
+/// Whether log backups that can be reached, by their headers, bring the copy of a side up to the live database of the other one.
 pub(super) fn can_be_fed(w: &World, side: Side) -> bool {
     let (d, key) = (sides::data_center(&w.scenario, side), w.scenario.database.to_lowercase());
     let live = sides::principal(w, side.other()).and_then(|i| i.databases.get(&key));
@@ -43,7 +45,7 @@ pub(super) fn can_be_fed(w: &World, side: Side) -> bool {
         .flat_map(|folder| {
             let names = w.files.list(folder).unwrap_or_default().into_iter();
             names.filter_map(move |(name, _)| {
-                backup::verify(w.files.as_ref(), &format!(r"{folder}\{name}")).ok()
+                backup::read(w.files.as_ref(), &format!(r"{folder}\{name}")).ok()
             })
         })
         .filter(|set| set.family == live.family && set.first_fork.eq_ignore_ascii_case(&fork))
