@@ -313,7 +313,10 @@ fn all(a: &Arguments) -> Result<bool, String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let (copy, build) = (target.join("mutants/workspace"), target.join("mutants/target"));
     let files = Command::new("git").args(["ls-files", "-z"]).current_dir(&root).output().map_err(text)?;
-    for name in String::from_utf8_lossy(&files.stdout).split('\0').filter(|n| !n.is_empty()) {
+    let listed = String::from_utf8_lossy(&files.stdout).to_string();
+    let listed: std::collections::BTreeSet<&str> = listed.split('\0').filter(|n| !n.is_empty()).collect();
+    remove_others(&copy, &copy, &listed).map_err(text)?;
+    for name in listed {
         let to = copy.join(name);
         if let Some(folder) = to.parent() {
             std::fs::create_dir_all(folder).map_err(text)?;
@@ -354,6 +357,27 @@ fn all(a: &Arguments) -> Result<bool, String> {
     }
     println!("{caught} of {tried} mutants caught");
     Ok(caught == tried && tried > 0)
+}
+
+/// Removes what the copy holds of sources that are gone: a module would stand in two places.
+fn remove_others(
+    copy: &Path,
+    folder: &Path,
+    listed: &std::collections::BTreeSet<&str>,
+) -> std::io::Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.strip_prefix(copy).unwrap_or(&path).to_string_lossy().to_string();
+        if path.is_dir() {
+            remove_others(copy, &path, listed)?;
+        } else if !listed.contains(name.as_str()) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether each mutant's text is found exactly once, after the edits before it.
