@@ -98,11 +98,13 @@ pub fn is_explained(s: &Situation, side: Side) -> bool {
 
 /// Whether a database that is live on the other side than the pool uses is the old one of that side, from before the pool left it; not
 /// the copy that stood there since, recovered by somebody.
-fn is_left_behind(s: &Situation, active: Side, copy: &Instance) -> bool {
+pub fn is_left_behind(s: &Situation, active: Side, copy: &Instance) -> bool {
     let fork = copy.database.as_ref().and_then(|d| d.fork.as_deref());
     let is_way_here =
         |t: &&Transition| t.route == Route::failover(active) && t.ended.is_some_and(|e| !e.aborted);
     match (s.transitions().into_iter().find(is_way_here), fork) {
+        // It began with a database that somebody had recovered: the fork from before that is written down nowhere.
+        (Some(t), Some(_)) if t.facts.adopted_fork.as_ref() == Some(&t.fork) => true,
         (Some(t), Some(fork)) => t.fork.eq_ignore_ascii_case(fork),
         (Some(_), None) => true,
         // Nobody has written down how the pool came to where it is. It begins on the primary store, so that one it has left at least once.

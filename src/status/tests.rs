@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::conditions::{BACKED_UP, FAILOVER_READY, OTHER_SIDE_QUIET, READY, RECONCILING, STALLED};
 use super::{essence, status};
 use crate::api::v1alpha1::PersistentChatFailoverStatus;
-use crate::domain::active::Active;
+use crate::domain::active::{Active, active};
 use crate::domain::decision::{Decision, Evidence, Waiting};
 use crate::domain::lync::{ChatService, Lync, PoolState};
 use crate::domain::pool::{
@@ -397,4 +397,27 @@ fn a_wish_is_kept_until_there_is_more_to_say_of_it_and_is_written_at_once() {
     assert_eq!(wish.at.0, at(1), "as the API server keeps it");
     assert_ne!(essence(&none), essence(&s));
     assert_eq!(w.project(&silent, &s).wish, Some(wish));
+}
+
+/// What is true where chat has gone to the backup store, by a failover that this record tells of, and the primary store is live too.
+fn with_both_live(t: &Transition, old_fork: &str) -> Active {
+    let mut w = World::with(Side::Backup);
+    w.instance(Side::Primary).database.as_mut().unwrap().state = DatabaseState::Online;
+    for (side, fork) in [(Side::Primary, old_fork), (Side::Backup, "new")] {
+        w.instance(side).database.as_mut().unwrap().fork = Some(fork.into());
+    }
+    w.record(t);
+    active(&w.pool, &w.situation, None)
+}
+
+#[test]
+fn an_old_database_that_is_back_is_told_from_a_copy_that_somebody_recovered() {
+    let mut t = transition(Route::failover(Side::Backup));
+    t.ended = Some(Ended { at: at(20), aborted: false });
+    t.facts.live_fork = Some("new".into());
+    assert_eq!(with_both_live(&t, "F"), Active::In(Side::Backup));
+    assert!(matches!(with_both_live(&t, "recovered"), Active::SplitBrain(_)));
+    // A failover that began with a database somebody had recovered knows only the fork of that one.
+    (t.fork, t.facts.adopted_fork) = ("new".into(), Some("new".into()));
+    assert_eq!(with_both_live(&t, "F"), Active::In(Side::Backup));
 }

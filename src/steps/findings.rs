@@ -8,7 +8,7 @@ use crate::domain::pool::SqlServer;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::route::Procedure;
 use crate::domain::side::{Place, Side};
-use crate::domain::sql_server::Database;
+use crate::domain::sql_server::{Database, Instance};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 
@@ -90,7 +90,7 @@ fn target(v: &View<'_>) -> Vec<Problem> {
                 clean(&v.pool.database),
                 db.state_text()
             ),
-            how_to_mend(v, db),
+            how_to_mend(v, target, db),
         )),
         Ok(_) => {}
     }
@@ -122,10 +122,13 @@ fn target(v: &View<'_>) -> Vec<Problem> {
 }
 
 /// What can be done about a database that no failover could go to.
-fn how_to_mend(v: &View<'_>, db: &Database) -> String {
+fn how_to_mend(v: &View<'_>, target: &Instance, db: &Database) -> String {
+    let from = v.route.from;
+    let is_old =
+        || active::is_explained(v.situation, from) && active::is_left_behind(v.situation, from, target);
     if !db.is_live() {
         "Set up log shipping again, or mend the database".into()
-    } else if active::is_explained(v.situation, v.route.from) {
+    } else if is_old() {
         format!(
             "It is the old database of {}, from before the failover to {}: take it offline. Seeding a copy there is not part of this version",
             clean(&v.to().name),
