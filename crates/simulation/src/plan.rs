@@ -47,7 +47,8 @@ pub struct Plan {
 }
 
 /// What a night without anything else going wrong is about: one procedure each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
 pub enum Kind {
     /// The active side is lost.
     Failover,

@@ -31,9 +31,9 @@ struct Arguments {
     /// Of the exhaustive runs only every so many-th point that does not write; points that write are never left out.
     #[arg(long, default_value_t = 1)]
     stride: u64,
-    /// Of the exhaustive runs only those of this kind: Failover, Undo, Align or Protect.
+    /// Of the exhaustive runs only those of this kind.
     #[arg(long)]
-    kind: Option<String>,
+    kind: Option<Kind>,
     /// Each seed twice: the same seed must give the same trace.
     #[arg(long)]
     twice: bool,
@@ -249,8 +249,7 @@ fn exhaustive(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
     let mut work: Vec<(Clean, u64, Fate)> = Vec::new();
     let mut points = 0;
     // One operator that goes on itself; two, of which the other one goes on.
-    let nights =
-        Kind::ALL.into_iter().filter(|k| a.kind.as_ref().is_none_or(|only| format!("{k:?}") == *only));
+    let nights = Kind::ALL.into_iter().filter(|k| a.kind.is_none_or(|only| *k == only));
     let nights = nights.flat_map(|kind| Side::BOTH.map(|begins| (kind, begins)));
     for clean in nights.flat_map(|(kind, begins)| [1, 2].map(|operators| Clean { kind, begins, operators })) {
         let plan = Plan { keep: true, ..clean.plan() };
