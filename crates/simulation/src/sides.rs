@@ -37,11 +37,15 @@ pub fn begin_on(scenario: &mut Scenario, side: Side) {
 
 /// The data centre of a side: a scenario has two, the one with the primary store first.
 pub fn data_center(scenario: &Scenario, side: Side) -> &DataCenter {
-    let store = match side {
+    scenario.with_store(store(side)).unwrap_or(&NOWHERE)
+}
+
+/// The store of a side, as the lab calls it.
+pub fn store(side: Side) -> Store {
+    match side {
         Side::Primary => Store::Primary,
         Side::Backup => Store::Backup,
-    };
-    scenario.with_store(store).unwrap_or(&NOWHERE)
+    }
 }
 
 /// The data centre that is active at the beginning.

@@ -67,8 +67,7 @@ pub fn carry_out(s: &mut Shared, hand: Hand) -> Result<(), String> {
         }
         Hand::SetState => {
             can(live && store, "the database is not live, or the store is down")?;
-            let word = sides::pool_state_there(&w.scenario);
-            lab::chat::change(w, |x| x.pool_state = word.into());
+            finish_by_hand(s);
         }
         Hand::BuildMirror => {
             can(live, "the database is not live")?;
@@ -92,17 +91,6 @@ pub fn on_servers(
 ) -> Result<(), String> {
     let d = sides::data_center(&s.world.scenario, side).clone();
     [&d.sql_server, &d.mirror].into_iter().try_for_each(|host| what(&mut s.world, host))
-}
-
-/// Mirroring of a side ends: what was the mirror's copy is left as it is.
-pub fn unmirror(s: &mut Shared, side: Side) {
-    let d = sides::data_center(&s.world.scenario, side).clone();
-    let key = s.world.scenario.database.to_lowercase();
-    for host in [&d.sql_server, &d.mirror] {
-        if let Some(db) = s.world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key)) {
-            db.mirroring = None;
-        }
-    }
 }
 
 /// Copies the oldest backup that is not in the copy folder.
@@ -144,8 +132,8 @@ fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
 
 /// The pool is told that chat has moved to the other side.
 pub fn finish_by_hand(s: &mut Shared) {
-    let word = sides::pool_state_there(&s.world.scenario);
-    lab::chat::change(&mut s.world, |x| x.pool_state = word.into());
+    let store = sides::store(sides::to_side(&s.world.scenario));
+    lab::chat::set_state_by_hand(&mut s.world, store);
 }
 
 /// The principal of a side gets the other server of that side as its mirror, whatever stands there.

@@ -152,7 +152,10 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
             let one = sides::data_center(&s.world.scenario, *side).servers.first().cloned();
             lab::chat::set_active_by_hand(&mut s.world, one.as_slice())?;
         }
-        Act::Unmirror(side) => hands::unmirror(s, *side),
+        Act::Unmirror(side) => {
+            let name = sides::data_center(&s.world.scenario, *side).name.clone();
+            sql::remove_mirror_by_hand(&mut s.world, &name)?;
+        }
         Act::Promote(side) => {
             let name = sides::data_center(&s.world.scenario, *side).name.clone();
             sql::promote_mirror(&mut s.world, &name)?;

@@ -9,7 +9,7 @@ use persistent_chat_failover::systems::folders::{Folders, Kind, Listing};
 
 use super::SimSystems;
 use crate::sides;
-use crate::world::{Fate, Shared};
+use crate::world::Fate;
 
 impl SimSystems {
     fn folder(&self, side: Side, kind: Kind) -> String {
@@ -22,11 +22,6 @@ impl SimSystems {
 
 fn lost(doing: &str) -> Problem {
     Problem::retry(Reason::FolderUnusable, format!("{doing}: input/output error"), "")
-}
-
-/// Folders of a data centre that is lost are lost with it.
-fn reached(s: &Shared, side: Side) -> Result<(), Problem> {
-    if sides::stands(&s.world, side) { Ok(()) } else { Err(lost("Reaching a folder")) }
 }
 
 impl Folders for SimSystems {
@@ -42,7 +37,6 @@ impl Folders for SimSystems {
             Fate::Ok | Fate::KillBefore => {}
         }
         let s = self.shared.now();
-        reached(&s, side)?;
         let listed = s.world.files.list(&folder).map_err(|_| lost("Listing a folder"))?;
         let is_backup =
             |name: &str| name.to_lowercase().ends_with(".trn") || name.to_lowercase().ends_with(".wrk");
@@ -72,7 +66,6 @@ impl Folders for SimSystems {
         tokio::time::sleep(Duration::from_millis(80)).await;
         {
             let mut s = self.shared.now();
-            reached(&s, side)?;
             if s.copy_folder_full {
                 return Err(Problem::retry(
                     Reason::DiskFull,
@@ -94,9 +87,7 @@ impl Folders for SimSystems {
 
     async fn keep(&self, side: Side, name: &str, text: &str) -> Result<(), Problem> {
         let path = format!(r"{}\{name}", self.folder(side, Kind::CopyFolder));
-        let mut s = self.shared.now();
-        reached(&s, side)?;
-        let written = s.world.files.write(&path, text.as_bytes());
+        let written = self.shared.now().world.files.write(&path, text.as_bytes());
         written.map_err(|e| Problem::retry(Reason::FolderUnusable, e.text, ""))
     }
 }

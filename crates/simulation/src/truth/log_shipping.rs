@@ -1,10 +1,11 @@
 //! Log shipping runs from the side where chat is to the other one, and nothing is shipped over a database that lives.
 
+use lab::sql::Database;
 use lab::sql::backup::{self, BackupHeader};
 use lab::world::World;
 use persistent_chat_failover::domain::side::Side;
 
-use super::{Truth, Write, is_live};
+use super::{Truth, Write};
 use crate::sides;
 
 /// Judges a write of an operator.
@@ -15,11 +16,11 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let told = || write.told();
     match e.name.as_str() {
         "EXEC sp_add_log_shipping_primary_database" | "EXEC sp_add_log_shipping_primary_secondary" => {
-            let holds = copy.is_some_and(is_live) && write.side == write.active;
+            let holds = copy.is_some_and(Database::is_live) && write.side == write.active;
             truth.check("a log is shipped from the live database of the active side", holds, told);
         }
         "EXEC sp_add_log_shipping_secondary_primary" | "EXEC sp_add_log_shipping_secondary_database" => {
-            let waits = copy.is_some_and(|d| !is_live(d) && d.mirroring.is_none());
+            let waits = copy.is_some_and(|d| !d.is_live() && d.mirroring.is_none());
             let other = write.active.is_some_and(|active| write.side == Some(active.other()));
             truth.check(
                 "a log is shipped to a copy that waits for it, on the other side",

@@ -152,7 +152,7 @@ impl Truth {
             operator,
             instance,
             database,
-            recovered: database.is_some_and(is_live),
+            recovered: database.is_some_and(Database::is_live),
             record: is_record(entry),
             moves: MOVES.contains(&entry.name.as_str()),
             side,
@@ -197,11 +197,6 @@ impl Truth {
     pub fn at_end(&mut self, w: &World) {
         recovery::at_end(self, w);
     }
-}
-
-/// Whether a copy of the database is live: ONLINE, and not one that only waits for the next log.
-fn is_live(d: &Database) -> bool {
-    d.state == 0 && !d.standby
 }
 
 /// Whether a write is one of the record's.
