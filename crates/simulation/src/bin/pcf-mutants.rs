@@ -3,6 +3,7 @@
 //! A mutant is a replacement (or several, where one guard stands behind another) in a copy of the sources. If its text is not found exactly once, the sources have moved on and
 //! the mutant must follow: that is an error, not a skip.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -308,13 +309,13 @@ fn all(a: &Arguments) -> Result<bool, String> {
     let root = a.workspace.canonicalize().map_err(text)?;
     let chosen = |m: &&Mutant| m.name.contains(&a.only) && (!a.short || SHORT.contains(&m.name));
     if a.fits {
-        return fits(&root, MUTANTS.iter().filter(chosen));
+        return Ok(fits(&root, MUTANTS.iter().filter(chosen)));
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let (copy, build) = (target.join("mutants/workspace"), target.join("mutants/target"));
     let files = Command::new("git").args(["ls-files", "-z"]).current_dir(&root).output().map_err(text)?;
     let listed = String::from_utf8_lossy(&files.stdout).to_string();
-    let listed: std::collections::BTreeSet<&str> = listed.split('\0').filter(|n| !n.is_empty()).collect();
+    let listed: BTreeSet<&str> = listed.split('\0').filter(|n| !n.is_empty()).collect();
     remove_others(&copy, &copy, &listed).map_err(text)?;
     for name in listed {
         let to = copy.join(name);
@@ -331,19 +332,14 @@ fn all(a: &Arguments) -> Result<bool, String> {
     for m in MUTANTS.iter().filter(chosen) {
         tried += 1;
         let began = Instant::now();
-        let mut originals: Vec<(PathBuf, String)> = Vec::new();
-        for (file, find, replace) in m.edits {
+        let mut originals = Vec::new();
+        for (file, content) in planted(&copy, m)? {
             let path = copy.join(file);
-            let text_now = std::fs::read_to_string(&path).map_err(text)?;
-            if text_now.matches(find).count() != 1 {
-                return Err(format!("{}: {find:?} is not exactly once in {file}", m.name));
-            }
-            std::fs::write(&path, text_now.replace(find, replace)).map_err(text)?;
-            originals.push((path, text_now));
+            originals.push((path.clone(), std::fs::read_to_string(&path).map_err(text)?));
+            std::fs::write(&path, content).map_err(text)?;
         }
         let result = one(&copy, &build, a.seeds);
-        // Newest first: a file that was edited twice gets back what it held before the first edit.
-        for (path, original) in originals.iter().rev() {
+        for (path, original) in originals {
             std::fs::write(path, original).map_err(text)?;
         }
         let seconds = began.elapsed().as_secs();
@@ -360,11 +356,7 @@ fn all(a: &Arguments) -> Result<bool, String> {
 }
 
 /// Removes what the copy holds of sources that are gone: a module would stand in two places.
-fn remove_others(
-    copy: &Path,
-    folder: &Path,
-    listed: &std::collections::BTreeSet<&str>,
-) -> std::io::Result<()> {
+fn remove_others(copy: &Path, folder: &Path, listed: &BTreeSet<&str>) -> std::io::Result<()> {
     if !folder.exists() {
         return Ok(());
     }
@@ -380,25 +372,27 @@ fn remove_others(
     Ok(())
 }
 
-/// Whether each mutant's text is found exactly once, after the edits before it.
-fn fits<'m>(root: &Path, mutants: impl Iterator<Item = &'m Mutant>) -> Result<bool, String> {
-    let mut all = true;
-    for m in mutants {
-        let mut edited: std::collections::BTreeMap<&str, String> = std::collections::BTreeMap::new();
-        for (file, find, replace) in m.edits {
-            let content = match edited.get(file) {
-                Some(content) => content.clone(),
-                None => std::fs::read_to_string(root.join(file)).map_err(|e| format!("{file}: {e}"))?,
-            };
-            let times = content.matches(find).count();
-            if times != 1 {
-                println!("{}: {find:?} is {times} times in {file}", m.name);
-                all = false;
-            }
-            edited.insert(file, content.replace(find, replace));
+/// The files of a mutant, as its edits leave them, one after the other.
+fn planted<'m>(root: &Path, m: &'m Mutant) -> Result<BTreeMap<&'m str, String>, String> {
+    let mut edited: BTreeMap<&str, String> = BTreeMap::new();
+    for (file, find, replace) in m.edits {
+        let content = match edited.remove(file) {
+            Some(content) => content,
+            None => std::fs::read_to_string(root.join(file)).map_err(|e| format!("{file}: {e}"))?,
+        };
+        if content.matches(find).count() != 1 {
+            return Err(format!("{}: {find:?} is not exactly once in {file}", m.name));
         }
+        edited.insert(file, content.replace(find, replace));
     }
-    Ok(all)
+    Ok(edited)
+}
+
+/// Whether the text of each mutant is found; tells each that is not.
+fn fits<'m>(root: &Path, mutants: impl Iterator<Item = &'m Mutant>) -> bool {
+    let lost: Vec<String> = mutants.filter_map(|m| planted(root, m).err()).collect();
+    lost.iter().for_each(|e| println!("{e}"));
+    lost.is_empty()
 }
 
 /// What the simulation finds, if it finds something.
