@@ -84,12 +84,21 @@ pub struct Facts {
 pub struct StartedJob {
     /// When.
     pub at: Timestamp,
-    /// Where the next log backup of the live database began then: once it begins further on, one was taken since.
-    pub next_backup: Option<Lsn>,
-    /// Where the copy's roll forward stood then.
-    pub redo: Option<Lsn>,
+    /// Where the log was then.
+    #[serde(flatten)]
+    pub log: LogSeen,
     /// How often it was started while the copy stood there.
     pub times: u32,
+}
+
+/// Where the log of a database and of its copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogSeen {
+    /// Where the next log backup of the live database begins: once it begins further on, one was taken since.
+    pub next_backup: Option<Lsn>,
+    /// Where the copy's roll forward stands.
+    pub redo: Option<Lsn>,
 }
 
 /// How often a job is started in vain before nobody waits for it any more.
@@ -236,12 +245,13 @@ impl Transition {
     }
     /// Whether a job was started again and again while the copy's roll forward stood at one point: it does not bring it further.
     pub fn is_in_vain(&self, job: &str, redo: Option<Lsn>) -> bool {
-        self.facts.started_jobs.get(job).is_some_and(|j| j.times >= IN_VAIN && j.redo == redo)
+        self.facts.started_jobs.get(job).is_some_and(|j| j.times >= IN_VAIN && j.log.redo == redo)
     }
     /// A job of log shipping was started.
-    pub fn started_job(&mut self, id: String, now: StartedJob) {
-        let before = self.facts.started_jobs.get(&id).filter(|j| j.redo == now.redo).map_or(0, |j| j.times);
-        self.facts.started_jobs.insert(id, StartedJob { times: before + 1, ..now });
+    pub fn started_job(&mut self, id: String, at: Timestamp, log: LogSeen) {
+        let before = self.facts.started_jobs.get(&id).filter(|j| j.log.redo == log.redo);
+        let times = before.map_or(0, |j| j.times) + 1;
+        self.facts.started_jobs.insert(id, StartedJob { at, log, times });
     }
     /// The detached cmdlet whose end nobody has seen.
     pub fn open_job(&self) -> Option<&DetachedJob> {

@@ -1,17 +1,17 @@
 //! Readiness: what the steps would find if a failover from the active side began now.
 
+use super::start::protection;
 use crate::domain::decision::Decision;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::route::Route;
 use crate::domain::side::Side;
 use crate::domain::situation::Situation;
-use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::Transition;
+use crate::steps::View;
 use crate::steps::findings::findings;
 use crate::steps::view::Said;
-use crate::steps::{self, View};
 
 /// What would stop a failover if the active side were lost now.
 pub fn readiness(pool: &Pool, s: &Situation, active: Side) -> Result<(), Problem> {
@@ -50,8 +50,7 @@ pub fn readiness(pool: &Pool, s: &Situation, active: Side) -> Result<(), Problem
 fn feeding(pool: &Pool, s: &Situation, target: Side) -> Option<Problem> {
     pool.sites[target].log_shipping.as_ref()?;
     let t = Transition::begin(&pool.fqdn, Route::protect(target), "", 0, s.at);
-    let view = View::new(pool, s, &t, Said { consent: None, is_uttered: true });
-    match steps::decide(StepId::LogShippingEstablished, &view) {
+    match protection(pool, s, &t) {
         Decision::Blocked(p) if p.class != Class::Retry => Some(p),
         Decision::Blocked(_) | Decision::Act(_) | Decision::Wait(_) | Decision::Done(_) => None,
     }

@@ -15,7 +15,7 @@ use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 use crate::domain::wish::{LastWish, WishState, Wished};
 use crate::steps::view::Said;
-use crate::steps::{self, View};
+use crate::steps::{self, Effect, View};
 
 /// What is asked for, and of which world.
 pub struct Ask<'a> {
@@ -348,8 +348,12 @@ pub fn protect(ask: &Ask<'_>) -> Option<Transition> {
     }
     let fork = s.sites[side].live()?.database.as_ref()?.fork.clone()?;
     let t = new_transition(ask, Route::protect(side.other()), &fork);
-    let view = View::new(ask.pool, s, &t, Said { consent: None, is_uttered: true });
-    let acts = matches!(steps::decide(StepId::LogShippingEstablished, &view), Decision::Act(_));
-    drop(view);
+    let acts = matches!(protection(ask.pool, s, &t), Decision::Act(_));
     acts.then_some(t)
+}
+
+/// What log shipping says to a transition that protects a side: whether something is to be done, or in the way.
+pub(super) fn protection(pool: &Pool, s: &Situation, t: &Transition) -> Decision<Effect> {
+    let view = View::new(pool, s, t, Said { consent: None, is_uttered: true });
+    steps::decide(StepId::LogShippingEstablished, &view)
 }

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::findings::gate;
 use super::{Reads, Step, View};
-use crate::domain::backups::Lsn;
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::log_shipping::{Columns, Job, PrimaryHalf, SecondaryHalf, job};
 use crate::domain::loss::file_name;
@@ -22,7 +21,7 @@ use crate::domain::side::{Place, Seat, Side};
 use crate::domain::sql_server::{Database, Instance};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
-use crate::domain::transition::StartedJob;
+use crate::domain::transition::LogSeen;
 use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::sql_server::statements::SCHEDULE_NUMBERS;
@@ -54,16 +53,7 @@ pub enum Effect {
     /// Lets its schedule start it.
     EnableJob(Side, String),
     /// Starts it once, so that one cycle is seen now and not in a quarter of an hour.
-    StartJob(Side, String, Seen),
-}
-
-/// Where the log was when a job was started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Seen {
-    /// Where the next log backup of the live database begins.
-    next_backup: Option<Lsn>,
-    /// Where the copy's roll forward stands.
-    redo: Option<Lsn>,
+    StartJob(Side, String, LogSeen),
 }
 
 /// Names of the jobs of a secondary half, and of the server that it copies from.
@@ -116,10 +106,9 @@ impl Step for EstablishLogShipping {
             ));
         };
         let outcome = p.sql(seat(e, p), &statement).await;
-        if let (Effect::StartJob(_, id, seen), Outcome::Answered) = (e, &outcome) {
-            let Seen { next_backup, redo } = *seen;
-            let started = StartedJob { at: p.now(), next_backup, redo, times: 1 };
-            p.update(|t| t.started_job(id.clone(), started));
+        if let (Effect::StartJob(_, id, log), Outcome::Answered) = (e, &outcome) {
+            let now = p.now();
+            p.update(|t| t.started_job(id.clone(), now, *log));
         }
         outcome
     }
@@ -389,14 +378,14 @@ fn arrival(
     // By the log itself: the clocks of the operator and of a server differ.
     let next_backup = live.database.as_ref().and_then(|d| d.last_log_backup);
     let redo = standby.database.as_ref().and_then(|d| d.redo.as_ref()).map(|r| r.lsn);
-    let seen = Seen { next_backup, redo };
+    let log = LogSeen { next_backup, redo };
     let started = v.transition.facts.started_jobs.get(primary.backup_job());
     let restored = match (redo, next_backup) {
         (Some(redo), Some(next)) => redo >= next,
         (None, _) | (_, None) => false,
     };
     let (last, copied) = (file_name(primary.last_backup_file()), file_name(secondary.last_copied_file()));
-    let (on, side, id, what) = if started.is_none_or(|before| next_backup <= before.next_backup) {
+    let (on, side, id, what) = if started.is_none_or(|before| next_backup <= before.log.next_backup) {
         (live, from, primary.backup_job(), "the first log backup")
     } else if restored {
         return Ok(None);
@@ -405,7 +394,7 @@ fn arrival(
     } else {
         (standby, to, secondary.restore_job(), "its restore")
     };
-    let waiting = start(v, (on, side, id), seen, what);
+    let waiting = start(v, (on, side, id), log, what);
     match waiting {
         Decision::Act(_) if v.transition.is_in_vain(id, redo) => Ok(Some(in_vain(on, what))),
         word @ (Decision::Act(_) | Decision::Wait(_) | Decision::Done(_) | Decision::Blocked(_)) => Err(word),
@@ -422,7 +411,7 @@ fn in_vain(on: &Instance, what: &str) -> String {
 }
 
 /// Starts a job of a server, unless it runs or was started a moment ago.
-fn start(v: &View<'_>, (on, side, id): (&Instance, Side, &str), seen: Seen, what: &str) -> Word {
+fn start(v: &View<'_>, (on, side, id): (&Instance, Side, &str), log: LogSeen, what: &str) -> Word {
     let runs = on.jobs.known().and_then(|jobs| job(jobs, id)).is_some_and(|j| j.running);
     let started = v.transition.facts.started_jobs.get(id).map(|job| job.at);
     let recent = started.and_then(|at| at.checked_add(PATIENCE).ok());
@@ -434,7 +423,7 @@ fn start(v: &View<'_>, (on, side, id): (&Instance, Side, &str), seen: Seen, what
             until: None,
         });
     }
-    Decision::Act(Effect::StartJob(side, id.into(), seen))
+    Decision::Act(Effect::StartJob(side, id.into(), log))
 }
 
 fn backup_job(pool: &Pool) -> String {

@@ -93,6 +93,16 @@ pub fn on_servers(
     [&d.sql_server, &d.mirror].into_iter().try_for_each(|host| what(&mut s.world, host))
 }
 
+/// Does something in the data centre of a side.
+pub fn on_data_center(
+    s: &mut Shared,
+    side: Side,
+    what: impl Fn(&mut World, &str) -> Result<(), String>,
+) -> Result<(), String> {
+    let name = sides::data_center(&s.world.scenario, side).name.clone();
+    what(&mut s.world, &name)
+}
+
 /// Copies the oldest backup that is not in the copy folder.
 fn copy_next(w: &mut World) -> Result<(), String> {
     let (share, folder) = (sides::share(&w.scenario).to_string(), sides::copies(&w.scenario).to_string());

@@ -152,14 +152,8 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
             let one = sides::data_center(&s.world.scenario, *side).servers.first().cloned();
             lab::chat::set_active_by_hand(&mut s.world, one.as_slice())?;
         }
-        Act::Unmirror(side) => {
-            let name = sides::data_center(&s.world.scenario, *side).name.clone();
-            sql::remove_mirror_by_hand(&mut s.world, &name)?;
-        }
-        Act::Promote(side) => {
-            let name = sides::data_center(&s.world.scenario, *side).name.clone();
-            sql::promote_mirror(&mut s.world, &name)?;
-        }
+        Act::Unmirror(side) => hands::on_data_center(s, *side, sql::remove_mirror_by_hand)?,
+        Act::Promote(side) => hands::on_data_center(s, *side, sql::promote_mirror)?,
         Act::StartSql(side) => hands::on_servers(s, *side, sql::start_sql)?,
         Act::RemoveShipping(side) => hands::on_servers(s, *side, sql::remove_log_shipping_by_hand)?,
         Act::DisableJobs(side) => hands::on_servers(s, *side, |w, host| {
