@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::goal::Goal;
+use super::readiness::readiness;
 use super::start::{Ask, What, align, begin, go_on, protect};
 use crate::domain::active::{self, Active};
 use crate::domain::consent::{Consent, Terms};
 use crate::domain::decision::{Decision, Evidence, Left, Waiting};
+use crate::domain::lync::PoolState;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::route::Procedure;
+use crate::domain::side::Side;
 use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
@@ -36,6 +39,10 @@ pub struct Trouble {
 pub struct Plan {
     /// The truth about the active data centre.
     pub active: Active,
+    /// The active side; while that is not certain, the one that the pool says it uses, else the wanted one.
+    pub supposed: Side,
+    /// What would stop a failover from there. None: one runs already.
+    pub readiness: Option<Result<(), Problem>>,
     /// The transition that runs, or would begin.
     pub transition: Option<Transition>,
     /// Each step's word, as far as the stage at work.
@@ -111,11 +118,13 @@ pub fn plan(
         None => begin(&ask, &active),
     };
     let work = Work { ask: &ask, heard: choice.heard.clone(), active, trouble };
-    match choice.what {
+    let plan = match choice.what {
         What::Carry(t) => work.carry_on(t),
         What::Blocked(problem, transition) => Plan { transition, ..work.idle(Next::Blocked(problem)) },
         What::Settled => work.settle(current),
-    }
+    };
+    let fails_over = plan.transition.as_ref().is_some_and(|t| t.route.procedure == Procedure::Failover);
+    Plan { readiness: (!fails_over).then(|| readiness(pool, s, plan.supposed)), ..plan }
 }
 
 /// What a plan is made with.
@@ -128,8 +137,11 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn idle(&self, next: Next) -> Plan {
+        let said = || self.ask.situation.lync.state.known().and_then(PoolState::side);
         Plan {
             active: self.active.clone(),
+            supposed: self.active.side().or_else(said).unwrap_or(self.ask.goal.active),
+            readiness: None,
             transition: None,
             steps: vec![],
             consent_needed: None,

@@ -4,7 +4,6 @@ use super::conditions::{self, ConditionStatus, Conditions};
 use super::summary::unprotected;
 use crate::domain::active::Active;
 use crate::domain::loss::to_utc;
-use crate::domain::lync::PoolState;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::Procedure;
@@ -13,7 +12,6 @@ use crate::domain::site::Answer;
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::Instance;
 use crate::domain::text::clean;
-use crate::engine::readiness::readiness;
 use crate::engine::report::Report;
 
 /// What a condition says.
@@ -22,7 +20,7 @@ type Word = (ConditionStatus, Reason, String);
 /// Says how redundant and how protected the active side is, and whether the other one is quiet. While a failover runs they stay as
 /// they were; while the active side is set right, what is said of the other one does.
 pub fn project(c: &mut Conditions<'_>, pool: &Pool, r: &Report<'_>) {
-    let side = supposed(r);
+    let side = r.plan.supposed;
     let mut set = |kind: &str, (is, reason, message): Word| c.set(kind, is, reason, &message);
     match r.plan.transition.as_ref().map(|t| t.route.procedure) {
         Some(Procedure::Failover) => return,
@@ -37,12 +35,6 @@ pub fn project(c: &mut Conditions<'_>, pool: &Pool, r: &Report<'_>) {
     ] {
         set(kind, word);
     }
-}
-
-/// The active side; while that is not certain, the one that the pool says it uses, else the wanted one.
-fn supposed(r: &Report<'_>) -> Side {
-    let said = || r.situation.lync.state.known().and_then(PoolState::side);
-    r.plan.active.side().or_else(said).unwrap_or(r.goal.active)
 }
 
 fn redundant(s: &Situation, side: Side) -> Word {
@@ -66,15 +58,16 @@ fn redundant(s: &Situation, side: Side) -> Word {
 
 fn failover_ready(pool: &Pool, r: &Report<'_>, side: Side) -> Word {
     let no = |reason, message| (ConditionStatus::False, reason, message);
-    match (readiness(pool, r.situation, side), unprotected(r), why_uncertain(&r.plan.active)) {
+    let stopped = r.plan.readiness.as_ref().and_then(|found| found.as_ref().err());
+    match (stopped, unprotected(r), why_uncertain(&r.plan.active)) {
         // What keeps the copy from being fed says more than that nothing feeds it.
-        (Err(p), Some(stuck), _) if p.reason != Reason::NotProtected => {
+        (Some(p), Some(stuck), _) if p.reason != Reason::NotProtected => {
             no(p.reason, format!("{}. {}", p.message().trim_end_matches('.'), stuck.message()))
         }
         (_, Some(stuck), _) => no(stuck.reason, stuck.message()),
-        (Err(p), None, _) => no(p.reason, p.message()),
-        (Ok(()), None, Some((reason, message))) => (ConditionStatus::Unknown, reason, message),
-        (Ok(()), None, None) => (
+        (Some(p), None, _) => no(p.reason, p.message()),
+        (None, None, Some((reason, message))) => (ConditionStatus::Unknown, reason, message),
+        (None, None, None) => (
             ConditionStatus::True,
             Reason::Completed,
             format!("The last look found nothing that would stop a failover to {}", pool.name(side.other())),

@@ -28,6 +28,7 @@ use crate::domain::transition::{Ended, StepHistory, Transition};
 use crate::domain::wish::{LastWish, WishState};
 use crate::engine::goal::Goal;
 use crate::engine::plan::{Next, Plan};
+use crate::engine::readiness::readiness;
 use crate::engine::report::Report;
 use crate::procedures;
 use crate::steps::Effect;
@@ -169,6 +170,8 @@ impl World {
     fn plan(&self, next: Next) -> Plan {
         Plan {
             active: Active::In(self.goal.active),
+            supposed: self.goal.active,
+            readiness: Some(readiness(&self.pool, &self.situation, self.goal.active)),
             transition: None,
             steps: vec![],
             consent_needed: None,
