@@ -96,17 +96,14 @@ impl<'w, S: Systems> Permit<'w, S> {
         let side = t.route.home();
         let home = Seat { side, place: s.sites[side].main_place() };
         let mut sessions = lock_all(systems, pool, s, home).await?;
-        let Some(session) = sessions.get_mut(&home).map(futures::lock::Mutex::get_mut) else {
+        if !sessions.contains_key(&home) {
             return Err(match s.sites[side].main() {
                 Err(p) => p.clone(),
                 Ok(_) => not_locked(pool),
             });
-        };
-        let server = pool.server(home).unwrap_or(&pool.sites[side].sql_server);
-        let records = read::records(session, server, pool)
-            .await
-            .map_err(|e| errors::problem(&e, server, "reading the record"))?;
-        let here = records.get().map_err(Clone::clone)?.iter().map(|r| &r.transition).find(|r| r.id == t.id);
+        }
+        let here = agree(&mut sessions, pool, home).await?;
+        let here = here.iter().find(|r| r.id == t.id);
         // A copy on the partner may be newer: it was written where this one could not be.
         let newest = [here, s.recorded(&t.id)].into_iter().flatten().max_by_key(|r| r.revision);
         let written = newest.cloned();
@@ -191,24 +188,10 @@ impl<'w, S: Systems> Permit<'w, S> {
         let mut next = self.transition();
         f(&mut next);
         next.revision += 1;
-        let document = match serde_json::to_string(&next) {
-            Ok(document) => document,
-            Err(e) => {
-                return Outcome::Refused(Problem::ask(
-                    Reason::InternalError,
-                    e.to_string(),
-                    "Report this as a defect",
-                ));
-            }
+        let statement = match record(self.pool, &next) {
+            Ok(statement) => statement,
+            Err(problem) => return Outcome::Refused(problem),
         };
-        let parameters = vec![
-            self.pool.lock_resource().into(),
-            self.pool.fqdn.clone().into(),
-            next.id.clone().into(),
-            SCHEMA.into(),
-            Parameter::Text(document),
-        ];
-        let statement = Statement::write("writing the record", statements::write_record(), parameters);
         let outcome = self.sql(self.home, &statement).await;
         if outcome == Outcome::Answered {
             self.copy_record(&statement).await;
@@ -368,6 +351,70 @@ fn not_locked(pool: &Pool) -> Problem {
         format!("The lock {} was not taken there", pool.lock_resource()),
         "It is taken again",
     )
+}
+
+type Sessions<Q> = BTreeMap<Seat, futures::lock::Mutex<Q>>;
+
+/// The statement that writes a record.
+fn record(pool: &Pool, t: &Transition) -> Result<Statement, Problem> {
+    let document = serde_json::to_string(t)
+        .map_err(|e| Problem::ask(Reason::InternalError, e.to_string(), "Report this as a defect"))?;
+    let parameters = vec![
+        pool.lock_resource().into(),
+        pool.fqdn.clone().into(),
+        t.id.clone().into(),
+        SCHEMA.into(),
+        Parameter::Text(document),
+    ];
+    Ok(Statement::write("writing the record", statements::write_record(), parameters))
+}
+
+/// The records of a server, read under its lock.
+async fn records<Q: SqlSession>(
+    sessions: &mut Sessions<Q>,
+    pool: &Pool,
+    seat: Seat,
+) -> Result<Vec<Transition>, Problem> {
+    let Some(server) = pool.server(seat) else { return Err(not_locked(pool)) };
+    let Some(session) = sessions.get_mut(&seat) else { return Err(not_locked(pool)) };
+    let found = read::records(session.get_mut(), server, pool).await;
+    let found = found.map_err(|e| errors::problem(&e, server, "reading the record"))?;
+    Ok(found.get().map_err(Clone::clone)?.iter().map(|r| r.transition.clone()).collect())
+}
+
+/// Gives both partners of a mirror the same records: one may have been away when they were written, and it may be all that is left
+/// tomorrow. That it cannot be done stops nothing. Which home has.
+async fn agree<Q: SqlSession>(
+    sessions: &mut Sessions<Q>,
+    pool: &Pool,
+    home: Seat,
+) -> Result<Vec<Transition>, Problem> {
+    let here = records(sessions, pool, home).await?;
+    let partner = Seat { place: home.place.other(), ..home };
+    if sessions.contains_key(&partner)
+        && let Err(p) = copy_missing(sessions, pool, (home, &here), partner).await
+    {
+        tracing::warn!(problem = %p.message(), "a mirror's partners do not hold the same records");
+    }
+    Ok(here)
+}
+
+async fn copy_missing<Q: SqlSession>(
+    sessions: &mut Sessions<Q>,
+    pool: &Pool,
+    (home, here): (Seat, &[Transition]),
+    partner: Seat,
+) -> Result<(), Problem> {
+    let there = &records(sessions, pool, partner).await?[..];
+    for (seat, held, others) in [(partner, there, here), (home, here, there)] {
+        let Some((server, session)) = pool.server(seat).zip(sessions.get_mut(&seat)) else { continue };
+        let holds = |t: &Transition| held.iter().any(|x| x.id == t.id && x.revision >= t.revision);
+        for t in others.iter().filter(|t| !holds(t)) {
+            let sent = session.get_mut().send(&record(pool, t)?, Some(WRITE)).await;
+            sent.map_err(|e| errors::problem(&e, server, "copying the record"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the lock on every instance that answers. The one at home must give it; another one that has died since it was looked at is

@@ -7,13 +7,14 @@
 mod common;
 
 use common::matrix::{hold_first, until_held};
-use common::scene::{Scene, active_servers, begun, not_live_in, quick, quick_in_the_other, server};
+use common::scene::{Scene, active_servers, begun, not_live_in, query, quick, quick_in_the_other, server};
 use lab::scenario::Scenario;
 use lab::world::journal::Entry;
 use serde_json::json;
 
 const SET: &str = "Set-CsPersistentChatActiveServer";
 const BUILD: &str = "Install-CsMirrorDatabase";
+const RECORDS: &str = "SELECT transition FROM msdb.dbo.persistent_chat_failover";
 
 /// Both beginnings, each with the number of the data centre in which chat lives.
 fn beginnings() -> [(usize, Scenario); 2] {
@@ -55,10 +56,16 @@ async fn a_changed_list_of_active_servers_is_set_and_who_sets_it_back_by_hand_is
         assert_eq!(active_servers(&scene.lab), wanted);
         assert_eq!(scene.times("Align", "Completed"), 1, "{:?}", scene.history());
 
+        // A partner that missed a record is given it with the next.
+        assert_eq!(query(&scene.lab, &here.mirror, RECORDS), 1);
+        query(&scene.lab, &here.mirror, "DELETE FROM msdb.dbo.persistent_chat_failover");
         hold_first(&scene, &[SET]);
         scene.lab.fault("set-active", &here.servers).unwrap();
         scene.until_set_right(SET, &format!("the active servers are {}", here.servers.join(", "))).await;
         assert_eq!(active_servers(&scene.lab), wanted);
+        for host in [&here.sql_server, &here.mirror] {
+            assert_eq!(query(&scene.lab, host, RECORDS), 2, "{host}");
+        }
         // Told twice: once for the edit, once for the hand, with what differed.
         assert_eq!(scene.times("Align", "Completed"), 2, "{:?}", scene.history());
         assert!(scene.history().iter().all(|(_, _, to)| *to == here.name), "{:?}", scene.history());
@@ -71,6 +78,33 @@ async fn a_changed_list_of_active_servers_is_set_and_who_sets_it_back_by_hand_is
         assert!(!begun(&scene.lab, 0, BUILD), "a mirror that stands was built again");
     });
     tokio::join!(first, second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn active_servers_are_set_right_also_while_a_job_of_log_shipping_runs_for_hours() {
+    let scene = Scene::ready("align_meanwhile", quick()).await;
+    let (here, host) = (scene.data_center(0).clone(), scene.data_center(1).sql_server.clone());
+    let before = active_servers(&scene.lab);
+    let hang = |on: bool| {
+        let mut world = scene.lab.world().now();
+        let all = world.sql.values_mut().flat_map(|i| &mut i.jobs);
+        all.for_each(|job| job.hangs = on);
+    };
+    hold_first(&scene, &["EXEC sp_start_job"]);
+    scene.lab.fault("remove-log-shipping", &[host]).unwrap();
+    until_held(&scene, "EXEC sp_start_job").await;
+    hang(true);
+    scene.lab.break_at(None);
+    scene.lab.release();
+    let waits = || scene.condition("LogShippingEstablished").is_some_and(|c| c["reason"] == "WaitingForJob");
+    scene.until("a job that runs", waits).await;
+    scene.lab.fault("set-active", &here.servers[..1]).unwrap();
+    scene.until("the servers are set right", || active_servers(&scene.lab) == before).await;
+    assert_eq!(scene.times("Protect", "Completed"), 0, "{:?}", scene.history());
+    hang(false);
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    scene.wait_until_at_rest().await;
+    assert_eq!(scene.times("Align", "Completed"), 1, "{:?}", scene.history());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

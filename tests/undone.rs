@@ -8,7 +8,7 @@
 mod common;
 
 use common::matrix::{hold_first, until_held};
-use common::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, quick, server};
+use common::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, query, quick, server};
 use lab::serve::Lab;
 use lab::sql::Schedule;
 
@@ -150,4 +150,34 @@ async fn a_failover_taken_back_because_the_lost_side_is_back_is_no_split_brain()
     assert_eq!(not_live_in(&scene.lab, 0), Vec::<String>::new());
     assert_eq!((scene.times("Failover", "Aborted"), scene.times("Protect", "Completed")), (1, 1));
     assert!(!begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saved_log_shipping_that_lacks_something_is_told_and_the_resource_counts() {
+    let mut scene = Scene::ready("undone_lacking", quick()).await;
+    let (from, to) = (scene.data_center(0).clone(), scene.data_center(1).clone());
+    choose(&scene.lab, &to.sql_server);
+    let was = chosen(&scene.lab, &to.sql_server).unwrap();
+    hold_first(&scene, &["RESTORE LOG"]);
+    scene.lose().await;
+    scene.want(1);
+    take_back(&scene).await;
+    scene.until("its end as aborted", || scene.times("Failover", "Aborted") == 1).await;
+    let lacking = "UPDATE msdb.dbo.persistent_chat_failover SET document = REPLACE(document, N'\"restore_mode\"', N'\"lost\"')";
+    for host in [&to.sql_server, &to.mirror] {
+        query(&scene.lab, host, lacking);
+    }
+
+    scene.lab.restore(&from.name).await.unwrap();
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    scene.wait_until_ready_in(0).await;
+    scene.wait_until_at_rest().await;
+    // What the resource says, with what is usual: not what an administrator had chosen, and that is told.
+    let is = chosen(&scene.lab, &to.sql_server).unwrap();
+    assert_eq!((&is.server, &is.folders), (&was.server, &was.folders));
+    assert_ne!((is.retention, is.restore), (was.retention, was.restore));
+    let told = scene.condition("LogShippingEstablished").unwrap()["message"].to_string();
+    for part in ["it lacks restore_mode", ".sql"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
 }

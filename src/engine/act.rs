@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::{Either, join_all, select};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::memory::Memory;
 use super::pause::Then;
@@ -26,6 +26,9 @@ use crate::permit::Permit;
 use crate::steps::Effect;
 use crate::systems::sql_server::{Cell, Statement, statements};
 use crate::systems::{SqlSession, Systems};
+
+/// What was decided longer ago than this, before a record that had to be written first, is decided anew.
+const HELD_UP: SignedDuration = SignedDuration::from_secs(5);
 
 /// Goes on with a transition under its permit.
 pub async fn carry_on<S: Systems, C: Clock>(
@@ -99,8 +102,13 @@ async fn act<S: Systems, C: Clock>(
     if memory.must_see_more_for(effects) {
         return Then::again();
     }
+    let before = world.clock.now();
     if !record_first_attempts(permit, effects).await {
         return Then::not_recorded(d.situation.at);
+    }
+    // A server that hung over the record: the world has gone on meanwhile, and a side may be lost.
+    if world.clock.now().duration_since(before) > HELD_UP {
+        return Then::again();
     }
     let outcomes = {
         let acts = join_all(effects.iter().map(|e| e.act(permit)));

@@ -11,6 +11,7 @@ use super::wishes::Wish;
 use super::{Clock, World};
 use crate::domain::decision::Waiting;
 use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::route::Procedure;
 use crate::domain::site::Answer;
 use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
@@ -183,6 +184,10 @@ impl Memory {
 /// The stage at work says what must be seen next; with no transition, everything.
 fn next_reads(plan: &Plan) -> Reads {
     let Some(t) = &plan.transition else { return Reads::ALL };
+    // Where chat goes on, a transition may wait for days, and the desired state is more than what it waits for.
+    if t.route.procedure != Procedure::Failover && !plan.next.writes() {
+        return Reads::ALL;
+    }
     // A stage that has just ended hands over to one that wants to see everything of its own.
     if plan.steps.iter().all(|(_, d)| d.is_done()) {
         return Reads::ALL;

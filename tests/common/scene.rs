@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use lab::scenario::{DataCenter, Scenario};
 use lab::serve::{Lab, demo};
+use lab::sql::{SQL_PASSWORD, SQL_USER, login, logout};
+use lab::tsql::Event;
+use lab::tsql::batch::{self, Progress};
 use lab::world::journal::{Effect, Outcome};
 use serde_json::Value;
 
@@ -307,6 +310,18 @@ impl Scene {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// What somebody runs in a query window; how many rows he sees.
+pub fn query(lab: &Lab, host: &str, text: &str) -> usize {
+    let mut world = lab.world().now();
+    let id = login(&mut world, host, SQL_USER, SQL_PASSWORD, "desk", "a query window").unwrap();
+    batch::begin(&mut world, host, id, text, Vec::new()).unwrap();
+    let mut out = Vec::new();
+    assert_eq!(batch::step(&mut world, host, id, &mut out), Progress::Finished, "{text}");
+    logout(&mut world, host, id);
+    assert!(!out.iter().any(|e| matches!(e, Event::Error(_))), "{text}\n{out:?}");
+    out.iter().map(|e| if let Event::Rows { rows, .. } = e { rows.len() } else { 0 }).sum()
 }
 
 /// A SQL Server of the lab, as its state has it.
