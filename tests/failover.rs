@@ -124,7 +124,7 @@ async fn what_was_failed_over_by_hand_gets_what_it_lacks_and_what_is_changed_lat
     let mut scene = Scene::ready("by_hand", quick()).await;
     scene.lose().await;
     scene.lab.fault("recover-by-hand", &["seattle".into()]).unwrap();
-    scene.lab.fault("set-state-by-hand", &[]).unwrap();
+    scene.lab.fault("set-state-by-hand", &["seattle".into()]).unwrap();
     scene.patch(r#"{"activeDataCenter":"seattle"}"#);
     // The pool says itself that it has failed over: nothing is left to fail over.
     scene.wait_until_ready_in(1).await;
@@ -162,7 +162,7 @@ async fn what_somebody_does_by_hand_meanwhile_is_gone_on_from_and_the_status_say
     scene.patch(r#"{"activeDataCenter":"seattle"}"#);
     until_held(&scene, "RESTORE LOG").await;
     scene.lab.fault("recover-by-hand", &["seattle".into()]).unwrap();
-    scene.lab.fault("set-state-by-hand", &[]).unwrap();
+    scene.lab.fault("set-state-by-hand", &["seattle".into()]).unwrap();
     scene.lab.release();
     scene.wait_until_ready_in(1).await;
     assert_eq!(not_live_in(&scene.lab, 1), Vec::<String>::new());

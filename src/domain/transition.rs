@@ -112,8 +112,8 @@ pub struct Loss {
     pub kept_until: Option<Timestamp>,
     /// The same moment in the local time of the server that took the backup, as its header has it.
     pub kept_until_local: Option<String>,
-    /// Nothing after this moment was written before the primary was lost: the last successful look at it. Absent: nobody
-    /// knows, because the operator did not see the primary alive.
+    /// Nothing after this moment was written before the side that is left was lost: the last successful look at it. Absent:
+    /// nobody knows, because the operator did not see that side alive.
     pub lost_at_most_until: Option<Timestamp>,
     /// The last applied backup.
     pub last_file: Option<String>,

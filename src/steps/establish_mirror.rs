@@ -1,4 +1,4 @@
-//! Give the new primary a mirror.
+//! Give the active side's database a mirror.
 //!
 //! `Install-CsMirrorDatabase` takes long and lives on without us. Its ids are in the record before it starts; whoever comes
 //! next looks after that very command, and starts another only when that one is proved to have ended.

@@ -19,7 +19,7 @@ use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::sql_server::{Statement, log_shipping_script, statements};
 
-/// Seconds that a running copy job is given. It reads a share that may have died with the primary.
+/// Seconds that a running copy job is given. It reads a share that may have died with the side that is left.
 const COPY_JOB_PATIENCE: i64 = 60;
 
 /// Effects of this step (saving, two jobs, removal) that go well where everything answers; only after more of them the monitor server

@@ -311,7 +311,7 @@ pub fn stop_job() -> String {
 
 /// Removes the secondary half of log shipping. `@P1` lock, `@P2` database.
 ///
-/// The procedure also tells a monitor server; one that was lost with the primary is left out (`ignore_monitor`: the parameter
+/// The procedure also tells a monitor server; one that was lost with the side that is left is left out (`ignore_monitor`: the parameter
 /// `@ignoreremotemonitor` of the log shipping procedures). A return code that is not 0 is an error even if nothing was raised.
 pub fn remove_log_shipping(ignore_monitor: bool) -> String {
     let ignore = if ignore_monitor { ", @ignoreremotemonitor = 1" } else { "" };

@@ -15,7 +15,7 @@ impl Lab {
         let known = fault.of_a_server(&mut w)?
             || fault.by_hand(&mut w, &self.scenario)?
             || fault.of_the_lab(&mut w)?
-            || fault.of_a_backup(&self.backup_shares())?;
+            || fault.of_a_backup(&self.backup_shares(), &self.scenario)?;
         drop(w);
         if !known {
             return Err(format!("simulator: does not know the fault {name}"));
@@ -72,7 +72,10 @@ impl Fault<'_> {
                 let d = scenario.data_centers.iter().find(|d| d.name == name).ok_or("no such data centre")?;
                 sql::recover_by_hand(w, &d.sql_server)?;
             }
-            "set-state-by-hand" => chat::change(w, |x| x.pool_state = "FailedOver".into()),
+            "set-state-by-hand" => {
+                let store = scenario.store_of(self.argument(0)?).ok_or("no such data centre")?;
+                chat::set_state_by_hand(w, store);
+            }
             "set-active" => chat::set_active_by_hand(w, self.arguments)?,
             "foreign-job" => sql::foreign_job(w, self.argument(0)?, self.argument(1)?)?,
             "delete-job" => sql::delete_job_by_hand(w, self.argument(0)?, self.argument(1)?)?,
@@ -104,11 +107,12 @@ impl Fault<'_> {
         Ok(true)
     }
 
-    /// A new file goes where log backups are shipped when the lab begins.
-    fn of_a_backup(&self, shares: &[PathBuf]) -> Result<bool, String> {
+    /// A new file goes where log backups are shipped when the lab begins: to the side that is not active then.
+    fn of_a_backup(&self, shares: &[PathBuf], scenario: &Scenario) -> Result<bool, String> {
         let file = self.arguments.first().map_or("", String::as_str);
         let holds = shares.iter().find(|s| s.join(file).is_file());
-        let share = holds.or(shares.last()).ok_or("no backup share")?;
+        let shipped_to = || scenario.data_centers.iter().position(|d| d.name != scenario.active);
+        let share = holds.or_else(|| shares.get(shipped_to()?)).ok_or("no backup share")?;
         let opened = || {
             let path = share.join(self.argument(0)?);
             std::fs::OpenOptions::new().write(true).open(path).map_err(|e| e.to_string())

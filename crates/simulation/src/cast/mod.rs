@@ -171,8 +171,8 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
 /// The kind of an act, for counting.
 fn name(act: &Act) -> &'static str {
     match act {
-        Act::Lose => "the primary data centre is lost",
-        Act::Return => "the primary data centre comes back",
+        Act::Lose => "the data centre that was active first is lost",
+        Act::Return => "the data centre that was active first comes back",
         Act::MoveCentralManagement => "the Central Management store is moved",
         Act::Want(..) => "a manifest is applied",
         Act::Suspend(..) => "suspended, or not any more",
