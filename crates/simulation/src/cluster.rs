@@ -36,6 +36,9 @@ pub struct Object {
     pub version: u64,
     /// Its spec.
     pub spec: Spec,
+    /// The side that somebody has asked for by changing this very object, and of which generation; gone when a status said that it
+    /// counts no more. Nothing of it is stored: it is what the observer knows.
+    pub said: Option<(Side, i64)>,
     /// The status, the schema's default if nobody wrote one.
     pub status: Status,
 }
@@ -114,6 +117,7 @@ impl Cluster {
             generation: 1,
             version: self.version,
             spec: Spec { active, uttered_at: None, suspend: false, consent: None },
+            said: None,
             // What the schema's default says of an object that nobody has looked at.
             status: Status { observed_generation: -1, ..Status::default() },
         });
@@ -187,6 +191,9 @@ impl Cluster {
         o.version = self.version;
         o.generation += 1;
         self.highest = self.highest.max(o.generation);
+        if spec.active != o.spec.active || spec.uttered_at != o.spec.uttered_at {
+            o.said = Some((spec.active, o.generation));
+        }
         o.spec = spec;
         self.object = Some(o);
         self.changed(now, delay);
@@ -202,11 +209,20 @@ impl Cluster {
         self.version += 1;
         o.version = self.version;
         o.status = status.clone();
+        o.said = o.said.filter(|said| !self.is_spent(status, uid, *said));
         self.object = Some(o);
         self.last_status = Some(now);
         // Nobody's decision depends on the event of a status: it is stored, not told.
         self.stored.push((now, self.object.clone()));
         Ok(())
+    }
+
+    /// Whether a status says of what somebody asked for that it counts no more.
+    pub fn is_spent(&self, status: &Status, uid: &str, (side, generation): (Side, i64)) -> bool {
+        status.wish.as_ref().is_some_and(|w| {
+            let same = w.uid == uid && w.active_data_center == self.names[side] && w.generation >= generation;
+            same && w.state != "Accepted"
+        })
     }
 
     /// The highest generation that this object ever had.

@@ -178,7 +178,7 @@ impl Controller {
     /// The worker is told what the resource says now.
     fn tell(&self, o: &Object) {
         let Some(w) = &self.worker else { return };
-        self.program.shared.now().hears(self.who, Some(&o.spec));
+        self.program.shared.now().hears(self.who, Some(o));
         w.stored.send_replace(o.status.clone());
         w.wishes.send_if_modified(|wish| {
             let goal = o.goal();
@@ -204,8 +204,11 @@ impl Controller {
         let current = ask(shared, who, "get the resource", false, |s, _| {
             s.clusters.get(who).map_or(Err(Refused::NotFound), Cluster::get)
         });
-        let status = current.await?.status;
-        shared.now().hears(who, Some(&o.spec));
+        let current = current.await?;
+        // A status may have said since that what was asked for counts no more.
+        let said = o.said.filter(|said| current.generation != o.generation || current.said == Some(*said));
+        shared.now().hears(who, Some(&Object { said, ..o.clone() }));
+        let status = current.status;
         let (wishes, wish) = Wishes::channel(self.wish(o));
         let (stored, seen) = watch::channel(status);
         let systems = SimSystems { shared: shared.clone(), who, scenario: scenario.clone() };
@@ -303,6 +306,9 @@ impl Store {
             let Some(c) = s.clusters.get_mut(who) else { return Err(Refused::NotFound) };
             c.put_status(now, &self.uid, &told.status)?;
             let highest = c.highest_generation();
+            if let Some(p) = s.operators.get_mut(who) {
+                p.heard.said = p.heard.said.filter(|said| !c.is_spent(&told.status, &self.uid, *said));
+            }
             s.truth.stored(&Stored {
                 world: &s.world,
                 who,

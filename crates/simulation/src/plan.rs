@@ -124,7 +124,7 @@ impl Plan {
         let begins = if chance.happens(500) { Side::Primary } else { Side::Backup };
         sides::begin_on(&mut scenario, begins);
         let stays = chance.happens(300);
-        let script = cast::bad_night(&mut chance, begins, stays, operators);
+        let mut script = cast::bad_night(&mut chance, begins, stays, operators);
         vary(&mut chance, &mut scenario);
         let spoilt = Spoilt::draw(&mut chance);
         let rate = match chance.between(0, 4) {
@@ -133,6 +133,9 @@ impl Plan {
             2 => (150, 5),
             _ => (60, 25),
         };
+        if chance.happens(60) {
+            cast::begin_with_a_first_sight(&mut chance, &mut script, begins, operators);
+        }
         Plan {
             seed,
             fates: Fates::Random { per_mille: rate, until: FAULTS },

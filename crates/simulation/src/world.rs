@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cast::edits::Edit;
 use crate::chance::Chance;
-use crate::cluster::{Cluster, Spec};
+use crate::cluster::{Cluster, Object};
 use crate::sides;
 use crate::truth::Truth;
 
@@ -103,6 +103,10 @@ pub struct Heard {
     pub unwanted: Option<Timestamp>,
     /// Since when it has been gone.
     pub gone: Option<Timestamp>,
+    /// The side that somebody has asked for in it, and of which generation.
+    pub said: Option<(Side, i64)>,
+    /// Whether a human has consented to something in it.
+    pub consented: bool,
 }
 
 /// Everything shared.
@@ -234,13 +238,15 @@ impl Shared {
     }
 
     /// A process hears of its resource, or that it is gone.
-    pub fn hears(&mut self, who: usize, spec: Option<&Spec>) {
+    pub fn hears(&mut self, who: usize, object: Option<&Object>) {
         let now = self.time();
         let there = sides::to_side(&self.world.scenario);
         let Some(p) = self.operators.get_mut(who) else { return };
         // Its first look begins no earlier than it can know what to look at.
         p.awake = p.awake.or(Some(now));
-        let h = &mut p.heard;
+        let (h, spec) = (&mut p.heard, object.map(|o| &o.spec));
+        h.said = object.and_then(|o| o.said);
+        h.consented = spec.is_some_and(|s| s.consent.is_some());
         let since = |holds: bool, before: Option<Timestamp>| holds.then(|| before.unwrap_or(now));
         h.anything = true;
         h.gone = since(spec.is_none(), h.gone);

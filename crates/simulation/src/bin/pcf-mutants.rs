@@ -208,22 +208,6 @@ const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "what a backup of the cluster says is taken for an edit",
-        edits: &[(
-            "src/domain/wish.rs",
-            "Some(l) if l.active != self.active => self.generation > l.generation,",
-            "Some(l) if l.active != self.active => true,",
-        )],
-    },
-    Mutant {
-        name: "of one generation the record counts, not what is remembered",
-        edits: &[(
-            "src/engine/start.rs",
-            "(Some(r), Some(h)) if r.generation > h.generation => Some(r),",
-            "(Some(r), Some(h)) if r.generation >= h.generation => Some(r),",
-        )],
-    },
-    Mutant {
         name: "a failover is undone past its point of no return",
         edits: &[(
             "src/engine/start.rs",
@@ -280,11 +264,11 @@ const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "the record is not copied to the partner",
+        name: "what was decided before a record that hung is done all the same",
         edits: &[(
-            "src/permit.rs",
-            "let Some(session) = self.sessions.get(&partner) else { return };",
-            "let Some(session) = self.sessions.get(&partner).filter(|_| false) else { return };",
+            "src/engine/act.rs",
+            "duration_since(before) > HELD_UP {",
+            "duration_since(before) > HELD_UP && false {",
         )],
     },
 ];

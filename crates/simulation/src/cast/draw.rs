@@ -58,6 +58,16 @@ pub fn bad_night(chance: &mut Chance, begins: Side, stays: bool, operators: usiz
     night.script
 }
 
+/// Before anything is lost a cluster is set up anew from a manifest that asks for the other side: nobody has said that.
+pub fn begin_with_a_first_sight(chance: &mut Chance, night: &mut Script, begins: Side, operators: usize) {
+    let who = usize::try_from(chance.between(0, operators as u64)).unwrap_or(0);
+    let lost = chance.between(200, 1500) as f64 / 1000.0;
+    let anew = lost + chance.between(300, 1500) as f64 / 1000.0;
+    night.push((lost, Act::LoseCluster(who)));
+    night.push((anew, Act::Recreate(who, begins.other())));
+    night.sort_by(|a, b| a.0.total_cmp(&b.0));
+}
+
 /// A night as far as it is drawn.
 struct Drawn<'a> {
     chance: &'a mut Chance,

@@ -16,7 +16,7 @@ use crate::sides;
 use crate::world::Shared;
 use edits::Change;
 
-pub use draw::{bad_night, plain};
+pub use draw::{bad_night, begin_with_a_first_sight, plain};
 pub use hands::Hand;
 
 /// Something that somebody does.

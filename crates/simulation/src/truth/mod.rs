@@ -11,7 +11,7 @@ mod order;
 mod recovery;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use lab::sql::{Database, Instance};
@@ -59,6 +59,8 @@ pub struct Truth {
     live: BTreeMap<String, Timestamp>,
     /// Since when the database of the other side has been live.
     recovered: Option<Timestamp>,
+    /// Failovers that were begun.
+    begun: BTreeSet<String>,
     seen: usize,
     up_since: Option<Timestamp>,
     lost_since: Option<Timestamp>,

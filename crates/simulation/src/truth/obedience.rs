@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use persistent_chat_failover::domain::consent::{AcceptedConsent, Terms};
-use persistent_chat_failover::domain::route::Route;
+use persistent_chat_failover::domain::route::{Course, Procedure, Route};
 use persistent_chat_failover::domain::side::Side;
 
 use super::{OBEDIENCE, Truth, Write};
@@ -26,6 +26,12 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check(only, !write.moves || write.side == Some(there), told);
     let known = "nothing is written outside of the pool's two sides";
     truth.check(known, write.side.is_some(), told);
+    if let Some(begun) = write.record.then(|| begun(write)).flatten()
+        && truth.begun.insert(begun.id)
+    {
+        let asked = heard.consented || heard.said.is_some_and(|(side, _)| side == begun.route.to);
+        truth.check("a failover is begun only where somebody has asked for it", asked, told);
+    }
     if let Some(home) = write.record.then(|| home(write)).flatten() {
         let lies = "a record lies on the side that is live in the end";
         truth.check(lies, write.side == Some(home), told);
@@ -43,6 +49,19 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
             told,
         );
     }
+}
+
+/// A failover whose record is written.
+struct Begun {
+    id: String,
+    route: Route,
+}
+
+fn begun(write: &Write<'_>) -> Option<Begun> {
+    let record: serde_json::Value = serde_json::from_str(write.entry.parameters.get("@p5")?).ok()?;
+    let route = serde_json::from_value::<Route>(record.get("route")?.clone()).ok()?;
+    let id = record.get("id")?.as_str()?.to_string();
+    (route.procedure == Procedure::Failover && route.course == Course::Onward).then_some(Begun { id, route })
 }
 
 /// The side whose database is live in the end, by the record that is written.
