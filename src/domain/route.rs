@@ -66,6 +66,10 @@ impl Route {
     pub const fn align(side: Side) -> Route {
         Route { procedure: Procedure::Align, from: side, to: side, course: Course::Onward }
     }
+    /// Whether another one is the same, on whichever course.
+    pub fn goes_as(self, other: Route) -> bool {
+        Route { course: other.course, ..self } == other
+    }
     /// The side whose database is live in the end: the record and the first lock lie there.
     pub const fn home(self) -> Side {
         match self.procedure {

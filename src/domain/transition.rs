@@ -18,7 +18,7 @@ use super::wish::LastWish;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
-    /// Digest of pool, route, the recovery fork of the live database, and how many transitions of that fork have ended.
+    /// Digest of pool, route, the recovery fork of the live database, and a number that no earlier one of that route had.
     pub id: String,
     /// What is carried out, between which sides, and on which course.
     pub route: Route,
@@ -190,13 +190,13 @@ pub struct StepHistory {
 }
 
 /// The id of a transition. A recovery makes a new fork, so an old id (in Git, in a backup) never fits again. Where a failover
-/// was given up and the copy seeded anew from the old live side, the fork is the old one: `ended`, the number of transitions of
-/// that fork that have ended, makes the next one another.
-pub fn id(pool: &str, route: Route, fork: &str, ended: usize) -> String {
+/// was given up and the copy seeded anew from the old live side, the fork is the old one: `nth`, one more than the highest number of
+/// a transition of that route, makes the next one another.
+pub fn id(pool: &str, route: Route, fork: &str, nth: u64) -> String {
     let mut hash = Sha256::new();
     let sides = [route.from.pool_state(), route.to.pool_state()];
     for part in
-        [pool, route.procedure.as_str(), sides[0], sides[1], &fork.to_ascii_lowercase(), &ended.to_string()]
+        [pool, route.procedure.as_str(), sides[0], sides[1], &fork.to_ascii_lowercase(), &nth.to_string()]
     {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
@@ -218,9 +218,9 @@ impl Transition {
     }
 
     /// A new transition.
-    pub fn begin(pool: &str, route: Route, fork: &str, ended: usize, now: Timestamp) -> Self {
+    pub fn begin(pool: &str, route: Route, fork: &str, nth: u64, now: Timestamp) -> Self {
         Transition {
-            id: id(pool, route, fork, ended),
+            id: id(pool, route, fork, nth),
             route,
             fork: fork.into(),
             number: 0,

@@ -213,9 +213,11 @@ fn drifted(ask: &Ask<'_>, active: Side) -> Problem {
 
 fn new_transition(ask: &Ask<'_>, route: Route, fork: &str) -> Transition {
     let known = ask.situation.transitions();
-    let ended = known.iter().filter(|t| t.ended.is_some() && t.fork.eq_ignore_ascii_case(fork)).count();
-    let mut t = Transition::begin(&ask.pool.fqdn, route, fork, ended, ask.situation.at);
-    t.number = known.iter().map(|t| t.number + 1).max().unwrap_or(0);
+    let next = |t: &&Transition| t.number + 1;
+    // Only the newest records are read: their count stands still some day, their numbers never do.
+    let nth = known.iter().filter(|t| t.route.goes_as(route)).map(next).max().unwrap_or(0);
+    let mut t = Transition::begin(&ask.pool.fqdn, route, fork, nth, ask.situation.at);
+    t.number = known.iter().map(next).max().unwrap_or(0);
     t.facts.last_heard = ask.situation.sites[route.from].silence.last_heard;
     t
 }

@@ -27,7 +27,7 @@ use crate::domain::step::StepId;
 use crate::domain::transition::{Ended, StepHistory, Transition};
 use crate::domain::wish::{LastWish, WishState};
 use crate::engine::goal::Goal;
-use crate::engine::plan::{Next, Plan};
+use crate::engine::plan::{Next, Plan, plan};
 use crate::engine::readiness::readiness;
 use crate::engine::report::Report;
 use crate::procedures;
@@ -423,4 +423,24 @@ fn an_old_database_that_is_back_is_told_from_a_copy_that_somebody_recovered() {
     // A failover that began with a database somebody had recovered knows only the fork of that one.
     (t.fork, t.facts.adopted_fork) = ("new".into(), Some("new".into()));
     assert_eq!(with_both_live(&t, "F"), Active::In(Side::Backup));
+}
+
+#[test]
+fn a_transition_that_is_over_is_never_begun_again_however_many_there_were() {
+    let mut w = World::with(Side::Primary);
+    let Reading::Known(service) = &mut w.situation.lync.service else { panic!() };
+    service.active.clear();
+    let mut before = BTreeSet::new();
+    for n in 0..40 {
+        let plan = plan(&w.pool, &w.goal, &w.situation, None, None, &BTreeMap::new());
+        let mut t = plan.transition.unwrap();
+        assert_eq!((t.route.procedure, t.number), (Procedure::Align, n));
+        assert!(before.insert(t.id.clone()), "the {n}th is called like one that is over");
+        t.ended = Some(Ended { at: at(20), aborted: false });
+        w.record(&t);
+        // A server gives the newest only.
+        let Reading::Known(records) = &mut w.instance(Side::Primary).records else { panic!() };
+        records.sort_by_key(|r| std::cmp::Reverse(r.transition.number));
+        records.truncate(11);
+    }
 }

@@ -40,6 +40,8 @@ pub fn classify(number: u32, severity: u8, message: &str) -> ErrorClass {
         | 5059 | 3204 | 3224 | 3229 | 3230 | 3627 | 4319 | 4347 | 596 | 3013 | 3119 | 5069 => {
             ErrorClass::Retry
         }
+        // "The specified … does not exist": a job or schedule that somebody removed since it was looked at.
+        14262 => ErrorClass::Retry,
         3201..=3203 | 3634 => operating_system(message),
         3182 | 3183 | 3186 | 3189 | 3208 | 3241 | 3242 | 3254 | 3256 | 3266 => ErrorClass::Damaged,
         4305 | 4312 | 4303 | 4330 | 4333 | 4331 | 4349 | 3154 | 3143 => ErrorClass::Chain,

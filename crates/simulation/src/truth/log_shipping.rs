@@ -5,7 +5,7 @@ use lab::sql::backup::{self, BackupHeader};
 use lab::world::World;
 use persistent_chat_failover::domain::side::Side;
 
-use super::{Truth, Write};
+use super::{RETURN, Truth, Write};
 use crate::sides;
 
 /// Judges a write of an operator.
@@ -20,6 +20,11 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
             truth.check("a log is shipped from the live database of the active side", holds, told);
         }
         "EXEC sp_add_log_shipping_secondary_primary" | "EXEC sp_add_log_shipping_secondary_database" => {
+            // Lost in the very moment of the write: it was decided while it lived.
+            if write.active.is_none() && truth.lost_since.is_some_and(|t| e.time.duration_since(t) <= RETURN)
+            {
+                return;
+            }
             let waits = copy.is_some_and(|d| !d.is_live() && d.mirroring.is_none());
             let other = write.active.is_some_and(|active| write.side == Some(active.other()));
             truth.check(
