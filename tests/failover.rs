@@ -31,11 +31,12 @@ async fn a_resource_created_anew_without_status_goes_on_and_an_old_manifest_move
     scene.apply(&old.replace("activeDataCenter: atlanta", "activeDataCenter: seattle"));
     scene.start_operator();
     scene.wait_until_failed_over().await;
-    // Whoever watches the namespace was told, once each.
+    // Whoever watches the namespace is told, once each; a little later than the status.
+    const TOLD: [&str; 5] =
+        ["LogShippingRemoved", "DatabaseOnline", "MirrorEstablished", "Completed", "ComplianceNotFailedOver"];
+    scene.until("the events", || TOLD.iter().all(|reason| told(&scene).iter().any(|r| r == reason))).await;
     let reasons = told(&scene);
-    for reason in
-        ["LogShippingRemoved", "DatabaseOnline", "MirrorEstablished", "Completed", "ComplianceNotFailedOver"]
-    {
+    for reason in TOLD {
         assert_eq!(reasons.iter().filter(|r| **r == reason).count(), 1, "{reason}: {reasons:?}");
     }
     let history = scene.object()["status"]["history"].as_array().unwrap().clone();
