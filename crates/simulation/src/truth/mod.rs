@@ -59,6 +59,8 @@ pub struct Truth {
     live: BTreeMap<String, Timestamp>,
     /// Since when the database of the other side has been live.
     recovered: Option<Timestamp>,
+    /// Since when the pool's state has said that chat has moved.
+    moved: Option<Timestamp>,
     /// Failovers that were begun.
     begun: BTreeSet<String>,
     seen: usize,
@@ -193,6 +195,7 @@ impl Truth {
         }
         let live = sides::principal(w, sides::to_side(&w.scenario)).is_some();
         self.recovered = if live { self.recovered.or(Some(now)) } else { None };
+        self.moved = if sides::has_moved(w) { self.moved.or(Some(now)) } else { None };
     }
 
     /// What must hold of the whole journal when a run has ended.

@@ -99,8 +99,9 @@ impl Truth {
             // Recovered after the look began: the status could not know it.
             self.recovered.is_some()
         } else {
-            // While it stands and the pool's state says so, the chat servers use it, whoever recovered the other copy.
-            let gone = self.lost_since.is_some_and(|t| t < stored.since()) || sides::has_moved(w);
+            // While it stands and the pool's state says so, the chat servers use it, whoever recovered the other copy. What came after
+            // the look began, the status could not know.
+            let gone = [self.lost_since, self.moved].iter().any(|t| t.is_some_and(|t| t < stored.since()));
             !gone || self.recovered.is_none_or(|t| t >= stored.since())
         };
         self.check("a status names only a side whose database is live", live, || stored.told());
