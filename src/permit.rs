@@ -42,6 +42,9 @@ pub struct Watch<'w> {
     pub wanted: &'w (dyn Fn(&Transition, bool) -> Result<(), Problem> + Send + Sync),
 }
 
+/// Sessions, each of which holds the lock of its server.
+type Sessions<Q> = BTreeMap<Seat, futures::lock::Mutex<Q>>;
+
 /// Leave to write.
 pub struct Permit<'w, S: Systems> {
     systems: &'w S,
@@ -50,7 +53,7 @@ pub struct Permit<'w, S: Systems> {
     /// Where the record is written first.
     home: Seat,
     /// Locked sessions.
-    sessions: BTreeMap<Seat, futures::lock::Mutex<S::Sql>>,
+    sessions: Sessions<S::Sql>,
     transition: Mutex<Transition>,
     /// The same, as the record has it; absent: it has none yet.
     written: Mutex<Option<Transition>>,
@@ -353,8 +356,6 @@ fn not_locked(pool: &Pool) -> Problem {
     )
 }
 
-type Sessions<Q> = BTreeMap<Seat, futures::lock::Mutex<Q>>;
-
 /// The statement that writes a record.
 fn record(pool: &Pool, t: &Transition) -> Result<Statement, Problem> {
     let document = serde_json::to_string(t)
@@ -424,7 +425,7 @@ async fn lock_all<S: Systems>(
     pool: &Pool,
     s: &Situation,
     home: Seat,
-) -> Result<BTreeMap<Seat, futures::lock::Mutex<S::Sql>>, Problem> {
+) -> Result<Sessions<S::Sql>, Problem> {
     let seats = Side::BOTH.into_iter().flat_map(|side| {
         s.sites[side].instances().map(move |(place, i)| (i.server_name.to_lowercase(), Seat { side, place }))
     });

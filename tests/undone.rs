@@ -70,13 +70,25 @@ fn choose(lab: &Lab, host: &str) {
     half.databases[0].disconnect_users = true;
 }
 
-/// Waits until the failover has begun to move something, and takes the wish back.
-async fn take_back(scene: &Scene) {
+/// A failover that is taken back when it has begun to move something, until it is aborted.
+async fn take_back(scene: &mut Scene) {
+    hold_first(scene, &["RESTORE LOG"]);
+    scene.lose().await;
+    scene.want(1);
     until_held(scene, "RESTORE LOG").await;
     assert!(chosen(&scene.lab, &scene.data_center(1).sql_server).is_none(), "log shipping still stands");
     scene.want(0);
     scene.lab.break_at(None);
     scene.lab.release();
+    scene.until("its end as aborted", || scene.times("Failover", "Aborted") == 1).await;
+}
+
+/// The side that was lost is back, and what protects the other one stands again.
+async fn bring_back(scene: &mut Scene, lost: &str) {
+    scene.lab.restore(lost).await.unwrap();
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    scene.wait_until_ready_in(0).await;
+    scene.wait_until_at_rest().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,11 +99,7 @@ async fn a_failover_taken_back_is_aborted_its_log_shipping_stands_again_as_it_wa
     let was = chosen(&scene.lab, &to.sql_server).unwrap();
     let before = backups(&scene.lab);
 
-    hold_first(&scene, &["RESTORE LOG"]);
-    scene.lose().await;
-    scene.want(1);
-    take_back(&scene).await;
-    scene.until("its end as aborted", || scene.times("Failover", "Aborted") == 1).await;
+    take_back(&mut scene).await;
     let transition = scene.object()["status"]["transition"].take();
     assert_eq!(transition["outcome"], "Aborted", "{transition}");
     assert_eq!(transition["pointOfNoReturn"], false, "{transition}");
@@ -101,10 +109,7 @@ async fn a_failover_taken_back_is_aborted_its_log_shipping_stands_again_as_it_wa
     scene.wait_for("FailoverReady", "False", "NotProtected").await;
     assert!(chosen(&scene.lab, &to.sql_server).is_none());
 
-    scene.lab.restore(&from.name).await.unwrap();
-    scene.wait_for("FailoverReady", "True", "Completed").await;
-    scene.wait_until_ready_in(0).await;
-    scene.wait_until_at_rest().await;
+    bring_back(&mut scene, &from.name).await;
     assert_eq!(scene.times("Protect", "Completed"), 1, "{:?}", scene.history());
     assert_eq!(chosen(&scene.lab, &to.sql_server).unwrap(), was);
     let half = server(&scene.lab, &to.sql_server)["logShipping"][0].take();
@@ -158,20 +163,13 @@ async fn a_saved_log_shipping_that_lacks_something_is_told_and_the_resource_coun
     let (from, to) = (scene.data_center(0).clone(), scene.data_center(1).clone());
     choose(&scene.lab, &to.sql_server);
     let was = chosen(&scene.lab, &to.sql_server).unwrap();
-    hold_first(&scene, &["RESTORE LOG"]);
-    scene.lose().await;
-    scene.want(1);
-    take_back(&scene).await;
-    scene.until("its end as aborted", || scene.times("Failover", "Aborted") == 1).await;
+    take_back(&mut scene).await;
     let lacking = "UPDATE msdb.dbo.persistent_chat_failover SET document = REPLACE(document, N'\"restore_mode\"', N'\"lost\"')";
     for host in [&to.sql_server, &to.mirror] {
         query(&scene.lab, host, lacking);
     }
 
-    scene.lab.restore(&from.name).await.unwrap();
-    scene.wait_for("FailoverReady", "True", "Completed").await;
-    scene.wait_until_ready_in(0).await;
-    scene.wait_until_at_rest().await;
+    bring_back(&mut scene, &from.name).await;
     // What the resource says, with what is usual: not what an administrator had chosen, and that is told.
     let is = chosen(&scene.lab, &to.sql_server).unwrap();
     assert_eq!((&is.server, &is.folders), (&was.server, &was.folders));

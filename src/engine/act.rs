@@ -27,7 +27,7 @@ use crate::steps::Effect;
 use crate::systems::sql_server::{Cell, Statement, statements};
 use crate::systems::{SqlSession, Systems};
 
-/// What was decided longer ago than this, before a record that had to be written first, is decided anew.
+/// Where the record before a first effect takes longer than this to write, what was decided before it is decided anew.
 const HELD_UP: SignedDuration = SignedDuration::from_secs(5);
 
 /// Goes on with a transition under its permit.

@@ -68,8 +68,7 @@ impl Fault<'_> {
     fn by_hand(&self, w: &mut World, scenario: &Scenario) -> Result<bool, String> {
         match self.name {
             "recover-by-hand" => {
-                let name = self.argument(0)?;
-                let d = scenario.data_centers.iter().find(|d| d.name == name).ok_or("no such data centre")?;
+                let d = scenario.data_center(self.argument(0)?).ok_or("no such data centre")?;
                 sql::recover_by_hand(w, &d.sql_server)?;
             }
             "set-state-by-hand" => {

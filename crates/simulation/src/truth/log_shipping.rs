@@ -20,7 +20,7 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
             truth.check("a log is shipped from the live database of the active side", holds, told);
         }
         "EXEC sp_add_log_shipping_secondary_primary" | "EXEC sp_add_log_shipping_secondary_database" => {
-            // Lost in the very moment of the write: it was decided while it lived.
+            // Lost since the look that this was decided on: nothing could know it.
             if write.active.is_none() && truth.lost_since.is_some_and(|t| e.time.duration_since(t) <= RETURN)
             {
                 return;

@@ -24,7 +24,8 @@ use crate::world::Operator;
 
 pub use status::Stored;
 
-/// How long after the return of the side that was lost a recovery may still begin that was proved before it: the longest look.
+/// The longest look: how long after the return of the side that was lost a recovery may still begin that was proved before it, and how
+/// long after its loss may be done what was decided while it lived.
 const RETURN: SignedDuration = SignedDuration::from_secs(15);
 /// How long a change of the resource may take until it is obeyed: one effect that was already decided.
 const OBEDIENCE: SignedDuration = SignedDuration::from_secs(2);
@@ -222,8 +223,12 @@ fn last_record(write: &Write<'_>) -> Option<serde_json::Value> {
     let e = write.entry;
     let entries = write.world.journal.entries();
     let mut before = entries.iter().rev().filter(|x| x.seq < e.seq && x.effect == Effect::Write);
-    let record = before.find(|x| operator(x) == operator(e) && is_record(x))?;
-    serde_json::from_str(record.parameters.get("@p5")?).ok()
+    document(before.find(|x| operator(x) == operator(e) && is_record(x))?)
+}
+
+/// What a write of the record writes.
+fn document(e: &Entry) -> Option<serde_json::Value> {
+    serde_json::from_str(e.parameters.get("@p5")?).ok()
 }
 
 /// The number of the operator that an entry of the journal is of: `operator-0` of a shell, `program (operator-0)` of a session.

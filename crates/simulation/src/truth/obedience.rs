@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use persistent_chat_failover::domain::consent::{AcceptedConsent, Terms};
 use persistent_chat_failover::domain::route::{Course, Procedure, Route};
-use persistent_chat_failover::domain::side::Side;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::{OBEDIENCE, Truth, Write};
+use super::{OBEDIENCE, Truth, Write, document};
 use crate::sides;
 
 /// Judges a write of an operator.
@@ -26,15 +27,8 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check(only, !write.moves || write.side == Some(there), told);
     let known = "nothing is written outside of the pool's two sides";
     truth.check(known, write.side.is_some(), told);
-    if let Some(begun) = write.record.then(|| begun(write)).flatten()
-        && truth.begun.insert(begun.id)
-    {
-        let asked = heard.consented || heard.said.is_some_and(|(side, _)| side == begun.route.to);
-        truth.check("a failover is begun only where somebody has asked for it", asked, told);
-    }
-    if let Some(home) = write.record.then(|| home(write)).flatten() {
-        let lies = "a record lies on the side that is live in the end";
-        truth.check(lies, write.side == Some(home), told);
+    if let Some(record) = write.record.then(|| document(e)).flatten() {
+        judge_record(truth, write, &record);
     }
     truth.check("mgccomp is never touched", !e.text.to_lowercase().contains("mgccomp"), told);
     truth.check(
@@ -42,40 +36,29 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         !write.moves || write.fenced || write.recovered || truth.consents > 0,
         told,
     );
-    if let Some(document) = e.parameters.get("@p5").filter(|_| write.record) {
-        truth.check(
-            "a consent is used for what was shown and nothing else",
-            consents(document).iter().all(fits),
-            told,
-        );
+}
+
+/// Judges a record that is written: that somebody has asked for what it begins, where it lies, and the consents that it names.
+fn judge_record(truth: &mut Truth, write: &Write<'_>, record: &Value) {
+    let (heard, told) = (&write.operator.heard, || write.told());
+    if let Some(route) = part::<Route>(record, "route") {
+        let begins = route.procedure == Procedure::Failover && route.course == Course::Onward;
+        let id = part::<String>(record, "id").filter(|_| begins);
+        if id.is_some_and(|id| truth.begun.insert(id)) {
+            let asked = heard.consented || heard.said.is_some_and(|(side, _)| side == route.to);
+            truth.check("a failover is begun only where somebody has asked for it", asked, told);
+        }
+        let lies = "a record lies on the side that is live in the end";
+        truth.check(lies, write.side == Some(route.home()), told);
     }
+    let consents = part::<Vec<AcceptedConsent>>(record, "consents").unwrap_or_default();
+    let only = "a consent is used for what was shown and nothing else";
+    truth.check(only, consents.iter().all(fits), told);
 }
 
-/// A failover whose record is written.
-struct Begun {
-    id: String,
-    route: Route,
-}
-
-fn begun(write: &Write<'_>) -> Option<Begun> {
-    let record: serde_json::Value = serde_json::from_str(write.entry.parameters.get("@p5")?).ok()?;
-    let route = serde_json::from_value::<Route>(record.get("route")?.clone()).ok()?;
-    let id = record.get("id")?.as_str()?.to_string();
-    (route.procedure == Procedure::Failover && route.course == Course::Onward).then_some(Begun { id, route })
-}
-
-/// The side whose database is live in the end, by the record that is written.
-fn home(write: &Write<'_>) -> Option<Side> {
-    let record: serde_json::Value = serde_json::from_str(write.entry.parameters.get("@p5")?).ok()?;
-    serde_json::from_value::<Route>(record.get("route")?.clone()).ok().map(Route::home)
-}
-
-/// The consents that a record names.
-fn consents(document: &str) -> Vec<AcceptedConsent> {
-    serde_json::from_str(document)
-        .ok()
-        .and_then(|d: serde_json::Value| serde_json::from_value(d.get("consents")?.clone()).ok())
-        .unwrap_or_default()
+/// A part of a record.
+fn part<T: DeserializeOwned>(record: &Value, name: &str) -> Option<T> {
+    serde_json::from_value(record.get(name)?.clone()).ok()
 }
 
 /// Whether a consent was given for what it is used for.
