@@ -366,6 +366,9 @@ fn record(pool: &Pool, t: &Transition) -> Result<Statement, Problem> {
         t.id.clone().into(),
         SCHEMA.into(),
         Parameter::Text(document),
+        // A pool does not see two thousand million transitions.
+        i32::try_from(t.number).unwrap_or(i32::MAX).into(),
+        t.kind().into(),
     ];
     Ok(Statement::write("writing the record", statements::write_record(), parameters))
 }

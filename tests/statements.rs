@@ -244,12 +244,32 @@ fn the_lock_is_taken_held_and_given_back() {
 fn the_record_is_written_and_written_again() {
     let mut b = Bench::usual();
     for document in ["{}", "{\"a\": 1}"] {
-        let parameters = [text(LOCK), text("chat.litwareinc.com"), text("t-1"), Cell::Int(1), text(document)];
-        b.works(COPY, &statements::write_record(), &parameters);
+        b.works(COPY, &statements::write_record(), &record_of("t-1", document, 1, "Failover Backup open"));
         let rows = b.rows(COPY, statements::RECORDS, &[text("chat.litwareinc.com")]);
         assert_eq!(rows, vec![vec![text("t-1"), Cell::Int(1), text(document)]]);
     }
     assert_eq!(b.rows(COPY, statements::RECORD_TABLE, &[]), vec![vec![Cell::Int(1)]]);
+}
+
+/// What a record is written with.
+fn record_of(id: &str, document: &str, number: i32, kind: &str) -> Vec<Cell> {
+    let [lock, pool] = [LOCK, "chat.litwareinc.com"].map(text);
+    vec![lock, pool, text(id), Cell::Int(1), text(document), Cell::Int(number.into()), text(kind)]
+}
+
+#[test]
+fn the_last_record_of_each_kind_is_read_however_many_have_come_since() {
+    let mut b = Bench::usual();
+    b.works(COPY, &statements::write_record(), &record_of("old", "{}", 0, "Failover Backup completed"));
+    b.works(COPY, &statements::write_record(), &record_of("last", "{}", 1, "Failover Backup completed"));
+    for n in 2..30 {
+        let of = record_of(&format!("align-{n}"), "{}", n, "Align Backup completed");
+        b.works(COPY, &statements::write_record(), &of);
+    }
+    let rows = b.rows(COPY, statements::RECORDS, &[text("chat.litwareinc.com")]);
+    let expected: Vec<String> = (19..30).rev().map(|n| format!("align-{n}")).chain(["last".into()]).collect();
+    let read: Vec<Cell> = rows.iter().map(|r| r[0].clone()).collect();
+    assert_eq!(read, expected.iter().map(|id| text(id)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::backups::{BackupFile, Lsn, RedoPoint};
 use super::consent::AcceptedConsent;
 use super::log_shipping::SecondaryHalf;
 use super::route::Route;
+use super::side::Side;
 use super::step::StepId;
 use super::text::short;
 use super::wish::LastWish;
@@ -236,6 +237,27 @@ impl Transition {
     /// Effects of a step that were started.
     pub fn attempts(&self, step: StepId) -> i32 {
         self.steps.get(&step).map_or(0, |h| h.attempts)
+    }
+    /// What it is to those who look back: of each kind the last one can still matter, however many have come since. It is not
+    /// shown to anybody.
+    pub fn kind(&self) -> String {
+        let Route { procedure, to, .. } = self.route;
+        let side = match to {
+            Side::Primary => "Primary",
+            Side::Backup => "Backup",
+        };
+        let ended = match self.ended {
+            None => "open",
+            Some(Ended { aborted: true, .. }) => "aborted",
+            Some(Ended { aborted: false, .. }) => "completed",
+        };
+        // The configuration that log shipping had before it was removed is in no other record.
+        let saved = if self.facts.log_shipping.is_some() { " with log shipping" } else { "" };
+        format!("{} {side} {ended}{saved}", procedure.as_str())
+    }
+    /// Whether it has been written down: then it has begun for everybody.
+    pub fn is_recorded(&self) -> bool {
+        self.revision > 0
     }
     /// Whether anything was done, or is about to be.
     pub fn has_begun(&self) -> bool {

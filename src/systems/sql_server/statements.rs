@@ -167,10 +167,14 @@ WHERE l.resource_type = N'APPLICATION' AND l.request_status = N'GRANT' AND l.res
 /// Whether the record's table exists. No parameters.
 pub const RECORD_TABLE: &str = "SELECT CAST(CASE WHEN OBJECT_ID(N'msdb.dbo.persistent_chat_failover') IS NULL THEN 0 ELSE 1 END AS int) AS present;";
 
-/// The records of a pool, newest first. `@P1` pool.
+/// The records of a pool that can still matter, newest first: the last eleven, and of each kind the last one, however long ago that
+/// was. Their numbers say what came later, not times: clocks jump. `@P1` pool.
 pub const RECORDS: &str = "\
-SELECT TOP (11) r.transition, r.schema_version, r.document
-FROM msdb.dbo.persistent_chat_failover AS r WHERE r.pool = @P1 ORDER BY r.started DESC;";
+SELECT r.transition, r.schema_version, r.document FROM (
+SELECT transition, schema_version, document, number, ROW_NUMBER() OVER (ORDER BY number DESC, started DESC) AS nth,
+ROW_NUMBER() OVER (PARTITION BY kind ORDER BY number DESC, started DESC) AS nth_of_kind
+FROM msdb.dbo.persistent_chat_failover WHERE pool = @P1) AS r
+WHERE r.nth <= 11 OR r.nth_of_kind = 1 ORDER BY r.nth;";
 
 /// Guard of every write: the lock is held by this very session. The text is followed by the effect in the same batch, so
 /// that nothing can come between the look and the act. `{lock}` is the parameter that carries the resource.
@@ -199,18 +203,21 @@ fn at_redo_point(database: &str, lsn: &str, fork: &str) -> String {
     )
 }
 
-/// Writes the record of a transition. `@P1` lock, `@P2` pool, `@P3` transition, `@P4` schema version, `@P5` document.
+/// Writes the record of a transition. `@P1` lock, `@P2` pool, `@P3` transition, `@P4` schema version, `@P5` document, `@P6` its number,
+/// `@P7` its kind.
 pub fn write_record() -> String {
     let guard = locked("@P1");
     format!(
         "{guard}IF OBJECT_ID(N'msdb.dbo.persistent_chat_failover') IS NULL \
          CREATE TABLE msdb.dbo.persistent_chat_failover (pool nvarchar(255) NOT NULL, transition nvarchar(64) NOT NULL, \
-         schema_version int NOT NULL, started datetime2 NOT NULL, document nvarchar(max) NOT NULL, PRIMARY KEY (pool, transition)); \
+         schema_version int NOT NULL, started datetime2 NOT NULL, document nvarchar(max) NOT NULL, number int NOT NULL, \
+         kind nvarchar(64) NOT NULL, PRIMARY KEY (pool, transition)); \
          IF EXISTS (SELECT 1 FROM msdb.dbo.persistent_chat_failover WHERE pool = @P2 AND transition = @P3) \
-         UPDATE msdb.dbo.persistent_chat_failover SET schema_version = @P4, document = @P5 WHERE pool = @P2 AND transition = @P3; \
+         UPDATE msdb.dbo.persistent_chat_failover SET schema_version = @P4, document = @P5, kind = @P7 \
+         WHERE pool = @P2 AND transition = @P3; \
          ELSE \
-         INSERT INTO msdb.dbo.persistent_chat_failover (pool, transition, schema_version, started, document) \
-         VALUES (@P2, @P3, @P4, SYSUTCDATETIME(), @P5);"
+         INSERT INTO msdb.dbo.persistent_chat_failover (pool, transition, schema_version, started, document, number, kind) \
+         VALUES (@P2, @P3, @P4, SYSUTCDATETIME(), @P5, @P6, @P7);"
     )
 }
 
