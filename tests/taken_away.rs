@@ -10,16 +10,20 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::courses::Failover;
-use common::matrix::{Row, SOON, Staged, hold_first, ready_on, until_held, world};
+use common::matrix::{Row, SOON, Staged, hold_first, until_held, world};
 use common::proxy::behind_a_proxy;
 use common::scene::{Scene, runs};
 use common::{Plane, signal};
 use lab::control_plane::Options;
 use lab::world::journal::Outcome;
 
-/// A failover that has not begun, on a control plane that may be the test's own.
+/// A failover that has not begun, on a control plane that may be the test's own. Its operator holds the lease: what takes the API
+/// server away takes that away as well.
 async fn on(plane: &Plane, test: &str) -> Staged<'static, Failover> {
-    Staged::in_scene(&Failover, ready_on(plane, test, world()).await).await
+    let mut scene = Scene::set_on(plane.clone(), test, world()).await;
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("3"));
+    scene.begin().await;
+    Staged::in_scene(&Failover, scene).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,9 @@
 //! `pcf-operator`: the controller, and the resource's definition as YAML.
 
+use std::time::Duration;
+
 use clap::{Parser, Subcommand};
+use persistent_chat_failover::controller::lease::Candidate;
 use persistent_chat_failover::systems::settings::Settings;
 use persistent_chat_failover::systems::sql_server::session::QUIET_TARGET;
 use persistent_chat_failover::{api, controller};
@@ -22,9 +25,40 @@ enum Command {
         /// The namespace to work in; absent: all.
         #[arg(long, env = "PCF_NAMESPACE")]
         namespace: Option<String>,
+        #[command(flatten)]
+        election: Election,
     },
     /// Prints the custom resource definition.
     Crd,
+}
+
+/// How replicas of the operator agree on which of them works.
+#[derive(clap::Args)]
+struct Election {
+    /// Work only while holding the lease `persistent-chat-failover`. Without it there must be one replica only.
+    #[arg(long, env = "PCF_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    leader_elect: bool,
+    /// The namespace of the lease; absent: that of the pod, or of the current context.
+    #[arg(long, env = "POD_NAMESPACE")]
+    leader_election_namespace: Option<String>,
+    /// How many seconds a lease stands that nobody renews.
+    #[arg(long, env = "PCF_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300))]
+    lease_seconds: u64,
+}
+
+impl Election {
+    fn candidate(self, client: &kube::Client) -> Option<Candidate> {
+        let process = uuid::Uuid::new_v4();
+        // Anew with each process: one that was started again must not take what its predecessor still works with for its own.
+        let pod = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+        self.leader_elect.then(|| Candidate {
+            namespace: self
+                .leader_election_namespace
+                .unwrap_or_else(|| client.default_namespace().to_string()),
+            identity: format!("{}_{process}", pod.unwrap_or_else(|_| "pcf-operator".into())),
+            duration: Duration::from_secs(self.lease_seconds),
+        })
+    }
 }
 
 fn main() -> std::process::ExitCode {
@@ -44,7 +78,7 @@ async fn real_main() -> Result<(), String> {
             print!("{}", api::crd_yaml()?);
             Ok(())
         }
-        Command::Run { namespace } => {
+        Command::Run { namespace, election } => {
             // The driver repeats every message of a server, also texts that are not ours to log.
             let quiet = format!("{QUIET_TARGET}=off").parse().map_err(|e| format!("log filter: {e}"))?;
             let filter = EnvFilter::try_from_default_env()
@@ -66,7 +100,8 @@ async fn real_main() -> Result<(), String> {
                 stop.send_replace(true);
             });
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
-            controller::run(client, namespace, settings, stopped).await
+            let candidate = election.candidate(&client);
+            controller::run(client, namespace, settings, candidate, stopped).await
         }
     }
 }

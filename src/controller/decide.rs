@@ -16,6 +16,8 @@ pub struct Seen<'a> {
     pub problems: &'a [Problem],
     /// Another object that describes the same pool and has a worker, `namespace/name`.
     pub other: Option<&'a str>,
+    /// Whether this replica holds the lease.
+    pub leads: bool,
 }
 
 /// What is known of the worker that stands for the object's name.
@@ -42,12 +44,22 @@ pub enum Reconciled {
     },
     /// The worker is told what the object says now.
     Tell,
+    /// Nothing is started, and no status is written: another replica holds the lease. It is looked at again when that changes.
+    StandBy,
 }
 
 /// Decides a reconcile.
 pub fn next(seen: &Seen<'_>, worker: Option<&Standing<'_>>) -> Reconciled {
     if seen.is_gone {
         return Reconciled::Retire;
+    }
+    if !seen.leads {
+        return match worker {
+            // It finishes what it has begun, and hears meanwhile what is asked for.
+            Some(w) if w.uid == seen.uid && !w.is_over && seen.problems.is_empty() => Reconciled::Tell,
+            Some(_) => Reconciled::Retire,
+            None => Reconciled::StandBy,
+        };
     }
     if let Some(problem) = together(seen.problems) {
         return Reconciled::Refuse(problem);
@@ -79,7 +91,7 @@ mod tests {
     use super::*;
 
     fn seen<'a>(uid: &'a str, problems: &'a [Problem]) -> Seen<'a> {
-        Seen { uid, is_gone: false, generation: 2, observed: 1, problems, other: None }
+        Seen { uid, is_gone: false, generation: 2, observed: 1, problems, other: None, leads: true }
     }
 
     #[test]
@@ -95,5 +107,12 @@ mod tests {
         assert!(matches!(next(&seen("a", &wrong), None), Reconciled::Refuse(_)));
         let beside = Seen { other: Some("x/y"), ..seen("a", &[]) };
         assert!(matches!(next(&beside, None), Reconciled::RefuseBesideAnother(_)));
+        let standby = |problems| Seen { leads: false, ..seen("a", problems) };
+        assert_eq!(next(&standby(&[]), None), Reconciled::StandBy);
+        assert_eq!(next(&standby(&wrong), None), Reconciled::StandBy);
+        assert_eq!(next(&standby(&[]), Some(&standing("a", false))), Reconciled::Tell);
+        assert_eq!(next(&standby(&[]), Some(&standing("a", true))), Reconciled::Retire);
+        assert_eq!(next(&standby(&[]), Some(&standing("b", false))), Reconciled::Retire);
+        assert_eq!(next(&standby(&wrong), Some(&standing("a", false))), Reconciled::Retire);
     }
 }

@@ -5,6 +5,7 @@
 
 mod api_server;
 pub mod decide;
+pub mod lease;
 pub mod publish;
 mod secrets;
 mod worker;
@@ -13,28 +14,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::Instant;
 
 use crate::api::convert;
 use crate::api::v1alpha1::{PersistentChatFailover, PersistentChatFailoverStatus};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
 use crate::engine::goal::Goal;
-use crate::engine::wishes::Wish;
+use crate::engine::wishes::{Lead, Wish};
 use crate::engine::{Clock as _, SystemClock};
 use crate::status::conditions::{ConditionStatus, Conditions};
 use crate::systems::settings::Settings;
 pub use api_server::MANAGER;
 use api_server::{REQUEST, write};
 use decide::Reconciled;
+use lease::Candidate;
 pub use secrets::{ClusterSecrets, FileSecrets};
-use worker::{Resource, Worker};
+use worker::{Begin, Resource, Worker};
 
 /// How long a resource that has not changed is left alone.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
@@ -43,7 +46,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 struct Context {
     client: Client,
     settings: Arc<Settings>,
+    lead: Lead,
     workers: Mutex<BTreeMap<Resource, Worker>>,
+    /// A worker has ended: whoever it worked for may need another.
+    over: Arc<Notify>,
 }
 
 /// Why a reconcile failed.
@@ -57,25 +63,42 @@ impl std::fmt::Display for Error {
 }
 impl std::error::Error for Error {}
 
-/// Runs until `stop` turns true; then no new effect begins, and what runs is let end.
+/// Runs until `stop` turns true; then no new effect begins, and what runs is let end. With a candidate, works only while that one
+/// leads; without one there must be no other replica.
 pub async fn run(
     client: Client,
     namespace: Option<String>,
     settings: Settings,
+    candidate: Option<Candidate>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let api: Api<PersistentChatFailover> = match &namespace {
         Some(ns) => Api::namespaced(client.clone(), ns),
         None => Api::all(client.clone()),
     };
-    let context =
-        Arc::new(Context { client, settings: Arc::new(settings), workers: Mutex::new(BTreeMap::new()) });
-    let ended = async move {
+    let (ended, until, lead) = (watch::Sender::new(false), watch::Sender::new(None), Lead::alone());
+    let elected = until.subscribe();
+    let (lead, standing) = match candidate {
+        None => (lead, None),
+        Some(c) => (
+            lease::lead(elected.clone()),
+            Some(tokio::spawn(lease::stand(client.clone(), c, until, ended.subscribe()))),
+        ),
+    };
+    let context = Arc::new(Context {
+        client,
+        settings: Arc::new(settings),
+        lead: lead.clone(),
+        workers: Mutex::new(BTreeMap::new()),
+        over: Arc::default(),
+    });
+    let stopped = async move {
         // An error means that nobody can say stop any more: that is a stop as well.
         let _ = stop.wait_for(|s| *s).await;
     };
     Controller::new(api, watcher::Config::default())
-        .graceful_shutdown_on(ended)
+        .graceful_shutdown_on(stopped)
+        .reconcile_all_on(changes(lead, elected, context.clone()))
         .run(
             reconcile,
             |_, e, _| {
@@ -94,7 +117,44 @@ pub async fn run(
     for worker in workers {
         worker.stop().await;
     }
-    Ok(())
+    // Only now: what ran until the end was still ours.
+    ended.send_replace(true);
+    match standing {
+        Some(task) => task.await.map_err(|e| format!("the election ended badly: {e}")),
+        None => Ok(()),
+    }
+}
+
+/// One for each time that the lead is won or lost, or that a worker has ended. Workers that pause look at it at once.
+fn changes(
+    lead: Lead,
+    elected: watch::Receiver<Option<Instant>>,
+    context: Arc<Context>,
+) -> impl Stream<Item = ()> + Send + 'static {
+    let led = lead.is_held();
+    futures::stream::unfold((lead, elected, context, led), |(lead, mut elected, context, led)| async move {
+        loop {
+            let end = *elected.borrow_and_update();
+            if lead.is_held() != led {
+                for worker in context.workers.lock().await.values() {
+                    worker.wake();
+                }
+                return Some(((), (lead, elected, context, !led)));
+            }
+            let runs_out = async {
+                match end.filter(|_| led) {
+                    Some(end) => tokio::time::sleep_until(end).await,
+                    None => futures::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = runs_out => {}
+                () = context.over.notified() => return Some(((), (lead, elected, context, led))),
+                // Nobody stands for election any more, or ever did: the lead stays as it is.
+                changed = elected.changed() => if changed.is_err() { return None },
+            }
+        }
+    })
 }
 
 async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -> Result<Action, Error> {
@@ -119,6 +179,7 @@ async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -
         observed: object.status.as_ref().map_or(-1, |s| s.observed_generation),
         problems: described.as_ref().err().map_or(&[], Vec::as_slice),
         other: other.as_deref(),
+        leads: context.lead.is_held(),
     };
     let worker = standing.as_ref().map(|(r, is_over)| decide::Standing { uid: &r.uid, is_over: *is_over });
     let what = decide::next(&seen, worker.as_ref());
@@ -132,6 +193,7 @@ async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -
             retire(&mut workers);
             Ok(Action::await_change())
         }
+        (Reconciled::StandBy, _) => Ok(Action::await_change()),
         (Reconciled::Refuse(problem), _) => {
             retire(&mut workers);
             refuse(&context, &object, &problem).await?;
@@ -156,9 +218,7 @@ async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -
                 // Before any look at the world: whoever waits must see that this generation is not finished.
                 accept(&context, &object, generation).await?;
             }
-            let status = current(&context, &object).await?;
-            let (client, settings) = (context.client.clone(), context.settings.clone());
-            let worker = Worker::start(client, settings, resource.clone(), wish, status);
+            let worker = start(&context, &object, wish).await?;
             workers.insert(resource, worker);
             Ok(Action::requeue(LOOK_AGAIN))
         }
@@ -183,6 +243,14 @@ fn wish(object: &PersistentChatFailover, pool: Pool) -> Result<Wish, Error> {
         consent: convert::consent(&object.spec),
     };
     Ok(Wish { pool: Arc::new(pool), goal, stop: false })
+}
+
+/// A worker begins with what the resource asks for, and with its status as it is now.
+async fn start(context: &Context, object: &PersistentChatFailover, wish: Wish) -> Result<Worker, Error> {
+    let status = current(context, object).await?;
+    let (client, settings) = (context.client.clone(), context.settings.clone());
+    let begin = Begin { lead: context.lead.clone(), over: context.over.clone(), wish, status };
+    Ok(Worker::start(client, settings, Resource::of(object), begin))
 }
 
 async fn current(

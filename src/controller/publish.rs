@@ -49,6 +49,8 @@ pub enum NotWritten {
     Gone,
     /// It may go well another time: no answer, no right, no space.
     Failed(String),
+    /// Another replica may hold the lease: the status is its to write.
+    NotLeading,
 }
 
 impl std::fmt::Display for NotWritten {
@@ -56,6 +58,9 @@ impl std::fmt::Display for NotWritten {
         match self {
             NotWritten::Gone => f.write_str("cannot write the status: the resource is gone"),
             NotWritten::Failed(why) => write!(f, "cannot write the status: {why}"),
+            NotWritten::NotLeading => {
+                f.write_str("the status is written by the replica that holds the lease")
+            }
         }
     }
 }
@@ -99,11 +104,11 @@ pub async fn publish<P: Published>(
         }
         // A write that fails is tried again with what is true by then; the failover itself never waits for it.
         while let Err(e) = store.put(&wanted).await {
-            tracing::warn!(error = %e, "status");
             match e {
                 NotWritten::Gone => return,
-                NotWritten::Failed(_) if !open => return,
-                NotWritten::Failed(_) => {}
+                NotWritten::Failed(_) | NotWritten::NotLeading if !open => return,
+                NotWritten::Failed(_) => tracing::warn!(error = %e, "status"),
+                NotWritten::NotLeading => tracing::debug!(error = %e, "status"),
             }
             tokio::time::sleep(AGAIN).await;
             wanted = next.borrow_and_update().clone();

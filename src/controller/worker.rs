@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -9,7 +10,7 @@ use futures::future::{Either, select};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::publish::{NotWritten, StatusStore, publish};
@@ -22,7 +23,7 @@ use crate::engine::drive::drive;
 use crate::engine::memory::Memory;
 use crate::engine::recording::Recording;
 use crate::engine::report::Report;
-use crate::engine::wishes::{Wish, Wishes};
+use crate::engine::wishes::{Lead, Wish, Wishes};
 use crate::engine::{Clock as _, Pace, SystemClock, World};
 use crate::status::conditions::Conditions;
 use crate::status::{self, essence, events, recording};
@@ -75,20 +76,31 @@ pub(super) struct Worker {
     /// The status as the API server last showed it.
     stored: watch::Sender<PersistentChatFailoverStatus>,
     task: JoinHandle<()>,
+    is_over: Arc<AtomicBool>,
+}
+
+/// What a worker begins with.
+pub(super) struct Begin {
+    pub wish: Wish,
+    pub status: PersistentChatFailoverStatus,
+    pub lead: Lead,
+    /// Is told when it has ended.
+    pub over: Arc<Notify>,
 }
 
 impl Worker {
-    pub fn start(
-        client: Client,
-        settings: Arc<Settings>,
-        resource: Resource,
-        wish: Wish,
-        status: PersistentChatFailoverStatus,
-    ) -> Self {
-        let (sender, wishes) = Wishes::channel(wish);
+    pub fn start(client: Client, settings: Arc<Settings>, resource: Resource, begin: Begin) -> Self {
+        let Begin { wish, status, lead, over } = begin;
+        let (sender, wishes) = Wishes::channel(wish, lead);
         let (stored, seen) = watch::channel(status);
-        let task = tokio::spawn(work(client, settings, resource, wishes, seen));
-        Worker { wishes: sender, stored, task }
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = is_over.clone();
+        let task = tokio::spawn(async move {
+            work(client, settings, resource, wishes, seen).await;
+            ends.store(true, Ordering::Release);
+            over.notify_one();
+        });
+        Worker { wishes: sender, stored, task, is_over }
     }
 
     /// Hands a changed spec over. Returns at once.
@@ -104,12 +116,17 @@ impl Worker {
         });
     }
 
+    /// The lease was won or lost: a worker that pauses looks at it.
+    pub fn wake(&self) {
+        self.wishes.send_modify(|_| {});
+    }
+
     pub fn pool_name(&self) -> String {
         self.wishes.borrow().pool.fqdn.clone()
     }
 
     pub fn is_over(&self) -> bool {
-        self.task.is_finished()
+        self.is_over.load(Ordering::Acquire) || self.task.is_finished()
     }
 
     /// No new effect; what runs goes on to its end by itself.
@@ -131,10 +148,14 @@ struct Cluster {
     api: Api<PersistentChatFailover>,
     resource: Resource,
     recorder: Recorder,
+    wishes: Wishes,
 }
 
 impl StatusStore<PersistentChatFailoverStatus> for Cluster {
     async fn put(&self, wanted: &PersistentChatFailoverStatus) -> Result<(), NotWritten> {
+        if !self.wishes.leads() {
+            return Err(NotWritten::NotLeading);
+        }
         super::api_server::write(&self.api, &self.resource.name, &self.resource.uid, wanted).await
     }
 
@@ -170,6 +191,7 @@ async fn work(
         api: Api::namespaced(client.clone(), &resource.namespace),
         recorder: Recorder::new(client.clone(), reporter),
         resource: resource.clone(),
+        wishes: wishes.clone(),
     };
     let writer = publish(&cluster, stored, published);
     // One for all descriptions of the pool: what it keeps must be there when the API server is not.
@@ -204,7 +226,8 @@ async fn run_engine(
     let mut memory = fresh(&next, &wishes.newest().pool);
     loop {
         let wish = wishes.newest();
-        if wish.stop {
+        // Without the lease nothing is begun; what was in hand has been carried to its end.
+        if wish.stop || !wishes.leads() {
             return;
         }
         let pool = wish.pool;

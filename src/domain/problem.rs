@@ -85,6 +85,8 @@ reasons! {
     WaitingForMirror,
     /// Another process holds the lock of the pool.
     LockHeld,
+    /// Another replica of the operator holds the lease, or may hold it.
+    NotLeading,
     // What needs a human.
     /// The world differs from the resource without anyone having decided it.
     ActiveDataCenterDrifted,

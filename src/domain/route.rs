@@ -29,7 +29,7 @@ impl Procedure {
 }
 
 /// Whether a transition goes to its target, or is undone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Course {
     /// To its target.
     #[default]

@@ -15,7 +15,7 @@ use crate::domain::transition::Transition;
 use crate::permit::{Permit, Watch};
 use crate::systems::Systems;
 
-/// Works until the pool's description changes or a wish says stop.
+/// Works until the pool's description changes, a wish says stop, or the lease is lost with no transition in hand.
 pub async fn drive<S: Systems, C: Clock>(
     world: World<'_, S, C>,
     memory: &mut Memory,
@@ -24,14 +24,24 @@ pub async fn drive<S: Systems, C: Clock>(
 ) {
     let latest = wishes.clone();
     let now = || world.clock.now();
-    let wanted = |t: &Transition, past: bool| latest.peek(|wish| still_wanted(wish, world.pool, t, past));
+    let wanted = |t: &Transition, past: bool| {
+        may_begin(t, latest.leads())?;
+        latest.peek(|wish| still_wanted(wish, world.pool, t, past))
+    };
     let watch = Watch { now: &now, wanted: &wanted };
     let mut permit: Option<Permit<'_, S>> = None;
     memory.look_at_everything();
     while let Some(wish) = wishes.read(world.pool) {
+        memory.takes_in_hand(permit.as_ref());
+        if !wishes.leads() && !memory.has_something_in_hand() {
+            return;
+        }
         let situation = memory.look(&world, permit.as_ref()).await;
         let heard = memory.heard().cloned();
         let plan = memory.decide(&world, &wish, &situation, permit.as_ref());
+        if !wishes.leads() && !memory.has_in_hand(&plan, &situation) {
+            return;
+        }
         let decided = Decided { wish: &wish, heard: heard.as_ref(), situation: &situation, plan: &plan };
         tell(&decided.report(memory.trouble()));
         let then = match (&plan.transition, &permit) {
@@ -65,6 +75,18 @@ pub async fn drive<S: Systems, C: Clock>(
 /// Whether another transition comes first now, or somebody else has gone on with this one: then the lock is not ours any more.
 fn is_overtaken(ours: &Transition, t: &Transition) -> bool {
     ours.id != t.id || t.revision > ours.revision
+}
+
+/// The lease chooses who begins; who has begun carries on without it.
+fn may_begin(t: &Transition, leads: bool) -> Result<(), Problem> {
+    if leads || t.is_recorded() {
+        return Ok(());
+    }
+    Err(Problem::retry(
+        Reason::NotLeading,
+        "This replica does not hold the lease any more: it begins nothing",
+        "Nothing to do: the replica that holds it looks at the pool",
+    ))
 }
 
 /// Whether the resource still asks for a transition, at the last moment before an effect.

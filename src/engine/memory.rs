@@ -30,6 +30,8 @@ pub struct Memory {
     heard: Option<LastWish>,
     /// The transition as it was last decided on.
     begun: Option<Transition>,
+    /// The transition that this process last carried on, as its record stood then.
+    in_hand: Option<Transition>,
     trouble: BTreeMap<StepId, Trouble>,
     /// Each step's last effect that was answered without complaint.
     answered: BTreeMap<StepId, Effect>,
@@ -75,6 +77,34 @@ impl Memory {
         let current = self.current(permit);
         self.seen = self.reads;
         self.observer.look(world, self.reads, current.as_ref()).await
+    }
+
+    /// Remembers what a permit carries on: who has begun something finishes it, also without the lease.
+    pub fn takes_in_hand<S: Systems>(&mut self, permit: Option<&Permit<'_, S>>) {
+        if let Some(written) = permit.and_then(Permit::written) {
+            self.in_hand = Some(written).filter(|t| t.ended.is_none());
+        }
+    }
+
+    /// Whether there is a transition that this process carries on.
+    pub fn has_something_in_hand(&self) -> bool {
+        self.in_hand.is_some()
+    }
+
+    /// Whether a plan does nothing but carry on what this process had in hand: the same transition in the same direction, with which
+    /// nobody else has gone on since. What waits for a human waits for whoever leads.
+    pub fn has_in_hand(&self, plan: &Plan, s: &Situation) -> bool {
+        let waits_for_a_human = match &plan.next {
+            Next::Blocked(x) => x.class != Class::Retry,
+            Next::Wait(w) => w.reason == Reason::Suspended,
+            Next::Settled | Next::Act(_) | Next::Finish => false,
+        };
+        let (Some(ours), Some(t)) = (&self.in_hand, &plan.transition) else { return false };
+        let is_newer = |r: &Transition| r.revision > ours.revision;
+        !waits_for_a_human
+            && t.id == ours.id
+            && t.route == ours.route
+            && !s.recorded(&t.id).is_some_and(is_newer)
     }
 
     fn current<S: Systems>(&self, permit: Option<&Permit<'_, S>>) -> Option<Transition> {

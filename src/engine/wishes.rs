@@ -18,31 +18,58 @@ pub struct Wish {
     pub stop: bool,
 }
 
+/// Whether this process holds the lease of the operator. A question, not an answer that was sent: a process that stood still for a
+/// while must not believe what was true before.
+#[derive(Clone)]
+pub struct Lead(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Lead {
+    /// A lead that whoever keeps the lease answers for.
+    pub fn new(holds: impl Fn() -> bool + Send + Sync + 'static) -> Lead {
+        Lead(Arc::new(holds))
+    }
+    /// The lead of a process that has no other beside it.
+    pub fn alone() -> Lead {
+        Lead::new(|| true)
+    }
+    /// Whether the lease is held now.
+    pub fn is_held(&self) -> bool {
+        (self.0)()
+    }
+}
+
 /// The wishes of one resource: the newest counts.
-#[derive(Clone, Debug)]
-pub struct Wishes(watch::Receiver<Wish>);
+#[derive(Clone)]
+pub struct Wishes {
+    newest: watch::Receiver<Wish>,
+    lead: Lead,
+}
 
 impl Wishes {
-    /// Wishes as they are sent, and who sends them.
-    pub fn channel(first: Wish) -> (watch::Sender<Wish>, Wishes) {
-        let (sender, receiver) = watch::channel(first);
-        (sender, Wishes(receiver))
+    /// Wishes as they are sent, and who sends them. Whoever sees the lead change sends the newest one again: a pause ends by that.
+    pub fn channel(first: Wish, lead: Lead) -> (watch::Sender<Wish>, Wishes) {
+        let (sender, newest) = watch::channel(first);
+        (sender, Wishes { newest, lead })
     }
     /// The newest wish; none if the engine is to stop, or to begin anew with another description of the pool.
     pub fn read(&mut self, pool: &Pool) -> Option<Wish> {
-        let wish = self.0.borrow_and_update().clone();
+        let wish = self.newest.borrow_and_update().clone();
         (!wish.stop && *wish.pool == *pool).then_some(wish)
     }
     /// The newest wish, whatever it says.
     pub fn newest(&self) -> Wish {
-        self.0.borrow().clone()
+        self.newest.borrow().clone()
     }
     /// The same to look at, without a copy: asked before every effect.
     pub fn peek<T>(&self, f: impl FnOnce(&Wish) -> T) -> T {
-        f(&self.0.borrow())
+        f(&self.newest.borrow())
+    }
+    /// Whether this process may begin anything.
+    pub fn leads(&self) -> bool {
+        self.lead.is_held()
     }
     /// Waits for another wish; an error: nobody is left to have one.
     pub async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
-        self.0.changed().await
+        self.newest.changed().await
     }
 }

@@ -48,6 +48,9 @@ pub struct Scene {
     pub kubeconfig: PathBuf,
     /// Environment variables of the operators to come.
     pub env: Vec<(&'static str, &'static str)>,
+    /// Seconds that the lease of the operators to come stands; none: each of them works as if it had a cluster of its own, and nothing
+    /// but the lock is between them.
+    pub lease: Option<&'static str>,
     pub operator: Option<Process>,
 }
 
@@ -65,7 +68,7 @@ impl Scene {
         let kubeconfig = plane.service_account_kubeconfig(&namespace, "pcf-operator").unwrap();
         let directory = tempfile::tempdir().unwrap();
         let lab = Lab::start(scenario, directory.path()).await.unwrap();
-        Scene { lab, namespace, directory, plane, kubeconfig, env: vec![], operator: None }
+        Scene { lab, namespace, directory, plane, kubeconfig, env: vec![], lease: None, operator: None }
     }
 
     /// The usual beginning: the resource is applied, the operator runs, the resource is Ready.
@@ -135,10 +138,13 @@ impl Scene {
     /// One more operator, with a log of its own.
     pub fn another_operator(&self, log: &Path) -> Process {
         let program = Path::new(env!("CARGO_BIN_EXE_pcf-operator"));
-        Process::of(
-            demo::start_operator_with(&self.lab, &self.kubeconfig, program, &self.namespace, log, &self.env)
-                .unwrap(),
-        )
+        let election = [
+            ("PCF_LEADER_ELECT", if self.lease.is_some() { "true" } else { "false" }),
+            ("PCF_LEASE_SECONDS", self.lease.unwrap_or("15")),
+        ];
+        let env = [&election[..], &self.env].concat();
+        let (lab, namespace) = (&self.lab, &self.namespace);
+        Process::of(demo::start_operator_with(lab, &self.kubeconfig, program, namespace, log, &env).unwrap())
     }
 
     /// kill -9.

@@ -12,6 +12,9 @@ use persistent_chat_failover::domain::route::Procedure;
 use persistent_chat_failover::domain::side::{Side, Sides};
 use persistent_chat_failover::engine::goal::Goal;
 
+/// How long a lease is held that cannot be renewed.
+pub const LEASE: SignedDuration = SignedDuration::from_secs(10);
+
 /// What of the spec changes in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
@@ -69,8 +72,8 @@ pub enum Refused {
 pub struct Cluster {
     /// The resource.
     pub object: Option<Object>,
-    /// It does not answer.
-    pub down: bool,
+    /// It does not answer, since then.
+    pub down: Option<Timestamp>,
     /// When the last status was stored.
     pub last_status: Option<Timestamp>,
     number: usize,
@@ -90,7 +93,7 @@ impl Cluster {
     pub fn new(number: usize, names: Sides<String>, active: Side, now: Timestamp) -> Cluster {
         let mut c = Cluster {
             object: None,
-            down: false,
+            down: None,
             last_status: None,
             number,
             names,
@@ -110,7 +113,7 @@ impl Cluster {
     pub fn create(&mut self, active: Side, now: Timestamp, delay: SignedDuration) {
         self.uids += 1;
         self.version += 1;
-        self.down = false;
+        self.down = None;
         self.highest = 1;
         self.object = Some(Object {
             uid: format!("uid-{}-{}", self.number, self.uids),
@@ -127,9 +130,19 @@ impl Cluster {
     /// Everything is lost; nobody answers until something is created again.
     pub fn lose(&mut self, now: Timestamp) {
         self.object = None;
-        self.down = true;
+        self.goes_down(now);
         self.stored.push((now, None));
         self.relist = true;
+    }
+
+    /// It does not answer any more.
+    pub fn goes_down(&mut self, now: Timestamp) {
+        self.down = self.down.or(Some(now));
+    }
+
+    /// Since when the operator of this cluster has not held its lease, if that is so: it is renewed as long as the API server answers.
+    pub fn lease_ended(&self, now: Timestamp) -> Option<Timestamp> {
+        self.down.map(|since| since + LEASE).filter(|end| *end <= now)
     }
 
     /// A backup is played back: spec and status as they were, and a version that is lower than what watchers have seen.
@@ -160,7 +173,7 @@ impl Cluster {
 
     /// Reads the resource.
     pub fn get(&self) -> Result<Object, Refused> {
-        if self.down { Err(Refused::Down) } else { self.object.clone().ok_or(Refused::NotFound) }
+        if self.down.is_some() { Err(Refused::Down) } else { self.object.clone().ok_or(Refused::NotFound) }
     }
 
     /// Writes the spec. With a version: only over exactly that one.
@@ -232,7 +245,7 @@ impl Cluster {
 
     /// The list that a watch begins with: as old as the cache that answers; what came after it follows as events.
     pub fn list(&mut self, now: Timestamp, age: SignedDuration) -> Result<Option<Object>, Refused> {
-        if self.down {
+        if self.down.is_some() {
             return Err(Refused::Down);
         }
         let then = now - age;
@@ -253,7 +266,7 @@ impl Cluster {
 
     /// The next event that has arrived: the resource, or that it is gone.
     pub fn event(&mut self, now: Timestamp) -> Option<Option<Object>> {
-        if self.down || self.deaf_until.is_some_and(|t| now < t) {
+        if self.down.is_some() || self.deaf_until.is_some_and(|t| now < t) {
             self.relist = true;
             return None;
         }

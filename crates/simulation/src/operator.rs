@@ -1,7 +1,7 @@
 //! An operator as the process that it is: a controller that hears of its resource by a watch, one worker for it, and the one
 //! writer of its status.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures::future::join;
+use futures::future::{Either, select};
 use jiff::{SignedDuration, Timestamp};
 use lab::scenario::Scenario;
 use persistent_chat_failover::api::convert;
@@ -23,7 +23,7 @@ use persistent_chat_failover::engine::drive::drive;
 use persistent_chat_failover::engine::memory::Memory;
 use persistent_chat_failover::engine::plan::Next;
 use persistent_chat_failover::engine::report::Report;
-use persistent_chat_failover::engine::wishes::{Wish, Wishes};
+use persistent_chat_failover::engine::wishes::{Lead, Wish, Wishes};
 use persistent_chat_failover::engine::{Pace, World};
 use persistent_chat_failover::status;
 use tokio::sync::watch;
@@ -35,6 +35,8 @@ use crate::world::{Fate, Handle, Shared};
 
 /// Longest wait for one request, as the controller has it.
 const REQUEST: Duration = Duration::from_secs(15);
+/// How long the status may still be written when the engine has ended, as the controller has it.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// How often a controller looks for events that have arrived.
 const BEAT: Duration = Duration::from_millis(200);
 
@@ -92,6 +94,11 @@ impl Program {
     }
 }
 
+/// Whether an operator holds the lease of its cluster.
+fn holds_lease(shared: &Handle, who: usize) -> bool {
+    shared.now().operators.get(who).is_some_and(|o| o.unled.is_none())
+}
+
 /// What hears of the resource, and what it has made of that.
 struct Controller {
     program: Program,
@@ -107,12 +114,17 @@ struct Worker {
     wishes: watch::Sender<Wish>,
     /// The status as the API server last showed it.
     stored: watch::Sender<Status>,
+    /// It has ended by itself.
+    is_over: Rc<Cell<bool>>,
 }
 
 /// The controller: hears of the resource, and hands it to the worker.
 async fn control(mut controller: Controller) {
     let (shared, who) = (controller.program.shared.clone(), controller.who);
     let mut again: Option<Timestamp> = None;
+    let mut led = true;
+    // What was last heard: a worker that has ended by itself is followed by another.
+    let mut last: Option<Object> = None;
     let mut pending = loop {
         let listed = ask(&shared, who, "list the resource", false, |s, now| {
             let age = if s.chance.happens(150) { s.chance.between(0, 5000) } else { 0 };
@@ -133,12 +145,22 @@ async fn control(mut controller: Controller) {
         if event.is_some() {
             (pending, again) = (event, None);
         }
+        if pending.is_none() && controller.worker.as_ref().is_some_and(|w| w.is_over.get()) {
+            pending = Some(last.clone());
+        }
+        let leads = holds_lease(&shared, who);
+        if leads != led {
+            led = leads;
+            controller.wake();
+        }
         if again.is_none_or(|t| t <= now)
             && let Some(o) = pending.take()
-            && controller.reconcile(o.as_ref()).await.is_err()
         {
-            pending = Some(o);
-            again = Some(now + SignedDuration::from_secs(5));
+            last.clone_from(&o);
+            if controller.reconcile(o.as_ref()).await.is_err() {
+                pending = Some(o);
+                again = Some(now + SignedDuration::from_secs(5));
+            }
         }
         tokio::time::sleep(BEAT).await;
     }
@@ -155,9 +177,10 @@ impl Controller {
             // The scenario's pool, which nobody edits and nobody else describes.
             problems: &[],
             other: None,
+            leads: holds_lease(&self.program.shared, self.who),
         };
-        // A worker ends only when it is told to, and then it is not kept.
-        let standing = self.worker.as_ref().map(|w| decide::Standing { uid: &w.uid, is_over: false });
+        let standing =
+            self.worker.as_ref().map(|w| decide::Standing { uid: &w.uid, is_over: w.is_over.get() });
         match (decide::next(&seen, standing.as_ref()), o) {
             (Reconciled::Tell, Some(o)) => {
                 self.tell(o);
@@ -167,11 +190,19 @@ impl Controller {
                 self.retire();
                 self.start(o, accept).await
             }
+            (Reconciled::StandBy, _) => Ok(()),
             (Reconciled::Retire | Reconciled::Refuse(_) | Reconciled::RefuseBesideAnother(_), _)
             | (Reconciled::Tell | Reconciled::Start { .. }, None) => {
                 self.retire();
                 Ok(())
             }
+        }
+    }
+
+    /// The lease was lost or won: the worker looks at it.
+    fn wake(&self) {
+        if let Some(w) = &self.worker {
+            w.wishes.send_modify(|_| {});
         }
     }
 
@@ -209,13 +240,22 @@ impl Controller {
         let said = o.said.filter(|said| current.generation != o.generation || current.said == Some(*said));
         shared.now().hears(who, Some(&Object { said, ..o.clone() }));
         let status = current.status;
-        let (wishes, wish) = Wishes::channel(self.wish(o));
+        let lead = {
+            let shared = shared.clone();
+            Lead::new(move || holds_lease(&shared, who))
+        };
+        let (wishes, wish) = Wishes::channel(self.wish(o), lead);
         let (stored, seen) = watch::channel(status);
         let systems = SimSystems { shared: shared.clone(), who, scenario: scenario.clone() };
         let process =
             work(Work { store, systems, pool: pool.clone(), pace: *pace, stored: seen, wishes: wish });
-        self.born.borrow_mut().push(Box::pin(process));
-        self.worker = Some(Worker { uid: o.uid.clone(), wishes, stored });
+        let is_over = Rc::new(Cell::new(false));
+        let over = is_over.clone();
+        self.born.borrow_mut().push(Box::pin(async move {
+            process.await;
+            over.set(true);
+        }));
+        self.worker = Some(Worker { uid: o.uid.clone(), wishes, stored, is_over });
         Ok(())
     }
 
@@ -267,7 +307,16 @@ async fn work(work: Work) {
         let world = World { systems: &systems, pool: &pool, clock: &clock, pace };
         drive(world, &mut memory, &mut wishes, &tell).await;
     };
-    join(engine, writer).await;
+    futures::pin_mut!(engine, writer);
+    match select(engine, writer).await {
+        Either::Left(((), writer)) => {
+            if tokio::time::timeout(LAST_WORD, writer).await.is_err() {
+                shared.now().tell(&format!("operator {who}: its last status could not be written"));
+            }
+        }
+        // Nobody wants to know any more: the engine is told to stop by whoever sees that.
+        Either::Right(((), engine)) => engine.await,
+    }
 }
 
 /// What the others see of a process.
@@ -333,6 +382,9 @@ impl Store {
 
 impl StatusStore<Told> for Store {
     async fn put(&self, wanted: &Told) -> Result<(), NotWritten> {
+        if !holds_lease(&self.shared, self.who) {
+            return Err(NotWritten::NotLeading);
+        }
         self.write(wanted).await.map_err(|e| match e {
             Refused::NotFound | Refused::Conflict => NotWritten::Gone,
             Refused::Down | Refused::Rule => NotWritten::Failed(format!("{e:?}")),

@@ -84,6 +84,8 @@ pub struct Operator {
     pub active: Option<Side>,
     /// Seconds that its clock is ahead.
     pub skew: SignedDuration,
+    /// Since when it has not held the lease of its cluster.
+    pub unled: Option<Timestamp>,
     /// What it has heard of its resource: it cannot obey what it does not know.
     pub heard: Heard,
     /// When its last report came, or its last pause ended: the next look began no earlier.
@@ -213,6 +215,9 @@ impl Shared {
     fn advance(&mut self) {
         let now = self.time();
         self.world.advance(now);
+        for (o, c) in self.operators.iter_mut().zip(&self.clusters) {
+            o.unled = c.lease_ended(now);
+        }
         let mut left = VecDeque::new();
         while let Some((until, host, id)) = self.orphans.pop_front() {
             let mut ignored: Vec<Event> = Vec::new();

@@ -49,6 +49,7 @@ pub fn start_operator_with(
             .envs(env.iter().copied())
             .env("KUBECONFIG", kubeconfig)
             .env("PCF_NAMESPACE", namespace)
+            .env("POD_NAMESPACE", namespace)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file),

@@ -63,7 +63,8 @@ pub struct Instance {
     pub sessions: BTreeMap<u32, Session>,
     /// Application locks: who holds each resource.
     pub locks: BTreeMap<String, u32>,
-    next_session: u32,
+    /// Id of the next session: grows with every login.
+    pub next_session: u32,
     next_schedule: i64,
     /// How many GUIDs were made for it.
     made: u32,

@@ -70,6 +70,30 @@ const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
+        name: "something is begun without the lease",
+        edits: &[
+            (
+                "src/engine/drive.rs",
+                "if !wishes.leads() && !memory.has_something_in_hand() {",
+                "if false && !memory.has_something_in_hand() {",
+            ),
+            (
+                "src/engine/drive.rs",
+                "if !wishes.leads() && !memory.has_in_hand(&plan, &situation) {",
+                "if false && !memory.has_in_hand(&plan, &situation) {",
+            ),
+            ("src/engine/drive.rs", "if leads || t.is_recorded() {", "if true || leads || t.is_recorded() {"),
+        ],
+    },
+    Mutant {
+        name: "who has lost the lease leaves what it has in hand",
+        edits: &[(
+            "src/engine/memory.rs",
+            "        self.in_hand.is_some()\n",
+            "        self.in_hand.is_some() && false\n",
+        )],
+    },
+    Mutant {
         name: "suspend is not obeyed",
         edits: &[
             ("src/engine/plan.rs", "if ask.goal.suspend {", "if ask.goal.suspend && false {"),

@@ -48,7 +48,7 @@ pub(super) fn change(s: &mut Shared, who: usize, change: Change) {
 
 /// Whether a change of a resource is still to come. Where no API server answers none ever will.
 pub fn remain(s: &Shared) -> bool {
-    s.edits.iter().any(|e| s.clusters.get(e.who).is_some_and(|c| !c.down))
+    s.edits.iter().any(|e| s.clusters.get(e.who).is_some_and(|c| c.down.is_none()))
 }
 
 /// Carries out the changes of resources that are due.

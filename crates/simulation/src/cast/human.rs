@@ -27,7 +27,7 @@ impl Human {
     pub fn look_after(&mut self, s: &mut Shared, who: usize, dead: bool) -> bool {
         let now = s.time();
         // What the operator cannot write, nobody can read.
-        let silent = s.clusters.get(who).is_none_or(|c| c.down || c.object.is_none());
+        let silent = s.clusters.get(who).is_none_or(|c| c.down.is_some() || c.object.is_none());
         let blocked = s.operators.get(who).filter(|_| !dead && !silent).and_then(|o| o.blocked.clone());
         let suspended = s.operators.get(who).is_some_and(|o| o.heard.suspended.is_some());
         let Some(problem) = blocked.filter(|p| p.class != Class::Retry && !suspended) else {

@@ -108,14 +108,14 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::ApiServer(who, up) => {
             // A cluster that was lost does not come back by itself.
             if let Some(c) = s.clusters.get_mut(*who).filter(|c| c.object.is_some()) {
-                c.down = !up;
+                if *up { c.down = None } else { c.goes_down(now) }
             }
         }
         Act::WatchGap(who, seconds) => {
             on_cluster(s, *who, |c| c.deafen(now + SignedDuration::from_secs_f64(*seconds)));
         }
         Act::RollBack(who, seconds) => {
-            let standing = s.clusters.get_mut(*who).filter(|c| !c.down && c.object.is_some());
+            let standing = s.clusters.get_mut(*who).filter(|c| c.down.is_none() && c.object.is_some());
             if !standing.is_some_and(|c| c.roll_back(now, *seconds)) {
                 return Err("there is nothing to roll back to".into());
             }

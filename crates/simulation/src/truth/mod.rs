@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use lab::sql::{Database, Instance};
 use lab::world::journal::{Effect, Entry};
 use lab::world::{DataCenterState, World};
+use persistent_chat_failover::domain::route::Course;
 use persistent_chat_failover::domain::side::Side;
 
 use crate::sides;
@@ -64,6 +65,8 @@ pub struct Truth {
     moved: Option<Timestamp>,
     /// Failovers that were begun.
     begun: BTreeSet<String>,
+    /// Transitions that were begun or turned back, each with its course.
+    courses: BTreeSet<(String, Course)>,
     seen: usize,
     up_since: Option<Timestamp>,
     lost_since: Option<Timestamp>,

@@ -41,7 +41,12 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
 /// Judges a record that is written: that somebody has asked for what it begins, where it lies, and the consents that it names.
 fn judge_record(truth: &mut Truth, write: &Write<'_>, record: &Value) {
     let (heard, told) = (&write.operator.heard, || write.told());
+    let unled = write.operator.unled.is_some_and(|t| write.entry.time.duration_since(t) > OBEDIENCE);
     if let Some(route) = part::<Route>(record, "route") {
+        let course = part::<String>(record, "id").map(|id| (id, route.course));
+        if course.is_some_and(|c| truth.courses.insert(c)) {
+            truth.check("nothing is begun or turned back without the lease", !unled, told);
+        }
         let begins = route.procedure == Procedure::Failover && route.course == Course::Onward;
         let id = part::<String>(record, "id").filter(|_| begins);
         if id.is_some_and(|id| truth.begun.insert(id)) {
