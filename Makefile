@@ -14,6 +14,13 @@ demo: ## Loses a simulated data centre and fails chat over to the other one, on 
 	cargo build --locked --workspace --bins
 	$(TARGET)/debug/pcf-lab demo --operator $(TARGET)/debug/pcf-operator --kubectl-pcf $(TARGET)/debug/kubectl-pcf --manifests .
 
+.PHONY: lab
+lab: ## The same world to play with: prints the commands to try, stops on Ctrl-C.
+	@scripts/require.sh
+	cargo build --locked --workspace --bins
+	@rm -rf $(TARGET)/lab
+	$(TARGET)/debug/pcf-lab serve --dir $(TARGET)/lab --control-plane --manifests . --operator $(TARGET)/debug/pcf-operator --kubectl-pcf $(TARGET)/debug/kubectl-pcf
+
 .PHONY: test
 test: ## The gate: formats, lints, licences, every test, samples of the crash matrices. PCF_SAMPLE=n repeats a sample.
 	@scripts/require.sh clients

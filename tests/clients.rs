@@ -44,8 +44,11 @@ async fn clients_of_others_log_in_ask_and_are_refused_as_by_the_real_servers() {
     let directory = tempfile::tempdir().unwrap();
     let lab = Lab::start(Scenario::default(), directory.path()).await.unwrap();
     let description = directory.path().join("lab.json");
-    std::fs::write(&description, lab.description(None, &directory.path().join("resource.yaml")).to_string())
-        .unwrap();
+    std::fs::write(
+        &description,
+        lab.description(None, &directory.path().join("resource.yaml"), &lab.operator_env()).to_string(),
+    )
+    .unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/check.py");
     let said = tokio::task::block_in_place(|| run(Command::new(python).arg(script).arg(&description)));
     assert_eq!(said.lines().filter(|l| l.starts_with("ok ")).count(), 6, "{said}");

@@ -14,12 +14,12 @@ use common::scene::{Scene, runs};
 use common::{Plane, Process};
 
 /// How long the lease of these tests stands.
-const LEASE: Duration = Duration::from_secs(3);
+const LEASE: Duration = Duration::from_secs(6);
 
 /// A failover that has not begun; its operator leads, and behind a way that can be cut if that is asked for.
 async fn staged(test: &str) -> Staged<'static, Failover> {
     let mut scene = Scene::set_on(Plane::Shared, test, world()).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("3"));
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("6"));
     scene.begin().await;
     Staged::in_scene(&Failover, scene).await
 }
@@ -123,7 +123,7 @@ async fn cut_off_at_rest() {
     let row = Row::begin("leader at rest cut off from the API server: the standby begins, it does not");
     let mut scene = Scene::set_on(Plane::Shared, "cut_off_at_rest", world()).await;
     let proxy = behind_a_proxy(&mut scene).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("3"));
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("6"));
     scene.begin().await;
     let first = holder(&scene);
     // The second one has a way of its own.
@@ -146,7 +146,7 @@ async fn cut_off_at_work() {
     let row = Row::begin("leader at work cut off: it finishes, the standby finds the lock held");
     let mut scene = Scene::set_on(Plane::Shared, "cut_off_at_work", world()).await;
     let proxy = behind_a_proxy(&mut scene).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("3"));
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("6"));
     scene.begin().await;
     let first = holder(&scene);
     let plain = plain_kubeconfig(&scene);

@@ -7,6 +7,7 @@ mod api_server;
 pub mod decide;
 pub mod lease;
 pub mod publish;
+pub mod rights;
 mod secrets;
 mod worker;
 

@@ -141,6 +141,14 @@ pub fn signal(pid: u32, name: &str) {
     assert!(sent.success(), "kill -s {name} {pid}: {sent}");
 }
 
+/// The same to a process and everything that it has started in its group; nobody may be left.
+pub fn signal_group(leader: u32, name: &str) {
+    std::process::Command::new("sh")
+        .args(["-c", "kill -s \"$1\" -- \"-$2\" 2>/dev/null", "sh", name, &leader.to_string()])
+        .status()
+        .unwrap();
+}
+
 /// A process of ours. Killed when it is dropped.
 pub struct Process(Child);
 

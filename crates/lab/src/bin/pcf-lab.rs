@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 use lab::control_plane::ControlPlane;
 use lab::scenario::Scenario;
-use lab::serve::{Lab, demo};
+use lab::serve::{Lab, demo, play};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
@@ -24,17 +24,26 @@ enum Command {
     Serve {
         #[arg(long)]
         dir: PathBuf,
-        /// Also starts a real control plane.
+        /// Also starts a real control plane, with a namespace for the operator.
         #[arg(long)]
         control_plane: bool,
         /// A scenario in YAML; absent: the usual one.
         #[arg(long)]
         scenario: Option<PathBuf>,
+        /// The folder with `crds/` and the roles.
+        #[arg(long, default_value = ".")]
+        manifests: PathBuf,
+        /// Also starts this operator, applies the resource, and prints what to try.
+        #[arg(long, requires = "control_plane", requires = "kubectl_pcf")]
+        operator: Option<PathBuf>,
+        /// The plugin that is tried then.
+        #[arg(long)]
+        kubectl_pcf: Option<PathBuf>,
     },
     /// Cuts a data centre off.
     Lose {
         data_center: String,
-        #[arg(long)]
+        #[arg(long, env = "PCF_LAB")]
         dir: PathBuf,
         /// Nobody moves the Central Management store.
         #[arg(long)]
@@ -43,24 +52,24 @@ enum Command {
     /// Gives a data centre its power back.
     Restore {
         data_center: String,
-        #[arg(long)]
+        #[arg(long, env = "PCF_LAB")]
         dir: PathBuf,
     },
     /// Injects a fault.
     Fault {
         name: String,
         arguments: Vec<String>,
-        #[arg(long)]
+        #[arg(long, env = "PCF_LAB")]
         dir: PathBuf,
     },
     /// Prints every statement and cmdlet so far, one JSON object a line.
     Journal {
-        #[arg(long)]
+        #[arg(long, env = "PCF_LAB")]
         dir: PathBuf,
     },
     /// Prints what every server holds.
     State {
-        #[arg(long)]
+        #[arg(long, env = "PCF_LAB")]
         dir: PathBuf,
     },
     /// Shows a whole failover.
@@ -76,7 +85,15 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     let result = match Arguments::parse().command {
-        Command::Serve { dir, control_plane, scenario } => serve(dir, control_plane, scenario),
+        Command::Serve { dir, control_plane, scenario, manifests, operator, kubectl_pcf } => {
+            let programs = operator.zip(kubectl_pcf);
+            let programs = programs.map(|(operator, plugin)| demo::Programs {
+                operator,
+                plugin,
+                manifests: manifests.clone(),
+            });
+            serve(Serve { dir, control_plane, scenario, manifests, programs })
+        }
         Command::Lose { data_center, dir, keep_central_management_down } => {
             ask(&dir, &json!({"do": "lose", "dataCenter": data_center, "keep": keep_central_management_down}))
         }
@@ -122,8 +139,18 @@ async fn show(operator: PathBuf, plugin: PathBuf, manifests: PathBuf) -> Result<
     demo::run(dir.path(), &demo::Programs { operator, plugin, manifests }).await
 }
 
+/// What is to be started.
+struct Serve {
+    dir: PathBuf,
+    control_plane: bool,
+    scenario: Option<PathBuf>,
+    manifests: PathBuf,
+    programs: Option<demo::Programs>,
+}
+
 #[tokio::main]
-async fn serve(dir: PathBuf, control_plane: bool, scenario: Option<PathBuf>) -> Result<(), String> {
+async fn serve(serve: Serve) -> Result<(), String> {
+    let Serve { dir, control_plane, scenario, manifests, programs } = serve;
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
@@ -152,14 +179,32 @@ async fn serve(dir: PathBuf, control_plane: bool, scenario: Option<PathBuf>) -> 
     let listener =
         tokio::net::UnixListener::bind(&socket).map_err(|e| format!("{}: {e}", socket.display()))?;
     let kubeconfig = plane.as_ref().map(ControlPlane::admin_kubeconfig);
-    let description = serde_json::to_string_pretty(&lab.description(kubeconfig.as_deref(), &resource))
-        .map_err(|e| e.to_string())?;
+    let env = match &plane {
+        Some(plane) => tokio::task::block_in_place(|| play::prepare(&lab, plane, &manifests))?,
+        None => lab.operator_env(),
+    };
+    let description = lab.description(kubeconfig.as_deref(), &resource, &env);
+    let description = serde_json::to_string_pretty(&description).map_err(|e| e.to_string())?;
     // Complete or not there: whoever waits for it may read it at once.
     std::fs::write(dir.join("lab.json.new"), description)
         .and_then(|()| std::fs::rename(dir.join("lab.json.new"), dir.join("lab.json")))
         .map_err(|e| e.to_string())?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|e| e.to_string())?;
+    // It dies with us, and its lease with the control plane.
+    let _operator = match plane.as_ref().zip(programs.as_ref()) {
+        None => None,
+        Some((plane, programs)) => {
+            let operator = tokio::task::block_in_place(|| play::start(&lab, plane, programs, &dir))?;
+            println!(
+                "A real Kubernetes control plane, two SIMULATED data centres (no real SQL Server, no real Lync), and an operator at work.\n\
+                 Try, in this order or any other:\n\n{}\nCtrl-C here stops all of it. The operator's log: {}",
+                play::commands(&lab, &dir),
+                dir.join("operator.log").display()
+            );
+            Some(operator)
+        }
+    };
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),

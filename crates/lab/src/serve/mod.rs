@@ -3,6 +3,7 @@
 pub mod demo;
 mod faults;
 pub mod held_file;
+pub mod play;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -276,7 +277,12 @@ impl Lab {
     }
 
     /// What a tool outside needs to know of this lab.
-    pub fn description(&self, kubeconfig: Option<&Path>, resource: &Path) -> serde_json::Value {
+    pub fn description(
+        &self,
+        kubeconfig: Option<&Path>,
+        resource: &Path,
+        operator: &BTreeMap<String, String>,
+    ) -> serde_json::Value {
         let real = |host: &str, port: u16| {
             self.places.iter().find(|p| p.host == host && p.port == port).map_or(0, |p| p.real.port)
         };
@@ -301,7 +307,7 @@ impl Lab {
                 )
             })
             .collect();
-        json!({"kubeconfig": kubeconfig, "resource": resource, "operator": {"env": self.operator_env(), "args": ["run"]}, "dataCenters": centers})
+        json!({"kubeconfig": kubeconfig, "resource": resource, "operator": {"env": operator, "args": ["run"]}, "dataCenters": centers})
     }
 }
 
