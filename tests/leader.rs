@@ -19,7 +19,7 @@ const LEASE: Duration = Duration::from_secs(6);
 /// A failover that has not begun; its operator leads, and behind a way that can be cut if that is asked for.
 async fn staged(test: &str) -> Staged<'static, Failover> {
     let mut scene = Scene::set_on(Plane::Shared, test, world()).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("6"));
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("6s"));
     scene.begin().await;
     Staged::in_scene(&Failover, scene).await
 }
@@ -48,7 +48,7 @@ fn logins(scene: &Scene) -> u32 {
 async fn a_standby_touches_nothing() {
     let row = Row::begin("standby beside a leader that is stopped: no session, no shell, no status");
     let mut scene = Scene::set_on(Plane::Shared, "standby_touches_nothing", world()).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("30"));
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("30s"));
     scene.begin().await;
     let first = holder(&scene);
     // It holds the lease and does nothing more: whatever is new now is the other one's.
@@ -69,7 +69,7 @@ async fn a_standby_touches_nothing() {
 async fn a_leader_that_ends_gives_the_lease_back() {
     let row = Row::begin("leader told to stop, the standby leads");
     let mut scene = Scene::set_on(Plane::Shared, "leader_ends", world()).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("60"));
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("60s"));
     scene.begin().await;
     let first = holder(&scene);
     let second = standby(&scene).await;
@@ -123,7 +123,7 @@ async fn cut_off_at_rest() {
     let row = Row::begin("leader at rest cut off from the API server: the standby begins, it does not");
     let mut scene = Scene::set_on(Plane::Shared, "cut_off_at_rest", world()).await;
     let proxy = behind_a_proxy(&mut scene).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("6"));
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("6s"));
     scene.begin().await;
     let first = holder(&scene);
     // The second one has a way of its own.
@@ -146,7 +146,7 @@ async fn cut_off_at_work() {
     let row = Row::begin("leader at work cut off: it finishes, the standby finds the lock held");
     let mut scene = Scene::set_on(Plane::Shared, "cut_off_at_work", world()).await;
     let proxy = behind_a_proxy(&mut scene).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("6"));
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("6s"));
     scene.begin().await;
     let first = holder(&scene);
     let plain = plain_kubeconfig(&scene);

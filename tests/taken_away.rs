@@ -21,7 +21,7 @@ use lab::world::journal::Outcome;
 /// server away takes that away as well.
 async fn on(plane: &Plane, test: &str) -> Staged<'static, Failover> {
     let mut scene = Scene::set_on(plane.clone(), test, world()).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("3"));
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("3s"));
     scene.begin().await;
     Staged::in_scene(&Failover, scene).await
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use persistent_chat_failover::controller::lease::Candidate;
+use persistent_chat_failover::controller::rights::{self, Where};
 use persistent_chat_failover::systems::settings::Settings;
 use persistent_chat_failover::systems::sql_server::session::QUIET_TARGET;
 use persistent_chat_failover::{api, controller};
@@ -30,6 +31,12 @@ enum Command {
     },
     /// Prints the custom resource definition.
     Crd,
+    /// Prints the rules of a role with exactly the rights that it needs.
+    Rights {
+        /// Those in its own namespace, instead of those where the resources are.
+        #[arg(long)]
+        own: bool,
+    },
 }
 
 /// How replicas of the operator agree on which of them works.
@@ -41,9 +48,19 @@ struct Election {
     /// The namespace of the lease; absent: that of the pod, or of the current context.
     #[arg(long, env = "POD_NAMESPACE")]
     leader_election_namespace: Option<String>,
-    /// How many seconds a lease stands that nobody renews.
-    #[arg(long, env = "PCF_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300))]
-    lease_seconds: u64,
+    /// How long a lease stands that nobody renews: 3s to 5m.
+    #[arg(long, env = "PCF_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
+    lease_duration: Duration,
+}
+
+/// A lease is told in whole seconds, and shorter than three nobody keeps on a busy API server.
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let wrong = |why: String| format!("{text:?} is no duration from 3s to 5m: {why}");
+    let told: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| wrong(e.to_string()))?;
+    match u64::try_from(told.as_secs()) {
+        Ok(seconds @ 3..=300) => Ok(Duration::from_secs(seconds)),
+        Ok(_) | Err(_) => Err(wrong("a lease stands for at least three seconds, and not for ever".into())),
+    }
 }
 
 impl Election {
@@ -56,7 +73,7 @@ impl Election {
                 .leader_election_namespace
                 .unwrap_or_else(|| client.default_namespace().to_string()),
             identity: format!("{}_{process}", pod.unwrap_or_else(|_| "pcf-operator".into())),
-            duration: Duration::from_secs(self.lease_seconds),
+            duration: self.lease_duration,
         })
     }
 }
@@ -76,6 +93,10 @@ async fn real_main() -> Result<(), String> {
     match Arguments::parse().command {
         Command::Crd => {
             print!("{}", api::crd_yaml()?);
+            Ok(())
+        }
+        Command::Rights { own } => {
+            print!("{}", rights::rules_yaml(if own { Where::Own } else { Where::Resources })?);
             Ok(())
         }
         Command::Run { namespace, election } => {

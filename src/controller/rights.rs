@@ -3,6 +3,8 @@
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
+use super::lease;
+
 /// Where a right is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Where {
@@ -21,6 +23,8 @@ pub struct Right {
     pub group: &'static str,
     /// Resource, with its subresource.
     pub resource: &'static str,
+    /// Names; empty: all. A name cannot limit `create`.
+    pub names: &'static [&'static str],
     /// Verbs.
     pub verbs: &'static [&'static str],
     /// What for.
@@ -28,11 +32,12 @@ pub struct Right {
 }
 
 /// All of them.
-pub const RIGHTS: [Right; 5] = [
+pub const RIGHTS: [Right; 6] = [
     Right {
         place: Where::Resources,
         group: "persistentchat.dev",
         resource: "persistentchatfailovers",
+        names: &[],
         verbs: &["get", "list", "watch"],
         why: "to hear what is asked for",
     },
@@ -40,6 +45,7 @@ pub const RIGHTS: [Right; 5] = [
         place: Where::Resources,
         group: "persistentchat.dev",
         resource: "persistentchatfailovers/status",
+        names: &[],
         verbs: &["patch"],
         why: "to say what is true; the spec is never written",
     },
@@ -47,6 +53,7 @@ pub const RIGHTS: [Right; 5] = [
         place: Where::Resources,
         group: "",
         resource: "secrets",
+        names: &[],
         verbs: &["get"],
         why: "to log in to the servers that the resource names; none is listed or watched",
     },
@@ -54,6 +61,7 @@ pub const RIGHTS: [Right; 5] = [
         place: Where::Resources,
         group: "events.k8s.io",
         resource: "events",
+        names: &[],
         verbs: &["create", "patch"],
         why: "to tell what has happened, and that it happened again",
     },
@@ -61,8 +69,17 @@ pub const RIGHTS: [Right; 5] = [
         place: Where::Own,
         group: "coordination.k8s.io",
         resource: "leases",
-        verbs: &["get", "create", "update"],
-        why: "to agree on which replica works",
+        names: &[],
+        verbs: &["create"],
+        why: "to agree on which replica works: a name cannot limit create",
+    },
+    Right {
+        place: Where::Own,
+        group: "coordination.k8s.io",
+        resource: "leases",
+        names: &[lease::NAME],
+        verbs: &["get", "update"],
+        why: "to renew it, to take it over, to give it back",
     },
 ];
 
@@ -74,6 +91,7 @@ pub fn rules_yaml(place: Where) -> Result<String, String> {
         let rule = PolicyRule {
             api_groups: owned(&[right.group]),
             resources: owned(&[right.resource]),
+            resource_names: owned(right.names).filter(|names: &Vec<String>| !names.is_empty()),
             verbs: right.verbs.iter().map(ToString::to_string).collect(),
             ..PolicyRule::default()
         };

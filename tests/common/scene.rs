@@ -48,7 +48,7 @@ pub struct Scene {
     pub kubeconfig: PathBuf,
     /// Environment variables of the operators to come.
     pub env: Vec<(&'static str, &'static str)>,
-    /// Seconds that the lease of the operators to come stands; none: each of them works as if it had a cluster of its own, and nothing
+    /// How long the lease of the operators to come stands; none: each of them works as if it had a cluster of its own, and nothing
     /// but the lock is between them.
     pub lease: Option<&'static str>,
     pub operator: Option<Process>,
@@ -140,7 +140,7 @@ impl Scene {
         let program = Path::new(env!("CARGO_BIN_EXE_pcf-operator"));
         let election = [
             ("PCF_LEADER_ELECT", if self.lease.is_some() { "true" } else { "false" }),
-            ("PCF_LEASE_SECONDS", self.lease.unwrap_or("15")),
+            ("PCF_LEASE_DURATION", self.lease.unwrap_or("15s")),
         ];
         let env = [&election[..], &self.env].concat();
         let (lab, namespace) = (&self.lab, &self.namespace);
