@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# The Helm chart: checks it, or prints its alerts for a plain Prometheus.
-#   chart.sh check             everything that must hold of the chart
+# The Helm chart: checks it, or prints parts of it.
+#   chart.sh check             everything that must hold of the chart; no cluster is needed
+#   chart.sh server            what only an API server can tell: that of KUBECONFIG, whose user may do everything
 #   chart.sh rules [OPTIONS]   the alerts as a file of rules; options as `helm template` takes them
+#   chart.sh notes [OPTIONS]   the last words of an install
 set -euo pipefail
 cd "$(dirname "$0")/.."
 chart=charts/persistent-chat-failover
@@ -208,6 +210,22 @@ no_alerts() {
     "$1" check rules "$work/none.yaml"
 }
 
+# The last words of an install. Without a cluster helm renders them only as a part of something else.
+notes() { # text options…
+    local text="$1"
+    shift
+    cp -r "$chart" "$work/noted"
+    mv "$work/noted/templates/NOTES.txt" "$work/noted/files/notes.txt"
+    printf 'notes: |\n{{ tpl (.Files.Get "files/notes.txt") . | indent 2 }}\n' >"$work/noted/templates/notes.yaml"
+    "$helm" template pcf "$work/noted" --namespace chat --show-only templates/notes.yaml "$@" >"$work/notes"
+    rm -r "$work/noted"
+    grep -qF -- "$text" "$work/notes" || {
+        echo "the notes do not say: $text"
+        cat "$work/notes"
+        return 1
+    }
+}
+
 packaged() {
     "$helm" package "$chart" --destination "$work" >/dev/null
     tar -tzf "$work"/persistent-chat-failover-*.tgz >"$work/files"
@@ -234,6 +252,10 @@ check_all() {
     check "large numbers stay whole" says 'runAsUser: 4294967294' -f "$chart/tests/values/everything.yaml"
     check "a digest pins the image" says ':0.1.0-rc.1@sha256:0123' -f "$chart/tests/values/everything.yaml"
     check "one namespace is told to the operator" says 'name: PCF_NAMESPACE' --show-only templates/deployment.yaml
+    check "the notes name what was installed" notes "kubectl rollout status deployment/pcf-persistent-chat-failover -n chat"
+    check "the notes name the folders" notes "sea-logs  (read-only" -f "$chart/tests/values/everything.yaml"
+    check "the notes say what is left out" notes "the definition of the resource is not part of this release" -f "$chart/tests/values/minimal.yaml"
+    check "the notes say who may read Secrets" notes "may read the Secrets of all" -f "$chart/tests/values/cluster.yaml"
     check "the exact rules, in a namespace" exact_rules Namespace Role 2
     check "the exact rules, in the cluster" exact_rules Cluster ClusterRole 1
     check "the schema is closed" closed_schema
@@ -252,14 +274,120 @@ check_all() {
     [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
 }
 
+# Whether an API server takes the chart, and who may do what with it. No pod needs to run. It installs into namespaces of its own, and
+# takes the release away again.
+check_server() {
+    local id="chart-$$" kubectl="${KUBEBUILDER_ASSETS:+$KUBEBUILDER_ASSETS/}kubectl"
+    [ -n "${KUBECONFIG:-}" ] || { echo "chart.sh: KUBECONFIG is not set" >&2; exit 2; }
+    command -v "$kubectl" >/dev/null || { echo "chart.sh: kubectl is missing: set KUBEBUILDER_ASSETS to its folder" >&2; exit 2; }
+    # At the end the definition is deleted, and every resource with it.
+    if "$kubectl" get crd persistentchatfailovers.persistentchat.dev >/dev/null 2>&1; then
+        echo "chart.sh: the resource is defined on this API server already: take one that nobody uses" >&2
+        exit 2
+    fi
+    local here="$id" there="$id-other"
+    "$kubectl" create namespace "$here" >/dev/null
+    "$kubectl" create namespace "$there" >/dev/null
+    "$kubectl" label namespace "$here" pod-security.kubernetes.io/enforce=restricted pod-security.kubernetes.io/warn=restricted >/dev/null
+    install() { "$helm" upgrade --install pcf "$chart" --namespace "$here" --set fullnameOverride=pcf,crds.keep=false "$@"; }
+    silent() { # command…: warnings are failures
+        "$@" 2>&1 | tee "$work/said"
+        ! grep -i warning "$work/said"
+    }
+    check "installs" silent install
+    "$kubectl" wait --for=condition=Established crd/persistentchatfailovers.persistentchat.dev --timeout=60s >/dev/null
+    local role
+    for namespace in "$here" "$there"; do
+        for role in view edit; do
+            "$kubectl" create rolebinding "editors-$role" -n "$namespace" --clusterrole="$here-pcf-$role" --user=editor --user=approver >/dev/null
+        done
+    done
+    "$kubectl" create rolebinding approvers -n "$here" --clusterrole="$here-pcf-approver" --user=approver >/dev/null
+
+    pool() { # name namespace: the smallest resource
+        sed -n '/^apiVersion: persistentchat.dev/,$p' examples/minimal.yaml | sed "s/^  name: minimal/  name: $1\n  namespace: $2/"
+    }
+    agree() { # who name namespace by
+        "$kubectl" patch pcf "$2" -n "$3" --as="$1" --type=merge -p "{\"spec\":{\"consent\":{\"transition\":\"a1\",\"situation\":\"b2\",\"by\":\"$4\"}}}"
+    }
+    edit() { # who name namespace patch
+        "$kubectl" patch pcf "$2" -n "$3" --as="$1" --type=merge -p "$4"
+    }
+    denied() { # command…
+        if "$@" >"$work/denied" 2>&1; then
+            echo "it was allowed"
+            return 1
+        fi
+        grep -q 'spec.consent: editor may not consent' "$work/denied" || { cat "$work/denied"; return 1; }
+    }
+    create() { pool "$2" "$3" | "$kubectl" create --as="$1" -f -; }
+    create_agreed() {
+        { pool "$2" "$3"; printf '  consent: { transition: a1, situation: b2, by: %s }\n' "$1"; } | "$kubectl" create --as="$1" -f -
+    }
+    apply_agreed() {
+        { pool "$2" "$3"; printf '  consent: { transition: a1, situation: b2, by: %s }\n' "$1"; } |
+            "$kubectl" apply --server-side --field-manager=pcf-approve --as="$1" -f -
+    }
+    # A policy is taken up a moment after it was made.
+    wait_for_policy() {
+        local tries=0
+        create editor probe "$here"
+        until denied agree editor probe "$here" editor; do
+            tries=$((tries + 1))
+            [ "$tries" -lt 60 ] || return 1
+            sleep 1
+        done
+    }
+    check "the policy is taken up" wait_for_policy
+    check "whoever may edit may create" create editor one "$here"
+    check "and may not consent" denied agree editor one "$here" editor
+    check "whoever may approve may" agree approver one "$here" approver
+    check "beside a consent that stands everything may be edited" edit editor one "$here" '{"spec":{"suspend":true}}'
+    check "but the consent may not be changed" denied agree editor one "$here" somebody
+    check "it may be removed" edit editor one "$here" '{"spec":{"consent":null}}'
+    check "it may not be there from the beginning" denied create_agreed editor two "$here"
+    check "but for whoever may approve" create_agreed approver two "$here"
+    check "server-side apply is held to it as well" denied apply_agreed editor three "$here"
+    check "another namespace is not this release's" create_agreed editor four "$there"
+
+    can() { # yes|no verb what options…
+        local wanted="$1" got
+        shift
+        got="$("$kubectl" auth can-i "$@" -n "$here" --as="system:serviceaccount:$here:pcf" 2>/dev/null || true)"
+        [ "$got" = "$wanted" ] || { echo "can-i $*: $got"; return 1; }
+    }
+    check "the operator may watch" can yes watch pcf
+    check "the operator may write the status" can yes patch pcf --subresource=status
+    check "the operator may not write the resource" can no patch pcf
+    check "the operator may not approve" can no approve pcf
+    check "the operator may read a Secret" can yes get secrets
+    check "the operator may not list Secrets" can no list secrets
+    check "the operator may renew its Lease" can yes update leases.coordination.k8s.io/persistent-chat-failover
+    check "the operator may not take another Lease" can no update leases.coordination.k8s.io/another
+
+    check "everything that can be switched on is taken" silent install --set crds.keep=false -f "$chart/tests/values/everything.yaml" \
+        --set serviceMonitor.enabled=false,prometheusRule.enabled=false,priorityClassName=
+    check "an upgrade to the cluster's scope" silent install -f "$chart/tests/values/cluster.yaml"
+    check "uninstalls" "$helm" uninstall pcf --namespace "$here"
+    "$kubectl" delete namespace "$here" "$there" --wait=false >/dev/null
+    echo "chart on the API server: $passed passed, $failed failed"
+    [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+}
+
 case "${1:-}" in
+server) check_server ;;
+notes)
+    shift
+    notes "" "$@"
+    cat "$work/notes"
+    ;;
 check) check_all ;;
 rules)
     shift
     rules "$@"
     ;;
 *)
-    sed -n '2,4s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
