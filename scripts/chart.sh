@@ -5,6 +5,8 @@
 #   chart.sh rules [OPTIONS]   the alerts as a file of rules; options as `helm template` takes them
 #   chart.sh notes [OPTIONS]   the last words of an install
 set -euo pipefail
+# What fails within $(…) fails.
+shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 chart=charts/persistent-chat-failover
 crd=crds/persistentchatfailovers.persistentchat.dev.yaml
@@ -12,7 +14,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 # Prints the path of promtool. Where there is none, it is taken out of Debian's package: to install that would start a server.
-promtool() {
+find_promtool() {
     if command -v promtool; then return; fi
     local kept="${XDG_CACHE_HOME:-$HOME/.cache}/persistent-chat-failover/promtool"
     if [ ! -x "$kept/promtool" ]; then
@@ -193,7 +195,9 @@ alerts() { # promtool
     rules >"$work/rules.yaml"
     cp "$chart/tests/rules_test.yaml" "$work/rules_test.yaml"
     "$1" check rules --lint=all --lint-fatal "$work/rules.yaml"
-    "$1" test rules "$work/rules_test.yaml"
+    "$1" test rules "$work/rules_test.yaml" | tee "$work/tested"
+    # It ran, and the file is not empty.
+    grep -q SUCCESS "$work/tested" && [ "$(grep -c '^  - name: ' "$work/rules_test.yaml")" -gt 10 ]
 }
 
 # Shortened durations are still rules.
@@ -237,7 +241,7 @@ packaged() {
 
 check_all() {
     local tool
-    tool="$(promtool)"
+    tool="$(find_promtool)"
     command -v python3 >/dev/null || { echo "chart.sh: python3 is missing" >&2; exit 1; }
     check "lint" "$helm" lint --strict "$chart" --namespace chat
     for values in "$chart"/tests/values/*.yaml; do
@@ -249,7 +253,7 @@ check_all() {
     check "renders minimal.yaml" renders "ClusterRole 1, Deployment 1, Role 1, RoleBinding 1, Service 1" -f "$chart/tests/values/minimal.yaml"
     check "one replica has no disruption budget" renders "ClusterRole 4, CustomResourceDefinition 1, Deployment 1, Pod 1, Role 2, RoleBinding 2, Service 1, ServiceAccount 1, ValidatingAdmissionPolicy 1, ValidatingAdmissionPolicyBinding 1" --set replicas=1
     check "folders become PCF_VOLUMES" says 'value: "sea-logs=/folders/sea-logs,sea-copy=/folders/sea-copy"' -f "$chart/tests/values/everything.yaml"
-    check "large numbers stay whole" says 'runAsUser: 4294967294' -f "$chart/tests/values/everything.yaml"
+    check "large numbers stay whole" says 'runAsUser: 2147483647' -f "$chart/tests/values/everything.yaml"
     check "a digest pins the image" says ':0.1.0-rc.1@sha256:0123' -f "$chart/tests/values/everything.yaml"
     check "one namespace is told to the operator" says 'name: PCF_NAMESPACE' --show-only templates/deployment.yaml
     check "the notes name what was installed" notes "kubectl rollout status deployment/pcf-persistent-chat-failover -n chat"

@@ -1,3 +1,5 @@
+// The helm that checks the chart, built from the sources that go.sum pins. A module of its own: its versions are not those of the
+// control plane. Nothing here is imported by the operator.
 module persistentchat.dev/helm
 
 go 1.26.0
