@@ -54,9 +54,16 @@ build: ## The two programs, for production.
 	@scripts/require.sh
 	cargo build --locked --release --bins
 
-.PHONY: crd
-crd: ## Writes crds/ anew from the types.
-	cargo run --locked --quiet --bin pcf-operator -- crd > crds/persistentchatfailovers.persistentchat.dev.yaml
+CHART := charts/persistent-chat-failover/files
+CRD := crds/persistentchatfailovers.persistentchat.dev.yaml
+
+.PHONY: generated
+generated: ## Writes what is generated anew: the definition from the types, the chart's roles from the table of rights.
+	cargo build --locked --bin pcf-operator
+	$(TARGET)/debug/pcf-operator crd > $(CRD)
+	cp $(CRD) $(CHART)/crd.yaml
+	$(TARGET)/debug/pcf-operator rights > $(CHART)/rules.yaml
+	$(TARGET)/debug/pcf-operator rights --own > $(CHART)/leader-election-rules.yaml
 
 .PHONY: fmt
 fmt: ## Formats the sources.

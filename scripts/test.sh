@@ -10,6 +10,7 @@ target="${CARGO_TARGET_DIR:-target}"
 part "format" cargo fmt --all --check
 part "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 part "bans, licences, sources" scripts/cargo-deny.sh --locked check bans licenses sources
+part "chart" scripts/chart.sh check
 part "tests, with their build" scripts/tests.sh
 part "planted defects, two of them" "$target/debug/pcf-mutants" --short
 

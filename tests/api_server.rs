@@ -449,7 +449,7 @@ fn every_manifest_of_readme_docs_and_examples_is_accepted() {
     count("manifests");
     let mut offered = 0;
     let mut files: Vec<std::path::PathBuf> = vec![manifests().join("README.md")];
-    for folder in ["examples", "docs", "deploy", "crds"] {
+    for folder in ["examples", "docs", "crds"] {
         files.extend(std::fs::read_dir(manifests().join(folder)).unwrap().map(|e| e.unwrap().path()));
     }
     // What is namespaced is offered in a namespace that exists.

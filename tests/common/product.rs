@@ -6,6 +6,7 @@ pub use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverSpec;
 pub use persistent_chat_failover::api::{convert, crd_yaml};
 pub use persistent_chat_failover::cli::from_file;
 pub use persistent_chat_failover::cli::replay::{explain, next, recordings};
+pub use persistent_chat_failover::controller::rights::{RIGHTS, Right, Where, rules_yaml};
 pub use persistent_chat_failover::domain::backups::{BackupSet, FileHeaders, Folders, Lsn, RedoPoint};
 pub use persistent_chat_failover::domain::chain::{Chain, follow};
 pub use persistent_chat_failover::domain::log_shipping::{Columns, Job, SecondaryHalf};

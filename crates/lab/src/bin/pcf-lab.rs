@@ -30,7 +30,7 @@ enum Command {
         /// A scenario in YAML; absent: the usual one.
         #[arg(long)]
         scenario: Option<PathBuf>,
-        /// The folder with `crds/` and the roles.
+        /// The folder with `crds/` and `charts/`.
         #[arg(long, default_value = ".")]
         manifests: PathBuf,
         /// Also starts this operator, applies the resource, and prints what to try.

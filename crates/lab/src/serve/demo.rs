@@ -16,7 +16,7 @@ pub struct Programs {
     pub operator: PathBuf,
     /// `kubectl-pcf`.
     pub plugin: PathBuf,
-    /// The folder with `crds/` and `deploy/`.
+    /// The folder with `crds/` and `charts/`.
     pub manifests: PathBuf,
 }
 
@@ -72,13 +72,23 @@ pub fn prepare_namespace(plane: &ControlPlane, manifests: &Path, namespace: &str
         None,
     )?;
     k(&["create", "namespace", namespace], None)?;
-    let rbac = std::fs::read_to_string(manifests.join("deploy/rbac.yaml"))
-        .map_err(|e| format!("deploy/rbac.yaml: {e}"))?;
-    k(
-        &["apply", "-n", namespace, "-f", "-"],
-        Some(&rbac.replace("namespace: chat", &format!("namespace: {namespace}"))),
-    )?;
-    Ok(())
+    k(&["apply", "-n", namespace, "-f", "-"], Some(&account(manifests, namespace)?)).map(drop)
+}
+
+/// The operator's account with exactly the rights that the chart gives it.
+fn account(manifests: &Path, namespace: &str) -> Result<String, String> {
+    let mut rules = String::new();
+    for name in ["rules.yaml", "leader-election-rules.yaml"] {
+        let path = manifests.join("charts/persistent-chat-failover/files").join(name);
+        rules += &std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    Ok(format!(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: pcf-operator}}\n---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: pcf-operator}}\nrules:\n{rules}---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {{name: pcf-operator}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: pcf-operator}}\n\
+         subjects:\n- {{kind: ServiceAccount, name: pcf-operator, namespace: {namespace}}}\n"
+    ))
 }
 
 /// What is wrong with a world that should be live in a data centre after a failover to it. Read from the lab, not from any status.
