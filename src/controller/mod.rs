@@ -33,6 +33,7 @@ use crate::engine::wishes::{Lead, Wish};
 use crate::engine::{Clock as _, SystemClock};
 use crate::status::conditions::{ConditionStatus, Conditions};
 use crate::systems::settings::Settings;
+use crate::telemetry::Instruments;
 pub use api_server::MANAGER;
 use api_server::{REQUEST, write};
 use decide::Reconciled;
@@ -47,6 +48,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 struct Context {
     client: Client,
     settings: Arc<Settings>,
+    telemetry: Arc<Instruments>,
     lead: Lead,
     workers: Mutex<BTreeMap<Resource, Worker>>,
     /// A worker has ended: whoever it worked for may need another.
@@ -64,13 +66,21 @@ impl std::fmt::Display for Error {
 }
 impl std::error::Error for Error {}
 
-/// Runs until `stop` turns true; then no new effect begins, and what runs is let end. With a candidate, works only while that one
-/// leads; without one there must be no other replica.
+/// How the controller runs.
+pub struct Options {
+    /// The namespace to work in; none: all.
+    pub namespace: Option<String>,
+    /// Works only while this one leads; without one there must be no other replica.
+    pub candidate: Option<Candidate>,
+    /// Who is told.
+    pub telemetry: Arc<Instruments>,
+}
+
+/// Runs until `stop` turns true; then no new effect begins, and what runs is let end.
 pub async fn run(
     client: Client,
-    namespace: Option<String>,
     settings: Settings,
-    candidate: Option<Candidate>,
+    Options { namespace, candidate, telemetry }: Options,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let api: Api<PersistentChatFailover> = match &namespace {
@@ -86,9 +96,11 @@ pub async fn run(
             Some(tokio::spawn(lease::stand(client.clone(), c, until, ended.subscribe()))),
         ),
     };
+    telemetry.led_by(lead.clone());
     let context = Arc::new(Context {
         client,
         settings: Arc::new(settings),
+        telemetry,
         lead: lead.clone(),
         workers: Mutex::new(BTreeMap::new()),
         over: Arc::default(),
@@ -97,11 +109,14 @@ pub async fn run(
         // An error means that nobody can say stop any more: that is a stop as well.
         let _ = stop.wait_for(|s| *s).await;
     };
-    Controller::new(api, watcher::Config::default())
+    let controller = Controller::new(api, watcher::Config::default());
+    let resources = controller.store();
+    let listed = async { resources.wait_until_ready().await.map(|()| context.telemetry.listed()) };
+    let running = controller
         .graceful_shutdown_on(stopped)
         .reconcile_all_on(changes(lead, elected, context.clone()))
         .run(
-            reconcile,
+            |o, c| async move { c.telemetry.clone().reconcile(reconcile(o, c)).await },
             |_, e, _| {
                 tracing::warn!(error = %e, "reconcile failed, it is tried again");
                 Action::requeue(Duration::from_secs(5))
@@ -112,8 +127,9 @@ pub async fn run(
             if let Err(e) = result {
                 tracing::debug!(error = %e, "controller");
             }
-        })
-        .await;
+        });
+    // Both in one task: the controller waits for that list as well, and of several tasks that do only the last one is woken.
+    let _ = futures::join!(running, listed);
     let workers: Vec<Worker> = std::mem::take(&mut *context.workers.lock().await).into_values().collect();
     for worker in workers {
         worker.stop().await;
@@ -250,7 +266,8 @@ fn wish(object: &PersistentChatFailover, pool: Pool) -> Result<Wish, Error> {
 async fn start(context: &Context, object: &PersistentChatFailover, wish: Wish) -> Result<Worker, Error> {
     let status = current(context, object).await?;
     let (client, settings) = (context.client.clone(), context.settings.clone());
-    let begin = Begin { lead: context.lead.clone(), over: context.over.clone(), wish, status };
+    let (lead, over, telemetry) = (context.lead.clone(), context.over.clone(), context.telemetry.clone());
+    let begin = Begin { lead, over, telemetry, wish, status };
     Ok(Worker::start(client, settings, Resource::of(object), begin))
 }
 
@@ -269,7 +286,7 @@ async fn current(
 async fn accept(context: &Context, resource: &PersistentChatFailover, generation: i64) -> Result<(), Error> {
     let mut status = resource.status.clone().unwrap_or_default();
     accepted(&mut status, generation, SystemClock.now());
-    apply(&context.client, resource, &status).await
+    apply(context, resource, &status).await
 }
 
 /// Makes a status say that a generation is not finished: the world is looked at.
@@ -290,17 +307,17 @@ async fn refuse(
     if Some(&status) == resource.status.as_ref() {
         return Ok(());
     }
-    apply(&context.client, resource, &status).await
+    apply(context, resource, &status).await
 }
 
 async fn apply(
-    client: &Client,
+    context: &Context,
     resource: &PersistentChatFailover,
     status: &PersistentChatFailoverStatus,
 ) -> Result<(), Error> {
     let api: Api<PersistentChatFailover> =
-        Api::namespaced(client.clone(), &resource.namespace().unwrap_or_default());
-    write(&api, &resource.name_any(), &resource.uid().unwrap_or_default(), status)
+        Api::namespaced(context.client.clone(), &resource.namespace().unwrap_or_default());
+    write(&api, &resource.name_any(), &resource.uid().unwrap_or_default(), status, &context.telemetry)
         .await
         .map_err(|e| Error(e.to_string()))
 }

@@ -1,8 +1,10 @@
 //! Whether the process is alive and ready. Neither asks whether anything outside answers: a restart would mend nothing there.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::engine::wishes::Lead;
 
 /// How late the timer may be. It ticks every second.
 const TIMER: Duration = Duration::from_secs(30);
@@ -17,6 +19,8 @@ pub struct Health {
     pulse: Mutex<Pulse>,
     /// The time: a test has one of its own.
     now: Box<dyn Fn() -> Instant + Send + Sync>,
+    /// Who knows whether this replica leads.
+    lead: OnceLock<Lead>,
 }
 
 impl std::fmt::Debug for Health {
@@ -31,8 +35,6 @@ struct Pulse {
     timer: Instant,
     /// The watch has listed its resources.
     listed: bool,
-    /// Whether this replica leads; none: nobody has said.
-    leads: Option<bool>,
     /// Reconciles at work, and since when none of them has ended.
     reconciles: u32,
     none_ended_since: Instant,
@@ -60,12 +62,11 @@ impl Health {
         let pulse = Pulse {
             timer: now,
             listed: false,
-            leads: None,
             reconciles: 0,
             none_ended_since: now,
             workers: BTreeMap::new(),
         };
-        Health { pulse: Mutex::new(pulse), now: Box::new(clock) }
+        Health { pulse: Mutex::new(pulse), now: Box::new(clock), lead: OnceLock::new() }
     }
 
     fn pulse(&self) -> MutexGuard<'_, Pulse> {
@@ -82,14 +83,14 @@ impl Health {
         self.pulse().listed = true;
     }
 
-    /// Whether this replica leads.
-    pub fn leads(&self, leads: bool) {
-        self.pulse().leads = Some(leads);
+    /// Who knows whether this replica leads. The first one is asked for ever.
+    pub fn led_by(&self, lead: Lead) {
+        self.lead.get_or_init(|| lead);
     }
 
-    /// Whether this replica leads, if somebody has said.
+    /// Whether this replica leads now, if somebody knows.
     pub fn is_leader(&self) -> Option<bool> {
-        self.pulse().leads
+        self.lead.get().map(Lead::is_held)
     }
 
     /// A reconcile begins.
@@ -138,8 +139,7 @@ impl Health {
 
     /// Whether the process is where it is to be, or what it waits for. A standby is.
     pub fn ready(&self) -> Result<(), String> {
-        let pulse = self.pulse();
-        match (pulse.listed, pulse.leads) {
+        match (self.pulse().listed, self.is_leader()) {
             (true, _) | (false, Some(false)) => Ok(()),
             (false, Some(true) | None) => Err("the resources have not been listed yet".into()),
         }
@@ -218,10 +218,12 @@ mod tests {
     fn ready_is_who_has_listed_or_stands_by() {
         let health = Health::default();
         assert_eq!(health.ready(), Err("the resources have not been listed yet".into()));
-        health.leads(false);
-        assert_eq!(health.ready(), Ok(()));
-        health.leads(true);
-        assert!(health.ready().is_err(), "who leads must know what");
+        let (leads, standing) = (Arc::new(AtomicU64::new(0)), Health::default());
+        let told = leads.clone();
+        standing.led_by(Lead::new(move || told.load(Ordering::SeqCst) == 1));
+        assert_eq!((standing.is_leader(), standing.ready()), (Some(false), Ok(())));
+        leads.store(1, Ordering::SeqCst);
+        assert!(standing.ready().is_err(), "who leads must know what");
         health.listed();
         assert_eq!(health.ready(), Ok(()));
     }

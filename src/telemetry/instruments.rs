@@ -13,6 +13,7 @@ use super::stopwatch::Stopwatch;
 use crate::api::v1alpha1::PersistentChatFailoverStatus;
 use crate::domain::pool::Pool;
 use crate::engine::report::Report;
+use crate::engine::wishes::Lead;
 
 /// Metrics and health of one process.
 #[derive(Debug)]
@@ -32,9 +33,9 @@ impl Default for Instruments {
 }
 
 impl Instruments {
-    /// Whether this replica leads, or stands by. Until somebody says so, no metric does.
-    pub fn leads(&self, leads: bool) {
-        self.health.leads(leads);
+    /// Who knows whether this replica leads, or stands by. It is asked whenever somebody looks: no answer grows old.
+    pub fn led_by(&self, lead: Lead) {
+        self.health.led_by(lead);
     }
 
     /// The watch has listed its resources for the first time.

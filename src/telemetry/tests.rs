@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +24,7 @@ use crate::engine::Clock;
 use crate::engine::plan::{Plan, Trouble};
 use crate::engine::recording::Recording;
 use crate::engine::report::Report;
+use crate::engine::wishes::Lead;
 use crate::status::conditions::{self, ConditionStatus, Conditions, FAILOVER_READY, READY};
 use crate::status::status;
 
@@ -312,9 +314,11 @@ fn a_defect_of_ours_is_shown_as_the_status_says_it() {
 async fn the_process_counts_and_times_what_it_does() {
     let scene = Scene::of(ANSWERS);
     assert_eq!(scene.value("persistentchat_leader"), None, "nobody has said");
-    scene.all.leads(false);
+    let leads = Arc::new(AtomicBool::new(false));
+    let told = leads.clone();
+    scene.all.led_by(Lead::new(move || told.load(Ordering::SeqCst)));
     assert_eq!(scene.value("persistentchat_leader"), Some(0.0));
-    scene.all.leads(true);
+    leads.store(true, Ordering::SeqCst);
     assert_eq!(scene.value("persistentchat_leader"), Some(1.0));
     let version = concat!(r#"persistentchat_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     assert_eq!(scene.value(version), Some(1.0));
