@@ -15,10 +15,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::select;
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
 use tokio::sync::{Mutex, Notify, watch};
@@ -43,6 +45,9 @@ use worker::{Begin, Resource, Worker};
 
 /// How long a resource that has not changed is left alone.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether resources are gone.
+const GONE: Duration = Duration::from_secs(1);
 
 /// What reconcile needs.
 struct Context {
@@ -111,7 +116,6 @@ pub async fn run(
     };
     let controller = Controller::new(api, watcher::Config::default());
     let resources = controller.store();
-    let listed = async { resources.wait_until_ready().await.map(|()| context.telemetry.listed()) };
     let running = controller
         .graceful_shutdown_on(stopped)
         .reconcile_all_on(changes(lead, elected, context.clone()))
@@ -129,7 +133,9 @@ pub async fn run(
             }
         });
     // Both in one task: the controller waits for that list as well, and of several tasks that do only the last one is woken.
-    let _ = futures::join!(running, listed);
+    let beside = keep_up(&resources, &context);
+    futures::pin_mut!(running, beside);
+    select(running, beside).await;
     let workers: Vec<Worker> = std::mem::take(&mut *context.workers.lock().await).into_values().collect();
     for worker in workers {
         worker.stop().await;
@@ -139,6 +145,28 @@ pub async fn run(
     match standing {
         Some(task) => task.await.map_err(|e| format!("the election ended badly: {e}")),
         None => Ok(()),
+    }
+}
+
+/// Tells when the resources have been listed, and then retires, again and again, the workers of those that are not there any more: a
+/// controller is told of what is, not of what has been deleted.
+async fn keep_up(resources: &Store<PersistentChatFailover>, context: &Context) {
+    match resources.wait_until_ready().await {
+        Ok(()) => context.telemetry.listed(),
+        // It ends before it has listed anything: nobody is known to be gone.
+        Err(_) => futures::future::pending().await,
+    }
+    loop {
+        tokio::time::sleep(GONE).await;
+        let is_there = |r: &Resource| {
+            let named = resources.get(&ObjectRef::new(&r.name).within(&r.namespace));
+            named.is_some_and(|object| Resource::of(&object) == *r)
+        };
+        let mut workers = context.workers.lock().await;
+        let gone: Vec<Resource> = workers.keys().filter(|r| !is_there(r)).cloned().collect();
+        for worker in gone.iter().filter_map(|r| workers.remove(r)) {
+            worker.retire();
+        }
     }
 }
 
