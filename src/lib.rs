@@ -10,3 +10,4 @@ pub mod procedures;
 pub mod status;
 pub mod steps;
 pub mod systems;
+pub mod telemetry;

@@ -44,8 +44,13 @@ const FLOORS: &[Floor] = &[
         foreign: &["tokio", "tiberius", "psrp"],
     },
     Floor {
+        name: "telemetry",
+        uses: &["domain", "engine", "api", "status"],
+        foreign: &["kube", "k8s_openapi", "tiberius", "psrp"],
+    },
+    Floor {
         name: "controller",
-        uses: &["domain", "systems", "permit", "steps", "procedures", "engine", "api", "status"],
+        uses: &["domain", "systems", "permit", "steps", "procedures", "engine", "api", "status", "telemetry"],
         foreign: &["tiberius", "psrp"],
     },
     Floor {
@@ -64,6 +69,7 @@ const FLOORS: &[Floor] = &[
             "engine",
             "api",
             "status",
+            "telemetry",
             "controller",
             "cli",
         ],

@@ -1,12 +1,16 @@
 //! `pcf-operator`: the controller, and the resource's definition as YAML.
 
+use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use persistent_chat_failover::controller::Options;
 use persistent_chat_failover::controller::lease::Candidate;
 use persistent_chat_failover::controller::rights::{self, Where};
 use persistent_chat_failover::systems::settings::Settings;
 use persistent_chat_failover::systems::sql_server::session::QUIET_TARGET;
+use persistent_chat_failover::telemetry::{self, Instruments};
 use persistent_chat_failover::{api, controller};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -26,8 +30,16 @@ enum Command {
         /// The namespace to work in; absent: all.
         #[arg(long, env = "PCF_NAMESPACE")]
         namespace: Option<String>,
+        /// Where to show metrics and health, for example 0.0.0.0:8080; absent: nowhere.
+        #[arg(long, env = "PCF_METRICS_ADDRESS")]
+        metrics_address: Option<String>,
         #[command(flatten)]
         election: Election,
+    },
+    /// Gets an http:// URL, prints what is answered, and exits with 0 if that was 200.
+    Probe {
+        /// For example http://127.0.0.1:8080/healthz
+        url: String,
     },
     /// Prints the custom resource definition.
     Crd,
@@ -99,7 +111,12 @@ async fn real_main() -> Result<(), String> {
             print!("{}", rights::rules_yaml(if own { Where::Own } else { Where::Resources })?);
             Ok(())
         }
-        Command::Run { namespace, election } => {
+        Command::Probe { url } => {
+            let answer = telemetry::probe::get(&url).await?;
+            std::io::stdout().write_all(&answer.body).map_err(|e| e.to_string())?;
+            if answer.well { Ok(()) } else { Err(format!("{url}: answered {}", answer.status)) }
+        }
+        Command::Run { namespace, metrics_address, election } => {
             // The driver repeats every message of a server, also texts that are not ours to log.
             let quiet = format!("{QUIET_TARGET}=off").parse().map_err(|e| format!("log filter: {e}"))?;
             let filter = EnvFilter::try_from_default_env()
@@ -107,6 +124,13 @@ async fn real_main() -> Result<(), String> {
                 .add_directive(quiet);
             tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
             let settings = Settings::from_env()?;
+            let telemetry = Arc::new(Instruments::default());
+            // An empty variable is one that nobody has set.
+            if let Some(address) = metrics_address.filter(|a| !a.is_empty()) {
+                let listener = telemetry::serve::listen(&address).await?;
+                tracing::info!(address, "metrics and health are shown");
+                tokio::spawn(telemetry::serve::serve(listener, telemetry.clone()));
+            }
             let client =
                 kube::Client::try_default().await.map_err(|e| format!("cannot reach Kubernetes: {e}"))?;
             let (stop, stopped) = watch::channel(false);
@@ -122,7 +146,7 @@ async fn real_main() -> Result<(), String> {
             });
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
             let candidate = election.candidate(&client);
-            controller::run(client, namespace, settings, candidate, stopped).await
+            controller::run(client, settings, Options { namespace, candidate, telemetry }, stopped).await
         }
     }
 }

@@ -6,14 +6,32 @@ use kube::api::{Api, Patch, PatchParams};
 
 use super::publish::NotWritten;
 use crate::api::v1alpha1::{PersistentChatFailover, PersistentChatFailoverStatus};
+use crate::telemetry::{Instruments, Write};
 
 /// Name under which status is applied. It must never change: fields that another name owns would stay.
 pub const MANAGER: &str = "persistent-chat-failover";
 /// Longest wait for one request to the API server.
 pub const REQUEST: Duration = Duration::from_secs(15);
 
-/// Applies a whole status. Bound to the object's uid: a status of a deleted object must not land on its successor.
+/// Applies a whole status, and counts that.
 pub async fn write(
+    api: &Api<PersistentChatFailover>,
+    name: &str,
+    uid: &str,
+    status: &PersistentChatFailoverStatus,
+    telemetry: &Instruments,
+) -> Result<(), NotWritten> {
+    let done = patch(api, name, uid, status).await;
+    telemetry.wrote(match &done {
+        Ok(()) => Write::Written,
+        Err(NotWritten::Gone) => Write::Gone,
+        Err(NotWritten::Failed(_) | NotWritten::NotLeading) => Write::Failed,
+    });
+    done
+}
+
+/// Bound to the object's uid: a status of a deleted object must not land on its successor.
+async fn patch(
     api: &Api<PersistentChatFailover>,
     name: &str,
     uid: &str,

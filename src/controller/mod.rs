@@ -15,10 +15,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::select;
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
 use tokio::sync::{Mutex, Notify, watch};
@@ -33,6 +35,7 @@ use crate::engine::wishes::{Lead, Wish};
 use crate::engine::{Clock as _, SystemClock};
 use crate::status::conditions::{ConditionStatus, Conditions};
 use crate::systems::settings::Settings;
+use crate::telemetry::Instruments;
 pub use api_server::MANAGER;
 use api_server::{REQUEST, write};
 use decide::Reconciled;
@@ -43,10 +46,14 @@ use worker::{Begin, Resource, Worker};
 /// How long a resource that has not changed is left alone.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
+/// How often it is looked whether resources are gone.
+const GONE: Duration = Duration::from_secs(1);
+
 /// What reconcile needs.
 struct Context {
     client: Client,
     settings: Arc<Settings>,
+    telemetry: Arc<Instruments>,
     lead: Lead,
     workers: Mutex<BTreeMap<Resource, Worker>>,
     /// A worker has ended: whoever it worked for may need another.
@@ -64,13 +71,21 @@ impl std::fmt::Display for Error {
 }
 impl std::error::Error for Error {}
 
-/// Runs until `stop` turns true; then no new effect begins, and what runs is let end. With a candidate, works only while that one
-/// leads; without one there must be no other replica.
+/// How the controller runs.
+pub struct Options {
+    /// The namespace to work in; none: all.
+    pub namespace: Option<String>,
+    /// Works only while this one leads; without one there must be no other replica.
+    pub candidate: Option<Candidate>,
+    /// Who is told.
+    pub telemetry: Arc<Instruments>,
+}
+
+/// Runs until `stop` turns true; then no new effect begins, and what runs is let end.
 pub async fn run(
     client: Client,
-    namespace: Option<String>,
     settings: Settings,
-    candidate: Option<Candidate>,
+    Options { namespace, candidate, telemetry }: Options,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let api: Api<PersistentChatFailover> = match &namespace {
@@ -86,9 +101,11 @@ pub async fn run(
             Some(tokio::spawn(lease::stand(client.clone(), c, until, ended.subscribe()))),
         ),
     };
+    telemetry.led_by(lead.clone());
     let context = Arc::new(Context {
         client,
         settings: Arc::new(settings),
+        telemetry,
         lead: lead.clone(),
         workers: Mutex::new(BTreeMap::new()),
         over: Arc::default(),
@@ -97,11 +114,13 @@ pub async fn run(
         // An error means that nobody can say stop any more: that is a stop as well.
         let _ = stop.wait_for(|s| *s).await;
     };
-    Controller::new(api, watcher::Config::default())
+    let controller = Controller::new(api, watcher::Config::default());
+    let resources = controller.store();
+    let running = controller
         .graceful_shutdown_on(stopped)
         .reconcile_all_on(changes(lead, elected, context.clone()))
         .run(
-            reconcile,
+            |o, c| async move { c.telemetry.clone().reconcile(reconcile(o, c)).await },
             |_, e, _| {
                 tracing::warn!(error = %e, "reconcile failed, it is tried again");
                 Action::requeue(Duration::from_secs(5))
@@ -112,8 +131,11 @@ pub async fn run(
             if let Err(e) = result {
                 tracing::debug!(error = %e, "controller");
             }
-        })
-        .await;
+        });
+    // Both in one task: the controller waits for that list as well, and of several tasks that do only the last one is woken.
+    let beside = keep_up(&resources, &context);
+    futures::pin_mut!(running, beside);
+    select(running, beside).await;
     let workers: Vec<Worker> = std::mem::take(&mut *context.workers.lock().await).into_values().collect();
     for worker in workers {
         worker.stop().await;
@@ -123,6 +145,28 @@ pub async fn run(
     match standing {
         Some(task) => task.await.map_err(|e| format!("the election ended badly: {e}")),
         None => Ok(()),
+    }
+}
+
+/// Tells when the resources have been listed, and then retires, again and again, the workers of those that are not there any more: a
+/// controller is told of what is, not of what has been deleted.
+async fn keep_up(resources: &Store<PersistentChatFailover>, context: &Context) {
+    match resources.wait_until_ready().await {
+        Ok(()) => context.telemetry.listed(),
+        // It ends before it has listed anything: nobody is known to be gone.
+        Err(_) => futures::future::pending().await,
+    }
+    loop {
+        tokio::time::sleep(GONE).await;
+        let is_there = |r: &Resource| {
+            let named = resources.get(&ObjectRef::new(&r.name).within(&r.namespace));
+            named.is_some_and(|object| Resource::of(&object) == *r)
+        };
+        let mut workers = context.workers.lock().await;
+        let gone: Vec<Resource> = workers.keys().filter(|r| !is_there(r)).cloned().collect();
+        for worker in gone.iter().filter_map(|r| workers.remove(r)) {
+            worker.retire();
+        }
     }
 }
 
@@ -160,7 +204,6 @@ fn changes(
 
 async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -> Result<Action, Error> {
     let resource = Resource::of(&object);
-    let generation = object.metadata.generation.unwrap_or(0);
     let mut workers = context.workers.lock().await;
     let described =
         convert::pool(&object.spec).and_then(|pool| match context.settings.unknown_volumes(&pool) {
@@ -176,8 +219,6 @@ async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -
     let seen = decide::Seen {
         uid: &resource.uid,
         is_gone: object.metadata.deletion_timestamp.is_some(),
-        generation,
-        observed: object.status.as_ref().map_or(-1, |s| s.observed_generation),
         problems: described.as_ref().err().map_or(&[], Vec::as_slice),
         other: other.as_deref(),
         leads: context.lead.is_held(),
@@ -212,18 +253,14 @@ async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -
             }
             Ok(Action::requeue(LOOK_AGAIN))
         }
-        (Reconciled::Start { accept: first }, Ok(pool)) => {
+        (Reconciled::Start, Ok(pool)) => {
             let wish = wish(&object, pool)?;
             retire(&mut workers);
-            if first {
-                // Before any look at the world: whoever waits must see that this generation is not finished.
-                accept(&context, &object, generation).await?;
-            }
             let worker = start(&context, &object, wish).await?;
             workers.insert(resource, worker);
             Ok(Action::requeue(LOOK_AGAIN))
         }
-        (Reconciled::Tell | Reconciled::Start { .. }, Err(_)) => {
+        (Reconciled::Tell | Reconciled::Start, Err(_)) => {
             Err(Error("a spec that was found wrong was taken for right: a defect of the operator".into()))
         }
     }
@@ -248,9 +285,15 @@ fn wish(object: &PersistentChatFailover, pool: Pool) -> Result<Wish, Error> {
 
 /// A worker begins with what the resource asks for, and with its status as it is now.
 async fn start(context: &Context, object: &PersistentChatFailover, wish: Wish) -> Result<Worker, Error> {
-    let status = current(context, object).await?;
+    // Not the status that came with the watch: the worker before this one may have written since, and what it said of a wish counts.
+    let mut status = current(context, object).await?;
+    if accepted(&mut status, object.metadata.generation.unwrap_or(0), SystemClock.now()) {
+        // Before any look at the world: whoever waits must see that this generation is not finished.
+        apply(context, object, &status).await?;
+    }
     let (client, settings) = (context.client.clone(), context.settings.clone());
-    let begin = Begin { lead: context.lead.clone(), over: context.over.clone(), wish, status };
+    let (lead, over, telemetry) = (context.lead.clone(), context.over.clone(), context.telemetry.clone());
+    let begin = Begin { lead, over, telemetry, wish, status };
     Ok(Worker::start(client, settings, Resource::of(object), begin))
 }
 
@@ -266,17 +309,15 @@ async fn current(
     Ok(got.map_err(|e| Error(e.to_string()))?.status.unwrap_or_default())
 }
 
-async fn accept(context: &Context, resource: &PersistentChatFailover, generation: i64) -> Result<(), Error> {
-    let mut status = resource.status.clone().unwrap_or_default();
-    accepted(&mut status, generation, SystemClock.now());
-    apply(&context.client, resource, &status).await
-}
-
-/// Makes a status say that a generation is not finished: the world is looked at.
-pub fn accepted(status: &mut PersistentChatFailoverStatus, generation: i64, now: Timestamp) {
+/// Makes a status that speaks of another generation say that this one is not finished: the world is looked at. Whether it did.
+pub fn accepted(status: &mut PersistentChatFailoverStatus, generation: i64, now: Timestamp) -> bool {
+    if status.observed_generation == generation {
+        return false;
+    }
     status.observed_generation = generation;
     let text = "The world is being looked at";
     Conditions::of(status, now).reconciling(ConditionStatus::Unknown, Reason::Accepted, text);
+    true
 }
 
 async fn refuse(
@@ -290,17 +331,17 @@ async fn refuse(
     if Some(&status) == resource.status.as_ref() {
         return Ok(());
     }
-    apply(&context.client, resource, &status).await
+    apply(context, resource, &status).await
 }
 
 async fn apply(
-    client: &Client,
+    context: &Context,
     resource: &PersistentChatFailover,
     status: &PersistentChatFailoverStatus,
 ) -> Result<(), Error> {
     let api: Api<PersistentChatFailover> =
-        Api::namespaced(client.clone(), &resource.namespace().unwrap_or_default());
-    write(&api, &resource.name_any(), &resource.uid().unwrap_or_default(), status)
+        Api::namespaced(context.client.clone(), &resource.namespace().unwrap_or_default());
+    write(&api, &resource.name_any(), &resource.uid().unwrap_or_default(), status, &context.telemetry)
         .await
         .map_err(|e| Error(e.to_string()))
 }

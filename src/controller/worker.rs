@@ -29,6 +29,7 @@ use crate::status::conditions::Conditions;
 use crate::status::{self, essence, events, recording};
 use crate::systems::real::RealSystems;
 use crate::systems::settings::Settings;
+use crate::telemetry::{Instruments, Watched};
 
 /// How long the status may still be written when the engine has ended: whoever stops the process must not wait for an API server
 /// that is gone.
@@ -86,17 +87,19 @@ pub(super) struct Begin {
     pub lead: Lead,
     /// Is told when it has ended.
     pub over: Arc<Notify>,
+    pub telemetry: Arc<Instruments>,
 }
 
 impl Worker {
     pub fn start(client: Client, settings: Arc<Settings>, resource: Resource, begin: Begin) -> Self {
-        let Begin { wish, status, lead, over } = begin;
+        let Begin { wish, status, lead, over, telemetry } = begin;
         let (sender, wishes) = Wishes::channel(wish, lead);
         let (stored, seen) = watch::channel(status);
+        let cluster = Cluster::of(&client, resource, wishes.clone(), telemetry);
         let is_over = Arc::new(AtomicBool::new(false));
         let ends = is_over.clone();
         let task = tokio::spawn(async move {
-            work(client, settings, resource, wishes, seen).await;
+            work(client, settings, cluster, wishes, seen).await;
             ends.store(true, Ordering::Release);
             over.notify_one();
         });
@@ -149,6 +152,20 @@ struct Cluster {
     resource: Resource,
     recorder: Recorder,
     wishes: Wishes,
+    telemetry: Arc<Instruments>,
+}
+
+impl Cluster {
+    fn of(client: &Client, resource: Resource, wishes: Wishes, telemetry: Arc<Instruments>) -> Cluster {
+        let reporter = Reporter { controller: super::api_server::MANAGER.into(), instance: None };
+        Cluster {
+            api: Api::namespaced(client.clone(), &resource.namespace),
+            recorder: Recorder::new(client.clone(), reporter),
+            resource,
+            wishes,
+            telemetry,
+        }
+    }
 }
 
 impl StatusStore<PersistentChatFailoverStatus> for Cluster {
@@ -156,7 +173,8 @@ impl StatusStore<PersistentChatFailoverStatus> for Cluster {
         if !self.wishes.leads() {
             return Err(NotWritten::NotLeading);
         }
-        super::api_server::write(&self.api, &self.resource.name, &self.resource.uid, wanted).await
+        let Resource { name, uid, .. } = &self.resource;
+        super::api_server::write(&self.api, name, uid, wanted, &self.telemetry).await
     }
 
     async fn tell(&self, before: &PersistentChatFailoverStatus, after: &PersistentChatFailoverStatus) {
@@ -181,22 +199,17 @@ impl StatusStore<PersistentChatFailoverStatus> for Cluster {
 async fn work(
     client: Client,
     settings: Arc<Settings>,
-    resource: Resource,
+    cluster: Cluster,
     wishes: Wishes,
     stored: watch::Receiver<PersistentChatFailoverStatus>,
 ) {
     let (next, published) = watch::channel(stored.borrow().clone());
-    let reporter = Reporter { controller: super::api_server::MANAGER.into(), instance: None };
-    let cluster = Cluster {
-        api: Api::namespaced(client.clone(), &resource.namespace),
-        recorder: Recorder::new(client.clone(), reporter),
-        resource: resource.clone(),
-        wishes: wishes.clone(),
-    };
+    let resource = &cluster.resource;
+    let watched = cluster.telemetry.watch(&resource.namespace, &resource.name);
     let writer = publish(&cluster, stored, published);
     // One for all descriptions of the pool: what it keeps must be there when the API server is not.
     let secrets = Arc::new(ClusterSecrets::new(client, &resource.namespace));
-    let engine = run_engine(settings, secrets, wishes, next);
+    let engine = run_engine(settings, secrets, wishes, next, &watched);
     futures::pin_mut!(engine, writer);
     match select(engine, writer).await {
         // The writer ends when the engine, and with it the last sender, is gone: once it has written what is true at the end.
@@ -219,6 +232,7 @@ async fn run_engine(
     secrets: Arc<ClusterSecrets>,
     mut wishes: Wishes,
     next: watch::Sender<PersistentChatFailoverStatus>,
+    watched: &Watched,
 ) {
     let fresh = |next: &watch::Sender<PersistentChatFailoverStatus>, pool: &Pool| {
         Memory::new(convert::last_wish(pool, Some(&next.borrow())))
@@ -233,11 +247,12 @@ async fn run_engine(
         let pool = wish.pool;
         let systems = RealSystems::new(pool.clone(), settings.clone(), secrets.clone());
         let pace = Pace { silence: settings.silence, poll: settings.poll };
-        let world = World { systems: &systems, pool: &pool, clock: &SystemClock, pace };
+        let world = World { systems: &systems, pool: &pool, clock: watched.clock(), pace };
         let tell = |r: &Report<'_>| {
             next.send_modify(|s| {
                 let projected = status::status(&pool, r, s);
                 let changed = essence(&projected) != essence(s);
+                watched.told(&pool, r, s, &projected);
                 *s = projected;
                 if changed {
                     s.recording = record(&pool, r);
@@ -254,6 +269,7 @@ async fn run_engine(
             tracing::error!(pool = pool.fqdn, panic = what, "the worker of a pool stopped unexpectedly");
             let generation = wishes.newest().goal.generation;
             next.send_modify(|s| stalled(s, generation));
+            watched.stopped(&next.borrow());
             memory = fresh(&next, &pool);
             // The spec or a minute brings the next try.
             tokio::select! {

@@ -172,8 +172,6 @@ impl Controller {
         let seen = decide::Seen {
             uid: o.map_or("", |o| &o.uid),
             is_gone: o.is_none(),
-            generation: o.map_or(0, |o| o.generation),
-            observed: o.map_or(0, |o| o.status.observed_generation),
             // The scenario's pool, which nobody edits and nobody else describes.
             problems: &[],
             other: None,
@@ -186,13 +184,13 @@ impl Controller {
                 self.tell(o);
                 Ok(())
             }
-            (Reconciled::Start { accept }, Some(o)) => {
+            (Reconciled::Start, Some(o)) => {
                 self.retire();
-                self.start(o, accept).await
+                self.start(o).await
             }
             (Reconciled::StandBy, _) => Ok(()),
             (Reconciled::Retire | Reconciled::Refuse(_) | Reconciled::RefuseBesideAnother(_), _)
-            | (Reconciled::Tell | Reconciled::Start { .. }, None) => {
+            | (Reconciled::Tell | Reconciled::Start, None) => {
                 self.retire();
                 Ok(())
             }
@@ -222,16 +220,10 @@ impl Controller {
     }
 
     /// A worker begins.
-    async fn start(&mut self, o: &Object, accept: bool) -> Result<(), Refused> {
+    async fn start(&mut self, o: &Object) -> Result<(), Refused> {
         let Program { shared, pool, scenario, pace } = &self.program;
         let who = self.who;
         let store = Store { shared: shared.clone(), who, uid: o.uid.clone() };
-        if accept {
-            let now = shared.now().time();
-            let mut status = o.status.clone();
-            accepted(&mut status, o.generation, now);
-            store.write(&Told { status, since: now, wanted: None }).await?;
-        }
         let current = ask(shared, who, "get the resource", false, |s, _| {
             s.clusters.get(who).map_or(Err(Refused::NotFound), Cluster::get)
         });
@@ -239,7 +231,10 @@ impl Controller {
         // A status may have said since that what was asked for counts no more.
         let said = o.said.filter(|said| current.generation != o.generation || current.said == Some(*said));
         shared.now().hears(who, Some(&Object { said, ..o.clone() }));
-        let status = current.status;
+        let (mut status, now) = (current.status, shared.now().time());
+        if accepted(&mut status, o.generation, now) {
+            store.write(&Told { status: status.clone(), since: now, wanted: None }).await?;
+        }
         let lead = {
             let shared = shared.clone();
             Lead::new(move || holds_lease(&shared, who))

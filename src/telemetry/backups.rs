@@ -1,0 +1,77 @@
+//! How far the copy that a failover would go on with is behind, from what a look shows of it.
+
+use jiff::Timestamp;
+
+use crate::domain::backups::Folders;
+use crate::domain::chain::{self, Chain};
+use crate::domain::loss;
+use crate::domain::pool::Pool;
+use crate::domain::route::{Procedure, Route};
+use crate::domain::side::Side;
+use crate::domain::transition::Transition;
+use crate::engine::report::Report;
+
+/// The copy that a failover goes on with, or would: as moments, so that it is seen to grow old also while nobody can look into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copy {
+    side: Side,
+    /// When the newest log backup was begun that stands beside the copy or was restored into it.
+    arrived: Option<Timestamp>,
+    /// Everything before this moment is kept.
+    kept_until: Option<Timestamp>,
+    /// Nothing after this moment can be lost.
+    lost_at_most_until: Option<Timestamp>,
+}
+
+impl Copy {
+    /// What a report shows, or what was seen before where it shows nothing anew. None: there is no copy that log backups follow.
+    pub fn seen(before: Option<Copy>, pool: &Pool, r: &Report<'_>) -> Option<Copy> {
+        let (s, begun) = (r.situation, r.plan.transition.as_ref());
+        let failover = begun.filter(|t| t.route.procedure == Procedure::Failover);
+        let supposed = Route::failover(r.plan.supposed.other());
+        let t = failover.cloned().unwrap_or_else(|| Transition::begin(&pool.fqdn, supposed, "", 0, s.at));
+        let (from, side) = (&s.sites[t.route.from], t.route.to);
+        let before = before.filter(|b| b.side == side);
+        // A side that lives may lose what it writes at this very moment.
+        let heard = match from.live() {
+            Some(_) => Some(s.at),
+            None => from.silence.last_heard.or(t.facts.last_heard),
+        };
+        if let Some(told) = &t.facts.loss {
+            let lost_at_most_until = told.lost_at_most_until;
+            return Some(Copy { side, arrived: None, kept_until: told.kept_until, lost_at_most_until });
+        }
+        if s.folders[side].is_none() {
+            return before.map(|b| Copy { lost_at_most_until: heard, ..b });
+        }
+        let chain = chain::of(s, side, &pool.database, Some(&t)).ok()?;
+        Some(Copy {
+            side,
+            arrived: loss::expected(s, &t, &arrived(s.folders[side].as_ref(), &chain)).kept_until,
+            kept_until: loss::expected(s, &t, &chain).kept_until,
+            lost_at_most_until: heard,
+        })
+    }
+
+    /// Age of the newest log backup that has arrived, in seconds.
+    pub fn lag(&self, now: Timestamp) -> Option<f64> {
+        Some(seconds_between(self.arrived?, now))
+    }
+
+    /// Seconds of what was written that a failover would lose.
+    pub fn loss(&self) -> Option<f64> {
+        Some(seconds_between(self.kept_until?, self.lost_at_most_until?))
+    }
+}
+
+/// The part of a chain that stands beside the copy: what is in the share only may be lost with it.
+fn arrived(folders: Option<&Folders>, chain: &Chain) -> Chain {
+    let here = |file: &str| folders.is_some_and(|f| f.headers.get(file).is_some_and(|h| h.from_copy));
+    let links = chain.links.iter().take_while(|l| here(&l.file)).cloned().collect();
+    Chain { links, ..chain.clone() }
+}
+
+/// Never negative: the backup's time is a server's, the other one is the operator's.
+fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64().max(0.0)
+}
