@@ -284,6 +284,7 @@ pub fn last_wish(pool: &Pool, status: Option<&v1::PersistentChatFailoverStatus>)
         state: states.into_iter().find(|s| word(*s) == wish.state)?,
         // A status has whole seconds. What was said within that second counts as said before: what was refused stays refused.
         at: wish.at.0.checked_add(SignedDuration::new(0, 999_999_999)).unwrap_or(wish.at.0),
+        uttered_at: wish.uttered_at.as_ref().map(|t| t.0),
     })
 }
 
@@ -295,6 +296,7 @@ pub fn wish_status(pool: &Pool, wish: &LastWish) -> v1::WishStatus {
         generation: wish.generation,
         state: word(wish.state).into(),
         at: Time(wish.at),
+        uttered_at: wish.uttered_at.map(Time),
     }
 }
 
@@ -411,7 +413,14 @@ mod tests {
         let said: Timestamp = "2026-01-01T12:00:00.5Z".parse().unwrap();
         let at: Timestamp = "2026-01-01T12:00:00.8Z".parse().unwrap();
         for state in [WishState::Accepted, WishState::Fulfilled, WishState::Refused, WishState::Drift] {
-            let wish = LastWish { active: Side::Backup, uid: "u".into(), generation: 3, state, at };
+            let wish = LastWish {
+                active: Side::Backup,
+                uid: "u".into(),
+                generation: 3,
+                state,
+                at,
+                uttered_at: None,
+            };
             let back = last_wish(&pool, Some(&stored(&pool, &wish))).unwrap();
             assert!(
                 at <= back.at && back.at.duration_since(at) < SignedDuration::from_secs(1),
@@ -437,6 +446,7 @@ mod tests {
                 generation: 3,
                 state: WishState::Accepted,
                 at: Timestamp::UNIX_EPOCH,
+                uttered_at: None,
             },
         );
         let of = |wish: Option<v1::WishStatus>| {

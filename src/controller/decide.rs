@@ -8,10 +8,6 @@ pub struct Seen<'a> {
     pub uid: &'a str,
     /// It is gone, or is being deleted.
     pub is_gone: bool,
-    /// `metadata.generation`
-    pub generation: i64,
-    /// The generation that its status speaks of.
-    pub observed: i64,
     /// What is wrong with its spec.
     pub problems: &'a [Problem],
     /// Another object that describes the same pool and has a worker, `namespace/name`.
@@ -38,10 +34,7 @@ pub enum Reconciled {
     /// The status says why nothing is done beside another object's worker.
     RefuseBesideAnother(Problem),
     /// A new worker begins; one that stands works for an object that is gone, or has ended: it retires.
-    Start {
-        /// Whether the status must say first that this generation is not finished: whoever waits would be told otherwise.
-        accept: bool,
-    },
+    Start,
     /// The worker is told what the object says now.
     Tell,
     /// Nothing is started, and no status is written: another replica holds the lease. It is looked at again when that changes.
@@ -73,7 +66,7 @@ pub fn next(seen: &Seen<'_>, worker: Option<&Standing<'_>>) -> Reconciled {
     }
     match worker {
         Some(w) if w.uid == seen.uid && !w.is_over => Reconciled::Tell,
-        Some(_) | None => Reconciled::Start { accept: seen.observed != seen.generation },
+        Some(_) | None => Reconciled::Start,
     }
 }
 
@@ -91,7 +84,7 @@ mod tests {
     use super::*;
 
     fn seen<'a>(uid: &'a str, problems: &'a [Problem]) -> Seen<'a> {
-        Seen { uid, is_gone: false, generation: 2, observed: 1, problems, other: None, leads: true }
+        Seen { uid, is_gone: false, problems, other: None, leads: true }
     }
 
     #[test]
@@ -99,10 +92,9 @@ mod tests {
         let standing = |uid, is_over| Standing { uid, is_over };
         let wrong = [Problem::ask(Reason::InvalidSpec, "spec.pool", "mend it")];
         assert_eq!(next(&seen("a", &[]), Some(&standing("a", false))), Reconciled::Tell);
-        assert_eq!(next(&seen("a", &[]), Some(&standing("b", false))), Reconciled::Start { accept: true });
-        assert_eq!(next(&seen("a", &[]), Some(&standing("a", true))), Reconciled::Start { accept: true });
-        let known = Seen { observed: 2, ..seen("a", &[]) };
-        assert_eq!(next(&known, None), Reconciled::Start { accept: false });
+        assert_eq!(next(&seen("a", &[]), Some(&standing("b", false))), Reconciled::Start);
+        assert_eq!(next(&seen("a", &[]), Some(&standing("a", true))), Reconciled::Start);
+        assert_eq!(next(&seen("a", &[]), None), Reconciled::Start);
         assert_eq!(next(&Seen { is_gone: true, ..seen("a", &wrong) }, None), Reconciled::Retire);
         assert!(matches!(next(&seen("a", &wrong), None), Reconciled::Refuse(_)));
         let beside = Seen { other: Some("x/y"), ..seen("a", &[]) };

@@ -29,6 +29,9 @@ pub struct LastWish {
     pub state: WishState,
     /// When that was decided.
     pub at: Timestamp,
+    /// The `spec.utteredAt` that stood there then: it does not speak a second time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uttered_at: Option<Timestamp>,
 }
 
 /// What became of a wish.
@@ -60,20 +63,20 @@ pub struct Wished<'a> {
 impl Wished<'_> {
     /// Whether somebody has asked for this against the world as it is.
     pub fn is_uttered(&self, last: Option<&LastWish>, at: Timestamp) -> bool {
-        let said = |after: Option<Timestamp>| {
-            self.uttered_at.is_some_and(|said| {
-                at.duration_since(said) <= FRESH
-                    && said.duration_since(at) <= AHEAD
-                    && after.is_none_or(|after| said > after)
-            })
-        };
+        let fresh = self
+            .uttered_at
+            .filter(|said| at.duration_since(*said) <= FRESH && said.duration_since(at) <= AHEAD);
         match last.filter(|l| l.uid == self.uid) {
-            None => said(None),
+            None => fresh.is_some(),
             // An older generation is no edit: the object was restored.
             Some(l) if l.active != self.active => self.generation > l.generation,
             Some(l) => match l.state {
                 WishState::Accepted => true,
-                WishState::Fulfilled | WishState::Refused | WishState::Drift => said(Some(l.at)),
+                // Clocks of the human and of the operator may differ by minutes: an utterance is held against the one before it, and
+                // against the operator's clock only where there was none. In whole seconds, for a status has no others.
+                WishState::Fulfilled | WishState::Refused | WishState::Drift => {
+                    fresh.is_some_and(|said| said.as_second() > l.uttered_at.unwrap_or(l.at).as_second())
+                }
             },
         }
     }
@@ -87,6 +90,7 @@ impl Wished<'_> {
             generation: self.generation,
             state,
             at: same.map_or(at, |l| l.at),
+            uttered_at: self.uttered_at,
         }
     }
 }
@@ -100,7 +104,7 @@ mod tests {
         Wished { active, uid: "a", generation: 2, uttered_at }
     }
     fn last(active: Side, uid: &str, state: WishState) -> LastWish {
-        LastWish { active, uid: uid.into(), generation: 1, state, at: now() }
+        LastWish { active, uid: uid.into(), generation: 1, state, at: now(), uttered_at: None }
     }
     fn now() -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_hours(100)
@@ -136,5 +140,28 @@ mod tests {
         assert!(!wished(Side::Backup, Some(at - 10)).is_uttered(Some(&spent), now()));
         let later = now() + SignedDuration::from_secs(60);
         assert!(wished(Side::Backup, Some(at + 30)).is_uttered(Some(&spent), later));
+    }
+
+    #[test]
+    fn an_utterance_speaks_once_whatever_the_clocks_say() {
+        let at = now().as_second();
+        // The operator's clock is behind: what was said lies after what became of it.
+        let said = wished(Side::Backup, Some(at + 49));
+        assert!(said.is_uttered(Some(&last(Side::Backup, "a", WishState::Drift)), now()));
+        let refused = said.becomes(WishState::Refused, None, now());
+        assert!(!said.is_uttered(Some(&refused), now()));
+        // Refused again, it keeps its time, and the second utterance is spent as well.
+        let again = wished(Side::Backup, Some(at + 60));
+        let later = now() + SignedDuration::from_secs(30);
+        assert!(again.is_uttered(Some(&refused), later));
+        let twice = again.becomes(WishState::Refused, Some(&refused), later);
+        assert_eq!(twice.at, refused.at);
+        assert!(!again.is_uttered(Some(&twice), later));
+        // Ahead: a human who says it anew need not wait until the clocks agree.
+        let early = wished(Side::Backup, Some(at - 40));
+        assert!(
+            wished(Side::Backup, Some(at - 20))
+                .is_uttered(Some(&early.becomes(WishState::Refused, None, now())), now())
+        );
     }
 }

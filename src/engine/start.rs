@@ -241,6 +241,13 @@ pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
         if let Err(unseen) = ask.situation.sites[to].main() {
             return ask.blocked(unseen.clone(), Some(t));
         }
+        if !ask.is_uttered() {
+            // Another resource's failover, or an old manifest: nobody has asked here that it be taken back, nor that it go on.
+            return Choice {
+                heard: ask.becomes(ask.unuttered()),
+                ..ask.blocked(under_way(ask, to), Some(t))
+            };
+        }
         // Before the point of no return a wish that is taken back takes the transition back.
         let route = Route { course: Course::Back, ..t.route };
         return ask.carry(WishState::Accepted, Transition { route, ..onward });
@@ -260,9 +267,30 @@ pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
     })
 }
 
-/// A failover past its point of no return goes on whatever is wished; only its own wish is one that is being made true.
+/// A failover past its point of no return goes on whatever is wished; only its own wish is one that is being made true. A wish that was
+/// spent is not revived by a failover that others have asked for: that one may be taken back.
 fn heard_of(ask: &Ask<'_>, to: Side) -> Option<LastWish> {
-    if ask.goal.active == to { ask.becomes(WishState::Accepted) } else { ask.last.clone() }
+    match (ask.goal.active == to, ask.is_uttered()) {
+        (true, true) => ask.becomes(WishState::Accepted),
+        (true, false) => ask.becomes(ask.unuttered()),
+        (false, _) => ask.last.clone(),
+    }
+}
+
+/// A failover that somebody else has asked for, beside a resource that asks for something else because nobody has changed it.
+fn under_way(ask: &Ask<'_>, to: Side) -> Problem {
+    let (to, wanted) = (ask.pool.name(to), ask.pool.name(ask.goal.active));
+    Problem::ask(
+        Reason::ActiveDataCenterDrifted,
+        format!(
+            "A failover to {to} is under way that this resource did not ask for; its spec.activeDataCenter is {wanted}, and nobody has \
+             said that anew"
+        ),
+        format!(
+            "If {to} is right, set spec.activeDataCenter to it: then the failover goes on from here as well. If the failover is to be \
+             taken back, say so: set spec.utteredAt to the present time"
+        ),
+    )
 }
 
 /// A failover that goes on from a pool that somebody else has failed over. Not beside a live database on the side that is left.

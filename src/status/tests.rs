@@ -391,6 +391,7 @@ fn a_wish_is_kept_until_there_is_more_to_say_of_it_and_is_written_at_once() {
         generation: 3,
         state: WishState::Refused,
         at: at(1) + SignedDuration::from_millis(5),
+        uttered_at: None,
     };
     let silent = w.plan(Next::Settled);
     let none = w.project(&silent, &PersistentChatFailoverStatus::default());

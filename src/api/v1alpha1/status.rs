@@ -60,6 +60,9 @@ pub struct WishStatus {
     pub state: String,
     /// When that was decided.
     pub at: Time,
+    /// The `spec.utteredAt` that stood there then: it does not speak a second time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uttered_at: Option<Time>,
 }
 
 /// A transition.

@@ -46,6 +46,13 @@ fn judge_record(truth: &mut Truth, write: &Write<'_>, record: &Value) {
         let course = part::<String>(record, "id").map(|id| (id, route.course));
         if course.is_some_and(|c| truth.courses.insert(c)) {
             truth.check("nothing is begun or turned back without the lease", !unled, told);
+            let back = route.procedure == Procedure::Failover && route.course == Course::Back;
+            let asked = heard.said.is_some_and(|(side, _)| side == route.from);
+            truth.check(
+                "a failover is taken back only where somebody has asked for that",
+                !back || asked,
+                told,
+            );
         }
         let begins = route.procedure == Procedure::Failover && route.course == Course::Onward;
         let id = part::<String>(record, "id").filter(|_| begins);
