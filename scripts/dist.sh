@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# `make dist`: what a release consists of, in target/dist, from the image in target/image and the chart. The programs are taken from the
+# image: what is downloaded alone is what was tested there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target="${CARGO_TARGET_DIR:-target}"
+image="$target/image"
+out="$target/dist"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+blob() { # digest
+    cat "$image/blobs/sha256/${1#sha256:}"
+}
+blob "$(cat "$image/digest")" >"$work/manifest.json"
+blob "$(jq -r .config.digest "$work/manifest.json")" >"$work/config.json"
+label() { # name
+    jq -er --arg name "org.opencontainers.image.$1" '.config.Labels[$name]' "$work/config.json"
+}
+version="$(label version)"
+source="$(label source)"
+architecture="$(jq -r .architecture "$work/config.json")"
+epoch="$(date -d "$(label created)" +%s)"
+case "$(label revision)" in
+*-dirty)
+    echo "dist.sh: the image was made of sources that are not committed: commit, then make image" >&2
+    exit 1
+    ;;
+esac
+
+rm -rf "$out"
+mkdir -p "$out"
+cp "$image/persistent-chat-failover.tar" "$out/persistent-chat-failover-$version-$architecture.oci.tar"
+cp "$image/sbom.spdx.json" "$image/packages.json" "$out/"
+cp "$image/digest" "$out/image-digest.txt"
+
+blob "$(jq -r '.layers[-1].digest' "$work/manifest.json")" | tar -xz -C "$work"
+for program in pcf-operator kubectl-pcf; do
+    # As in the image: the same sources give the same bytes.
+    tar --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner -C "$work/usr/bin" -c "$program" \
+        -C "$work/usr/share/doc/persistent-chat-failover" LICENSE THIRD-PARTY |
+        gzip -n9 >"$out/${program}_linux_$architecture.tar.gz"
+done
+
+# Helm takes the times of the files into the package.
+cp -R charts/persistent-chat-failover "$work/chart"
+find "$work/chart" -exec touch --no-dereference --date="@$epoch" {} +
+"$(scripts/helm.sh)" package "$work/chart" --version "$version" --app-version "$version" --destination "$out" >/dev/null
+
+archive="kubectl-pcf_linux_$architecture.tar.gz"
+cat >"$out/pcf.krew.yaml" <<YAML
+apiVersion: krew.googlecontainertools.github.com/v1alpha2
+kind: Plugin
+metadata:
+  name: pcf
+spec:
+  version: v$version
+  homepage: $source
+  shortDescription: Fails Persistent Chat over between data centres
+  description: |
+    Shows, plans and reports failovers of Lync Server 2013 and Skype for Business Server 2015 Persistent Chat that the operator
+    persistent-chat-failover carries out.
+  caveats: |
+    Needs a Linux with glibc 2.36 or newer and OpenSSL 3.
+  platforms:
+    - selector:
+        matchLabels: { os: linux, arch: $architecture }
+      uri: $source/releases/download/v$version/$archive
+      sha256: $(sha256sum <"$out/$archive" | cut -d' ' -f1)
+      bin: kubectl-pcf
+      files:
+        - { from: kubectl-pcf, to: . }
+        - { from: LICENSE, to: . }
+        - { from: THIRD-PARTY, to: . }
+YAML
+(cd "$out" && sha256sum -- * >"$work/SHA256SUMS" && mv "$work/SHA256SUMS" .)
+cat "$out/SHA256SUMS"
