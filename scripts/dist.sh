@@ -34,18 +34,22 @@ cp "$image/persistent-chat-failover.tar" "$out/persistent-chat-failover-$version
 cp "$image/sbom.spdx.json" "$image/packages.json" "$out/"
 cp "$image/digest" "$out/image-digest.txt"
 
+# As in the image: the same files give the same bytes.
+packed() { # -C folder name… …
+    tar --create --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --mode=u+rw,go=u-w "$@" | gzip -n9
+}
+
 blob "$(jq -r '.layers[-1].digest' "$work/manifest.json")" | tar -xz -C "$work"
 for program in pcf-operator kubectl-pcf; do
-    # As in the image: the same sources give the same bytes.
-    tar --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner -C "$work/usr/bin" -c "$program" \
-        -C "$work/usr/share/doc/persistent-chat-failover" LICENSE THIRD-PARTY |
-        gzip -n9 >"$out/${program}_linux_$architecture.tar.gz"
+    packed -C "$work/usr/bin" "$program" -C "$work/usr/share/doc/persistent-chat-failover" LICENSE THIRD-PARTY \
+        >"$out/${program}_linux_$architecture.tar.gz"
 done
 
-# Helm takes the times of the files into the package.
-cp -R charts/persistent-chat-failover "$work/chart"
-find "$work/chart" -exec touch --no-dereference --date="@$epoch" {} +
-"$(scripts/helm.sh)" package "$work/chart" --version "$version" --app-version "$version" --destination "$out" >/dev/null
+# Helm packs with the time of day.
+"$(scripts/helm.sh)" package charts/persistent-chat-failover --version "$version" --app-version "$version" --destination "$work" >/dev/null
+mkdir "$work/chart"
+tar --touch -xzf "$work/persistent-chat-failover-$version.tgz" -C "$work/chart"
+packed -C "$work/chart" persistent-chat-failover >"$out/persistent-chat-failover-$version.tgz"
 
 archive="kubectl-pcf_linux_$architecture.tar.gz"
 cat >"$out/pcf.krew.yaml" <<YAML

@@ -137,7 +137,7 @@ programs() {
 
 roots() {
     local bundle=/etc/ssl/certs/ca-certificates.crt count said
-    count="$(grep -c 'BEGIN CERTIFICATE' "$root$bundle")" || return 1
+    count="$(grep -c 'BEGIN CERTIFICATE' "$root$bundle" || true)"
     [ "$count" -gt 100 ] || fail "only $count roots" || return 1
     same "where OpenSSL looks" "$bundle" "$(readlink "$root/usr/lib/ssl/cert.pem")" || return 1
     csplit --quiet --elide-empty-files --prefix="$work/root-" "$root$bundle" '/BEGIN CERTIFICATE/' '{*}' || return 1
