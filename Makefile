@@ -65,6 +65,22 @@ generated: ## Writes what is generated anew: the definition from the types, the 
 	$(TARGET)/debug/pcf-operator rights > $(CHART)/rules.yaml
 	$(TARGET)/debug/pcf-operator rights --own > $(CHART)/leader-election-rules.yaml
 
+PROFILE ?= release
+BINARIES ?=
+
+.PHONY: image
+image: ## The container image, its tar and its SBOM, in target/image, without a container engine. PROFILE=debug, BINARIES=dir.
+	$(if $(BINARIES),,cargo build --locked --bins $(if $(filter release,$(PROFILE)),--release))
+	scripts/image.py --profile $(PROFILE) $(if $(BINARIES),--binaries $(BINARIES))
+
+.PHONY: image-test
+image-test: ## Checks the image in target/image with foreign tools, runs its programs in it, builds it again and compares.
+	@PROFILE=$(PROFILE) BINARIES=$(BINARIES) scripts/image-test.sh
+
+.PHONY: dist
+dist: ## What a release consists of, in target/dist: image, SBOM, chart, programs, krew manifest, checksums. After `make image`.
+	@scripts/dist.sh
+
 .PHONY: fmt
 fmt: ## Formats the sources.
 	cargo fmt --all
