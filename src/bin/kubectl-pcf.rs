@@ -1,138 +1,135 @@
 //! `kubectl pcf`: the plugin.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use clap::{Parser, Subcommand};
-use kube::Client;
+use clap::{CommandFactory as _, Parser as _};
 use persistent_chat_failover::api::v1alpha1::PersistentChatFailover;
-use persistent_chat_failover::cli::{self, plan, replay, report, status};
+use persistent_chat_failover::cli::approve::{self, How};
+use persistent_chat_failover::cli::arguments::{
+    Approve, Arguments, Command, Plan, Replay, Report, Status, Wait,
+};
+use persistent_chat_failover::cli::cluster::{Place, connect};
+use persistent_chat_failover::cli::completions::completions;
+use persistent_chat_failover::cli::failure::Failure;
+use persistent_chat_failover::cli::output::{Format, harmless};
+use persistent_chat_failover::cli::{self, follow, plan, replay, report, status, wait};
 use persistent_chat_failover::controller::{ClusterSecrets, FileSecrets};
 use persistent_chat_failover::systems::secrets::SecretSource;
 use persistent_chat_failover::systems::settings::Settings;
 
-/// Persistent Chat failover: what is going on, what would be done, what was lost. It only reads.
-#[derive(Parser)]
-#[command(name = "kubectl-pcf", bin_name = "kubectl pcf", version)]
-struct Arguments {
-    /// Namespace; absent: that of the current context.
-    #[arg(short, long, global = true)]
-    namespace: Option<String>,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Shows a pool and its transition.
-    Status {
-        name: String,
-        /// Again every two seconds.
-        #[arg(long)]
-        watch: bool,
-        /// `json` for the status as it is.
-        #[arg(short, long)]
-        output: Option<String>,
-    },
-    /// Says what is true, what would be done with the exact statements, and what stands in the way. Read-only.
-    Plan {
-        /// A resource of the cluster.
-        #[arg(required_unless_present = "file", conflicts_with = "file")]
-        name: Option<String>,
-        /// A file with a resource and its Secrets: no cluster is needed.
-        #[arg(short, long)]
-        file: Option<PathBuf>,
-        /// As if this data centre were wanted.
-        #[arg(long)]
-        to: Option<String>,
-        /// `json` for a recording that `replay` can decide again.
-        #[arg(short, long)]
-        output: Option<String>,
-    },
-    /// Decides a recorded situation again: from `plan -o json`, from a resource (`kubectl get pcf NAME -o json`), or from the
-    /// operator's log. No cluster is needed.
-    Replay { file: PathBuf },
-    /// Tells what the last transition lost, how long it took, and what remains to be done.
-    Report { name: String },
-}
-
 #[tokio::main]
-async fn main() -> std::process::ExitCode {
-    match run(Arguments::parse()).await {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+async fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help is an error to clap as well. Its own code for a wrong call means something else here.
         Err(e) => {
-            eprintln!("kubectl pcf: {e}");
-            std::process::ExitCode::FAILURE
+            let _ = e.print();
+            return ExitCode::from(u8::from(e.use_stderr()));
+        }
+    };
+    match run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "kubectl pcf: {}", harmless(e.message()));
+            ExitCode::from(e.code())
         }
     }
 }
 
-async fn run(a: Arguments) -> Result<(), String> {
-    let connect = || async {
-        let client = Client::try_default().await.map_err(|e| format!("cannot reach Kubernetes: {e}"))?;
-        let namespace = a.namespace.clone().unwrap_or_else(|| client.default_namespace().to_string());
-        Ok::<_, String>((client, namespace))
+async fn run(a: Arguments) -> Result<(), Failure> {
+    let place = |name: String| async {
+        let (client, namespace) = connect(a.namespace.clone()).await?;
+        Ok::<_, Failure>(Place { client, namespace, name })
     };
-    let print = |text: &str| std::io::stdout().write_all(text.as_bytes()).map_err(|e| e.to_string());
     match a.command {
-        Command::Status { ref name, watch, ref output } => {
-            let (client, namespace) = connect().await?;
-            loop {
-                let r = cli::resource(client.clone(), &namespace, name).await?;
-                match output.as_deref() {
-                    None => {
-                        if watch {
-                            print("\x1b[2J\x1b[H")?;
-                        }
-                        print(&status::picture(&r, jiff::Timestamp::now()))?;
-                    }
-                    Some("json") => print(&format!(
-                        "{}\n",
-                        serde_json::to_string_pretty(&r.status).map_err(|e| e.to_string())?
-                    ))?,
-                    Some(other) => return Err(format!("-o {other}: only json is known")),
-                }
-                if !watch {
-                    return Ok(());
-                }
-                tokio::time::sleep(Duration::from_secs(2)).await;
-            }
+        Command::Status(Status { name, watch: true, output }) => {
+            follow::follow(&place(name).await?, output).await
         }
-        Command::Report { ref name } => {
-            let (client, namespace) = connect().await?;
-            print(&report::report(&cli::resource(client, &namespace, name).await?)?)
+        Command::Status(Status { name, watch: false, output }) => {
+            let r = place(name).await?.get().await?;
+            in_form(output, &r.status, || status::picture(&r, jiff::Timestamp::now()))
         }
-        Command::Replay { ref file } => {
-            let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
-            let found = replay::recordings(&text).map_err(|e| format!("{}: {e}", file.display()))?;
-            let told: Vec<String> = found.iter().map(replay::explain).collect();
-            print(&told.join("\n"))
+        Command::Report(Report { name, output }) => {
+            let told = report::report(&place(name).await?.get().await?)?;
+            in_form(output, &told, || told.told())
         }
-        Command::Plan { ref name, ref file, ref to, ref output } => {
-            if let Some(other) = output.as_deref().filter(|o| *o != "json") {
-                return Err(format!("-o {other}: only json is known"));
-            }
+        Command::Approve(asked) => agree(&place(asked.name.clone()).await?, asked).await,
+        Command::Wait(Wait { name, goal, timeout }) => {
+            let note = |text: &str| eprintln!("kubectl pcf: {}", harmless(text));
+            let told = wait::wait(&place(name).await?, goal, timeout, note).await?;
+            print(harmless(&format!("{told}\n")))
+        }
+        Command::Replay(asked) => decide_again(&asked),
+        Command::Completions { target } => print(completions(target, Arguments::command())),
+        Command::Plan(Plan { name, file, to, output }) => {
             let settings = Settings::from_env()?;
             let (resource, secrets) = match (name, file) {
-                (_, Some(path)) => from_file(path)?,
+                (_, Some(path)) => from_file(&path)?,
                 (Some(name), None) => {
-                    let (client, namespace) = connect().await?;
-                    let r = cli::resource(client.clone(), &namespace, name).await?;
-                    (r, Arc::new(ClusterSecrets::new(client, &namespace)) as Arc<dyn SecretSource>)
+                    let place = place(name).await?;
+                    let secrets = ClusterSecrets::new(place.client.clone(), &place.namespace);
+                    (place.get().await?, Arc::new(secrets) as Arc<dyn SecretSource>)
                 }
-                (None, None) => return Err("give the name of a resource, or -f FILE".into()),
+                (None, None) => {
+                    return Err(Failure::Unable("give the name of a resource, or -f FILE".into()));
+                }
             };
-            let (text, recording) = plan::explain(&resource, to.clone(), settings, secrets).await?;
-            match output {
-                None => print(&text),
-                Some(_) => {
-                    let json = serde_json::to_string_pretty(&recording).map_err(|e| e.to_string())?;
-                    print(&format!("{json}\n"))
-                }
-            }
+            let (text, recording) = plan::explain(&resource, to, settings, secrets).await?;
+            in_form(output, &recording, || text)
         }
+    }
+}
+
+/// `approve`.
+async fn agree(place: &Place, asked: Approve) -> Result<(), Failure> {
+    if asked.dry_run {
+        let question = approve::asked(&place.get().await?)?;
+        return in_form(asked.output, &question, || question.shown());
+    }
+    let how = asked.yes.map_or(How::Asked, How::Digest);
+    let show = |text: &str| eprint!("{}", harmless(text));
+    let written = approve::approve(place, &how, show).await?;
+    print(format!(
+        "{written}\nWhat follows: kubectl pcf wait {} -n {} --for ready\n",
+        place.name, place.namespace
+    ))
+}
+
+/// `replay`.
+fn decide_again(asked: &Replay) -> Result<(), Failure> {
+    let told = |e: &dyn std::fmt::Display| format!("{}: {e}", asked.file.display());
+    let text = std::fs::read_to_string(&asked.file).map_err(|e| told(&e))?;
+    let found = replay::recordings(&text).map_err(|e| told(&e))?;
+    let decided: Vec<_> = found.iter().map(replay::decide).collect();
+    match asked.output {
+        None => print(harmless(&decided.iter().map(replay::Decided::told).collect::<Vec<_>>().join("\n"))),
+        Some(format) => {
+            let documents = decided.iter().map(|d| format.write(d)).collect::<Result<Vec<_>, _>>()?;
+            print(documents.join(format.border()))
+        }
+    }
+}
+
+/// Prints for a program, or for a human.
+fn in_form(
+    form: Option<Format>,
+    what: &impl serde::Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    match form {
+        Some(format) => print(format.write(what)?),
+        None => print(harmless(&text())),
+    }
+}
+
+fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_ref()) {
+        // Whoever reads has read enough.
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|e| Failure::Unable(e.to_string())),
     }
 }
 

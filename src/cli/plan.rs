@@ -17,7 +17,7 @@ use crate::domain::side::Side;
 use crate::domain::site::{Answer, Partner};
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::Database;
-use crate::domain::text::clean;
+use crate::domain::text::{clean, clean_whole};
 use crate::domain::transition::Transition;
 use crate::domain::wish::{LastWish, WishState};
 use crate::engine::goal::Goal;
@@ -128,7 +128,7 @@ fn told(pool: &Pool, goal: &Goal, s: &Situation, p: &Plan) -> String {
         let _ = writeln!(out, "  Nothing that can be seen from here.");
     }
     for problem in problems {
-        let _ = writeln!(out, "  - {problem}");
+        let _ = writeln!(out, "  - {}", clean_whole(&problem));
     }
     out
 }
@@ -169,7 +169,7 @@ fn facts(pool: &Pool, s: &Situation, p: &Plan, copy: Side) -> String {
             let _ = writeln!(out, "  pool state: {} ({})", clean(&x.state), clean(&x.identity));
         }
         Err(p) => {
-            let _ = writeln!(out, "  pool state: {}", p.what);
+            let _ = writeln!(out, "  pool state: {}", clean_whole(&p.what));
         }
     }
     out
@@ -199,11 +199,11 @@ fn log_backups(out: &mut String, pool: &Pool, s: &Situation, copy: Side) {
             }
         }
         Err(p) => {
-            let _ = writeln!(out, "  log chain of {name}: {}", p.what);
+            let _ = writeln!(out, "  log chain of {name}: {}", clean_whole(&p.what));
         }
     }
     for (file, why) in s.folders[copy].iter().flat_map(|f| &f.ignored) {
-        let _ = writeln!(out, "  passed over: {file}: {why}");
+        let _ = writeln!(out, "  passed over: {}: {}", clean(file), clean_whole(why));
     }
 }
 
@@ -224,7 +224,7 @@ fn procedure(out: &mut String, view: &View<'_>) {
         }
         let effects = steps::ahead(*step, view);
         if let (true, Decision::Blocked(p)) = (effects.is_empty(), &word) {
-            let _ = writeln!(out, "       blocked: {}", p.message());
+            let _ = writeln!(out, "       blocked: {}", clean_whole(&p.message()));
         }
         if !effects.is_empty() && steps::is_one_way(*step) {
             let _ = writeln!(out, "       -- THE POINT OF NO RETURN");

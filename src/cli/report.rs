@@ -4,93 +4,132 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use serde::Serialize;
+
 use super::status::{seconds, title};
+use super::table::{self, Column};
 use crate::api::v1alpha1::{
     HistoryEntry, LossStatus, PersistentChatFailover, PersistentChatFailoverStatus, StepStatus,
     TransitionStatus,
 };
 use crate::domain::route::Procedure;
-use crate::domain::text::clean;
+use crate::domain::text::{clean, clean_whole};
 use crate::status::conditions::{BACKED_UP, FAILOVER_READY, OTHER_SIDE_QUIET, REDUNDANT};
 
-/// A failover, as the status still has it.
-struct Failover<'a> {
-    id: &'a str,
-    from: &'a str,
-    to: &'a str,
-    started: Timestamp,
-    ended: Option<Timestamp>,
-    outcome: &'a str,
-    loss: Option<&'a LossStatus>,
-    /// None: another transition came after it, so only the history tells of it.
-    steps: Option<&'a [StepStatus]>,
-}
+/// Columns of a text that is read.
+const WIDTH: usize = 120;
 
-impl<'a> Failover<'a> {
-    /// The last one.
-    fn last(status: &'a PersistentChatFailoverStatus) -> Option<Failover<'a>> {
-        let is_failover = |procedure: &str| procedure == Procedure::Failover.as_str();
-        let shown = status.transition.as_ref().filter(|t| is_failover(&t.procedure));
-        let past = || status.history.iter().find(|h| is_failover(&h.procedure));
-        shown.map(Failover::shown).or_else(|| past().map(Failover::past))
-    }
-    fn shown(t: &'a TransitionStatus) -> Self {
-        Failover {
-            id: &t.id,
-            from: &t.from,
-            to: &t.to,
-            started: t.started.0,
-            ended: t.ended.as_ref().map(|e| e.0),
-            outcome: &t.outcome,
-            loss: t.loss.as_ref(),
-            steps: Some(&t.steps),
-        }
-    }
-    fn past(h: &'a HistoryEntry) -> Self {
-        Failover {
-            id: &h.id,
-            from: &h.from,
-            to: &h.to,
-            started: h.started.0,
-            ended: Some(h.ended.0),
-            outcome: &h.outcome,
-            loss: h.loss.as_ref(),
-            steps: None,
-        }
-    }
-    fn was_undone(&self) -> bool {
-        self.outcome == "Aborted"
-    }
+/// The report of a failover.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The pool.
+    pub pool: String,
+    /// Id of the transition.
+    pub transition: String,
+    /// The data centre that was left.
+    pub from: String,
+    /// The data centre that became active.
+    pub to: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended; absent: it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// How it ended, as the status has it.
+    pub outcome: String,
+    /// What was lost; absent: not known, or it was undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<LossStatus>,
+    /// Absent: another transition came after it, so only the history tells of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<StepStatus>>,
+    /// What remains to be done by hand.
+    pub remains: Vec<String>,
 }
 
 /// The report of the last failover; an error if there is none.
-pub fn report(r: &PersistentChatFailover) -> Result<String, String> {
+pub fn report(r: &PersistentChatFailover) -> Result<Report, String> {
     let none = "there has been no transition from one data centre to the other that the status knows of";
     let status = r.status.as_ref().ok_or(none)?;
-    let f = Failover::last(status).ok_or(none)?;
-    let mut out = String::new();
-    let (pool, from, to) = (clean(&r.spec.pool), clean(f.from), clean(f.to));
-    let _ = writeln!(out, "Failover of {pool} from {from} to {to} (transition {})", clean(f.id));
-    let ended = f.ended.map_or_else(|| "not yet".to_string(), |e| e.to_string());
-    let _ = writeln!(out, "began {}, ended {ended} ({})", f.started, clean(f.outcome).to_lowercase());
-    let _ = writeln!(out, "\nWhat was lost");
-    match (f.loss, f.was_undone(), f.ended) {
-        (_, true, _) => {
-            let _ = writeln!(out, "  Nothing: it was undone before the database was recovered.");
-        }
-        (Some(l), false, _) => loss(&mut out, l),
-        (None, false, None) => {
-            let _ = writeln!(out, "  Not known yet: the database has not been recovered.");
-        }
-        (None, false, Some(_)) => {
-            let _ = writeln!(out, "  Not known: the database was not recovered by this operator.");
-        }
+    let is_failover = |procedure: &str| procedure == Procedure::Failover.as_str();
+    let shown = status.transition.as_ref().filter(|t| is_failover(&t.procedure));
+    let past = || status.history.iter().find(|h| is_failover(&h.procedure));
+    let mut report = match shown {
+        Some(t) => of_shown(r, t),
+        None => of_past(r, past().ok_or(none)?),
+    };
+    report.remains = remains(&report, r, status);
+    Ok(report)
+}
+
+fn of_shown(r: &PersistentChatFailover, t: &TransitionStatus) -> Report {
+    Report {
+        pool: r.spec.pool.clone(),
+        transition: t.id.clone(),
+        from: t.from.clone(),
+        to: t.to.clone(),
+        started: t.started.0,
+        ended: t.ended.as_ref().map(|e| e.0),
+        outcome: t.outcome.clone(),
+        loss: t.loss.clone(),
+        steps: Some(t.steps.clone()),
+        remains: Vec::new(),
     }
-    if let Some(steps) = f.steps {
-        how_long(&mut out, steps);
+}
+
+fn of_past(r: &PersistentChatFailover, h: &HistoryEntry) -> Report {
+    Report {
+        pool: r.spec.pool.clone(),
+        transition: h.id.clone(),
+        from: h.from.clone(),
+        to: h.to.clone(),
+        started: h.started.0,
+        ended: Some(h.ended.0),
+        outcome: h.outcome.clone(),
+        loss: h.loss.clone(),
+        steps: None,
+        remains: Vec::new(),
     }
-    remains(&mut out, r, status, &f);
-    Ok(out)
+}
+
+impl Report {
+    fn was_undone(&self) -> bool {
+        self.outcome == "Aborted"
+    }
+
+    /// For a human.
+    pub fn told(&self) -> String {
+        let mut out = String::new();
+        let (pool, from, to) = (clean(&self.pool), clean(&self.from), clean(&self.to));
+        let _ =
+            writeln!(out, "Failover of {pool} from {from} to {to} (transition {})", clean(&self.transition));
+        let ended = self.ended.map_or_else(|| "not yet".to_string(), |e| e.to_string());
+        let outcome = clean(&self.outcome).to_lowercase();
+        let _ = writeln!(out, "began {}, ended {ended} ({outcome})", self.started);
+        let _ = writeln!(out, "\nWhat was lost");
+        match (&self.loss, self.was_undone(), self.ended) {
+            (_, true, _) => {
+                let _ = writeln!(out, "  Nothing: it was undone before the database was recovered.");
+            }
+            (Some(l), false, _) => loss(&mut out, l),
+            (None, false, None) => {
+                let _ = writeln!(out, "  Not known yet: the database has not been recovered.");
+            }
+            (None, false, Some(_)) => {
+                let _ = writeln!(out, "  Not known: the database was not recovered by this operator.");
+            }
+        }
+        if let Some(steps) = &self.steps {
+            how_long(&mut out, steps);
+        }
+        let _ = writeln!(out, "\nWhat remains to be done by hand");
+        for line in &self.remains {
+            let options = textwrap::Options::new(WIDTH).initial_indent("  - ").subsequent_indent("    ");
+            let _ = writeln!(out, "{}", textwrap::fill(&clean_whole(line), options));
+        }
+        out
+    }
 }
 
 fn how_long(out: &mut String, steps: &[StepStatus]) {
@@ -98,7 +137,7 @@ fn how_long(out: &mut String, steps: &[StepStatus]) {
         out,
         "\nHow long each step took, what it waited for, and what was not this operator's doing"
     );
-    for s in steps {
+    let row = |s: &StepStatus| {
         let took = match (&s.started, &s.ended) {
             (Some(a), Some(b)) => seconds(b.0.duration_since(a.0).as_secs()),
             (Some(_), None) if s.state == "NotStarted" => "not done".into(),
@@ -110,55 +149,50 @@ fn how_long(out: &mut String, steps: &[StepStatus]) {
         if s.already_done {
             waited.insert(0, "not by this operator, or nothing was left to do".into());
         }
-        let _ = writeln!(out, "  {:26} {took:>12}  {}", title(s), waited.join(", "));
+        vec![title(s), took, waited.join(", ")]
+    };
+    for line in table::lines(&[Column::Left, Column::Right, Column::Left], steps.iter().map(row)) {
+        let _ = writeln!(out, "  {line}");
     }
 }
 
-fn remains(
-    out: &mut String,
-    r: &PersistentChatFailover,
-    status: &PersistentChatFailoverStatus,
-    f: &Failover<'_>,
-) {
-    let (from, to) = (clean(f.from), clean(f.to));
+fn remains(f: &Report, r: &PersistentChatFailover, status: &PersistentChatFailoverStatus) -> Vec<String> {
+    let (from, to) = (&f.from, &f.to);
     let missing = |kind: &str| status.conditions.iter().find(|c| c.type_ == kind && c.status != "True");
-    let _ = writeln!(out, "\nWhat remains to be done by hand");
+    let mut remains = Vec::new();
     if !f.was_undone() {
-        let _ = writeln!(
-            out,
-            "  - Compliance (mgccomp) was not touched. Events that no adapter had processed are lost with the old side: save the\n    \
-             adapter's output of {from} if it can be reached, and check that AdapterOutputDirectory is valid in {to}.\n    \
+        remains.push(format!(
+            "Compliance (mgccomp) was not touched. Events that no adapter had processed are lost with the old side: save the \
+             adapter's output of {from} if it can be reached, and check that AdapterOutputDirectory is valid in {to}. \
              Do not purge the message queues of the old chat servers."
-        );
-        let _ = writeln!(
-            out,
-            "  - Keep the SQL Servers of {from} off the network until they are rebuilt: they still believe that they are live."
-        );
+        ));
+        remains.push(format!(
+            "Keep the SQL Servers of {from} off the network until they are rebuilt: they still believe that they are live."
+        ));
     }
     if let Some(c) = missing(BACKED_UP) {
-        let database = clean(&r.spec.database);
-        let _ = writeln!(
-            out,
-            "  - Take full and log backups of {database}, or its log fills the disk: {}",
-            clean(&c.message)
-        );
+        let database = &r.spec.database;
+        remains.push(format!(
+            "Take full and log backups of {database}, or its log fills the disk: {}",
+            c.message
+        ));
     }
     if let Some(c) = missing(FAILOVER_READY) {
-        let _ = writeln!(out, "  - The next failover would not work yet: {}", clean(&c.message));
+        remains.push(format!("The next failover would not work yet: {}", c.message));
     }
     for kind in [REDUNDANT, OTHER_SIDE_QUIET] {
         if let Some(c) = missing(kind).filter(|c| c.status == "False") {
-            let _ = writeln!(out, "  - {kind} is False: {}", clean(&c.message));
+            remains.push(format!("{kind} is False: {}", c.message));
         }
     }
     let online =
         status.conditions.iter().find(|c| c.type_ == "DatabaseOnline" && c.message.contains("no login"));
-    if let Some(c) = online {
-        let _ = writeln!(out, "  - {}", clean(&c.message));
-    }
+    remains.extend(online.map(|c| c.message.clone()));
+    remains
 }
 
-fn loss(out: &mut String, l: &LossStatus) {
+/// What is lost, for a human.
+pub(super) fn loss(out: &mut String, l: &LossStatus) {
     match &l.kept_until {
         Some(t) => {
             let _ = writeln!(
@@ -222,7 +256,7 @@ mod tests {
           "ended":"2026-01-01T00:30:00Z","loss":{"lastBackup":"mgc_1.trn"}}]}}"#;
         let told = |outcome: &str| {
             let r: PersistentChatFailover = serde_json::from_str(&text.replace("OUTCOME", outcome)).unwrap();
-            report(&r).unwrap()
+            report(&r).unwrap().told()
         };
         let completed = told("Completed");
         for part in ["Failover of p from a to b (transition 1)", "mgc_1.trn", "mgccomp", "Take full and log"]
