@@ -63,6 +63,34 @@ fn a_variable_that_is_empty_asks_for_no_port() {
 }
 
 #[test]
+fn a_program_that_has_never_reached_the_api_server_is_alive_is_not_ready_and_stops_when_it_is_told() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = directory.path().join("kubeconfig");
+    let nobody = "{apiVersion: v1, kind: Config, current-context: a, clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}], \
+        contexts: [{name: a, context: {cluster: a, user: a}}], users: [{name: a, user: {}}]}";
+    std::fs::write(&kubeconfig, nobody).unwrap();
+    let mut running = Command::new(env!("CARGO_BIN_EXE_pcf-operator"))
+        .args(["run", "--metrics-address", &free])
+        .env("KUBECONFIG", &kubeconfig)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let mut wait_for = |what: &str, holds: &mut dyn FnMut() -> bool| {
+        while !holds() {
+            assert!(std::time::Instant::now() < patience, "{what}");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    };
+    let asked = |path: &str| operator(&["probe", &format!("http://{free}{path}")], "").status.code();
+    wait_for("alive", &mut || asked("/healthz") == Some(0));
+    assert_eq!(asked("/readyz"), Some(1));
+    common::signal(running.id(), "TERM");
+    wait_for("the end", &mut || running.try_wait().unwrap().is_some());
+}
+
+#[test]
 fn a_probe_prints_what_is_answered_and_says_by_its_code_whether_that_is_well() {
     let well = answering("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n");
     let o = operator(&["probe", &format!("http://127.0.0.1:{well}/healthz")], "");

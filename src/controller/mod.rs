@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::select;
+use futures::future::{Either, select};
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use kube::api::Api;
@@ -110,6 +110,7 @@ pub async fn run(
         workers: Mutex::new(BTreeMap::new()),
         over: Arc::default(),
     });
+    let asked = stop.clone();
     let stopped = async move {
         // An error means that nobody can say stop any more: that is a stop as well.
         let _ = stop.wait_for(|s| *s).await;
@@ -133,7 +134,7 @@ pub async fn run(
             }
         });
     // Both in one task: the controller waits for that list as well, and of several tasks that do only the last one is woken.
-    let beside = keep_up(&resources, &context);
+    let beside = keep_up(&resources, &context, asked);
     futures::pin_mut!(running, beside);
     select(running, beside).await;
     let workers: Vec<Worker> = std::mem::take(&mut *context.workers.lock().await).into_values().collect();
@@ -150,11 +151,18 @@ pub async fn run(
 
 /// Tells when the resources have been listed, and then retires, again and again, the workers of those that are not there any more: a
 /// controller is told of what is, not of what has been deleted.
-async fn keep_up(resources: &Store<PersistentChatFailover>, context: &Context) {
-    match resources.wait_until_ready().await {
-        Ok(()) => context.telemetry.listed(),
-        // It ends before it has listed anything: nobody is known to be gone.
-        Err(_) => futures::future::pending().await,
+///
+/// It ends if a stop comes before that list: a controller that waits for it does not hear of the stop, and nothing is at work.
+async fn keep_up(
+    resources: &Store<PersistentChatFailover>,
+    context: &Context,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (listed, stopped) = (resources.wait_until_ready(), stop.wait_for(|s| *s));
+    futures::pin_mut!(listed, stopped);
+    match select(listed, stopped).await {
+        Either::Left((Ok(()), _)) => context.telemetry.listed(),
+        Either::Left((Err(_), _)) | Either::Right(_) => return,
     }
     loop {
         tokio::time::sleep(GONE).await;

@@ -137,11 +137,11 @@ impl Health {
         if stuck.is_empty() { Ok(()) } else { Err(stuck.join("; ")) }
     }
 
-    /// Whether the process is where it is to be, or what it waits for. A standby is.
+    /// Whether the process is where it is to be, or what it waits for. A standby knows its resources as well.
     pub fn ready(&self) -> Result<(), String> {
-        match (self.pulse().listed, self.is_leader()) {
-            (true, _) | (false, Some(false)) => Ok(()),
-            (false, Some(true) | None) => Err("the resources have not been listed yet".into()),
+        match self.pulse().listed {
+            true => Ok(()),
+            false => Err("the resources have not been listed yet".into()),
         }
     }
 }
@@ -215,15 +215,18 @@ mod tests {
     }
 
     #[test]
-    fn ready_is_who_has_listed_or_stands_by() {
+    fn ready_is_who_has_listed_whether_it_leads_or_stands_by() {
         let health = Health::default();
         assert_eq!(health.ready(), Err("the resources have not been listed yet".into()));
         let (leads, standing) = (Arc::new(AtomicU64::new(0)), Health::default());
         let told = leads.clone();
         standing.led_by(Lead::new(move || told.load(Ordering::SeqCst) == 1));
-        assert_eq!((standing.is_leader(), standing.ready()), (Some(false), Ok(())));
+        assert_eq!(standing.is_leader(), Some(false));
+        assert!(standing.ready().is_err(), "a standby must know what it stands by for");
+        standing.listed();
+        assert_eq!(standing.ready(), Ok(()));
         leads.store(1, Ordering::SeqCst);
-        assert!(standing.ready().is_err(), "who leads must know what");
+        assert_eq!((standing.is_leader(), standing.ready()), (Some(true), Ok(())));
         health.listed();
         assert_eq!(health.ready(), Ok(()));
     }

@@ -27,8 +27,8 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// Connections at a time; more of them wait.
 const CONNECTIONS: usize = 32;
-/// How long a request may take to arrive.
-const HEADERS: Duration = Duration::from_secs(5);
+/// How long a request may take to arrive. Short: whoever opens connections and says nothing keeps a probe waiting for so long.
+const HEADERS: Duration = Duration::from_secs(2);
 /// How long a connection may live.
 const CONNECTION: Duration = Duration::from_secs(10);
 /// Bytes of a request's head at most.
