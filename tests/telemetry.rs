@@ -77,7 +77,7 @@ fn a_program_that_has_never_reached_the_api_server_is_alive_is_not_ready_and_sto
         .spawn()
         .unwrap();
     let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    let mut wait_for = |what: &str, holds: &mut dyn FnMut() -> bool| {
+    let wait_for = |what: &str, holds: &mut dyn FnMut() -> bool| {
         while !holds() {
             assert!(std::time::Instant::now() < patience, "{what}");
             std::thread::sleep(std::time::Duration::from_millis(100));

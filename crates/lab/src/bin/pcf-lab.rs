@@ -189,8 +189,6 @@ async fn serve(serve: Serve) -> Result<(), String> {
     std::fs::write(dir.join("lab.json.new"), description)
         .and_then(|()| std::fs::rename(dir.join("lab.json.new"), dir.join("lab.json")))
         .map_err(|e| e.to_string())?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(|e| e.to_string())?;
     // It dies with us, and its lease with the control plane.
     let _operator = match plane.as_ref().zip(programs.as_ref()) {
         None => None,
@@ -205,6 +203,13 @@ async fn serve(serve: Serve) -> Result<(), String> {
             Some(operator)
         }
     };
+    attend(&mut lab, &listener).await
+}
+
+/// Does what is asked at the control socket, until a signal.
+async fn attend(lab: &mut Lab, listener: &tokio::net::UnixListener) -> Result<(), String> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|e| e.to_string())?;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -214,7 +219,7 @@ async fn serve(serve: Serve) -> Result<(), String> {
                 let (reader, mut writer) = stream.into_split();
                 let mut line = String::new();
                 if BufReader::new(reader).read_line(&mut line).await.is_ok() {
-                    let answer = match act(&mut lab, &line).await {
+                    let answer = match act(lab, &line).await {
                         Ok(lines) => lines,
                         Err(e) => vec![json!({"error": e}).to_string()],
                     };
