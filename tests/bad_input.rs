@@ -7,7 +7,9 @@ mod common;
 
 use common::matrix::{hold_first, until_held};
 use common::scene::{Scene, active_servers, backups, begun, quick, quick_in_the_other, server};
+use common::{Plane, manifests};
 use lab::chat::SHELL_PASSWORD;
+use lab::control_plane::Options;
 use lab::scenario::Scenario;
 use lab::sql::SQL_PASSWORD;
 use lab::world::journal::Effect;
@@ -240,4 +242,42 @@ async fn a_database_of_somebody_else_where_the_mirror_should_be_is_named_and_not
         assert!(begun(&scene.lab, 0, "Install-CsMirrorDatabase"));
     });
     tokio::join!(first, second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_definition_an_old_one_and_a_missing_right_are_told_in_one_sentence() {
+    let plane = Plane::own(Options::default());
+    let mut scene = Scene::set_on(plane.clone(), "bad_cluster", quick()).await;
+    let crd = "crd/persistentchatfailovers.persistentchat.dev";
+    plane.kubectl(&["delete", crd, "--wait=true"], None).unwrap();
+    scene.start_operator();
+    scene.until("a word on the definition", || scene.log_says("its definition is missing")).await;
+
+    // Mended, but with the definition of another version, which knows less of a status.
+    let file = manifests().join("crds/persistentchatfailovers.persistentchat.dev.yaml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let json = plane.kubectl(&["create", "--dry-run=client", "-o", "json", "-f", "-"], Some(&text)).unwrap();
+    let mut old: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let status = &mut old["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
+    assert!(status["properties"].as_object_mut().unwrap().remove("wish").is_some());
+    plane.kubectl(&["apply", "--server-side", "-f", "-"], Some(&old.to_string())).unwrap();
+    plane.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=30s"], None).unwrap();
+    scene.apply(&scene.lab.resource("litware"));
+    scene
+        .until("a word on the old definition", || {
+            scene.log_says("the definition of the resource is older than the operator")
+        })
+        .await;
+    plane.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&text)).unwrap();
+    scene.wait_for("Ready", "True", "Active").await;
+    scene.kill_operator();
+
+    let role = r#"[{"op":"remove","path":"/rules/0"}]"#;
+    scene.kubectl(&["patch", "role/pcf-operator", "--type=json", "-p", role], None);
+    scene.start_operator();
+    scene
+        .until("a word on the right", || scene.log_says("may not list and watch persistentchatfailovers"))
+        .await;
+    let log = std::fs::read_to_string(scene.log()).unwrap();
+    assert_eq!(log.matches("may not list and watch").count(), 1, "once, not with every try");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::api::{Api, Patch, PatchParams};
 
 use super::publish::NotWritten;
+use super::trouble;
 use crate::api::v1alpha1::{PersistentChatFailover, PersistentChatFailoverStatus};
 use crate::telemetry::{Instruments, Write};
 
@@ -49,7 +50,7 @@ async fn patch(
         Ok(Err(kube::Error::Api(s))) if s.code == 404 && s.reason == "NotFound" => Err(NotWritten::Gone),
         // The name is another object's by now.
         Ok(Err(kube::Error::Api(s))) if s.code == 409 && s.message.contains("UID") => Err(NotWritten::Gone),
-        Ok(Err(e)) => Err(NotWritten::Failed(e.to_string())),
+        Ok(Err(e)) => Err(NotWritten::Failed(trouble::of_status(&e))),
         Err(_) => Err(NotWritten::Failed("the API server does not answer".into())),
     }
 }

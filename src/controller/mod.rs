@@ -9,6 +9,7 @@ pub mod lease;
 pub mod publish;
 pub mod rights;
 mod secrets;
+mod trouble;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -117,6 +118,7 @@ pub async fn run(
     };
     let controller = Controller::new(api, watcher::Config::default());
     let resources = controller.store();
+    let mut told = None;
     let running = controller
         .graceful_shutdown_on(stopped)
         .reconcile_all_on(changes(lead, elected, context.clone()))
@@ -128,10 +130,18 @@ pub async fn run(
             },
             context.clone(),
         )
-        .for_each(|result| async {
-            if let Err(e) = result {
-                tracing::debug!(error = %e, "controller");
+        .for_each(move |result| {
+            // Said once, not with every try.
+            let trouble = result.as_ref().err().and_then(|e| trouble::of_watch(e, namespace.as_deref()));
+            match (&trouble, result) {
+                (Some(p), _) if trouble != told => {
+                    tracing::error!(problem = %p.message(), "nothing is heard of the resources");
+                }
+                (Some(_), _) | (None, Ok(_)) => {}
+                (None, Err(e)) => tracing::debug!(error = %e, "controller"),
             }
+            told = trouble.or_else(|| told.take());
+            futures::future::ready(())
         });
     // Both in one task: the controller waits for that list as well, and of several tasks that do only the last one is woken.
     let beside = keep_up(&resources, &context, asked);
