@@ -13,33 +13,6 @@ crd=crds/persistentchatfailovers.persistentchat.dev.yaml
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-# Prints the path of promtool. Where there is none, it is taken out of Debian's package: to install that would start a server.
-find_promtool() {
-    if command -v promtool; then return; fi
-    local kept="${XDG_CACHE_HOME:-$HOME/.cache}/persistent-chat-failover/promtool"
-    if [ ! -x "$kept/promtool" ]; then
-        if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
-            echo "chart.sh: promtool is missing, and this is no Debian: install Prometheus' promtool." >&2
-            return 1
-        fi
-        echo "fetching promtool once: $kept" >&2
-        (
-            cd "$work"
-            if ! apt-get download -qq prometheus >&2; then
-                local sudo=""
-                if [ "$(id -u)" -ne 0 ]; then sudo="sudo"; fi
-                $sudo apt-get update -qq >&2
-                apt-get download -qq prometheus >&2
-            fi
-            dpkg-deb -x prometheus_*.deb package
-            mkdir -p "$kept"
-            mv package/usr/bin/promtool "$kept/promtool.$$"
-            mv "$kept/promtool.$$" "$kept/promtool"
-        )
-    fi
-    echo "$kept/promtool"
-}
-
 helm="$(scripts/helm.sh)"
 template() { # options…
     "$helm" template pcf "$chart" --namespace chat "$@"
@@ -241,7 +214,7 @@ packaged() {
 
 check_all() {
     local tool
-    tool="$(find_promtool)"
+    tool="$(scripts/prometheus.sh promtool)"
     command -v python3 >/dev/null || { echo "chart.sh: python3 is missing" >&2; exit 1; }
     check "lint" "$helm" lint --strict "$chart" --namespace chat
     for values in "$chart"/tests/values/*.yaml; do
