@@ -76,12 +76,17 @@ pub async fn publish<P: Published>(
     let mut last: Option<Instant> = None;
     let mut standing = stored.borrow_and_update().clone();
     let (mut open, mut watched, mut compare) = (true, true, None);
+    // What a status said when the worker began is not its word: it has not looked yet, and writes nothing.
+    let mut told = false;
     while open {
         let at = compare.unwrap_or_else(Instant::now);
         // In a fixed order: the same events must give the same writes.
         tokio::select! {
             biased;
-            changed = next.changed() => open = changed.is_ok(),
+            changed = next.changed() => {
+                open = changed.is_ok();
+                told |= open;
+            }
             changed = stored.changed(), if watched => {
                 watched = changed.is_ok();
                 compare = Some(last.map_or_else(Instant::now, |l| l + ECHO));
@@ -95,7 +100,7 @@ pub async fn publish<P: Published>(
             }
         }
         let mut wanted = next.borrow_and_update().clone();
-        if *wanted.status() == standing {
+        if *wanted.status() == standing || !told {
             continue;
         }
         if essence(wanted.status()) == essence(&standing) && open {

@@ -352,6 +352,7 @@ impl Store {
             let highest = c.highest_generation();
             if let Some(p) = s.operators.get_mut(who) {
                 p.heard.said = p.heard.said.filter(|said| !c.is_spent(&told.status, &self.uid, *said));
+                p.asked.retain(|side, n| !c.is_spent(&told.status, &self.uid, (*side, *n)));
             }
             s.truth.stored(&Stored {
                 world: &s.world,

@@ -86,6 +86,9 @@ pub struct Operator {
     pub skew: SignedDuration,
     /// Since when it has not held the lease of its cluster.
     pub unled: Option<Timestamp>,
+    /// What somebody has asked for in its resource, by side, with the generation; also in one that a cluster which was rolled back has
+    /// forgotten. Gone when a status said that it counts no more.
+    pub asked: BTreeMap<Side, i64>,
     /// What it has heard of its resource: it cannot obey what it does not know.
     pub heard: Heard,
     /// When its last report came, or its last pause ended: the next look began no earlier.
@@ -251,6 +254,7 @@ impl Shared {
         p.awake = p.awake.or(Some(now));
         let (h, spec) = (&mut p.heard, object.map(|o| &o.spec));
         h.said = object.and_then(|o| o.said);
+        p.asked.extend(h.said);
         h.consented = spec.is_some_and(|s| s.consent.is_some());
         let since = |holds: bool, before: Option<Timestamp>| holds.then(|| before.unwrap_or(now));
         h.anything = true;

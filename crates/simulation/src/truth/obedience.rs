@@ -47,7 +47,7 @@ fn judge_record(truth: &mut Truth, write: &Write<'_>, record: &Value) {
         if course.is_some_and(|c| truth.courses.insert(c)) {
             truth.check("nothing is begun or turned back without the lease", !unled, told);
             let back = route.procedure == Procedure::Failover && route.course == Course::Back;
-            let asked = heard.said.is_some_and(|(side, _)| side == route.from);
+            let asked = write.operator.asked.contains_key(&route.from);
             truth.check(
                 "a failover is taken back only where somebody has asked for that",
                 !back || asked,
