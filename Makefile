@@ -43,6 +43,11 @@ soak: ## Simulates SEEDS= bad nights from FIRST_SEED= for at most MINUTES=, each
 	$(TARGET)/release/pcf-soak --exhaustive --stride $(STRIDE)
 	$(TARGET)/release/pcf-soak --twice --seeds $(SEEDS) --first-seed $(FIRST_SEED) --minutes $(MINUTES)
 
+.PHONY: bench
+bench: ## Figures beside what they may be: memory, API writes, the image's size. Writes target/bench/summary.json.
+	@scripts/require.sh
+	cargo bench --locked --bench figures
+
 .PHONY: mutants
 mutants: ## Plants defects in a copy of the sources; the simulation must find each of them.
 	@scripts/require.sh

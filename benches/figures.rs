@@ -1,0 +1,168 @@
+//! The figures that whoever runs the operator pays for, side by side with what they may be: `make bench`.
+//!
+//! The program that is measured is the one of the release profile; what it works for is the lab: SQL Server and Lync are SIMULATED, the
+//! API server is real. Prints a table, and writes `target/bench/summary.json`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::scene::{RESOURCE, Scene, quick};
+use common::{Process, manifests, plane};
+use lab::scenario::Scenario;
+use lab::serve::Lab;
+use serde_json::{Value, json};
+
+/// Pools of the measurement of memory.
+const POOLS: usize = 100;
+
+/// One figure beside what it may be.
+struct Figure {
+    name: String,
+    ours: f64,
+    bound: f64,
+    unit: &'static str,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let mut figures = vec![memory().await];
+    let (few, many) = (writes(8).await, writes(40).await);
+    figures.push(Figure {
+        name: "API writes of a failover with 8 log backups".into(),
+        ours: few,
+        bound: 40.0,
+        unit: "writes",
+    });
+    figures.push(Figure {
+        name: "API writes of a failover with 40 log backups".into(),
+        ours: many,
+        bound: 40.0,
+        unit: "writes",
+    });
+    figures.extend(image());
+    let summary: Vec<Value> = figures
+        .iter()
+        .map(|f| json!({"name": f.name, "ours": f.ours, "peer": f.bound, "ratio": f.ours / f.bound, "unit": f.unit}))
+        .collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("summary.json"), serde_json::to_string_pretty(&summary).unwrap()).unwrap();
+    println!("{:52} {:>10} {:>10} {:>7}  unit", "figure", "ours", "at most", "ratio");
+    for f in &figures {
+        println!("{:52} {:>10.1} {:>10.1} {:>7.2}  {}", f.name, f.ours, f.bound, f.ours / f.bound, f.unit);
+    }
+    if figures.iter().any(|f| f.ours > f.bound) {
+        eprintln!("a figure is over what it may be");
+        std::process::exit(1);
+    }
+}
+
+/// A lab's world under names of its own: many of them share one operator.
+fn world(n: usize) -> Scenario {
+    let usual = Scenario { backups: 3, copied: 2, restored: 1, backup_bytes: 512, ..Scenario::default() };
+    let text = serde_json::to_string(&usual).unwrap();
+    let text = text.replace("litwareinc.com", &format!("litware{n}.com"));
+    let text = text
+        .replace("\"atlanta\"", &format!("\"atlanta{n}\""))
+        .replace("\"seattle\"", &format!("\"seattle{n}\""));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Memory of an operator that looks after many pools at rest.
+async fn memory() -> Figure {
+    let directory = tempfile::tempdir().unwrap();
+    let mut labs = Vec::new();
+    let mut env: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for n in 0..POOLS {
+        let lab = Lab::start(world(n), &directory.path().join(n.to_string())).await.unwrap();
+        for (key, value) in lab.operator_env() {
+            env.entry(key).or_default().push(value);
+        }
+        let namespace = format!("pool-{n}");
+        plane().kubectl(&["create", "namespace", &namespace], None).unwrap();
+        plane().kubectl(&["apply", "-n", &namespace, "-f", "-"], Some(&lab.resource(RESOURCE))).unwrap();
+        labs.push(lab);
+    }
+    let log = std::fs::File::create(directory.path().join("operator.log")).unwrap();
+    let process = Command::new(env!("CARGO_BIN_EXE_pcf-operator"))
+        .arg("run")
+        .env("KUBECONFIG", plane().admin_kubeconfig())
+        .env("PCF_LEADER_ELECT", "false")
+        .envs(["PCF_CONNECT_TO", "PCF_VOLUMES"].map(|key| (key, env[key].join(","))))
+        .stderr(log)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = process.id();
+    let _operator = Process::of(process);
+    let deadline = Instant::now() + Duration::from_secs(300);
+    let ready = || {
+        let path =
+            "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}";
+        let text = plane().kubectl(&["get", "pcf", "-A", "-o", path], None).unwrap();
+        text.lines().filter(|l| *l == "True").count()
+    };
+    while ready() < POOLS {
+        assert!(Instant::now() < deadline, "{} of {POOLS} are Ready", ready());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // Several looks at each: the highest of what it ever used is what a limit must allow.
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let kib = |name: &str| -> f64 {
+        let line = status.lines().find(|l| l.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    println!(
+        "memory with {POOLS} idle pools: {:.1} MiB now, {:.1} MiB at most",
+        kib("VmRSS:") / 1024.0,
+        kib("VmHWM:") / 1024.0
+    );
+    Figure {
+        name: format!("memory with {POOLS} idle pools"),
+        ours: kib("VmHWM:") / 1024.0,
+        bound: 64.0,
+        unit: "MiB",
+    }
+}
+
+/// What an operator writes to the API server in a failover: statuses and events, the lease apart.
+async fn writes(backups: u32) -> f64 {
+    let scenario = Scenario { backups, copied: 4, restored: 4, ..quick() };
+    let mut scene = Scene::set(&format!("writes_with_{backups}"), scenario).await;
+    scene.begin().await;
+    scene.lose().await;
+    let account = format!("system:serviceaccount:{}:pcf-operator", scene.namespace);
+    let count = || {
+        let log = plane().audit_log();
+        let written = log.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()).filter(|e| {
+            e["user"]["username"] == account.as_str()
+                && e["objectRef"]["resource"] != "leases"
+                && ["create", "update", "patch", "delete"].contains(&e["verb"].as_str().unwrap_or_default())
+        });
+        written.count()
+    };
+    let before = count();
+    scene.want(1);
+    scene.wait_until_failed_over().await;
+    scene.wait_until_at_rest().await;
+    (count() - before) as f64
+}
+
+/// Size of the image, if `make image` has made one of the release profile.
+fn image() -> Option<Figure> {
+    let layout = manifests().join("target/image/oci/blobs/sha256");
+    let Ok(blobs) = std::fs::read_dir(&layout) else {
+        println!("no image is measured: `make image` makes one in {}", layout.display());
+        return None;
+    };
+    let bytes: u64 = blobs.map(|b| b.unwrap().metadata().unwrap().len()).sum();
+    Some(Figure { name: "image, compressed".into(), ours: bytes as f64 / 1e6, bound: 60.0, unit: "MB" })
+}
