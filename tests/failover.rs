@@ -11,9 +11,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::matrix::{hold_first, until_held};
-use common::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, quick};
+use common::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, quick, runs};
 use lab::scenario::{Authentication, Scenario};
-use lab::world::journal::Outcome;
+use lab::world::journal::{Entry, Outcome};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_created_anew_without_status_goes_on_and_an_old_manifest_moves_nothing() {
@@ -56,6 +56,21 @@ async fn a_resource_created_anew_without_status_goes_on_and_an_old_manifest_move
     assert!(message.contains("seattle is active"), "{message}");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(scene.writes(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_is_silent_for_longer_than_a_driver_waits_comes_to_its_end() {
+    let mut scene = Scene::ready("long_restore", quick()).await;
+    scene.lose().await;
+    // Drivers give up after half a minute, if nobody tells them otherwise.
+    scene.lab.fault("restore-ms", &["40000".into()]).unwrap();
+    scene.want(1);
+    scene.until("a RESTORE", || runs(&scene.lab, "RESTORE LOG")).await;
+    scene.lab.fault("restore-ms", &["300".into()]).unwrap();
+    scene.until("the end of the long RESTORE", || !runs(&scene.lab, "RESTORE LOG")).await;
+    scene.wait_until_failed_over().await;
+    let cut_off = |e: &Entry| e.name == "RESTORE LOG" && e.outcome != Outcome::Ok;
+    assert!(!scene.lab.journal().iter().any(cut_off), "a RESTORE was cut off");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,6 +42,7 @@ use api_server::{REQUEST, write};
 use decide::Reconciled;
 use lease::Candidate;
 pub use secrets::{ClusterSecrets, FileSecrets};
+use trouble::Teller;
 use worker::{Begin, Resource, Worker};
 
 /// How long a resource that has not changed is left alone.
@@ -118,7 +119,7 @@ pub async fn run(
     };
     let controller = Controller::new(api, watcher::Config::default());
     let resources = controller.store();
-    let mut told = None;
+    let mut teller = Teller::new(namespace);
     let running = controller
         .graceful_shutdown_on(stopped)
         .reconcile_all_on(changes(lead, elected, context.clone()))
@@ -131,16 +132,9 @@ pub async fn run(
             context.clone(),
         )
         .for_each(move |result| {
-            // Said once, not with every try.
-            let trouble = result.as_ref().err().and_then(|e| trouble::of_watch(e, namespace.as_deref()));
-            match (&trouble, result) {
-                (Some(p), _) if trouble != told => {
-                    tracing::error!(problem = %p.message(), "nothing is heard of the resources");
-                }
-                (Some(_), _) | (None, Ok(_)) => {}
-                (None, Err(e)) => tracing::debug!(error = %e, "controller"),
+            if let Err(e) = result {
+                teller.hears(&e);
             }
-            told = trouble.or_else(|| told.take());
             futures::future::ready(())
         });
     // Both in one task: the controller waits for that list as well, and of several tasks that do only the last one is woken.

@@ -3,12 +3,34 @@
 use kube::runtime::controller;
 use kube::runtime::watcher;
 
-use super::Error;
 use crate::domain::problem::{Problem, Reason};
 
+/// Says what keeps the controller from hearing of its resources: once, not with every try.
+pub(super) struct Teller {
+    namespace: Option<String>,
+    told: Option<Problem>,
+}
+
+impl Teller {
+    pub fn new(namespace: Option<String>) -> Teller {
+        Teller { namespace, told: None }
+    }
+    /// What a controller has come upon.
+    pub fn hears<E: std::error::Error + 'static>(&mut self, e: &controller::Error<E, watcher::Error>) {
+        match of_watch(e, self.namespace.as_deref()) {
+            None => tracing::debug!(error = %e, "controller"),
+            Some(p) if self.told.as_ref() == Some(&p) => {}
+            Some(p) => {
+                tracing::error!(problem = %p.message(), "nothing is heard of the resources");
+                self.told = Some(p);
+            }
+        }
+    }
+}
+
 /// What keeps the controller from hearing of its resources; none: something that passes by itself, or that is told elsewhere.
-pub(super) fn of_watch(
-    e: &controller::Error<Error, watcher::Error>,
+fn of_watch<E: 'static>(
+    e: &controller::Error<E, watcher::Error>,
     namespace: Option<&str>,
 ) -> Option<Problem> {
     match e {
@@ -75,7 +97,7 @@ mod tests {
                 let status =
                     kube::core::Status { code, message: "no".into(), ..kube::core::Status::default() };
                 let e = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
-                of_watch(&controller::Error::QueueError(e), Some("chat"))
+                of_watch(&controller::Error::<std::fmt::Error, _>::QueueError(e), Some("chat"))
             };
             assert!(of(code).is_some_and(|p| p.what.contains(word) && !p.fix.is_empty()), "{code}");
             assert!(of(500).is_none());

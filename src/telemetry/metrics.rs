@@ -241,9 +241,9 @@ const GAUGES: &[Of<f64>] = &[
     },
     Of {
         name: "transition_started_timestamp",
-        help: "When the transition that runs was begun.",
+        help: "When the transition of this procedure that runs was begun.",
         unit: Some(Unit::Seconds),
-        values: |s| one(s.running.as_ref().map(|(_, at)| seconds(*at))),
+        values: |s| s.running.iter().map(|(p, at)| (vec![("procedure", p.clone())], seconds(*at))).collect(),
     },
     Of {
         name: "backup_lag",

@@ -220,7 +220,10 @@ fn what_steps_do_and_how_transitions_end_is_counted_once() {
     assert_eq!(attempts(&scene, copied, "Answered"), Some(0.0));
     assert_eq!(scene.of_resource("transition_running", r#",procedure="Failover""#), Some(1.0));
     assert_eq!(scene.of_resource("transition_running", r#",procedure="Align""#), Some(0.0));
-    assert_eq!(scene.of_resource("transition_started_timestamp_seconds", ""), Some(600.0));
+    assert_eq!(
+        scene.of_resource("transition_started_timestamp_seconds", r#",procedure="Failover""#),
+        Some(600.0)
+    );
 
     let trouble = |reason| Trouble {
         problem: Problem::retry(reason, "what", "fix"),
@@ -254,7 +257,7 @@ fn what_steps_do_and_how_transitions_end_is_counted_once() {
         Some(0.0),
         "there before the first"
     );
-    assert_eq!(scene.of_resource("transition_started_timestamp_seconds", ""), None);
+    assert_eq!(scene.of_resource("transition_started_timestamp_seconds", r#",procedure="Failover""#), None);
     let again = running("b", vec![]);
     scene.change(&w, &ended, &again);
     scene.change(&w, &again, &over(&again, "Aborted"));

@@ -49,6 +49,9 @@ impl TdsSession {
         config.database("master");
         config.application_name("persistent-chat-failover");
         config.encryption(EncryptionLevel::Required);
+        // Half a minute without an answer, if nobody says otherwise: no RESTORE that takes longer would ever come to its end. Each
+        // statement has a deadline of its own, or none.
+        config.command_timeout(None);
         config.authentication(AuthMethod::sql_server(&who.username, who.password.reveal()));
         if let Some(file) = ca {
             config.trust_cert_ca(file.path().to_string_lossy());
