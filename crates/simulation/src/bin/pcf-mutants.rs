@@ -94,6 +94,22 @@ const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
+        name: "a failover is taken back though nobody has asked for that",
+        edits: &[(
+            "src/engine/start.rs",
+            "        if !ask.is_uttered() {\n",
+            "        if !ask.is_uttered() && false {\n",
+        )],
+    },
+    Mutant {
+        name: "a spent wish is revived by another's failover",
+        edits: &[(
+            "src/engine/start.rs",
+            "(true, false) => ask.becomes(ask.unuttered()),",
+            "(true, false) => ask.becomes(WishState::Accepted),",
+        )],
+    },
+    Mutant {
         name: "suspend is not obeyed",
         edits: &[
             ("src/engine/plan.rs", "if ask.goal.suspend {", "if ask.goal.suspend && false {"),
@@ -221,14 +237,14 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a first sight is taken for an edit",
-        edits: &[("src/domain/wish.rs", "            None => said(None),", "            None => true,")],
+        edits: &[("src/domain/wish.rs", "            None => fresh.is_some(),", "            None => true,")],
     },
     Mutant {
         name: "a wish that was spent counts again",
         edits: &[(
             "src/domain/wish.rs",
-            "WishState::Fulfilled | WishState::Refused | WishState::Drift => said(Some(l.at)),",
-            "WishState::Fulfilled | WishState::Refused | WishState::Drift => true,",
+            "WishState::Fulfilled | WishState::Refused | WishState::Drift => {",
+            "WishState::Fulfilled | WishState::Refused | WishState::Drift if true => true,\n                WishState::Fulfilled | WishState::Refused | WishState::Drift => {",
         )],
     },
     Mutant {
