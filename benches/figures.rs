@@ -102,7 +102,7 @@ async fn memory() -> Figure {
         .unwrap();
     let pid = process.id();
     let _operator = Process::of(process);
-    let deadline = Instant::now() + Duration::from_secs(300);
+    let deadline = Instant::now() + Duration::from_secs(900);
     let ready = || {
         let path =
             "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}";

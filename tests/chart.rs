@@ -75,6 +75,7 @@ impl Release {
             plane,
             kubeconfig: PathBuf::new(),
             env: vec![],
+            program: common::scene::program(),
             lease: None,
             operator: None,
         };

@@ -1,5 +1,7 @@
 //! Two replicas of the operator on a real API server: one leads, the other one stands by and touches nothing. The leader is killed, cut
 //! off, stopped; never do two begin, and what has begun is carried on. Success is read from the lab.
+//!
+//! By day the leader is killed before the record, in the recovery and in the mirror; by night in each step.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -11,7 +13,7 @@ use common::courses::Failover;
 use common::matrix::{Row, SOON, Staged, hold_first, until_held, world};
 use common::proxy::behind_a_proxy;
 use common::scene::{Scene, runs};
-use common::{Plane, Process};
+use common::{Plane, Process, night};
 
 /// How long the lease of these tests stands.
 const LEASE: Duration = Duration::from_secs(6);
@@ -92,6 +94,18 @@ async fn a_leader_is_killed() {
         killed_in("killed_in_recovery", "RESTORE DATABASE WITH RECOVERY"),
         killed_in("killed_in_the_mirror", "Install-CsMirrorDatabase"),
     );
+    if night() {
+        tokio::join!(
+            killed_in("killed_after_the_record", "EXEC sp_update_job"),
+            killed_in("killed_in_removal", "EXEC sp_delete_log_shipping_secondary_database"),
+            killed_in("killed_in_a_restore", "RESTORE LOG"),
+        );
+        tokio::join!(
+            killed_in("killed_in_the_users", "ALTER USER"),
+            killed_in("killed_in_the_state", "Set-CsPersistentChatState"),
+            killed_in("killed_in_active_servers", "Set-CsPersistentChatActiveServer"),
+        );
+    }
 }
 
 async fn killed_in(test: &str, effect: &'static str) {

@@ -159,6 +159,11 @@ impl Process {
         Process(child)
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.0.kill().unwrap();

@@ -48,6 +48,8 @@ pub struct Scene {
     pub kubeconfig: PathBuf,
     /// Environment variables of the operators to come.
     pub env: Vec<(&'static str, &'static str)>,
+    /// The operator that is started.
+    pub program: PathBuf,
     /// How long the lease of the operators to come stands; none: each of them works as if it had a cluster of its own, and nothing
     /// but the lock is between them.
     pub lease: Option<&'static str>,
@@ -68,7 +70,17 @@ impl Scene {
         let kubeconfig = plane.service_account_kubeconfig(&namespace, "pcf-operator").unwrap();
         let directory = tempfile::tempdir().unwrap();
         let lab = Lab::start(scenario, directory.path()).await.unwrap();
-        Scene { lab, namespace, directory, plane, kubeconfig, env: vec![], lease: None, operator: None }
+        Scene {
+            lab,
+            namespace,
+            directory,
+            plane,
+            kubeconfig,
+            env: vec![],
+            program: program(),
+            lease: None,
+            operator: None,
+        }
     }
 
     /// The usual beginning: the resource is applied, the operator runs, the resource is Ready.
@@ -137,14 +149,15 @@ impl Scene {
 
     /// One more operator, with a log of its own.
     pub fn another_operator(&self, log: &Path) -> Process {
-        let program = Path::new(env!("CARGO_BIN_EXE_pcf-operator"));
         let election = [
             ("PCF_LEADER_ELECT", if self.lease.is_some() { "true" } else { "false" }),
             ("PCF_LEASE_DURATION", self.lease.unwrap_or("15s")),
         ];
         let env = [&election[..], &self.env].concat();
         let (lab, namespace) = (&self.lab, &self.namespace);
-        Process::of(demo::start_operator_with(lab, &self.kubeconfig, program, namespace, log, &env).unwrap())
+        Process::of(
+            demo::start_operator_with(lab, &self.kubeconfig, &self.program, namespace, log, &env).unwrap(),
+        )
     }
 
     /// kill -9.
@@ -316,6 +329,11 @@ impl Scene {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// The operator that was built with the tests.
+pub fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_pcf-operator"))
 }
 
 /// What somebody runs in a query window; how many rows he sees.
