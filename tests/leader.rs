@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::courses::Failover;
 use common::matrix::{Row, SOON, Staged, hold_first, until_held, world};
-use common::proxy::behind_a_proxy;
+use common::proxy::{Proxy, behind_a_proxy};
 use common::scene::{Scene, runs};
 use common::{Plane, Process, night};
 
@@ -135,16 +135,7 @@ async fn a_leader_is_cut_off_from_the_api_server() {
 
 async fn cut_off_at_rest() {
     let row = Row::begin("leader at rest cut off from the API server: the standby begins, it does not");
-    let mut scene = Scene::set_on(Plane::Shared, "cut_off_at_rest", world()).await;
-    let proxy = behind_a_proxy(&mut scene).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("6s"));
-    scene.begin().await;
-    let first = holder(&scene);
-    // The second one has a way of its own.
-    let plain = plain_kubeconfig(&scene);
-    let own = std::mem::replace(&mut scene.kubeconfig, plain);
-    let second = standby(&scene).await;
-    scene.kubeconfig = own;
+    let Cut { scene, proxy, first, second } = to_be_cut_off("cut_off_at_rest").await;
     proxy.cut();
     scene.until("another holder", || holder(&scene) != first).await;
     scene.until("its word that it stands by", || scene.log_says("this replica does not lead any more")).await;
@@ -158,15 +149,7 @@ async fn cut_off_at_rest() {
 
 async fn cut_off_at_work() {
     let row = Row::begin("leader at work cut off: it finishes, the standby finds the lock held");
-    let mut scene = Scene::set_on(Plane::Shared, "cut_off_at_work", world()).await;
-    let proxy = behind_a_proxy(&mut scene).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("6s"));
-    scene.begin().await;
-    let first = holder(&scene);
-    let plain = plain_kubeconfig(&scene);
-    let own = std::mem::replace(&mut scene.kubeconfig, plain);
-    let second = standby(&scene).await;
-    scene.kubeconfig = own;
+    let Cut { scene, proxy, first, second } = to_be_cut_off("cut_off_at_work").await;
     let mut staged = Staged::in_scene(&Failover, scene).await;
     hold_first(&staged.scene, &["RESTORE LOG"]);
     staged.begin().await;
@@ -181,8 +164,26 @@ async fn cut_off_at_work() {
     row.passed("cut off in the first RESTORE LOG");
 }
 
-fn plain_kubeconfig(scene: &Scene) -> std::path::PathBuf {
-    scene.plane.service_account_kubeconfig(&scene.namespace, "pcf-operator").unwrap()
+/// A leader whose way to the API server can be cut, and a standby with a way of its own.
+struct Cut {
+    scene: Scene,
+    proxy: Proxy,
+    /// Who leads.
+    first: String,
+    second: Process,
+}
+
+async fn to_be_cut_off(test: &str) -> Cut {
+    let mut scene = Scene::set_on(Plane::Shared, test, world()).await;
+    let plain = scene.kubeconfig.clone();
+    let proxy = behind_a_proxy(&mut scene).await;
+    (scene.env, scene.lease) = (SOON.to_vec(), Some("6s"));
+    scene.begin().await;
+    let first = holder(&scene);
+    let own = std::mem::replace(&mut scene.kubeconfig, plain);
+    let second = standby(&scene).await;
+    scene.kubeconfig = own;
+    Cut { scene, proxy, first, second }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
