@@ -9,6 +9,7 @@ use lab::scenario::Scenario;
 use lab::serve::{Lab, demo, play};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Two SIMULATED data centres with SQL Server and Lync, for the demo and the tests.
 #[derive(Parser)]
@@ -208,12 +209,14 @@ async fn serve(serve: Serve) -> Result<(), String> {
 
 /// Does what is asked at the control socket, until a signal.
 async fn attend(lab: &mut Lab, listener: &tokio::net::UnixListener) -> Result<(), String> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(|e| e.to_string())?;
+    // Listened to from here on: one that arrives while something is done must not be missed.
+    let told = |e: std::io::Error| e.to_string();
+    let mut terminate = signal(SignalKind::terminate()).map_err(told)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(told)?;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
             accepted = listener.accept() => {
                 let (stream, _) = accepted.map_err(|e| e.to_string())?;
                 let (reader, mut writer) = stream.into_split();

@@ -148,7 +148,7 @@ const MUTANTS: &[Mutant] = &[
         edits: &[(
             "src/steps/recover_database.rs",
             "        if let Effect::Recover(redo, loss, seen) = e {",
-            "        if matches!(e, Effect::Recover(..)) {\n            let sent = p.sql(&statement(e, p.pool())).await;\n            if sent != Outcome::Answered {\n                return sent;\n            }\n        }\n        if let Effect::Recover(redo, loss, seen) = e {",
+            "        if matches!(e, Effect::Recover(..)) {\n            let sent = p.sql(p.target(), &statement(e, p.pool())).await;\n            if sent != Outcome::Answered {\n                return sent;\n            }\n        }\n        if let Effect::Recover(redo, loss, seen) = e {",
         )],
     },
     Mutant {
