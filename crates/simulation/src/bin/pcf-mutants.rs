@@ -168,23 +168,6 @@ const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "what one process remembers wins over the record",
-        edits: &[
-            (
-                "src/engine/memory.rs",
-                "None => current.map(|t|",
-                "None if true => current,\n            None => current.map(|t|",
-            ),
-            // Behind it stands what a permit reads in the locked session, and that others have gone on.
-            (
-                "src/permit.rs",
-                "written.clone().map_or_else(|| t.clone(), |w| w.with_times_of(t))",
-                "t.clone()",
-            ),
-            ("src/engine/drive.rs", "ours.id != t.id || t.revision > ours.revision", "ours.id != t.id"),
-        ],
-    },
-    Mutant {
         name: "lock dropped: two operators write beside each other",
         edits: &[
             (
