@@ -9,25 +9,21 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::matrix::{SOON, world};
 use common::scene::Scene;
-use common::{Plane, Process, manifests, night};
+use common::{Plane, Process, get, manifests, night};
+use lab::ports::Reservation;
 use lab::scenario::Scenario;
 use serde_json::Value;
 
 /// A Prometheus that scrapes some ports.
 struct Prometheus {
     _process: Process,
-    port: u16,
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    at: Reservation,
 }
 
 /// What a script of the repository prints.
@@ -50,19 +46,19 @@ impl Prometheus {
             targets.join(", ")
         );
         std::fs::write(directory.join("prometheus.yaml"), config).unwrap();
-        let port = free_port();
+        let at = Reservation::new().unwrap();
         let log = std::fs::File::create(directory.join("prometheus.log")).unwrap();
         let process = Command::new(printed("prometheus.sh", &["prometheus"]))
             .arg(format!("--config.file={}", directory.join("prometheus.yaml").display()))
             .arg(format!("--storage.tsdb.path={}", directory.join("tsdb").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--web.listen-address=127.0.0.1:{}", at.port))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        let prometheus = Prometheus { _process: Process::of(process), port };
+        let prometheus = Prometheus { _process: Process::of(process), at };
         let deadline = Instant::now() + Duration::from_secs(30);
-        while prometheus.get("/-/ready").is_none() {
+        while get(prometheus.at.port, "/-/ready").is_none() {
             let log = std::fs::read_to_string(directory.join("prometheus.log")).unwrap();
             assert!(Instant::now() < deadline, "Prometheus does not start:\n{log}");
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -70,21 +66,10 @@ impl Prometheus {
         prometheus
     }
 
-    fn get(&self, path: &str) -> Option<String> {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        // HTTP/1.0: the answer ends with its connection and is not chunked.
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: prometheus\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        head.lines().next()?.contains(" 200 ").then(|| body.to_string())
-    }
-
     /// The alerts that a query over `ALERTS` finds.
     fn alerts(&self, query: &str) -> BTreeSet<String> {
         let escaped: String = query.bytes().map(|b| format!("%{b:02x}")).collect();
-        let text = self.get(&format!("/api/v1/query?query={escaped}")).unwrap();
+        let text = get(self.at.port, &format!("/api/v1/query?query={escaped}")).unwrap();
         let answer: Value = serde_json::from_str(&text).unwrap();
         let found = answer["data"]["result"].as_array().unwrap_or_else(|| panic!("{answer}"));
         found.iter().map(|r| r["metric"]["alertname"].as_str().unwrap().to_string()).collect()
@@ -124,26 +109,26 @@ fn shows_metrics_at(scene: &mut Scene, port: u16) {
     scene.env.push(("PCF_METRICS_ADDRESS", address));
 }
 
-async fn scene_with_metrics(test: &str) -> (Scene, u16) {
+async fn scene_with_metrics(test: &str) -> (Scene, Reservation) {
     // Everything has been copied: what a failover would lose is what the last quarter of an hour has brought.
     let usual = world();
     let scenario = Scenario { copied: usual.backups, restored: usual.backups - 2, ..usual };
     let mut scene = Scene::set_on(Plane::Shared, test, scenario).await;
-    let port = free_port();
-    shows_metrics_at(&mut scene, port);
+    let at = Reservation::new().unwrap();
+    shows_metrics_at(&mut scene, at.port);
     scene.lease = Some("3s");
-    (scene, port)
+    (scene, at)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_clean_failover_only_that_it_is_at_work_is_told() {
-    let (mut scene, port) = scene_with_metrics("clean_failover").await;
+    let (mut scene, at) = scene_with_metrics("clean_failover").await;
     scene.begin().await;
     // A standby beside it: what it does not know must not fire.
-    let other = free_port();
-    shows_metrics_at(&mut scene, other);
+    let other = Reservation::new().unwrap();
+    shows_metrics_at(&mut scene, other.port);
     let standby = scene.another_operator(&scene.directory.path().join("second.log"));
-    let prometheus = Prometheus::start(scene.directory.path(), &[port, other], "1").await;
+    let prometheus = Prometheus::start(scene.directory.path(), &[at.port, other.port], "1").await;
     scene.lose().await;
     scene.want(1);
     scene.wait_until_failed_over().await;
@@ -156,9 +141,9 @@ async fn in_a_clean_failover_only_that_it_is_at_work_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_alert_fires_in_the_situation_that_it_is_for() {
-    let (mut scene, port) = scene_with_metrics("each_alert").await;
+    let (mut scene, at) = scene_with_metrics("each_alert").await;
     scene.begin().await;
-    let prometheus = Prometheus::start(scene.directory.path(), &[port], "0.01").await;
+    let prometheus = Prometheus::start(scene.directory.path(), &[at.port], "0.01").await;
     let mut expected = BTreeSet::new();
     let mut fires = |alert: &'static str| {
         expected.insert(alert.to_string());

@@ -13,7 +13,6 @@ mod common;
 mod product;
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -21,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use common::matrix::{hold_first, until_held};
 use common::scene::{FAILOVER_ONCE, RESOURCE, Scene, not_live_in, not_once, quick};
-use common::{Plane, Process, count, manifests};
+use common::{Plane, Process, count, get, manifests};
 use lab::control_plane::Options;
+use lab::ports::Reservation;
 use lab::serve::Lab;
 use product::{RIGHTS, Right};
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ struct Release {
 /// What a kubelet would run.
 struct Pod {
     process: Process,
-    port: u16,
+    at: Reservation,
 }
 
 impl Release {
@@ -123,7 +123,7 @@ impl Release {
     /// Runs a pod's first container.
     fn run(&self, template: &Value, name: &str) -> Pod {
         let container = &template["containers"][0];
-        let port = free_port();
+        let at = Reservation::new().unwrap();
         let root = self.scene.directory.path().join("pods").join(name);
         for mount in container["volumeMounts"].as_array().into_iter().flatten() {
             let at = mount["mountPath"].as_str().unwrap().trim_start_matches('/');
@@ -145,23 +145,21 @@ impl Release {
                 None => variable["value"].as_str().unwrap().to_string(),
             };
             let value = match key {
-                "PCF_METRICS_ADDRESS" => format!("127.0.0.1:{port}"),
+                "PCF_METRICS_ADDRESS" => format!("127.0.0.1:{}", at.port),
                 "PCF_VOLUMES" => value.replace("=/", &format!("={}/", root.display())),
                 _ => value,
             };
             command.env(key, value);
         }
         command.args(container["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()));
-        Pod { process: Process::of(command.spawn().unwrap()), port }
+        Pod { process: Process::of(command.spawn().unwrap()), at }
     }
 
     /// What a kubelet asks before it counts a pod as ready.
     async fn probe(&self, pod: &Pod, container: &Value) {
         for probe in ["readinessProbe", "livenessProbe"] {
             let path = container[probe]["httpGet"]["path"].as_str().unwrap();
-            self.scene
-                .until(probe, || get(pod.port, path).is_some_and(|a| a.starts_with("HTTP/1.1 200")))
-                .await;
+            self.scene.until(probe, || get(pod.at.port, path).is_some()).await;
         }
     }
 
@@ -212,20 +210,6 @@ fn values_for(lab: &Lab) -> Value {
     })
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// An answer of a pod's own server.
-fn get(port: u16, path: &str) -> Option<String> {
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
-}
-
 /// A metric's value, of the one series with these labels.
 fn metric(port: u16, series: &str) -> Option<f64> {
     let text = get(port, "/metrics")?;
@@ -239,14 +223,15 @@ async fn helm_installs_upgrades_tests_and_uninstalls_around_a_failover() {
     release.start_pod().await;
     release.start_pod().await;
     let leaders = |r: &Release| -> Vec<f64> {
-        r.pods.iter().map(|p| metric(p.port, "persistentchat_leader").unwrap()).collect()
+        r.pods.iter().map(|p| metric(p.at.port, "persistentchat_leader").unwrap()).collect()
     };
     release.scene.apply(&release.scene.lab.resource(RESOURCE));
     release.scene.wait_for("Ready", "True", "Active").await;
     assert_eq!(leaders(&release).iter().sum::<f64>(), 1.0, "one leads");
     // A standby says nothing of a pool that it does not look at.
     let series = "persistentchat_last_look_timestamp_seconds{";
-    let looking = release.pods.iter().filter(|p| get(p.port, "/metrics").unwrap().contains(series)).count();
+    let looking =
+        release.pods.iter().filter(|p| get(p.at.port, "/metrics").unwrap().contains(series)).count();
     assert_eq!(looking, 1);
 
     // Upgraded in the middle of the failover.
@@ -308,7 +293,7 @@ async fn helm_tests_it(release: &Release) {
         container["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap().into()).collect();
     let service = format!("http://{NAME}.{NAMESPACE}.svc:8080");
     assert_eq!(arguments, ["probe".to_string(), format!("{service}/readyz")]);
-    let url = arguments[1].replace(&service, &format!("http://127.0.0.1:{}", release.pods[0].port));
+    let url = arguments[1].replace(&service, &format!("http://127.0.0.1:{}", release.pods[0].at.port));
     let out = Command::new(env!("CARGO_BIN_EXE_pcf-operator")).args(["probe", &url]).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let status = json!({"status": {"phase": "Succeeded"}}).to_string();

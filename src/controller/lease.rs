@@ -249,7 +249,8 @@ fn told(e: &kube::Error, candidate: &Candidate) -> String {
     }
 }
 
-/// What a lease says. One without a duration is one that somebody made by hand: it stands as long as ours would.
+/// What a lease says. One without a duration is one that somebody made by hand: it stands for as long as one usually does (client-go's
+/// `LeaseDuration`).
 fn seen(lease: &Lease) -> Seen {
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(15);

@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -77,7 +76,6 @@ pub(super) struct Worker {
     /// The status as the API server last showed it.
     stored: watch::Sender<PersistentChatFailoverStatus>,
     task: JoinHandle<()>,
-    is_over: Arc<AtomicBool>,
 }
 
 /// What a worker begins with.
@@ -96,14 +94,11 @@ impl Worker {
         let (sender, wishes) = Wishes::channel(wish, lead);
         let (stored, seen) = watch::channel(status);
         let cluster = Cluster::of(&client, resource, wishes.clone(), telemetry);
-        let is_over = Arc::new(AtomicBool::new(false));
-        let ends = is_over.clone();
         let task = tokio::spawn(async move {
             work(client, settings, cluster, wishes, seen).await;
-            ends.store(true, Ordering::Release);
             over.notify_one();
         });
-        Worker { wishes: sender, stored, task, is_over }
+        Worker { wishes: sender, stored, task }
     }
 
     /// Hands a changed spec over. Returns at once.
@@ -128,8 +123,9 @@ impl Worker {
         self.wishes.borrow().pool.fqdn.clone()
     }
 
+    /// It has ended, by whatever it ended: nobody hears its wishes any more.
     pub fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire) || self.task.is_finished()
+        self.wishes.is_closed()
     }
 
     /// No new effect; what runs goes on to its end by itself.

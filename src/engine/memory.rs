@@ -94,14 +94,9 @@ impl Memory {
     /// Whether a plan does nothing but carry on what this process had in hand: the same transition in the same direction, with which
     /// nobody else has gone on since. What waits for a human waits for whoever leads.
     pub fn has_in_hand(&self, plan: &Plan, s: &Situation) -> bool {
-        let waits_for_a_human = match &plan.next {
-            Next::Blocked(x) => x.class != Class::Retry,
-            Next::Wait(w) => w.reason == Reason::Suspended,
-            Next::Settled | Next::Act(_) | Next::Finish => false,
-        };
         let (Some(ours), Some(t)) = (&self.in_hand, &plan.transition) else { return false };
         let is_newer = |r: &Transition| r.revision > ours.revision;
-        !waits_for_a_human
+        !plan.next.is_for_a_human()
             && t.id == ours.id
             && t.route == ours.route
             && !s.recorded(&t.id).is_some_and(is_newer)

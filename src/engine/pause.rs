@@ -9,7 +9,7 @@ use super::plan::{Next, Plan};
 use super::report::Decided;
 use super::wishes::Wishes;
 use super::{Clock, Pace};
-use crate::domain::problem::{Class, Reason};
+use crate::domain::problem::Class;
 
 /// What the loop does next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,13 +40,8 @@ impl Then {
     /// There is nothing to do. Who waits for a human must not keep others from going on: another cluster's resource may not be
     /// suspended. `unwell` counts the looks in a row that met a problem.
     pub fn rest(pace: Pace, d: &Decided<'_>, unwell: u32) -> Then {
-        let for_a_human = match &d.plan.next {
-            Next::Blocked(problem) => problem.class != Class::Retry,
-            Next::Wait(w) => w.reason == Reason::Suspended,
-            Next::Settled | Next::Act(_) | Next::Finish => false,
-        };
         Then {
-            give_back: for_a_human,
+            give_back: d.plan.next.is_for_a_human(),
             ..Then::pausing(until_next_look(d.plan, pace, d.situation.at, unwell))
         }
     }

@@ -89,6 +89,14 @@ impl Next {
             Next::Settled | Next::Wait(_) | Next::Blocked(_) => false,
         }
     }
+    /// Whether nothing goes on before a human has done something.
+    pub fn is_for_a_human(&self) -> bool {
+        match self {
+            Next::Blocked(problem) => problem.class != Class::Retry,
+            Next::Wait(w) => w.reason == Reason::Suspended,
+            Next::Settled | Next::Act(_) | Next::Finish => false,
+        }
+    }
 }
 
 /// What follows from a situation. `current` is the transition under a permit, or the one that was begun in memory only; `heard` is the

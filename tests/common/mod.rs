@@ -12,11 +12,11 @@ pub mod scene;
 pub mod terminal;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Child;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lab::control_plane::{ControlPlane, Options};
 
@@ -131,6 +131,18 @@ impl std::ops::Deref for Plane {
             Plane::Own(own) => &own.plane,
         }
     }
+}
+
+/// What a server of this machine answers to a GET: the body, if it answers with 200.
+pub fn get(port: u16, path: &str) -> Option<String> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    // HTTP/1.0: the answer ends with its connection and is not chunked.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.lines().next()?.contains(" 200 ").then(|| body.to_string())
 }
 
 /// Sends a signal by its name (`TERM`, `STOP`, `CONT`).

@@ -1,7 +1,7 @@
 //! An operator as the process that it is: a controller that hears of its resource by a watch, one worker for it, and the one
 //! writer of its status.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -114,8 +114,13 @@ struct Worker {
     wishes: watch::Sender<Wish>,
     /// The status as the API server last showed it.
     stored: watch::Sender<Status>,
-    /// It has ended by itself.
-    is_over: Rc<Cell<bool>>,
+}
+
+impl Worker {
+    /// It has ended by itself: nobody hears its wishes any more.
+    fn is_over(&self) -> bool {
+        self.wishes.is_closed()
+    }
 }
 
 /// The controller: hears of the resource, and hands it to the worker.
@@ -145,7 +150,7 @@ async fn control(mut controller: Controller) {
         if event.is_some() {
             (pending, again) = (event, None);
         }
-        if pending.is_none() && controller.worker.as_ref().is_some_and(|w| w.is_over.get()) {
+        if pending.is_none() && controller.worker.as_ref().is_some_and(|w| w.is_over()) {
             pending = Some(last.clone());
         }
         let leads = holds_lease(&shared, who);
@@ -177,8 +182,7 @@ impl Controller {
             other: None,
             leads: holds_lease(&self.program.shared, self.who),
         };
-        let standing =
-            self.worker.as_ref().map(|w| decide::Standing { uid: &w.uid, is_over: w.is_over.get() });
+        let standing = self.worker.as_ref().map(|w| decide::Standing { uid: &w.uid, is_over: w.is_over() });
         match (decide::next(&seen, standing.as_ref()), o) {
             (Reconciled::Tell, Some(o)) => {
                 self.tell(o);
@@ -244,13 +248,8 @@ impl Controller {
         let systems = SimSystems { shared: shared.clone(), who, scenario: scenario.clone() };
         let process =
             work(Work { store, systems, pool: pool.clone(), pace: *pace, stored: seen, wishes: wish });
-        let is_over = Rc::new(Cell::new(false));
-        let over = is_over.clone();
-        self.born.borrow_mut().push(Box::pin(async move {
-            process.await;
-            over.set(true);
-        }));
-        self.worker = Some(Worker { uid: o.uid.clone(), wishes, stored, is_over });
+        self.born.borrow_mut().push(Box::pin(process));
+        self.worker = Some(Worker { uid: o.uid.clone(), wishes, stored });
         Ok(())
     }
 
