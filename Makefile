@@ -44,7 +44,7 @@ soak: ## Simulates SEEDS= bad nights from FIRST_SEED= for at most MINUTES=, each
 	$(TARGET)/release/pcf-soak --twice --seeds $(SEEDS) --first-seed $(FIRST_SEED) --minutes $(MINUTES)
 
 .PHONY: bench
-bench: ## Figures beside what they may be: memory, API writes, the image's size. Writes target/bench/summary.json.
+bench: image ## Figures beside what they may be: memory, API writes, the image's size. Writes target/bench/summary.json.
 	@scripts/require.sh
 	cargo bench --locked --bench figures
 
