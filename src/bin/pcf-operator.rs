@@ -67,11 +67,11 @@ struct Election {
 
 /// A lease is told in whole seconds, and shorter than three nobody keeps on a busy API server.
 fn lease_duration(text: &str) -> Result<Duration, String> {
-    let wrong = |why: String| format!("{text:?} is no duration from 3s to 5m: {why}");
-    let told: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| wrong(e.to_string()))?;
-    match u64::try_from(told.as_secs()) {
-        Ok(seconds @ 3..=300) => Ok(Duration::from_secs(seconds)),
-        Ok(_) | Err(_) => Err(wrong("a lease stands for at least three seconds, and not for ever".into())),
+    match persistent_chat_failover::domain::text::duration(text)?.as_secs() {
+        seconds @ 3..=300 => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!(
+            "{text:?} is not from 3s to 5m: a lease stands for at least three seconds, and not for ever"
+        )),
     }
 }
 
