@@ -16,6 +16,7 @@ need /usr/include/openssl/ssl.h libssl-dev
 for extra in "$@"; do
     case "$extra" in
     clients)
+        need tmux tmux
         python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
         ;;
     *)
