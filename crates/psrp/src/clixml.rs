@@ -281,6 +281,10 @@ impl Writer {
             Value::I32(n) => self.leaf("I32", name, &n.to_string()),
             Value::I64(n) => self.leaf("I64", name, &n.to_string()),
             Value::U64(n) => self.leaf("U64", name, &n.to_string()),
+            // As .NET's XmlConvert writes it.
+            Value::Double(n) if n.is_infinite() => {
+                self.leaf("Db", name, if *n > 0.0 { "INF" } else { "-INF" });
+            }
             Value::Double(n) => self.leaf("Db", name, &n.to_string()),
             Value::String(s) => self.leaf("S", name, &escape(s)),
             Value::Guid(s) => self.leaf("G", name, &escape(s)),

@@ -27,6 +27,11 @@ pub struct Output {
     pub state: PipelineState,
 }
 
+/// A command gave more than is held.
+pub(crate) fn too_much() -> Error {
+    Error::Protocol(format!("the command gave more than {} MiB and was stopped", MAX_OUTPUT / 1024 / 1024))
+}
+
 fn bad(e: Malformed) -> Error {
     Error::Protocol(e.to_string())
 }
@@ -63,10 +68,7 @@ impl Collector {
         for bytes in &received.fragments {
             self.size += bytes.len();
             if self.size > MAX_OUTPUT {
-                return Err(Error::Protocol(format!(
-                    "the command gave more than {} MiB and was stopped",
-                    MAX_OUTPUT / 1024 / 1024
-                )));
+                return Err(too_much());
             }
             for m in self.assembler.push(bytes).map_err(Error::Protocol)? {
                 self.message(&Message::decode(&m).map_err(bad)?)?;

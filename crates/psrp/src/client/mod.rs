@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+pub(crate) use self::collect::too_much;
 pub use self::collect::{MAX_OUTPUT, Output};
 pub use self::job::{JobIds, JobState, look, start};
 use self::pool::Pool;
@@ -50,7 +52,7 @@ type Opened = Option<Result<Arc<Pool>, Error>>;
 enum State {
     Empty,
     /// Somebody opens one; it is opened for all that wait, and to its end even if they do not.
-    Opening(watch::Receiver<Opened>),
+    Opening(watch::Receiver<Opened>, AbortHandle),
     Open(Arc<Pool>),
     Closed,
 }
@@ -157,23 +159,20 @@ impl Client {
         }
     }
 
-    /// Waits for the commands that still run or stop, and closes the pool: nothing is left behind on the server.
+    /// Waits for the commands that still run or stop, and closes the pool: nothing is left behind on the server. A pool that is
+    /// still being opened, for a command that nobody waits for any more, is closed in the background.
     pub async fn close(self) -> Result<(), Error> {
-        let state = std::mem::replace(&mut *self.shared.state(), State::Closed);
-        match state {
-            State::Open(pool) => pool.close().await,
-            State::Opening(mut opening) => match opening.wait_for(Option::is_some).await.map(|o| o.clone()) {
-                Ok(Some(Ok(pool))) => pool.close().await,
-                Ok(Some(Err(_)) | None) | Err(_) => Ok(()),
-            },
-            State::Empty | State::Closed => Ok(()),
+        match self.shared.close() {
+            Some(pool) => pool.close().await,
+            None => Ok(()),
         }
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        *self.shared.state() = State::Closed;
+        // The last that uses the pool closes it.
+        drop(self.shared.close());
     }
 }
 
@@ -193,6 +192,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Opens no more pools; gives the one that is open.
+    fn close(&self) -> Option<Arc<Pool>> {
+        let state = std::mem::replace(&mut *self.state(), State::Closed);
+        match state {
+            State::Open(pool) => Some(pool),
+            State::Opening(_, task) => {
+                task.abort();
+                None
+            }
+            State::Empty | State::Closed => None,
+        }
+    }
+
     /// The pool, opened if there is none that can be used.
     async fn pool(self: &Arc<Self>) -> Result<Arc<Pool>, Error> {
         let idle = match &self.source {
@@ -204,14 +216,14 @@ impl Shared {
             match &*state {
                 State::Closed => return Err(Error::NotBegun("the client is closed".into())),
                 State::Open(pool) if pool.usable(idle) => return Ok(pool.clone()),
-                State::Opening(opening) => opening.clone(),
+                State::Opening(opening, _) => opening.clone(),
                 State::Open(_) | State::Empty => {
                     let (done, opening) = watch::channel(None);
-                    if let State::Open(old) = std::mem::replace(&mut *state, State::Opening(opening.clone()))
-                    {
+                    let task = tokio::spawn(self.clone().open(done));
+                    let now = State::Opening(opening.clone(), task.abort_handle());
+                    if let State::Open(old) = std::mem::replace(&mut *state, now) {
                         old.retire();
                     }
-                    tokio::spawn(self.clone().open(done));
                     opening
                 }
             }

@@ -12,11 +12,11 @@ use tokio::io::{
 };
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use uuid::Uuid;
 
 use super::{Doing, Received, Transport};
-use crate::client::MAX_OUTPUT;
+use crate::client::{MAX_OUTPUT, too_much};
 use crate::error::Error;
 use crate::server_mode::{Line, MAX_LINE, NoLine, Stream};
 
@@ -24,6 +24,8 @@ use crate::server_mode::{Line, MAX_LINE, NoLine, Stream};
 const ENDING: Duration = Duration::from_secs(5);
 /// What is kept of an engine's standard error, from its end.
 const LAST_WORDS: usize = 2048;
+/// How long is waited for the end of it when the engine has ended.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 
 /// A program that speaks server mode on its standard input and output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +114,7 @@ struct State {
 #[derive(Clone, Default)]
 struct Engine {
     child: Arc<tokio::sync::Mutex<Option<Child>>>,
-    last_words: Arc<Mutex<Vec<u8>>>,
+    last_words: Arc<Mutex<Option<JoinHandle<String>>>>,
 }
 
 /// An engine behind a pair of pipes.
@@ -148,8 +150,10 @@ impl ServerMode {
         else {
             return Err(refused(std::io::Error::other("its pipes are missing")));
         };
-        let engine = Engine { child: Arc::new(tokio::sync::Mutex::new(Some(child))), ..Engine::default() };
-        tokio::spawn(keep_last_words(words, engine.last_words.clone()));
+        let engine = Engine {
+            child: Arc::new(tokio::sync::Mutex::new(Some(child))),
+            last_words: Arc::new(Mutex::new(Some(tokio::spawn(last_words(words))))),
+        };
         Ok(ServerMode::over(output, input, engine))
     }
 
@@ -237,7 +241,7 @@ impl ServerMode {
                 if std::mem::take(&mut queue.overflown) {
                     queue.fragments.clear();
                     queue.held = 0;
-                    return Err(Error::Protocol(format!("more than {MAX_OUTPUT} bytes came at once")));
+                    return Err(too_much());
                 }
                 if !queue.fragments.is_empty() {
                     queue.held = 0;
@@ -349,30 +353,35 @@ impl Engine {
             },
             None => String::new(),
         };
-        let words = lock(&self.last_words);
-        let words = String::from_utf8_lossy(&words);
-        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        // Its standard error may still be open in a process that it has left behind.
+        let words = lock(&self.last_words).take();
+        let words = match words {
+            Some(words) => tokio::time::timeout(LAST_WORDS_TIME, words).await,
+            None => return status,
+        };
+        let words = words.ok().and_then(Result::ok).unwrap_or_default();
         if words.is_empty() { status } else { format!("{status}: {words}") }
     }
 }
 
-async fn keep_last_words(mut words: impl AsyncRead + Unpin, kept: Arc<Mutex<Vec<u8>>>) {
-    let mut buffer = [0; 1024];
+/// The end of what an engine writes to standard error, on one line.
+async fn last_words(mut pipe: impl AsyncRead + Unpin) -> String {
+    let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
     loop {
-        match words.read(&mut buffer).await {
-            Ok(0) => return,
+        match pipe.read(&mut buffer).await {
+            Ok(0) => break,
             Ok(n) => {
-                let mut kept = lock(&kept);
                 kept.extend_from_slice(buffer.get(..n).unwrap_or_default());
                 let surplus = kept.len().saturating_sub(LAST_WORDS);
                 kept.drain(..surplus);
             }
             Err(e) => {
                 tracing::debug!(error = %e, "standard error of the engine");
-                return;
+                break;
             }
         }
     }
+    String::from_utf8_lossy(&kept).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Transport for ServerMode {
