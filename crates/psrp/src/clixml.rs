@@ -1,5 +1,6 @@
 //! CLIXML: how PowerShell writes objects as XML.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write as _};
 
@@ -177,7 +178,7 @@ pub fn escape(text: &str) -> String {
         let next_is_x = matches!(chars.get(i + 1), Some('x' | 'X'));
         match c {
             '_' if next_is_x => out.push_str("_x005F_"),
-            '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => {
+            '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => {
                 let _ = write!(out, "_x{:04X}_", u32::from(c));
             }
             '\u{10000}'.. => {
@@ -355,20 +356,25 @@ struct Reader {
     copies: usize,
 }
 
+/// PowerShell escapes what XML does not know but for two characters, which it writes as a reference that no XML reader takes
+/// (`XmlWriterSettings.CheckCharacters` is off). Here they get the escape of all others.
+fn without_noncharacters(xml: &str) -> Cow<'_, str> {
+    let written = ["\u{fffe}", "\u{ffff}", "&#xFFFE;", "&#xFFFF;"];
+    if !written.iter().any(|w| xml.contains(w)) {
+        return Cow::Borrowed(xml);
+    }
+    let escaped = ["_xFFFE_", "_xFFFF_", "_xFFFE_", "_xFFFF_"];
+    let clean = written.iter().zip(escaped);
+    Cow::Owned(clean.fold(xml.to_string(), |xml, (written, escaped)| xml.replace(written, escaped)))
+}
+
 /// Reads one value. No data at all is a null: so PowerShell writes a `$null` in the output.
 pub fn read(xml: &str) -> Result<Value, Malformed> {
     let xml = xml.trim_start_matches('\u{feff}');
     if xml.trim().is_empty() {
         return Ok(Value::Null);
     }
-    // PowerShell lets these two pass as they are; XML does not know them.
-    let clean;
-    let xml = if xml.contains(['\u{fffe}', '\u{ffff}']) {
-        clean = xml.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
-        &clean
-    } else {
-        xml
-    };
+    let xml = &*without_noncharacters(xml);
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let doc = Document::parse_with_options(xml, options).map_err(|e| Malformed(e.to_string()))?;
     let root = doc.root_element();
@@ -521,6 +527,19 @@ mod tests {
     }
 
     #[test]
+    fn what_xml_does_not_know_is_read_all_the_same() {
+        for written in ["<S>a&#xFFFE;b</S>", "<S>a\u{fffe}b</S>"] {
+            assert_eq!(read(written).unwrap(), Value::text("a\u{fffe}b"));
+        }
+        assert_eq!(read(&Writer::value(&Value::text("\u{ffff}"))).unwrap(), Value::text("\u{ffff}"));
+        assert_eq!((read("").unwrap(), read("\u{feff}\n").unwrap()), (Value::Null, Value::Null));
+        assert_eq!(
+            read(&Writer::value(&Value::Double(f64::INFINITY))).unwrap(),
+            Value::Double(f64::INFINITY)
+        );
+    }
+
+    #[test]
     fn objects_come_back_as_they_were_written() {
         let v = Value::Object(Box::new(Object {
             type_names: vec!["Lab.PoolState".into(), "System.Object".into()],
@@ -556,6 +575,10 @@ mod tests {
         }
         wide.push_str("</LST></Obj>");
         assert!(read(&wide).is_err());
+        // Not many, but large.
+        let large = format!("<Obj RefId=\"1\"><LST><S>{}</S></LST></Obj>", "x".repeat(1024 * 1024));
+        let copies = "<Ref RefId=\"1\"/>".repeat(1000);
+        assert!(read(&format!("<Obj RefId=\"0\"><LST>{large}{copies}</LST></Obj>")).is_err());
         assert!(read("<!DOCTYPE x [<!ENTITY a 'b'>]><S>&a;</S>").is_err());
     }
 }

@@ -48,7 +48,8 @@ impl Caller {
         let Some(answer) = &mut self.answer else { return std::future::pending().await };
         tokio::select! {
             () = tokio::time::sleep_until(self.until) => {
-                format!("the deadline passed ({:?} of it went by before a runspace was free); the command was told to stop", self.waited)
+                let waited = self.waited.as_secs_f64();
+                format!("the deadline passed, {waited:.1} s of it before a runspace was free; the command was told to stop")
             }
             () = answer.closed() => "nobody waits for it any more".into(),
         }
