@@ -150,3 +150,33 @@ async fn reconnect(transport: &Wsman, ids: &JobIds) -> Result<(), Error> {
     transport.call(action::CONNECT, Some(&ids.shell), &[], &connect).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::wsman::Envelope;
+
+    #[test]
+    fn the_state_of_a_job_is_read_as_windows_writes_it_and_as_the_documents_do() {
+        let ids = JobIds { shell: Uuid::from_u128(1), command: Uuid::from_u128(2) };
+        let other = text(&Uuid::from_u128(3));
+        let list = |commands: &str| {
+            let xml =
+                format!("<s:Envelope xmlns:s=\"s\" xmlns:rsp=\"r\"><s:Body>{commands}</s:Body></s:Envelope>");
+            state_of(&Envelope::read(&xml).unwrap().body, &ids)
+        };
+        let windows = |id: &str, state: &str| {
+            format!(
+                "<rsp:Command><rsp:CommandId>{id}</rsp:CommandId><rsp:CommandLine></rsp:CommandLine><rsp:CommandState>{state}</rsp:CommandState></rsp:Command>"
+            )
+        };
+        let ours = text(&ids.command);
+        assert_eq!(list(&windows(&ours, "Running")).as_deref(), Some("Running"));
+        let both = format!("{}{}", windows(&other, "Running"), windows(&ours.to_lowercase(), "Done"));
+        assert_eq!(list(&both).as_deref(), Some("Done"));
+        assert_eq!(list(&windows(&other, "Done")), None);
+        let documents = format!("<rsp:Command CommandId=\"{ours}\" State=\"{}\"/>", crate::wsman::DONE);
+        assert_eq!(list(&documents).as_deref(), Some(crate::wsman::DONE));
+    }
+}

@@ -116,14 +116,15 @@ async fn collect(transport: &dyn Transport, pipeline: Uuid, caller: &mut Caller,
     let mut receive = transport.receive(Some(pipeline));
     loop {
         let received = tokio::select! {
+            // First what a flood of output must not hold up.
             biased;
-            received = &mut receive => received,
             why = caller.gives_up() => {
                 caller.tell(Err(Error::Lost(why)));
                 stop = begin_stop();
                 continue;
             }
             end = stopping(&mut stop) => return end,
+            received = &mut receive => received,
         };
         match received {
             Ok(received) if caller.answer.is_none() => {
