@@ -117,11 +117,11 @@ async fn real_main() -> Result<(), String> {
             if answer.well { Ok(()) } else { Err(format!("{url}: answered {}", answer.status)) }
         }
         Command::Run { namespace, metrics_address, election } => {
-            // The driver repeats every message of a server, also texts that are not ours to log.
-            let quiet = format!("{QUIET_TARGET}=off").parse().map_err(|e| format!("log filter: {e}"))?;
-            let filter = EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| EnvFilter::new("info"))
-                .add_directive(quiet);
+            let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+            // The driver repeats every message of a server, also texts that are not ours to log; the library of NTLM shows what it seals.
+            for quiet in [format!("{QUIET_TARGET}=off"), "sspi=info".into()] {
+                filter = filter.add_directive(quiet.parse().map_err(|e| format!("log filter: {e}"))?);
+            }
             tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
             let settings = Settings::from_env()?;
             let telemetry = Arc::new(Instruments::default());
