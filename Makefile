@@ -49,7 +49,8 @@ soak: ## Simulates SEEDS= bad nights from FIRST_SEED= for at most MINUTES=, each
 	$(TARGET)/release/pcf-soak --twice --seeds $(SEEDS) --first-seed $(FIRST_SEED) --minutes $(MINUTES)
 
 .PHONY: bench
-bench: image ## Figures beside what they may be: memory, API writes, the image's size. Writes target/bench/summary.json.
+bench: image ## Figures beside what they may be: memory, API writes, the image, our PowerShell client. Writes target/bench/summary.json.
+	@scripts/require.sh engines
 	@scripts/require.sh
 	cargo bench --locked --bench figures
 
