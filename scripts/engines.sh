@@ -25,7 +25,12 @@ version() {
 }
 
 table() { # log
-    local powershell=none status=0
+    local powershell=none status=0 program what
+    # What the documentation says was driven is what was driven.
+    while IFS=$'\t' read -r program _ what; do
+        grep -qF "| $what |" docs/architecture.md && grep -qF "/$program.rs" docs/architecture.md ||
+            { echo "docs/architecture.md does not have: $program, $what" >&2; status=1; }
+    done <<<"$programs"
     if [ -n "${PCF_ENGINES_RUN:-}" ] || command -v pwsh >/dev/null; then powershell="$(version)"; fi
     printf '%-20s %-9s %-62s %7s %7s\n' engine version 'driven with' times failed
     awk -F '\t' -v rows="$PCF_ENGINES_ROWS" -v log_file="$1" -v powershell="$powershell" -v required="${PCF_ENGINES_REQUIRED:-}" '

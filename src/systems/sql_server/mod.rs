@@ -260,3 +260,60 @@ pub trait SqlSession: Send {
         deadline: Option<Duration>,
     ) -> impl Future<Output = Result<Rows, SqlError>> + Send;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ending(error: i64, returned: Cell) -> Rows {
+        Rows {
+            columns: ["error", "returned"].map(String::from).to_vec(),
+            rows: vec![vec![Cell::Int(error), returned]],
+        }
+    }
+    fn refusal(number: u32, last: Option<u32>) -> ServerError {
+        ServerError { number, state: 1, class: 16, message: String::new(), last }
+    }
+
+    #[test]
+    fn an_answer_without_its_proof_is_lost_and_not_empty() {
+        for proof in [Proof::ResultSet, Proof::Ending] {
+            let cut_off = Answer::default().believed(proof);
+            assert!(matches!(cut_off, Err(SqlError::Lost(_))), "{proof:?}: {cut_off:?}");
+        }
+        // Rows that are none of the ending's are no proof of an effect, and no rows of a set are one of a look.
+        let row = Rows { columns: vec!["rc".into()], rows: vec![vec![Cell::Int(0)]] };
+        let other = Answer { sets: vec![row], error: None }.believed(Proof::Ending);
+        assert!(matches!(other, Err(SqlError::Lost(_))), "{other:?}");
+        let empty = Rows { columns: vec!["name".into()], rows: vec![] };
+        let none = Answer { sets: vec![empty.clone()], error: None }.believed(Proof::ResultSet);
+        assert_eq!(none, Ok(empty));
+    }
+
+    #[test]
+    fn what_the_ending_says_decides() {
+        let of =
+            |set: Rows, error: Option<ServerError>| Answer { sets: vec![set], error }.believed(Proof::Ending);
+        assert_eq!(of(ending(0, Cell::Int(0)), None), Ok(Rows::default()));
+        for (error, returned) in [(0, 1), (0, -999), (15625, 0)] {
+            let said = Ending { error: u32::try_from(error).unwrap_or(0), returned };
+            assert_eq!(of(ending(error, Cell::Int(returned)), None), Err(SqlError::Returned(said)));
+        }
+        // A procedure that was never called has returned nothing.
+        assert!(matches!(of(ending(0, Cell::Null), None), Err(SqlError::Lost(_))));
+        let first = |last| Some(refusal(3013, last));
+        let told = |last| Err(SqlError::Server(refusal(3013, last)));
+        assert_eq!(of(ending(3441, Cell::Int(0)), first(None)), told(Some(3441)));
+        assert_eq!(of(ending(3013, Cell::Int(0)), first(None)), told(None));
+        assert_eq!(Answer { sets: vec![], error: first(None) }.believed(Proof::Ending), told(None));
+    }
+
+    #[test]
+    fn a_session_that_ended_in_the_middle_leaves_the_outcome_unknown() {
+        let ended = SqlError::Server(ServerError { class: 21, ..refusal(596, None) });
+        assert!(ended.outcome_unknown() && ended.ends_the_session());
+        let refused = SqlError::Server(refusal(4305, None));
+        assert!(!refused.outcome_unknown() && !refused.ends_the_session());
+        assert!(SqlError::Protocol(String::new()).outcome_unknown());
+    }
+}
