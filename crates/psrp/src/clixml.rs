@@ -1,7 +1,7 @@
 //! CLIXML: how PowerShell writes objects as XML.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write as _};
 
 use roxmltree::{Document, Node, ParsingOptions};
 
@@ -9,8 +9,27 @@ use roxmltree::{Document, Node, ParsingOptions};
 pub const MAX_DEPTH: usize = 64;
 /// Most nodes of one document.
 const MAX_NODES: u32 = 500_000;
-/// Most values that copies through `Ref` may add to one document.
-const MAX_COPIES: usize = 100_000;
+/// Most that copies through `Ref` may add to one document: bytes of text, and as many as a value takes for each value.
+const MAX_COPIES: usize = 16 * 1024 * 1024;
+
+/// What an `SS` element holds: a secure string, enciphered with the session's key.
+///
+/// Nothing shows it, not even its length; only [`Writer`] writes it again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Of an enciphered text.
+    pub fn new(enciphered: impl Into<String>) -> Secret {
+        Secret(enciphered.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +54,8 @@ pub enum Value {
     Version(String),
     /// `BA`, as base64 text
     Bytes(String),
+    /// `SS`
+    Secret(Secret),
     /// `LST`, `IE`, `QUE`, `STK`
     List(Vec<Value>),
     /// `DCT`
@@ -96,6 +117,8 @@ impl Value {
             Value::U64(n) => n.to_string(),
             Value::Double(n) => n.to_string(),
             Value::String(s) | Value::Guid(s) | Value::Version(s) | Value::Bytes(s) => s.clone(),
+            // What .NET's ToString gives.
+            Value::Secret(_) => "System.Security.SecureString".into(),
             Value::List(l) => l.iter().map(Value::shown).collect::<Vec<_>>().join(" "),
             Value::Dict(_) => "System.Collections.Hashtable".into(),
             Value::Object(o) => match (&o.to_string, &o.base) {
@@ -258,11 +281,16 @@ impl Writer {
             Value::I32(n) => self.leaf("I32", name, &n.to_string()),
             Value::I64(n) => self.leaf("I64", name, &n.to_string()),
             Value::U64(n) => self.leaf("U64", name, &n.to_string()),
+            // As .NET's XmlConvert writes it.
+            Value::Double(n) if n.is_infinite() => {
+                self.leaf("Db", name, if *n > 0.0 { "INF" } else { "-INF" });
+            }
             Value::Double(n) => self.leaf("Db", name, &n.to_string()),
             Value::String(s) => self.leaf("S", name, &escape(s)),
             Value::Guid(s) => self.leaf("G", name, &escape(s)),
             Value::Version(s) => self.leaf("Version", name, &escape(s)),
             Value::Bytes(s) => self.leaf("BA", name, &escape(s)),
+            Value::Secret(s) => self.leaf("SS", name, &escape(&s.0)),
             Value::List(_) | Value::Dict(_) => {
                 let types: &[&str] = if matches!(v, Value::List(_)) {
                     &["System.Object[]", "System.Array", "System.Object"]
@@ -321,33 +349,56 @@ impl Writer {
 }
 
 struct Reader {
+    referred: HashSet<String>,
     objects: HashMap<String, Value>,
     types: HashMap<String, Vec<String>>,
     copies: usize,
 }
 
-/// Reads one value.
+/// Reads one value. No data at all is a null: so PowerShell writes a `$null` in the output.
 pub fn read(xml: &str) -> Result<Value, Malformed> {
+    let xml = xml.trim_start_matches('\u{feff}');
+    if xml.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    // PowerShell lets these two pass as they are; XML does not know them.
+    let clean;
+    let xml = if xml.contains(['\u{fffe}', '\u{ffff}']) {
+        clean = xml.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
+        &clean
+    } else {
+        xml
+    };
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
-    let doc = Document::parse_with_options(xml.trim_start_matches('\u{feff}'), options)
-        .map_err(|e| Malformed(e.to_string()))?;
-    let mut reader = Reader { objects: HashMap::new(), types: HashMap::new(), copies: 0 };
+    let doc = Document::parse_with_options(xml, options).map_err(|e| Malformed(e.to_string()))?;
     let root = doc.root_element();
+    // Only what is referred to again is kept for it: a copy of every object at every level would be many times the document.
+    let referred = root.descendants().filter(|n| n.has_tag_name("Ref")).filter_map(|n| n.attribute("RefId"));
+    let referred = referred.map(str::to_string).collect();
+    let mut reader = Reader { referred, objects: HashMap::new(), types: HashMap::new(), copies: 0 };
     // `<Objs>` wraps what files and host output hold; messages have the value itself.
     let node = if root.tag_name().name() == "Objs" { root.first_element_child() } else { Some(root) };
     node.map_or(Ok(Value::Null), |n| reader.value(n, 0))
 }
 
+/// What a copy takes, roughly.
 fn size(v: &Value) -> usize {
-    match v {
-        Value::List(l) => 1 + l.iter().map(size).sum::<usize>(),
-        Value::Dict(d) => 1 + d.iter().map(|(k, v)| size(k) + size(v)).sum::<usize>(),
+    let inside = match v {
+        Value::Null | Value::Bool(_) | Value::I32(_) | Value::I64(_) | Value::U64(_) | Value::Double(_) => 0,
+        Value::String(s) | Value::Guid(s) | Value::Version(s) | Value::Bytes(s) => s.len(),
+        Value::Secret(s) => s.0.len(),
+        Value::List(l) => l.iter().map(size).sum(),
+        Value::Dict(d) => d.iter().map(|(k, v)| size(k) + size(v)).sum(),
         Value::Object(o) => {
-            1 + o.base.as_ref().map_or(0, size)
-                + o.adapted.iter().chain(&o.extended).map(|(_, v)| size(v)).sum::<usize>()
+            let names = o.type_names.iter().chain(&o.to_string).map(String::len).sum::<usize>();
+            let members = o.adapted.iter().chain(&o.extended);
+            names
+                + o.base.as_ref().map_or(0, size)
+                + members.map(|(n, v)| n.len() + size(v)).sum::<usize>()
+                + size_of::<Object>()
         }
-        _ => 1,
-    }
+    };
+    size_of::<Value>() + inside
 }
 
 impl Reader {
@@ -379,10 +430,7 @@ impl Reader {
             }
             "Ref" => {
                 let v = self.objects.get(n.attribute("RefId").unwrap_or("")).cloned().unwrap_or(Value::Null);
-                self.copies += size(&v);
-                if self.copies > MAX_COPIES {
-                    return Err(Malformed("too many copies by reference".into()));
-                }
+                self.copy(&v)?;
                 v
             }
             "Obj" => self.object(n, depth)?,
@@ -404,9 +452,19 @@ impl Reader {
                 }
                 Value::Dict(entries)
             }
-            // Everything else is text for us: S, DT, TS, D, URI, SBK, XD, SS.
+            "SS" => Value::Secret(Secret(unescape(&text()))),
+            // Everything else is text for us: S, DT, TS, D, URI, SBK, XD.
             _ => Value::String(unescape(&text())),
         })
+    }
+
+    /// Counts a copy.
+    fn copy(&mut self, v: &Value) -> Result<(), Malformed> {
+        self.copies += size(v);
+        if self.copies > MAX_COPIES {
+            return Err(Malformed("too many copies by reference".into()));
+        }
+        Ok(())
     }
 
     fn object(&mut self, n: Node<'_, '_>, depth: usize) -> Result<Value, Malformed> {
@@ -437,7 +495,8 @@ impl Reader {
             }
         }
         let v = Value::Object(Box::new(o));
-        if let Some(id) = n.attribute("RefId") {
+        if let Some(id) = n.attribute("RefId").filter(|id| self.referred.contains(*id)) {
+            self.copy(&v)?;
             self.objects.insert(id.into(), v.clone());
         }
         Ok(v)

@@ -1,11 +1,16 @@
-//! PowerShell Remoting Protocol (MS-PSRP) over WinRM (MS-WSMV): codec and client.
+//! PowerShell Remoting Protocol (MS-PSRP): codec and client, over WinRM (MS-WSMV) or over PowerShell's server mode.
 //!
-//! The codec ([`clixml`], [`fragment`], [`message`], [`wsman`]) does no I/O and serves both ends of the wire. The
-//! [`client`] runs single commands with named parameters; there is no way to send script text through it.
+//! The codec ([`clixml`], [`fragment`], [`message`], [`error_record`]; [`wsman`] and [`server_mode`] for the two ways) does no I/O
+//! and serves both ends of the wire. The [`client`] runs single commands with named parameters; there is no way to send script
+//! text through it.
 
 pub mod client;
 pub mod clixml;
+mod error;
+pub mod error_record;
 pub mod fragment;
 pub mod message;
 pub mod sealed;
+pub mod server_mode;
+pub mod transport;
 pub mod wsman;

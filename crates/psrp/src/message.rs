@@ -1,8 +1,11 @@
 //! Messages of MS-PSRP: their header, and the bodies that both ends write and read.
 
+use std::fmt;
+
 use uuid::Uuid;
 
 use crate::clixml::{Malformed, Object, Value, Writer, read};
+pub use crate::error_record::ErrorRecord;
 
 /// Message types (MS-PSRP 2.2.1).
 pub mod kind {
@@ -28,12 +31,22 @@ pub mod kind {
     pub const PIPELINE_STATE: u32 = 0x0004_1006;
     /// WARNING_RECORD
     pub const WARNING_RECORD: u32 = 0x0004_1009;
+    /// DEBUG_RECORD
+    pub const DEBUG_RECORD: u32 = 0x0004_1007;
     /// VERBOSE_RECORD
     pub const VERBOSE_RECORD: u32 = 0x0004_1008;
+    /// PROGRESS_RECORD
+    pub const PROGRESS_RECORD: u32 = 0x0004_1010;
+    /// INFORMATION_RECORD
+    pub const INFORMATION_RECORD: u32 = 0x0004_1011;
+    /// PIPELINE_HOST_CALL
+    pub const PIPELINE_HOST_CALL: u32 = 0x0004_1100;
+    /// RUNSPACEPOOL_HOST_CALL
+    pub const RUNSPACEPOOL_HOST_CALL: u32 = 0x0002_1100;
 }
 
 /// A message.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Message {
     /// Its type, see [`kind`].
     pub kind: u32,
@@ -41,8 +54,20 @@ pub struct Message {
     pub pool: Uuid,
     /// The pipeline; zero for the pool itself.
     pub pipeline: Uuid,
-    /// Its CLIXML.
+    /// Its CLIXML; empty is a null.
     pub body: String,
+}
+
+/// A body may hold secrets: its length is shown.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("kind", &format_args!("{:#010x}", self.kind))
+            .field("pool", &self.pool)
+            .field("pipeline", &self.pipeline)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
 }
 
 impl Message {
@@ -126,11 +151,11 @@ fn apartment() -> Value {
     enumeration("System.Management.Automation.Runspaces.ApartmentState", "UNKNOWN", 2)
 }
 
-/// INIT_RUNSPACEPOOL: one runspace, no host.
-pub fn init_runspacepool() -> String {
+/// INIT_RUNSPACEPOOL: at most so many runspaces, made when they are needed; no host.
+pub fn init_runspacepool(runspaces: u16) -> String {
     Writer::value(&members(vec![
         ("MinRunspaces", Value::I32(1)),
-        ("MaxRunspaces", Value::I32(1)),
+        ("MaxRunspaces", Value::I32(runspaces.max(1).into())),
         (
             "PSThreadOptions",
             enumeration("System.Management.Automation.Runspaces.PSThreadOptions", "Default", 0),
@@ -268,6 +293,8 @@ pub fn parse_pipeline_state(body: &str) -> Result<Option<(PipelineState, Option<
         Some(4) => PipelineState::Completed,
         Some(5) => PipelineState::Failed,
         Some(_) => return Ok(None),
+        // No data at all is a null like any other: it says nothing of a state.
+        None if v == Value::Null => return Ok(None),
         None => return Err(Malformed("PIPELINE_STATE has no state".into())),
     };
     Ok(Some((
@@ -276,78 +303,41 @@ pub fn parse_pipeline_state(body: &str) -> Result<Option<(PipelineState, Option<
     )))
 }
 
-/// An error record; on the wire it is flattened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ErrorRecord {
-    /// What PowerShell shows.
-    pub message: String,
-    /// `FullyQualifiedErrorId`: what to tell errors apart by, in every language.
-    pub id: String,
-    /// Type of the exception.
-    pub exception: String,
-    /// `ErrorCategory_Reason`.
-    pub category: String,
-}
-
-impl ErrorRecord {
-    /// As CLIXML.
-    pub fn to_value(&self) -> Value {
-        let exception = Value::Object(Box::new(Object {
-            type_names: vec![self.exception.clone(), "System.Exception".into(), "System.Object".into()],
-            to_string: Some(format!("{}: {}", self.exception, self.message)),
-            adapted: vec![
-                ("Message".into(), Value::text(&self.message)),
-                ("HResult".into(), Value::I32(-2_146_233_087)),
-            ],
-            ..Object::default()
-        }));
-        Value::Object(Box::new(Object {
-            type_names: vec!["System.Management.Automation.ErrorRecord".into(), "System.Object".into()],
-            to_string: Some(self.message.clone()),
-            extended: vec![
-                ("Exception".into(), exception),
-                ("TargetObject".into(), Value::Null),
-                ("FullyQualifiedErrorId".into(), Value::text(&self.id)),
-                ("InvocationInfo".into(), Value::Null),
-                ("ErrorCategory_Category".into(), Value::I32(0)),
-                ("ErrorCategory_Reason".into(), Value::text(&self.category)),
-                (
-                    "ErrorCategory_Message".into(),
-                    Value::text(format!("NotSpecified: (:) [], {}", self.category)),
-                ),
-                ("SerializeExtendedInfo".into(), Value::Bool(false)),
-            ],
-            ..Object::default()
-        }))
-    }
-    /// From CLIXML.
-    pub fn from_value(v: &Value) -> ErrorRecord {
-        let text = |name: &str| v.get(name).filter(|x| **x != Value::Null).map(Value::shown);
-        let exception = v.get("Exception");
-        let type_name = match exception {
-            Some(Value::Object(o)) => o.type_names.first().cloned().unwrap_or_default(),
-            _ => String::new(),
-        };
-        let message = text("ErrorDetails_Message")
-            .or_else(|| match v {
-                Value::Object(o) => o.to_string.clone(),
-                _ => None,
-            })
-            .or_else(|| exception.and_then(|e| e.get("Message")).map(Value::shown))
-            .unwrap_or_default();
-        ErrorRecord {
-            message,
-            id: text("FullyQualifiedErrorId").unwrap_or_default(),
-            exception: type_name.trim_start_matches("Deserialized.").into(),
-            category: text("ErrorCategory_Reason").unwrap_or_default(),
-        }
-    }
-}
-
 /// The text of a warning, verbose or debug record.
 pub fn record_text(body: &str) -> Result<String, Malformed> {
     let v = read(body)?;
     Ok(v.get("InformationalRecord_Message").map_or_else(|| v.shown(), Value::shown))
+}
+
+/// A progress record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub activity: String,
+    /// How it stands, in words.
+    pub status: String,
+    /// Per cent that are done; none if it does not know.
+    pub percent: Option<u8>,
+}
+
+impl Progress {
+    /// From CLIXML. A record of nothing is an empty record.
+    pub fn from_value(v: &Value) -> Progress {
+        let text = |name: &str| v.get(name).map(Value::shown).unwrap_or_default();
+        // -1 means that it does not know.
+        let percent = v.get("PercentComplete").and_then(Value::as_i64).and_then(|p| u8::try_from(p).ok());
+        Progress { activity: text("Activity"), status: text("StatusDescription"), percent }
+    }
+}
+
+/// What PowerShell writes as the call id of a host method that has no result (`ServerDispatchTable.VoidCallId`).
+const NO_RESULT: i64 = -100;
+
+/// The method (`[MS-PSRP]` 2.2.3.17) of a host call that waits for a result; none if it does not wait.
+pub fn host_call_that_waits(body: &str) -> Result<Option<String>, Malformed> {
+    let v = read(body)?;
+    let waits = v.get("ci").and_then(Value::as_i64).is_some_and(|id| id != NO_RESULT);
+    Ok(waits.then(|| v.get("mi").map(Value::shown).unwrap_or_default()))
 }
 
 #[cfg(test)]

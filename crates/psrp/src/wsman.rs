@@ -32,6 +32,8 @@ pub const SHELL: &str = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell
 pub const CONFIGURATION: &str = "http://schemas.microsoft.com/powershell/";
 /// Ends a pipeline's command on the server after its output was read.
 pub const SIGNAL_TERMINATE: &str = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell/signal/terminate";
+/// Stops what runs in a pipeline. Misspelled in the product: any other code ends the command without a word of its state.
+pub const SIGNAL_STOP: &str = "powershell/signal/crtl_c";
 /// Command state of a command that has ended.
 pub const DONE: &str = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell/CommandState/Done";
 
@@ -39,6 +41,8 @@ pub const DONE: &str = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell/
 pub const TIMED_OUT: u32 = 2_150_858_793;
 /// Fault: no such shell or command.
 pub const INVALID_SELECTORS: u32 = 2_150_858_843;
+/// Fault: the shell is there but disconnected; nothing of the request was done.
+pub const SHELL_DISCONNECTED: u32 = 2_150_859_204;
 /// Fault: access denied.
 pub const ACCESS_DENIED: u32 = 5;
 

@@ -197,7 +197,7 @@ async fn replay(name: &str) -> (Result<Output, psrp::client::Error>, Vec<String>
         connect_timeout: Duration::from_secs(5),
         operation_timeout: Duration::from_secs(20),
     };
-    let mut client = Client::connect(&endpoint).await.unwrap();
+    let client = Client::connect(&endpoint).await.unwrap();
     let command = Command { name: "Get-Anything".into(), parameters: vec![] };
     let out = client.invoke(&command, Duration::from_secs(10)).await;
     if out.is_ok() {
@@ -227,7 +227,8 @@ async fn our_client_understands_what_windows_hosts_of_three_generations_answer()
             "test_psrp_multiple_commands",
             vec![
                 "Hello World",
-                "rTm4n3bxaFOIgdjhDDV5OA==",
+                // A secure string: what it holds is not shown.
+                "System.Security.SecureString",
                 "こんにちは - actual_x000A_string\nnewline: 𐐷",
                 "hi\"",
                 r"win-nnmu24vvkj0\vagrant",
@@ -252,7 +253,7 @@ async fn errors_are_errors_whether_the_pipeline_failed_or_completed() {
     assert_eq!(failed.state, PipelineState::Failed);
     assert_eq!(failed.errors.len(), 1);
     assert!(failed.errors[0].message.contains("'Get-ServiceTypo' is not recognized"));
-    assert_eq!(failed.errors[0].exception, "System.Management.Automation.CommandNotFoundException");
+    assert_eq!(failed.errors[0].exception_type(), "System.Management.Automation.CommandNotFoundException");
     // Completed, with an error record all the same: that is not success.
     for name in [
         "test_psrp_stream_output_invocation",

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use psrp::client::{Client, Endpoint, Error, JobIds, Password as ShellPassword};
+use psrp::client::{Client, Endpoint, Error, JobIds, Password as ShellPassword, PoolOptions};
 use psrp::message::PipelineState;
 use tokio::sync::Mutex;
 
@@ -15,15 +15,15 @@ use crate::domain::transition::DetachedJob;
 use crate::systems::secrets::{SecretSource, ca_of};
 use crate::systems::settings::Settings;
 
-/// HTTP.sys closes idle connections after about two minutes, in silence: a connection is not used again after half of that.
-const SHELL_IDLE: Duration = Duration::from_secs(60);
+/// How long a host keeps a shell that nobody asks any more: one that could not be deleted takes a place of the account's quota.
+const SHELL_KEPT: Duration = Duration::from_secs(180);
 
 /// The Management Shells of a pool.
 pub struct RemoteShell {
     settings: Arc<Settings>,
     secrets: Arc<dyn SecretSource>,
-    /// Logged-on connections, with the time of their last use.
-    kept: Mutex<BTreeMap<String, (Client, Instant)>>,
+    /// A client for each host, shared by all that ask: it runs several cmdlets at once in one shell, and replaces what is lost.
+    kept: Mutex<BTreeMap<String, (Endpoint, Arc<Client>)>>,
 }
 
 impl RemoteShell {
@@ -62,11 +62,32 @@ impl RemoteShell {
             operation_timeout: Duration::from_secs(20),
         })
     }
+
+    /// The client of a host. Another address, account or certificate is another client; the old one closes its shell.
+    async fn client(&self, field: &str, endpoint: &Endpoint) -> Result<Arc<Client>, Error> {
+        {
+            let kept = self.kept.lock().await;
+            if let Some((_, client)) = kept.get(field).filter(|(of, _)| of == endpoint) {
+                return Ok(client.clone());
+            }
+        }
+        // Not under the lock: a host that does not answer holds up nobody who asks another.
+        let options = PoolOptions { idle_timeout: Some(SHELL_KEPT), ..PoolOptions::default() };
+        let client = Arc::new(Client::connect_with(endpoint, options).await?);
+        let mut kept = self.kept.lock().await;
+        // Somebody else may have been first: then theirs is shared.
+        if let Some((_, theirs)) = kept.get(field).filter(|(of, _)| of == endpoint) {
+            return Ok(theirs.clone());
+        }
+        kept.insert(field.to_string(), (endpoint.clone(), client.clone()));
+        Ok(client)
+    }
 }
 
 fn shell_error(e: Error, user: &str) -> ShellError {
     match e {
-        Error::Connect(why) => ShellError::Unreachable(why),
+        // Nothing was sent, either way.
+        Error::Connect(why) | Error::NotBegun(why) => ShellError::Unreachable(why),
         Error::Tls(why) => ShellError::Tls(why),
         Error::Unauthorized => ShellError::Login(user.into()),
         Error::Fault(f) => ShellError::Refused(format!("{} (WS-Man fault {:#x})", f.message, f.code)),
@@ -91,27 +112,9 @@ impl Shell for RemoteShell {
         deadline: Duration,
     ) -> Result<ShellOutput, ShellError> {
         let endpoint = self.endpoint(shell).await?;
-        let kept =
-            self.kept.lock().await.remove(&shell.field).filter(|(_, used)| used.elapsed() < SHELL_IDLE);
         let told = |e| shell_error(e, &endpoint.user);
-        let mut answer = None;
-        let mut client = match kept {
-            Some((mut client, _)) => match client.invoke(&cmdlet.command(), deadline).await {
-                // The host closed it meanwhile, so nothing was sent: a new one is no repetition.
-                Err(Error::Connect(_)) => Client::connect(&endpoint).await.map_err(told)?,
-                other => {
-                    answer = Some(other.map_err(told)?);
-                    client
-                }
-            },
-            None => Client::connect(&endpoint).await.map_err(told)?,
-        };
-        let out = match answer {
-            Some(out) => out,
-            None => client.invoke(&cmdlet.command(), deadline).await.map_err(told)?,
-        };
-        // Kept for the next cmdlet; after any error it is gone.
-        self.kept.lock().await.insert(shell.field.clone(), (client, Instant::now()));
+        let client = self.client(&shell.field, &endpoint).await.map_err(told)?;
+        let out = client.invoke(&cmdlet.command(), deadline).await.map_err(told)?;
         Ok(ShellOutput {
             objects: out.objects.into_iter().map(ShellObject).collect(),
             errors: out.errors.iter().map(|e| format!("{} [{}]", e.message, e.id)).collect(),

@@ -39,9 +39,7 @@ impl Finished {
         Finished { objects, errors: Vec::new(), state: PipelineState::Completed }
     }
     fn error(id: &str, exception: &str, message: impl Into<String>) -> Self {
-        let category = exception.rsplit('.').next().unwrap_or_default().to_string();
-        let record =
-            ErrorRecord { message: message.into(), id: id.into(), exception: exception.into(), category };
+        let record = ErrorRecord::new(message, id, exception);
         Finished { objects: Vec::new(), errors: vec![record], state: PipelineState::Completed }
     }
     fn terminating(id: &str, exception: &str, message: impl Into<String>) -> Self {

@@ -1,0 +1,202 @@
+//! A runspace pool, opened through a transport.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::clixml::Value;
+use crate::error::Error;
+use crate::fragment::{Assembler, Fragmenter};
+use crate::message::{self, ErrorRecord, Message, kind};
+use crate::transport::Transport;
+
+/// Data of a fragment so that its base64 and the envelope stay below 150 KiB.
+pub(crate) const FRAGMENT: usize = 32 * 1024;
+
+/// What a runspace pool is opened with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// MaxRunspaces: how many commands run at once; more wait here, in order, and nothing of them is sent. The server makes a
+    /// runspace only when one is needed.
+    pub runspaces: u16,
+    /// How long opening may take: logon, process start, profile.
+    pub open_timeout: Duration,
+    /// How long a command may take to stop. If it does not, its pool is left to itself and replaced.
+    pub stop_timeout: Duration,
+    /// IdleTimeOut of a shell on the host, at least a minute; absent: the host's default, two hours. WS-Management only.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        PoolOptions {
+            runspaces: 8,
+            open_timeout: Duration::from_secs(120),
+            stop_timeout: Duration::from_secs(20),
+            idle_timeout: None,
+        }
+    }
+}
+
+/// An open pool. Dropped, by the last that uses it, it is closed.
+pub(crate) struct Pool {
+    pub id: Uuid,
+    pub transport: Arc<dyn Transport>,
+    fragmenter: Mutex<Fragmenter>,
+    /// A permit for each runspace. Closed when the pool takes no more commands.
+    pub runspaces: Arc<Semaphore>,
+    pub options: PoolOptions,
+    retired: AtomicBool,
+    closed: AtomicBool,
+    used: Mutex<Instant>,
+}
+
+/// Opens a pool and waits until it is open. Gives the fragmenter, which counts on.
+pub(crate) async fn open(transport: &dyn Transport, id: Uuid, runspaces: u16) -> Result<Fragmenter, Error> {
+    let mut fragmenter = Fragmenter::new(FRAGMENT);
+    let mut bytes = Vec::new();
+    for (kind, body) in [
+        (kind::SESSION_CAPABILITY, message::session_capability()),
+        (kind::INIT_RUNSPACEPOOL, message::init_runspacepool(runspaces)),
+    ] {
+        let m = Message { kind, pool: id, pipeline: Uuid::nil(), body };
+        bytes.extend(fragmenter.fragment(&m.encode(true)).concat());
+    }
+    transport.open(id, bytes).await?;
+    let mut assembler = Assembler::default();
+    loop {
+        for state in states(transport, &mut assembler).await? {
+            match state {
+                (2, _) => return Ok(fragmenter),
+                (3..=5, why) => {
+                    return Err(Error::Protocol(format!("the runspace pool did not open: {why}")));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// States of the pool that come next, with their reasons.
+async fn states(transport: &dyn Transport, assembler: &mut Assembler) -> Result<Vec<(i64, String)>, Error> {
+    let mut states = Vec::new();
+    for bytes in transport.receive(None).await?.fragments {
+        for m in assembler.push(&bytes).map_err(Error::Protocol)? {
+            let m = Message::decode(&m).map_err(|e| Error::Protocol(e.to_string()))?;
+            if m.kind != kind::RUNSPACEPOOL_STATE {
+                continue;
+            }
+            let v = crate::clixml::read(&m.body).map_err(|e| Error::Protocol(e.to_string()))?;
+            let why = v.get("ExceptionAsErrorRecord").map(ErrorRecord::from_value).unwrap_or_default();
+            states.extend(v.get("RunspaceState").and_then(Value::as_i64).map(|s| (s, why.message)));
+        }
+    }
+    Ok(states)
+}
+
+impl Pool {
+    /// Opens a pool. If that fails, nothing is left behind, as far as the server lets itself be told.
+    pub async fn open(transport: Arc<dyn Transport>, options: PoolOptions) -> Result<Arc<Pool>, Error> {
+        let id = Uuid::new_v4();
+        let pool = Pool {
+            id,
+            transport: transport.clone(),
+            fragmenter: Mutex::new(Fragmenter::new(FRAGMENT)),
+            runspaces: Arc::new(Semaphore::new(options.runspaces.max(1).into())),
+            options,
+            retired: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            used: Mutex::new(Instant::now()),
+        };
+        let opening = open(transport.as_ref(), id, pool.options.runspaces.max(1));
+        let opened = tokio::time::timeout(pool.options.open_timeout, opening).await.map_err(|_| {
+            Error::NotBegun(format!("the runspace pool did not open within {:?}", pool.options.open_timeout))
+        })?;
+        if let Err(Error::Connect(_) | Error::Tls(_) | Error::Unauthorized | Error::Fault(_)) = &opened {
+            // There is no pool to close, and another logon would count as one more failure.
+            pool.closed.store(true, Ordering::SeqCst);
+        }
+        let fragmenter = opened?;
+        *pool.fragmenter.lock().unwrap_or_else(PoisonError::into_inner) = fragmenter;
+        let pool = Arc::new(pool);
+        if pool.transport.pushes() {
+            tokio::spawn(watch(pool.transport.clone(), Arc::downgrade(&pool)));
+        }
+        Ok(pool)
+    }
+
+    /// The fragments of a message.
+    pub fn fragments(&self, kind: u32, pipeline: Uuid, body: String) -> Vec<Vec<u8>> {
+        let m = Message { kind, pool: self.id, pipeline, body };
+        self.fragmenter.lock().unwrap_or_else(PoisonError::into_inner).fragment(&m.encode(true))
+    }
+
+    /// Takes no more commands. Those that run go on; who waits for a runspace turns to another pool.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+        self.runspaces.close();
+    }
+
+    /// Whether a command may be given to it. A shell that nobody asked for as long as `idle` is not trusted: the host may have
+    /// disconnected it.
+    pub fn usable(&self, idle: Option<Duration>) -> bool {
+        let free = self.runspaces.available_permits() >= usize::from(self.options.runspaces.max(1));
+        let unused = self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        let stale = free && idle.is_some_and(|idle| unused > idle);
+        !self.retired.load(Ordering::SeqCst) && !stale && self.transport.broken().is_none()
+    }
+
+    /// It was used now.
+    pub fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Waits for what runs, at most as long as a command may take to stop, and closes the pool.
+    pub async fn close(&self) -> Result<(), Error> {
+        let all = u32::from(self.options.runspaces.max(1));
+        let idle = tokio::time::timeout(self.options.stop_timeout, self.runspaces.acquire_many(all)).await;
+        if idle.is_err() {
+            tracing::debug!("the pool is closed with a command that did not stop");
+        }
+        self.retire();
+        self.closed.store(true, Ordering::SeqCst);
+        self.transport.close().await
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        let (transport, limit) = (self.transport.clone(), self.options.stop_timeout);
+        // Without a runtime there is nothing that could send a word; the server's idle time-out does it then.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            match tokio::time::timeout(limit, transport.close()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => tracing::debug!(error = %e, "a runspace pool was not closed"),
+                Err(_) => tracing::debug!("a runspace pool was not closed in time"),
+            }
+        });
+    }
+}
+
+/// Looks after the pool's own messages, where they come unasked.
+async fn watch(transport: Arc<dyn Transport>, pool: std::sync::Weak<Pool>) {
+    let mut assembler = Assembler::default();
+    loop {
+        let over = match states(transport.as_ref(), &mut assembler).await {
+            Ok(states) => states.iter().any(|(state, _)| matches!(state, 3..=5)),
+            Err(_) => true,
+        };
+        let Some(pool) = pool.upgrade() else { return };
+        if over {
+            pool.retire();
+            return;
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One command, from its first request to the last word about it on the server.
+//!
+//! It is a task of its own: whoever waits for the answer may go away at any time, and the command is stopped all the same, in
+//! step with the protocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::collect::{Collector, Output};
+use super::pool::Pool;
+use crate::error::Error;
+use crate::message::{self, Command, kind};
+use crate::transport::{Doing, Received, Transport};
+
+/// A command that has its runspace.
+pub(crate) struct Run {
+    pub pool: Arc<Pool>,
+    /// Held until the server has forgotten the command.
+    pub runspace: OwnedSemaphorePermit,
+    pub command: Command,
+    pub until: Instant,
+    /// Time that went by before it had its runspace.
+    pub waited: Duration,
+    pub answer: oneshot::Sender<Result<Output, Error>>,
+}
+
+/// The one that waits for the answer.
+struct Caller {
+    answer: Option<oneshot::Sender<Result<Output, Error>>>,
+    until: Instant,
+    waited: Duration,
+}
+
+impl Caller {
+    fn tell(&mut self, result: Result<Output, Error>) {
+        if let Some(answer) = self.answer.take() {
+            // Who has gone away wants no answer.
+            let _ = answer.send(result);
+        }
+    }
+
+    /// Waits until there is no use in going on, and says why; for ever once the caller has its answer.
+    async fn gives_up(&mut self) -> String {
+        let Some(answer) = &mut self.answer else { return std::future::pending().await };
+        tokio::select! {
+            () = tokio::time::sleep_until(self.until) => {
+                format!("the deadline passed ({:?} of it went by before a runspace was free); the command was told to stop", self.waited)
+            }
+            () = answer.closed() => "nobody waits for it any more".into(),
+        }
+    }
+}
+
+/// How it stands with the pipeline on the server when nothing more is received for it.
+enum End {
+    /// It has ended.
+    Ended,
+    /// It may still run.
+    Unknown,
+    /// It was told to stop and goes on.
+    Runs,
+}
+
+/// Runs a command.
+pub(crate) async fn run(run: Run) {
+    let Run { pool, runspace, command, until, waited, answer } = run;
+    let mut caller = Caller { answer: Some(answer), until, waited };
+    let pipeline = Uuid::new_v4();
+    let fragments = pool.fragments(kind::CREATE_PIPELINE, pipeline, message::create_pipeline(&command));
+    let limit = pool.options.stop_timeout;
+    let mut begin = pool.transport.begin(pipeline, fragments);
+    let begun = tokio::select! {
+        biased;
+        begun = &mut begin => Ok(begun),
+        why = caller.gives_up() => {
+            caller.tell(Err(Error::Lost(why)));
+            tokio::time::timeout(limit, &mut begin).await
+        }
+    };
+    drop(begin);
+    let end = match begun {
+        Ok(Ok(())) => collect(pool.transport.as_ref(), pipeline, &mut caller, limit).await,
+        Ok(Err(e)) => {
+            let unknown = e.outcome_unknown();
+            caller.tell(Err(e));
+            if !unknown {
+                return;
+            }
+            End::Unknown
+        }
+        Err(_) => End::Runs,
+    };
+    // Frees the command on the server: a shell may hold a thousand only. The answer is told: nothing here can spoil it.
+    let finished = tokio::time::timeout(limit, pool.transport.finish(pipeline)).await;
+    match (end, finished) {
+        (End::Ended | End::Unknown, Ok(Ok(()))) => pool.touch(),
+        (End::Runs, _) | (End::Ended | End::Unknown, Ok(Err(_)) | Err(_)) => {
+            tracing::debug!(command = command.name, "a command was not freed: its runspace pool is left");
+            pool.retire();
+        }
+    }
+    drop(runspace);
+}
+
+/// Receives until the pipeline has ended.
+async fn collect(transport: &dyn Transport, pipeline: Uuid, caller: &mut Caller, limit: Duration) -> End {
+    let mut collector = Collector::new(transport.pushes());
+    let mut stop: Option<Stop<'_>> = None;
+    let begin_stop = || Some(Stop { told: Some(transport.stop(pipeline)), by: Instant::now() + limit });
+    // Never dropped in the middle: what a Receive brings exists once.
+    let mut receive = transport.receive(Some(pipeline));
+    loop {
+        let received = tokio::select! {
+            biased;
+            received = &mut receive => received,
+            why = caller.gives_up() => {
+                caller.tell(Err(Error::Lost(why)));
+                stop = begin_stop();
+                continue;
+            }
+            end = stopping(&mut stop) => return end,
+        };
+        match received {
+            Ok(received) if caller.answer.is_none() => {
+                if collector.discard(&received) {
+                    return End::Ended;
+                }
+            }
+            Ok(received) => match collector.take(&received) {
+                Ok(None) => {}
+                Ok(Some(output)) => {
+                    caller.tell(Ok(output));
+                    return End::Ended;
+                }
+                Err(e) => {
+                    caller.tell(Err(e.after_start()));
+                    if collector.discard(&Received { done: received.done, ..Received::default() }) {
+                        return End::Ended;
+                    }
+                    stop = begin_stop();
+                }
+            },
+            // More than is held came at once; it still runs.
+            Err(e) if transport.pushes() && transport.broken().is_none() => {
+                caller.tell(Err(e.after_start()));
+                if stop.is_none() {
+                    stop = begin_stop();
+                }
+            }
+            Err(e) => {
+                caller.tell(Err(e.after_start()));
+                return End::Unknown;
+            }
+        }
+        receive = transport.receive(Some(pipeline));
+    }
+}
+
+/// A command that was told to stop.
+struct Stop<'a> {
+    /// The telling; none when it is done.
+    told: Option<Doing<'a, ()>>,
+    /// When there is no use in waiting any longer.
+    by: Instant,
+}
+
+/// Tells a command to stop and waits for its end, which comes through Receive; ends when that is to no purpose. For ever if it
+/// was not told to.
+async fn stopping(stop: &mut Option<Stop<'_>>) -> End {
+    let Some(stop) = stop else { return std::future::pending().await };
+    if let Some(told) = &mut stop.told {
+        match tokio::time::timeout_at(stop.by, told).await {
+            Ok(Ok(())) => stop.told = None,
+            Ok(Err(_)) => return End::Unknown,
+            Err(_) => return End::Runs,
+        }
+    }
+    tokio::time::sleep_until(stop.by).await;
+    End::Runs
+}

@@ -1,0 +1,269 @@
+//! WS-Management: every step is a request, and what comes is asked for.
+//!
+//! One connection serves one request at a time, so commands that run at once are served by several connections to the *same*
+//! shell, as the Windows client does it: each pipeline listens on a connection of its own, logged on for itself (a maintainer of
+//! pypsrp in its issue 166). What binds a request to its shell is the user, the ShellId and the SessionId of the client, not the
+//! connection (`[MS-WSMV]` 3.1.4.1; recorded Windows hosts let even another session take over and delete a shell). The other
+//! way, a shell for each command at once, would cost a process on the host each, of which one user may have 25.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use uuid::Uuid;
+
+use super::connection::Connection;
+pub use super::connection::{Authentication, Endpoint, Password};
+use super::{Doing, Received, Transport};
+use crate::error::Error;
+use crate::wsman::{self, Envelope, Request, action};
+
+/// HTTP.sys closes idle connections after about two minutes, in silence: a connection is not used again after half of that.
+const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+
+/// As Windows writes ids.
+pub(crate) fn text(id: &Uuid) -> String {
+    id.to_string().to_uppercase()
+}
+
+/// A WinRM service, logged on to.
+pub(crate) struct Wsman {
+    endpoint: Endpoint,
+    session: String,
+    url: String,
+    resource: String,
+    /// IdleTimeOut of the shell: how long the host keeps it when nobody asks any more.
+    idle_timeout: Option<Duration>,
+    shell: OnceLock<Uuid>,
+    /// Connections that serve nothing now, with the time of their last use.
+    kept: Mutex<Vec<(Connection, Instant)>>,
+    /// How many are kept: one for each runspace, and one to say stop.
+    keep: usize,
+}
+
+impl Wsman {
+    /// Connects and logs on; with Basic, the logon is checked with the first request only.
+    pub async fn connect(
+        endpoint: &Endpoint,
+        idle_timeout: Option<Duration>,
+        runspaces: usize,
+    ) -> Result<Wsman, Error> {
+        let connection = Connection::open(endpoint).await?;
+        let scheme = if endpoint.tls { "https" } else { "http" };
+        Ok(Wsman {
+            url: format!("{scheme}://{}:{}{}", endpoint.host, endpoint.port, endpoint.path),
+            resource: format!("{}{}", wsman::CONFIGURATION, endpoint.configuration_name),
+            session: text(&Uuid::new_v4()),
+            endpoint: endpoint.clone(),
+            idle_timeout,
+            shell: OnceLock::new(),
+            kept: Mutex::new(vec![(connection, Instant::now())]),
+            keep: runspaces + 1,
+        })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<(Connection, Instant)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest connection that still lives, as far as is known.
+    fn take(&self) -> Option<Connection> {
+        let mut kept = self.kept();
+        kept.retain(|(_, used)| used.elapsed() < CONNECTION_IDLE);
+        kept.pop().map(|(connection, _)| connection)
+    }
+
+    fn keep(&self, connection: Connection) {
+        let mut kept = self.kept();
+        if kept.len() < self.keep {
+            kept.push((connection, Instant::now()));
+        }
+    }
+
+    /// Sends one request about the configuration's own resource and reads its answer.
+    pub async fn call(
+        &self,
+        action: &str,
+        shell: Option<&Uuid>,
+        options: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Envelope, Error> {
+        self.call_to(action, &self.resource, shell, options, body).await
+    }
+
+    /// Sends one request and reads its answer.
+    pub async fn call_to(
+        &self,
+        action: &str,
+        resource: &str,
+        shell: Option<&Uuid>,
+        options: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Envelope, Error> {
+        let id = text(&Uuid::new_v4());
+        let shell = shell.map(text);
+        let envelope = Request {
+            to: &self.url,
+            action,
+            resource_uri: resource,
+            message_id: &id,
+            session_id: &self.session,
+            timeout: self.endpoint.operation_timeout.as_secs().max(1),
+            shell_id: shell.as_deref(),
+            options,
+            body,
+        }
+        .write();
+        let old = match self.take() {
+            Some(mut connection) => match connection.exchange(&self.endpoint, &envelope).await {
+                // The host closed it meanwhile, so nothing was sent: a new one is no repetition.
+                Err(Error::Connect(_)) => None,
+                other => Some((other?, connection)),
+            },
+            None => None,
+        };
+        let (answer, connection) = match old {
+            Some(answered) => answered,
+            None => {
+                let mut connection = Connection::open(&self.endpoint).await?;
+                (connection.exchange(&self.endpoint, &envelope).await?, connection)
+            }
+        };
+        self.keep(connection);
+        // Faults come with status 500: the body counts, not the status.
+        let status = answer.status;
+        let answer = match Envelope::read(&answer.xml) {
+            Ok(answer) => answer,
+            Err(_) if !status.is_success() => {
+                return Err(Error::Protocol(format!("HTTP status {status}")));
+            }
+            Err(e) => return Err(Error::Protocol(e)),
+        };
+        if let Some(fault) = answer.fault() {
+            return Err(Error::Fault(fault));
+        }
+        if !answer.relates_to.eq_ignore_ascii_case(&format!("uuid:{id}")) {
+            return Err(Error::Protocol("the answer belongs to another request".into()));
+        }
+        Ok(answer)
+    }
+
+    /// Says which shell it is about, for one that exists already.
+    pub fn attach(&self, shell: Uuid) -> Result<(), Error> {
+        self.shell.set(shell).map_err(|_| Error::Protocol("there is a shell already".into()))
+    }
+
+    fn of_pool(&self) -> Result<&Uuid, Error> {
+        self.shell.get().ok_or_else(|| Error::Protocol("no runspace pool".into()))
+    }
+
+    async fn signal(&self, pipeline: Uuid, code: &str) -> Result<(), Error> {
+        let body =
+            format!("<rsp:Signal CommandId=\"{}\"><rsp:Code>{code}</rsp:Code></rsp:Signal>", text(&pipeline));
+        match self.call(action::SIGNAL, Some(self.of_pool()?), &[], &body).await {
+            // It has ended and is gone already.
+            Err(Error::Fault(f)) if f.code == wsman::INVALID_SELECTORS => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    async fn create(&self, pool: Uuid, opening: Vec<u8>) -> Result<(), Error> {
+        let idle = self
+            .idle_timeout
+            .map(|d| format!("<rsp:IdleTimeOut>PT{}.000S</rsp:IdleTimeOut>", d.as_secs()))
+            .unwrap_or_default();
+        let body = format!(
+            "<rsp:Shell ShellId=\"{}\" Name=\"persistent-chat-failover\">{idle}<rsp:InputStreams>stdin pr</rsp:InputStreams><rsp:OutputStreams>stdout</rsp:OutputStreams>\
+             <creationXml xmlns=\"http://schemas.microsoft.com/powershell\">{}</creationXml></rsp:Shell>",
+            text(&pool),
+            BASE64.encode(opening)
+        );
+        // Known from before it is sent: a shell whose answer is lost has to be deleted too.
+        self.attach(pool)?;
+        self.call(action::CREATE, None, &[("protocolversion", "2.3")], &body).await.map(|_| ())
+    }
+
+    async fn command(&self, pipeline: Uuid, fragments: Vec<Vec<u8>>) -> Result<(), Error> {
+        let shell = self.of_pool()?;
+        let mut fragments = fragments.into_iter();
+        let body = format!(
+            "<rsp:CommandLine CommandId=\"{}\"><rsp:Command/><rsp:Arguments>{}</rsp:Arguments></rsp:CommandLine>",
+            text(&pipeline),
+            BASE64.encode(fragments.next().unwrap_or_default())
+        );
+        let options = [("WINRS_SKIP_CMD_SHELL", "FALSE")];
+        match self.call(action::COMMAND, Some(shell), &options, &body).await {
+            // Not a refusal: the host gave up waiting for itself, and may still begin.
+            Err(Error::Fault(f)) if f.code == wsman::TIMED_OUT => {
+                return Err(Error::Lost(Error::Fault(f).to_string()));
+            }
+            other => other?,
+        };
+        for fragment in fragments {
+            let body = format!(
+                "<rsp:Send><rsp:Stream Name=\"stdin\" CommandId=\"{}\">{}</rsp:Stream></rsp:Send>",
+                text(&pipeline),
+                BASE64.encode(fragment)
+            );
+            self.call(action::SEND, Some(shell), &[], &body).await.map_err(Error::after_start)?;
+        }
+        Ok(())
+    }
+
+    /// One Receive: what it brought, and whether the command has ended. Nothing within the timeout is no error.
+    async fn take_output(&self, command: Option<Uuid>) -> Result<Received, Error> {
+        let id = command.map(|c| format!(" CommandId=\"{}\"", text(&c))).unwrap_or_default();
+        let body = format!("<rsp:Receive><rsp:DesiredStream{id}>stdout</rsp:DesiredStream></rsp:Receive>");
+        let options = [("WSMAN_CMDSHELL_OPTION_KEEPALIVE", "TRUE")];
+        let answer = match self.call(action::RECEIVE, Some(self.of_pool()?), &options, &body).await {
+            Err(Error::Fault(f)) if f.code == wsman::TIMED_OUT => return Ok(Received::default()),
+            other => other?,
+        };
+        let (mut streams, mut states) = (Vec::new(), Vec::new());
+        answer.body.all("Stream", &mut streams);
+        answer.body.all("CommandState", &mut states);
+        let fragments = streams
+            .iter()
+            .map(|s| BASE64.decode(s.text.split_whitespace().collect::<String>()))
+            .collect::<Result<_, _>>()
+            .map_err(|e| Error::Protocol(e.to_string()))?;
+        Ok(Received { fragments, done: states.iter().any(|s| s.attribute("State") == Some(wsman::DONE)) })
+    }
+
+    /// Deletes the shell. One that is gone already is no error.
+    pub async fn delete(&self) -> Result<(), Error> {
+        let Some(shell) = self.shell.get() else { return Ok(()) };
+        match self.call(action::DELETE, Some(shell), &[], "").await {
+            Err(Error::Fault(f)) if f.code == wsman::INVALID_SELECTORS => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+}
+
+impl Transport for Wsman {
+    fn open(&self, pool: Uuid, opening: Vec<u8>) -> Doing<'_, ()> {
+        Box::pin(self.create(pool, opening))
+    }
+    fn begin(&self, pipeline: Uuid, fragments: Vec<Vec<u8>>) -> Doing<'_, ()> {
+        Box::pin(self.command(pipeline, fragments))
+    }
+    fn receive(&self, of: Option<Uuid>) -> Doing<'_, Received> {
+        Box::pin(self.take_output(of))
+    }
+    fn stop(&self, pipeline: Uuid) -> Doing<'_, ()> {
+        Box::pin(self.signal(pipeline, wsman::SIGNAL_STOP))
+    }
+    fn finish(&self, pipeline: Uuid) -> Doing<'_, ()> {
+        Box::pin(self.signal(pipeline, wsman::SIGNAL_TERMINATE))
+    }
+    fn close(&self) -> Doing<'_, ()> {
+        Box::pin(self.delete())
+    }
+    fn broken(&self) -> Option<Error> {
+        None
+    }
+    fn pushes(&self) -> bool {
+        false
+    }
+}
