@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::{Ssl, SslAcceptor};
+use psrp::clixml::{Object, Value};
 use psrp::fragment::{Assembler, Fragmenter};
 use psrp::message::{self, Message, kind};
 use psrp::sealed::{self, Acceptor, Channel, SealError};
@@ -486,12 +487,15 @@ impl Host {
             for o in &finished.objects {
                 s.tell(kind::PIPELINE_OUTPUT, id, pipeline, psrp::clixml::Writer::value(o));
             }
-            if !failed {
-                for r in &finished.errors {
-                    s.tell(kind::ERROR_RECORD, id, pipeline, psrp::clixml::Writer::value(&r.to_value()));
-                }
+            let written = finished.errors.len() - usize::from(failed && !finished.errors.is_empty());
+            for r in finished.errors.iter().take(written) {
+                s.tell(kind::ERROR_RECORD, id, pipeline, psrp::clixml::Writer::value(&r.to_value()));
             }
-            let last = if failed { finished.errors.first() } else { None };
+            for text in &finished.warnings {
+                s.tell(kind::WARNING_RECORD, id, pipeline, psrp::clixml::Writer::value(&warning(text)));
+            }
+            // The terminating error is the last one; it comes with the state.
+            let last = if failed { finished.errors.last() } else { None };
             s.tell(kind::PIPELINE_STATE, id, pipeline, message::pipeline_state(finished.state, last));
             if let Some(r) = s.commands.get_mut(command) {
                 r.told = true;
@@ -574,6 +578,23 @@ impl Shell {
         let m = Message { kind, pool, pipeline, body };
         self.pending.extend(self.fragmenter.fragment(&m.encode(false)));
     }
+}
+
+/// A record of the warning stream.
+fn warning(text: &str) -> Value {
+    Value::Object(Box::new(Object {
+        type_names: vec![
+            "System.Management.Automation.WarningRecord".into(),
+            "System.Management.Automation.InformationalRecord".into(),
+            "System.Object".into(),
+        ],
+        to_string: Some(text.into()),
+        extended: vec![
+            ("InformationalRecord_Message".into(), Value::text(text)),
+            ("InformationalRecord_SerializeInvocationInfo".into(), Value::Bool(false)),
+        ],
+        ..Object::default()
+    }))
 }
 
 fn stream(attribute: &str, fragment: &[u8]) -> String {

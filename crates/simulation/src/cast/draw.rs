@@ -2,7 +2,7 @@
 
 use persistent_chat_failover::domain::side::Side;
 
-use super::{Act, Hand, Script};
+use super::{Act, Hand, Hidden, Script};
 use crate::chance::Chance;
 use crate::plan::Kind;
 
@@ -54,6 +54,7 @@ pub fn bad_night(chance: &mut Chance, begins: Side, stays: bool, operators: usiz
         night.work_by_hand(loss);
     }
     night.disturb(loss);
+    night.confuse(loss);
     night.script.sort_by(|a, b| a.0.total_cmp(&b.0));
     night.script
 }
@@ -241,6 +242,28 @@ impl Drawn<'_> {
             self.then(when, Act::Promote(self.end));
             let up = when + self.at(1, 30);
             self.then(up, Act::StartSql(self.end));
+        }
+    }
+
+    /// What makes it hard to say who lives: before the loss and around it, each for a while.
+    fn confuse(&mut self, loss: f64) {
+        for (per_mille, on, off) in [
+            (100, Act::SilentPorts(self.from, true), Act::SilentPorts(self.from, false)),
+            (60, Act::Unresolved(self.from, true), Act::Unresolved(self.from, false)),
+            (60, Act::Hidden(Hidden::TestNetConnection, true), Act::Hidden(Hidden::TestNetConnection, false)),
+            (60, Act::Hidden(Hidden::TestCsDatabase, true), Act::Hidden(Hidden::TestCsDatabase, false)),
+        ] {
+            if self.chance.happens(per_mille) {
+                let from = self.chance.between(0, 1500) as f64 / 1000.0 * loss;
+                self.then(from, on);
+                let until = from + self.at(3, 40);
+                self.then(until, off);
+            }
+        }
+        if self.chance.happens(60) {
+            let runs = u32::try_from(self.chance.between(1, 4)).unwrap_or(1);
+            let when = loss + self.at(0, 10);
+            self.then(when, Act::MirrorWarns(runs));
         }
     }
 }

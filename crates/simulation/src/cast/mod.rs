@@ -80,6 +80,33 @@ pub enum Act {
     RemoveShipping(Side),
     /// Somebody disables the jobs of log shipping on the servers of a side.
     DisableJobs(Side),
+    /// The SQL Servers of a side accept connections and say nothing to new ones, and no operator reaches its other ports; or all answer
+    /// again.
+    SilentPorts(Side, bool),
+    /// No Management Shell host resolves the names of a side's SQL Servers, or all do again.
+    Unresolved(Side, bool),
+    /// No session configuration shows a cmdlet, or all of them are shown again.
+    Hidden(Hidden, bool),
+    /// So many of the next runs of `Install-CsMirrorDatabase` end with warnings and without a mirror.
+    MirrorWarns(u32),
+}
+
+/// A cmdlet that only looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hidden {
+    /// `Test-NetConnection`.
+    TestNetConnection,
+    /// `Test-CsDatabase`.
+    TestCsDatabase,
+}
+
+impl Hidden {
+    fn name(self) -> &'static str {
+        match self {
+            Hidden::TestNetConnection => "Test-NetConnection",
+            Hidden::TestCsDatabase => "Test-CsDatabase",
+        }
+    }
 }
 
 /// What happens, and when (seconds).
@@ -160,6 +187,22 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
             w.sql.get_mut(host).into_iter().flat_map(|i| &mut i.jobs).for_each(|job| job.enabled = false);
             Ok(())
         })?,
+        Act::SilentPorts(side, on) => {
+            s.filtered = on.then_some(*side);
+            hands::on_servers(s, *side, |w, host| {
+                w.sql.get_mut(host).into_iter().for_each(|i| i.silent = *on);
+                Ok(())
+            })?;
+        }
+        Act::Unresolved(side, on) => {
+            let d = sides::data_center(&s.world.scenario, *side);
+            let hosts = if *on { vec![d.sql_server.clone(), d.mirror.clone()] } else { vec![] };
+            s.world.chat.unresolved = hosts;
+        }
+        Act::Hidden(cmdlet, on) => {
+            s.world.chat.hidden = on.then(|| cmdlet.name().to_string()).into_iter().collect();
+        }
+        Act::MirrorWarns(runs) => s.world.chat.mirror_warns = *runs,
         Act::Unfinished => {
             let name = format!("mgc_{}.wrk", now.strftime("%Y%m%d%H%M%S"));
             into_share(s, &name, b"half of a log backup")?;
@@ -200,6 +243,10 @@ fn name(act: &Act) -> &'static str {
         Act::StartSql(_) => "SQL Servers start again",
         Act::RemoveShipping(_) => "log shipping is removed by hand",
         Act::DisableJobs(_) => "jobs of log shipping are disabled",
+        Act::SilentPorts(..) => "SQL Servers fall silent at an open port, or speak again",
+        Act::Unresolved(..) => "names are not resolved, or are again",
+        Act::Hidden(..) => "a cmdlet is not shown, or is again",
+        Act::MirrorWarns(_) => "Install-CsMirrorDatabase ends with warnings only",
     }
 }
 

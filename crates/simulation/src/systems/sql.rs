@@ -26,6 +26,14 @@ impl SimSystems {
             }
             Fate::Ok | Fate::AnswerLost | Fate::KillBefore | Fate::KillDuring | Fate::KillAfter => {}
         }
+        let silent = {
+            let s = self.shared.now();
+            lab::sql::is_up(&s.world, &server.host) && s.world.sql.get(&server.host).is_some_and(|i| i.silent)
+        };
+        if silent {
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            return Err(SqlError::Unreachable("timed out".into()));
+        }
         let mut s = self.shared.now();
         if !lab::sql::is_up(&s.world, &server.host) {
             return Err(SqlError::Unreachable("connection refused".into()));
