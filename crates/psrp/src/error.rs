@@ -43,16 +43,16 @@ impl Error {
         }
     }
 
-    /// Before a command was handed over, a lost answer was another's, the pool's: this one was not begun.
+    /// Before a command was handed over, a lost or strange answer was about the pool: this command was not begun.
     pub(crate) fn before_start(self) -> Error {
         match self {
             Error::Lost(why) => Error::NotBegun(why),
+            strange @ Error::Protocol(_) => Error::NotBegun(strange.to_string()),
             other @ (Error::Connect(_)
             | Error::Tls(_)
             | Error::Unauthorized
             | Error::Fault(_)
-            | Error::NotBegun(_)
-            | Error::Protocol(_)) => other,
+            | Error::NotBegun(_)) => other,
         }
     }
 

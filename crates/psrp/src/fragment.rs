@@ -45,7 +45,8 @@ impl Fragmenter {
 /// Puts fragments together again; objects may come interleaved.
 #[derive(Debug, Default)]
 pub struct Assembler {
-    open: HashMap<u64, Vec<u8>>,
+    /// Objects that are not complete, with the number of the fragment that comes next.
+    open: HashMap<u64, (u64, Vec<u8>)>,
 }
 
 impl Assembler {
@@ -53,28 +54,33 @@ impl Assembler {
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         let mut done = Vec::new();
         while !bytes.is_empty() {
-            let (Some(id), Some(flags), Some(length)) =
-                (bytes.get(..8), bytes.get(16), bytes.get(17..HEADER))
+            let (Some(id), Some(number), Some(flags), Some(length)) =
+                (bytes.get(..8), bytes.get(8..16), bytes.get(16), bytes.get(17..HEADER))
             else {
                 return Err("a fragment is cut off in its header".into());
             };
             let id = u64::from_be_bytes(id.try_into().unwrap_or_default());
+            let number = u64::from_be_bytes(number.try_into().unwrap_or_default());
             let length = u32::from_be_bytes(length.try_into().unwrap_or_default()) as usize;
             let Some(data) = bytes.get(HEADER..HEADER + length) else {
                 return Err("a fragment is cut off in its data".into());
             };
-            if flags & 1 != 0 {
-                self.open.insert(id, Vec::new());
+            if flags & 1 != 0 && self.open.insert(id, (0, Vec::new())).is_some() {
+                return Err(format!("object {id} begins a second time"));
             }
-            let Some(object) = self.open.get_mut(&id) else {
+            let Some((next, object)) = self.open.get_mut(&id) else {
                 return Err(format!("a fragment continues object {id}, which never began"));
             };
+            if number != *next {
+                return Err(format!("fragment {number} of object {id} came in place of {next}"));
+            }
+            *next += 1;
             if object.len() + length > MAX_OBJECT {
                 return Err("an object is larger than 50 MiB".into());
             }
             object.extend_from_slice(data);
             if flags & 2 != 0 {
-                done.extend(self.open.remove(&id));
+                done.extend(self.open.remove(&id).map(|(_, object)| object));
             }
             bytes = &bytes[HEADER + length..];
         }
@@ -107,5 +113,8 @@ mod tests {
         });
         assert!(assembler.push(&fa[1]).is_err());
         assert!(assembler.push(&fa[0][..10]).is_err());
+        // A gap, and a second beginning.
+        assert!(assembler.push(&fa[0]).is_ok() && assembler.push(&fa[2]).is_err());
+        assert!(Assembler::default().push(&[fa[0].clone(), fa[0].clone()].concat()).is_err());
     }
 }

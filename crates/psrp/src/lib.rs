@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod clixml;
+pub mod engine;
 mod error;
 pub mod error_record;
 pub mod fragment;

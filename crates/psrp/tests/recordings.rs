@@ -254,6 +254,7 @@ async fn errors_are_errors_whether_the_pipeline_failed_or_completed() {
     assert_eq!(failed.errors.len(), 1);
     assert!(failed.errors[0].message.contains("'Get-ServiceTypo' is not recognized"));
     assert_eq!(failed.errors[0].exception_type(), "System.Management.Automation.CommandNotFoundException");
+    assert_eq!(failed.errors[0].category.number, Some(13), "ObjectNotFound");
     // Completed, with an error record all the same: that is not success.
     for name in [
         "test_psrp_stream_output_invocation",

@@ -27,6 +27,18 @@ pub struct Output {
     pub state: PipelineState,
 }
 
+impl Output {
+    fn empty() -> Output {
+        Output {
+            objects: Vec::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            progress: None,
+            state: PipelineState::Failed,
+        }
+    }
+}
+
 /// A command gave more than is held.
 pub(crate) fn too_much() -> Error {
     Error::Protocol(format!("the command gave more than {} MiB and was stopped", MAX_OUTPUT / 1024 / 1024))
@@ -50,13 +62,7 @@ impl Collector {
     pub fn new(ends_by_state: bool) -> Collector {
         Collector {
             assembler: Assembler::default(),
-            out: Output {
-                objects: Vec::new(),
-                errors: Vec::new(),
-                warnings: Vec::new(),
-                progress: None,
-                state: PipelineState::Failed,
-            },
+            out: Output::empty(),
             ended: None,
             size: 0,
             ends_by_state,
@@ -76,8 +82,8 @@ impl Collector {
         }
         match self.ended {
             Some(state) if received.done || self.ends_by_state => {
-                self.out.state = state;
-                Ok(Some(self.out.clone()))
+                let out = std::mem::replace(&mut self.out, Output::empty());
+                Ok(Some(Output { state, ..out }))
             }
             // Done without a final pipeline state is no success: the output was cut off.
             None if received.done => Err(Error::Protocol("the command ended without a final state".into())),

@@ -12,8 +12,13 @@ use crate::error::Error;
 use crate::fragment::Fragmenter;
 use crate::message::{self, Command, Message, kind};
 use crate::transport::Transport as _;
-use crate::transport::wsman::{Endpoint, Wsman, text};
+use crate::transport::wsman::{Ask, Endpoint, Wsman, text};
 use crate::wsman::{self, Element, action};
+
+/// How long a pool may take to open.
+const OPEN: Duration = Duration::from_secs(120);
+/// How long a job that has ended may take to say so.
+const COLLECT: Duration = Duration::from_secs(60);
 
 /// Ids of a detached command, chosen by the caller before anything is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +52,11 @@ pub async fn start(
 ) -> Result<(), Error> {
     let transport = Wsman::connect(endpoint, Some(idle_timeout), 1).await?;
     let begun = async {
-        let mut fragmenter = pool::open(&transport, ids.shell, 1).await.map_err(Error::before_start)?;
+        let opened = tokio::time::timeout(OPEN, pool::open(&transport, ids.shell, 1)).await;
+        let opened = opened.map_err(|_| {
+            Error::NotBegun(format!("the runspace pool of the job did not open within {OPEN:?}"))
+        })?;
+        let mut fragmenter = opened.map_err(Error::before_start)?;
         let m = Message {
             kind: kind::CREATE_PIPELINE,
             pool: ids.shell,
@@ -79,7 +88,8 @@ pub async fn look(endpoint: &Endpoint, ids: &JobIds) -> Result<JobState, Error> 
         text(&ids.shell)
     );
     let resource = format!("{}/Command", wsman::SHELL);
-    let answer = match transport.call_to(action::ENUMERATE, &resource, None, &[], &body).await {
+    let ask = Ask { action: action::ENUMERATE, resource: &resource, shell: None, options: &[], body: &body };
+    let answer = match transport.ask(&ask).await {
         Err(Error::Fault(f)) if f.code == wsman::INVALID_SELECTORS => return Ok(JobState::Gone),
         other => other?,
     };
@@ -90,12 +100,20 @@ pub async fn look(endpoint: &Endpoint, ids: &JobIds) -> Result<JobState, Error> 
     }
     reconnect(&transport, ids).await?;
     let mut collector = Collector::new(false);
-    let output = loop {
-        if let Some(output) = collector.take(&transport.receive(Some(ids.command)).await?)? {
-            break output;
+    let collected = async {
+        loop {
+            if let Some(output) = collector.take(&transport.receive(Some(ids.command)).await?)? {
+                return Ok(output);
+            }
         }
     };
-    transport.delete().await?;
+    let output = tokio::time::timeout(COLLECT, collected)
+        .await
+        .map_err(|_| Error::Lost(format!("the job has ended, but told nothing within {COLLECT:?}")))??;
+    // What it said exists once and is here: a shell that stays behind goes by its idle time-out.
+    if let Err(left) = transport.delete().await {
+        tracing::debug!(error = %left, "the shell of a job that has ended is left behind");
+    }
     Ok(JobState::Finished(output))
 }
 
@@ -131,4 +149,34 @@ async fn reconnect(transport: &Wsman, ids: &JobIds) -> Result<(), Error> {
     let connect = format!("<rsp:Connect CommandId=\"{}\"/>", text(&ids.command));
     transport.call(action::CONNECT, Some(&ids.shell), &[], &connect).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::wsman::Envelope;
+
+    #[test]
+    fn the_state_of_a_job_is_read_as_windows_writes_it_and_as_the_documents_do() {
+        let ids = JobIds { shell: Uuid::from_u128(1), command: Uuid::from_u128(2) };
+        let other = text(&Uuid::from_u128(3));
+        let list = |commands: &str| {
+            let xml =
+                format!("<s:Envelope xmlns:s=\"s\" xmlns:rsp=\"r\"><s:Body>{commands}</s:Body></s:Envelope>");
+            state_of(&Envelope::read(&xml).unwrap().body, &ids)
+        };
+        let windows = |id: &str, state: &str| {
+            format!(
+                "<rsp:Command><rsp:CommandId>{id}</rsp:CommandId><rsp:CommandLine></rsp:CommandLine><rsp:CommandState>{state}</rsp:CommandState></rsp:Command>"
+            )
+        };
+        let ours = text(&ids.command);
+        assert_eq!(list(&windows(&ours, "Running")).as_deref(), Some("Running"));
+        let both = format!("{}{}", windows(&other, "Running"), windows(&ours.to_lowercase(), "Done"));
+        assert_eq!(list(&both).as_deref(), Some("Done"));
+        assert_eq!(list(&windows(&other, "Done")), None);
+        let documents = format!("<rsp:Command CommandId=\"{ours}\" State=\"{}\"/>", crate::wsman::DONE);
+        assert_eq!(list(&documents).as_deref(), Some(crate::wsman::DONE));
+    }
 }

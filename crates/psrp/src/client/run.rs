@@ -48,7 +48,8 @@ impl Caller {
         let Some(answer) = &mut self.answer else { return std::future::pending().await };
         tokio::select! {
             () = tokio::time::sleep_until(self.until) => {
-                format!("the deadline passed ({:?} of it went by before a runspace was free); the command was told to stop", self.waited)
+                let waited = self.waited.as_secs_f64();
+                format!("the deadline passed, {waited:.1} s of it before a runspace was free; the command was told to stop")
             }
             () = answer.closed() => "nobody waits for it any more".into(),
         }
@@ -115,14 +116,15 @@ async fn collect(transport: &dyn Transport, pipeline: Uuid, caller: &mut Caller,
     let mut receive = transport.receive(Some(pipeline));
     loop {
         let received = tokio::select! {
+            // First what a flood of output must not hold up.
             biased;
-            received = &mut receive => received,
             why = caller.gives_up() => {
                 caller.tell(Err(Error::Lost(why)));
                 stop = begin_stop();
                 continue;
             }
             end = stopping(&mut stop) => return end,
+            received = &mut receive => received,
         };
         match received {
             Ok(received) if caller.answer.is_none() => {

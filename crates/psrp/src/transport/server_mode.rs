@@ -108,6 +108,8 @@ struct State {
     /// Who waits for which acknowledgement.
     awaited: HashMap<(&'static str, Uuid), oneshot::Sender<()>>,
     broken: Option<Error>,
+    /// Tells all that wait for nothing but the end.
+    over: Arc<Notify>,
 }
 
 /// The engine's process, if it is one, and the end of what it wrote to standard error.
@@ -273,6 +275,9 @@ impl ServerMode {
             }
         }
         *child = None;
+        // An engine behind pipes may keep its end open.
+        self.reader.abort();
+        break_off(&self.state, Error::Lost("the runspace pool is closed".into()));
         Ok(())
     }
 }
@@ -284,9 +289,10 @@ impl Drop for ServerMode {
 }
 
 async fn until_broken(state: &Mutex<State>) {
-    let came = lock(state).queues.entry(Uuid::nil()).or_default().came.clone();
-    while lock(state).broken.is_none() {
-        came.notified().await;
+    let over = lock(state).over.clone();
+    let told = over.notified();
+    if lock(state).broken.is_none() {
+        told.await;
     }
 }
 
@@ -295,6 +301,7 @@ fn break_off(state: &Mutex<State>, why: Error) {
     state.broken.get_or_insert(why);
     // Whoever waits for an acknowledgement learns it by this.
     state.awaited.clear();
+    state.over.notify_waiters();
     for queue in state.queues.values() {
         queue.came.notify_one();
     }

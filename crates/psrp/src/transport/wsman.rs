@@ -27,6 +27,20 @@ pub(crate) fn text(id: &Uuid) -> String {
     id.to_string().to_uppercase()
 }
 
+/// A request.
+pub(crate) struct Ask<'a> {
+    /// Action URI.
+    pub action: &'a str,
+    /// Resource URI.
+    pub resource: &'a str,
+    /// The shell that it is about.
+    pub shell: Option<&'a Uuid>,
+    /// Options of the header.
+    pub options: &'a [(&'a str, &'a str)],
+    /// The body's XML.
+    pub body: &'a str,
+}
+
 /// A WinRM service, logged on to.
 pub(crate) struct Wsman {
     endpoint: Endpoint,
@@ -89,30 +103,23 @@ impl Wsman {
         options: &[(&str, &str)],
         body: &str,
     ) -> Result<Envelope, Error> {
-        self.call_to(action, &self.resource, shell, options, body).await
+        self.ask(&Ask { action, resource: &self.resource, shell, options, body }).await
     }
 
     /// Sends one request and reads its answer.
-    pub async fn call_to(
-        &self,
-        action: &str,
-        resource: &str,
-        shell: Option<&Uuid>,
-        options: &[(&str, &str)],
-        body: &str,
-    ) -> Result<Envelope, Error> {
+    pub async fn ask(&self, ask: &Ask<'_>) -> Result<Envelope, Error> {
         let id = text(&Uuid::new_v4());
-        let shell = shell.map(text);
+        let shell = ask.shell.map(text);
         let envelope = Request {
             to: &self.url,
-            action,
-            resource_uri: resource,
+            action: ask.action,
+            resource_uri: ask.resource,
             message_id: &id,
             session_id: &self.session,
             timeout: self.endpoint.operation_timeout.as_secs().max(1),
             shell_id: shell.as_deref(),
-            options,
-            body,
+            options: ask.options,
+            body: ask.body,
         }
         .write();
         let old = match self.take() {

@@ -1,0 +1,34 @@
+//! Where a real PowerShell is, for tests. Nothing of it is used by the client.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::transport::server_mode::Program;
+
+/// A program that runs engines, called as `$PCF_ENGINES_RUN pwsh ARGUMENT…`.
+pub const RUN: &str = "PCF_ENGINES_RUN";
+/// `1`: a test that finds no engine has failed.
+pub const REQUIRED: &str = "PCF_ENGINES_REQUIRED";
+
+/// An engine in server mode that finds modules in a folder: [`RUN`]'s, otherwise `pwsh` of the PATH. None if there is neither, and
+/// then one line says so; an error if there has to be one ([`REQUIRED`]).
+pub fn for_tests(modules: &Path) -> Result<Option<Program>, String> {
+    let server_mode = ["-NoLogo", "-NoProfile", "-s"].map(OsString::from);
+    let environment = vec![("PSModulePath".into(), modules.into())];
+    if let Some(run) = env::var_os(RUN).filter(|run| !run.is_empty()) {
+        let arguments = ["pwsh".into()].into_iter().chain(server_mode).collect();
+        return Ok(Some(Program { path: run.into(), arguments, environment }));
+    }
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let pwsh = env::split_paths(&folders).map(|folder| folder.join("pwsh")).find(|path| path.is_file());
+    if let Some(path) = pwsh {
+        return Ok(Some(Program { path, arguments: server_mode.into(), environment }));
+    }
+    let why = format!("no PowerShell engine ({RUN} is not set, and there is no pwsh on the PATH)");
+    if env::var_os(REQUIRED).is_some_and(|required| required == "1") {
+        return Err(why);
+    }
+    println!("not run: {why}");
+    Ok(None)
+}

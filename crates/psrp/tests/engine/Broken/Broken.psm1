@@ -1,0 +1,1 @@
+throw 'this module does not load'

@@ -1,0 +1,2 @@
+@{ RootModule = 'Peer.psm1'; ModuleVersion = '1.0'; GUID = '4d9e0a59-1a4c-4f0e-9a35-0b8c2f1d7e11'; CmdletsToExport = @(); AliasesToExport = @()
+   FunctionsToExport = @('Get-Values', 'Write-Errors', 'Throw-Error', 'Show-Streams', 'Read-Answer', 'Set-Important', 'Wait-Long', 'Wait-Stuck', 'Get-Quick', 'Stop-Engine', 'Exit-Engine', 'Write-Flood', 'Write-Console', 'Write-Pipe', 'New-Million', 'New-Deep', 'Get-Secret') }
