@@ -18,7 +18,7 @@ pub(super) fn install(w: &mut World, c: &Command) -> Finished {
     };
     if w.chat.mirror_warns > 0 {
         w.chat.mirror_warns -= 1;
-        return Finished::objects(vec![]).reported("Install-CsMirrorDatabase", 1);
+        return Finished::objects(vec![]).reported(w, "Install-CsMirrorDatabase", 1);
     }
     let drop_existing =
         argument(c, "DropExistingDatabasesOnMirror").and_then(Value::as_bool).unwrap_or(false);

@@ -47,14 +47,16 @@ impl Finished {
     fn warning(self, warnings: Vec<String>) -> Self {
         Finished { warnings, ..self }
     }
-    /// What deployment cmdlets of Lync say at their end when they met errors: it is in a report, and nothing but warnings tells so.
-    fn reported(self, cmdlet: &str, errors: u32) -> Self {
+    /// What deployment cmdlets of Lync say at their end when they met errors: nothing but warnings tells so, and a report that each run
+    /// calls by an id of its own.
+    fn reported(self, w: &World, cmdlet: &str, errors: u32) -> Self {
+        let id = crate::sql::guid(w.scenario.seed, &format!("report {cmdlet} {}", w.now));
         self.warning(vec![
             format!(
                 "{cmdlet} encountered errors. Consult the log file for a detailed analysis, and to make sure that all errors ({errors}) \
                  and warnings (0) are addressed before continuing."
             ),
-            format!(r#"Detailed results can be found at "C:\Users\pcf\AppData\Local\Temp\{cmdlet}-report.html"."#),
+            format!(r#"Detailed results can be found at "C:\Users\pcf\AppData\Local\Temp\{cmdlet}-{id}.html"."#),
         ])
     }
     fn terminating(id: &str, exception: &str, message: impl Into<String>) -> Self {

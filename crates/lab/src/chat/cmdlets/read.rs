@@ -198,5 +198,5 @@ pub(super) fn database(w: &World, c: &Command) -> Finished {
         ],
     );
     let finished = Finished::objects(vec![object]);
-    if succeeds { finished } else { finished.reported("Test-CsDatabase", 2) }
+    if succeeds { finished } else { finished.reported(w, "Test-CsDatabase", 2) }
 }
