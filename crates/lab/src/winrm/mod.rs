@@ -1,6 +1,8 @@
 //! A thin WinRM and PSRP server over the world's Management Shell hosts: Basic over TLS, NTLM with sealed bodies, shells that
 //! outlive their client.
 
+mod records;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,7 +19,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::{Ssl, SslAcceptor};
-use psrp::clixml::{Object, Value};
 use psrp::fragment::{Assembler, Fragmenter};
 use psrp::message::{self, Message, kind};
 use psrp::sealed::{self, Acceptor, Channel, SealError};
@@ -492,7 +493,7 @@ impl Host {
                 s.tell(kind::ERROR_RECORD, id, pipeline, psrp::clixml::Writer::value(&r.to_value()));
             }
             for text in &finished.warnings {
-                s.tell(kind::WARNING_RECORD, id, pipeline, psrp::clixml::Writer::value(&warning(text)));
+                s.tell(kind::WARNING_RECORD, id, pipeline, records::warning(text));
             }
             // The terminating error is the last one; it comes with the state.
             let last = if failed { finished.errors.last() } else { None };
@@ -578,23 +579,6 @@ impl Shell {
         let m = Message { kind, pool, pipeline, body };
         self.pending.extend(self.fragmenter.fragment(&m.encode(false)));
     }
-}
-
-/// A record of the warning stream.
-fn warning(text: &str) -> Value {
-    Value::Object(Box::new(Object {
-        type_names: vec![
-            "System.Management.Automation.WarningRecord".into(),
-            "System.Management.Automation.InformationalRecord".into(),
-            "System.Object".into(),
-        ],
-        to_string: Some(text.into()),
-        extended: vec![
-            ("InformationalRecord_Message".into(), Value::text(text)),
-            ("InformationalRecord_SerializeInvocationInfo".into(), Value::Bool(false)),
-        ],
-        ..Object::default()
-    }))
 }
 
 fn stream(attribute: &str, fragment: &[u8]) -> String {

@@ -2,7 +2,8 @@
 
 use persistent_chat_failover::domain::side::Side;
 
-use super::{Act, Hand, Hidden, Script};
+use super::confusion::Confusion;
+use super::{Act, Hand, Script};
 use crate::chance::Chance;
 use crate::plan::Kind;
 
@@ -247,17 +248,17 @@ impl Drawn<'_> {
 
     /// What makes it hard to say who lives: before the loss and around it, each for a while.
     fn confuse(&mut self, loss: f64) {
-        for (per_mille, on, off) in [
-            (100, Act::SilentPorts(self.from, true), Act::SilentPorts(self.from, false)),
-            (60, Act::Unresolved(self.from, true), Act::Unresolved(self.from, false)),
-            (60, Act::Hidden(Hidden::TestNetConnection, true), Act::Hidden(Hidden::TestNetConnection, false)),
-            (60, Act::Hidden(Hidden::TestCsDatabase, true), Act::Hidden(Hidden::TestCsDatabase, false)),
+        for (per_mille, confusion) in [
+            (100, Confusion::SilentPorts(self.from)),
+            (60, Confusion::Unresolved(self.from)),
+            (60, Confusion::NoTestNetConnection),
+            (60, Confusion::NoTestCsDatabase),
         ] {
             if self.chance.happens(per_mille) {
                 let from = self.chance.between(0, 1500) as f64 / 1000.0 * loss;
-                self.then(from, on);
+                self.then(from, Act::Confuse(confusion, true));
                 let until = from + self.at(3, 40);
-                self.then(until, off);
+                self.then(until, Act::Confuse(confusion, false));
             }
         }
         if self.chance.happens(60) {

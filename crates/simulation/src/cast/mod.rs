@@ -1,5 +1,6 @@
 //! Everybody else: disaster, administrators at work by hand, clusters that are lost, an on-call human, old manifests.
 
+pub mod confusion;
 mod draw;
 pub mod edits;
 pub mod hands;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::Cluster;
 use crate::sides;
 use crate::world::Shared;
+use confusion::Confusion;
 use edits::Change;
 
 pub use draw::{bad_night, begin_with_a_first_sight, plain};
@@ -80,33 +82,10 @@ pub enum Act {
     RemoveShipping(Side),
     /// Somebody disables the jobs of log shipping on the servers of a side.
     DisableJobs(Side),
-    /// The SQL Servers of a side accept connections and say nothing to new ones, and no operator reaches its other ports; or all answer
-    /// again.
-    SilentPorts(Side, bool),
-    /// No Management Shell host resolves the names of a side's SQL Servers, or all do again.
-    Unresolved(Side, bool),
-    /// No session configuration shows a cmdlet, or all of them are shown again.
-    Hidden(Hidden, bool),
+    /// Something makes it hard to say who lives, or does not any more.
+    Confuse(Confusion, bool),
     /// So many of the next runs of `Install-CsMirrorDatabase` end with warnings and without a mirror.
     MirrorWarns(u32),
-}
-
-/// A cmdlet that only looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Hidden {
-    /// `Test-NetConnection`.
-    TestNetConnection,
-    /// `Test-CsDatabase`.
-    TestCsDatabase,
-}
-
-impl Hidden {
-    fn name(self) -> &'static str {
-        match self {
-            Hidden::TestNetConnection => "Test-NetConnection",
-            Hidden::TestCsDatabase => "Test-CsDatabase",
-        }
-    }
 }
 
 /// What happens, and when (seconds).
@@ -187,26 +166,9 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
             w.sql.get_mut(host).into_iter().flat_map(|i| &mut i.jobs).for_each(|job| job.enabled = false);
             Ok(())
         })?,
-        Act::SilentPorts(side, on) => {
-            s.filtered = on.then_some(*side);
-            hands::on_servers(s, *side, |w, host| {
-                w.sql.get_mut(host).into_iter().for_each(|i| i.silent = *on);
-                Ok(())
-            })?;
-        }
-        Act::Unresolved(side, on) => {
-            let d = sides::data_center(&s.world.scenario, *side);
-            let hosts = if *on { vec![d.sql_server.clone(), d.mirror.clone()] } else { vec![] };
-            s.world.chat.unresolved = hosts;
-        }
-        Act::Hidden(cmdlet, on) => {
-            s.world.chat.hidden = on.then(|| cmdlet.name().to_string()).into_iter().collect();
-        }
+        Act::Confuse(confusion, on) => confusion.befall(s, *on)?,
         Act::MirrorWarns(runs) => s.world.chat.mirror_warns = *runs,
-        Act::Unfinished => {
-            let name = format!("mgc_{}.wrk", now.strftime("%Y%m%d%H%M%S"));
-            into_share(s, &name, b"half of a log backup")?;
-        }
+        Act::Unfinished => unfinished(s, now)?,
     }
     Ok(())
 }
@@ -243,9 +205,7 @@ fn name(act: &Act) -> &'static str {
         Act::StartSql(_) => "SQL Servers start again",
         Act::RemoveShipping(_) => "log shipping is removed by hand",
         Act::DisableJobs(_) => "jobs of log shipping are disabled",
-        Act::SilentPorts(..) => "SQL Servers fall silent at an open port, or speak again",
-        Act::Unresolved(..) => "names are not resolved, or are again",
-        Act::Hidden(..) => "a cmdlet is not shown, or is again",
+        Act::Confuse(confusion, _) => confusion.name(),
         Act::MirrorWarns(_) => "Install-CsMirrorDatabase ends with warnings only",
     }
 }
@@ -311,6 +271,12 @@ fn other_database(s: &mut Shared, now: Timestamp) -> Result<(), String> {
     };
     let name = format!("mgccomp_{}.trn", now.strftime("%Y%m%d%H%M%S"));
     into_share(s, &name, &backup::encode(&header, 7))
+}
+
+/// A copy that is not finished lies in the share.
+fn unfinished(s: &mut Shared, now: Timestamp) -> Result<(), String> {
+    let name = format!("mgc_{}.wrk", now.strftime("%Y%m%d%H%M%S"));
+    into_share(s, &name, b"half of a log backup")
 }
 
 /// A file appears in the share.
