@@ -248,8 +248,19 @@ impl Drawn<'_> {
 
     /// What makes it hard to say who lives: before the loss and around it, each for a while.
     fn confuse(&mut self, loss: f64) {
+        if self.chance.happens(100) {
+            let silent = Confusion::SilentPorts(self.from);
+            let from = self.chance.between(0, 700) as f64 / 1000.0 * loss;
+            self.then(from, Act::Confuse(silent, true));
+            if self.chance.happens(500) {
+                // Somebody takes it for dead.
+                let wanted = from + self.at(0, 2);
+                self.want(wanted, 0, self.to);
+            }
+            let until = from + self.at(3, 40);
+            self.then(until, Act::Confuse(silent, false));
+        }
         for (per_mille, confusion) in [
-            (100, Confusion::SilentPorts(self.from)),
             (60, Confusion::Unresolved(self.from)),
             (60, Confusion::NoTestNetConnection),
             (60, Confusion::NoTestCsDatabase),

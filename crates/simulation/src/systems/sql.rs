@@ -28,10 +28,11 @@ impl SimSystems {
         }
         let silent = {
             let s = self.shared.now();
-            lab::sql::is_up(&s.world, &server.host) && s.world.sql.get(&server.host).is_some_and(|i| i.silent)
+            let silent = s.world.sql.get(&server.host).is_some_and(|i| i.silent);
+            (silent && lab::sql::is_up(&s.world, &server.host)).then_some(s.world.scenario.connect_ms)
         };
-        if silent {
-            tokio::time::sleep(Duration::from_secs(8)).await;
+        if let Some(patience) = silent {
+            tokio::time::sleep(Duration::from_millis(patience)).await;
             return Err(SqlError::Unreachable("timed out".into()));
         }
         let mut s = self.shared.now();
