@@ -23,7 +23,7 @@ use crate::domain::side::{Place, Seat, Side, Sides};
 use crate::domain::situation::Situation;
 use crate::domain::transition::{DetachedJob, Transition};
 use crate::systems::folders::Kind;
-use crate::systems::management_shell::{Cmdlet, ShellError, read as shell_read};
+use crate::systems::management_shell::{Cmdlet, ShellError, diagnostics, read as shell_read};
 use crate::systems::sql_server::{Cell, Parameter, SqlError, Statement, errors, read, statements};
 use crate::systems::{Folders, Shell, SqlSession, Systems};
 
@@ -247,7 +247,12 @@ impl<'w, S: Systems> Permit<'w, S> {
         let shell = &self.pool.sites[self.to()].management_shell;
         match self.systems.shell().invoke(shell, cmdlet, CMDLET).await {
             Ok(out) => match shell_read::clean_output(&out, cmdlet, shell) {
-                Ok(_) => Outcome::Answered,
+                Ok(_) => {
+                    if let Some(told) = diagnostics::of(&out).told() {
+                        tracing::warn!(cmdlet = cmdlet.name, host = shell.host, said = told, "it ended well");
+                    }
+                    Outcome::Answered
+                }
                 Err(p) => Outcome::Refused(p),
             },
             Err(e @ (ShellError::Lost(_) | ShellError::Protocol(_))) => {

@@ -75,6 +75,24 @@ async fn a_refused_login_is_a_sign_of_life() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_accepts_and_stays_silent_is_not_dead() {
+    let scene = Scene::ready("silent_port", quick()).await;
+    let here = scene.data_center(0);
+    for host in [&here.sql_server, &here.mirror] {
+        scene.lab.fault("silent-port", &[host.clone(), "on".into()]).unwrap();
+    }
+    scene.patch(r#"{"activeDataCenter":"seattle"}"#);
+    let message = scene
+        .wait_for_text("PreflightPassed", "False", "ConsentRequired", "accepts connections at atl-sql-1")
+        .await;
+    // The words of the cmdlet, and where its report lies: both warnings came over the wire.
+    for text in ["Test-CsDatabase encountered errors", "Detailed results can be found at"] {
+        assert!(message.contains(text), "{message}");
+    }
+    scene.assert_nothing_moves().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_that_became_principal_is_the_primary() {
     let scene = Scene::ready("mirror_promoted", quick()).await;
     scene.lab.fault("promote-mirror", &["atlanta".into()]).unwrap();

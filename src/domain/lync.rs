@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problem;
 use super::reading::Reading;
 use super::side::Side;
+use super::text::clean;
 
 /// What was seen of Lync, through a Management Shell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,8 +21,9 @@ pub struct Lync {
     pub central_management: Reading<CentralManagement>,
     /// `Get-CsManagementStoreReplicationStatus`: whether each server has the newest configuration, by lower-case FQDN.
     pub replicas: Reading<BTreeMap<String, bool>>,
-    /// `Get-CsWindowsService`: whether the chat service runs, by server.
-    pub services: BTreeMap<String, Reading<bool>>,
+    /// `Get-CsWindowsService`: whether the chat service runs, by server. None: the host answered, and what it lists tells nothing of
+    /// that service.
+    pub services: BTreeMap<String, Reading<Option<bool>>>,
     /// The detached `Install-CsMirrorDatabase` of the transition, if one was started.
     pub mirror_job: Option<Reading<JobState>>,
     /// Why the Management Shell that was to be asked could not be used, if the other side's had to answer.
@@ -90,8 +92,36 @@ pub struct CentralManagement {
 pub enum JobState {
     /// It runs.
     Running,
-    /// It ended; the errors it reported, none if it said nothing.
-    Finished(Vec<String>),
+    /// It ended, and said this.
+    Finished(Diagnostics),
     /// The host knows nothing of it (any more): it does not run.
     Gone,
+}
+
+/// What a cmdlet said besides its objects: words for humans, in the language of the host. They decide nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Diagnostics {
+    /// Its errors, in order.
+    pub errors: Vec<String>,
+    /// Its warnings, in order: where deployment cmdlets of Lync say that they met errors, and where their report lies.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+impl Diagnostics {
+    /// An error of ours about a cmdlet that said nothing itself.
+    pub fn error(what: impl Into<String>) -> Self {
+        Diagnostics { errors: vec![what.into()], warnings: vec![] }
+    }
+    /// All of it as one text; none if nothing was said.
+    pub fn told(&self) -> Option<String> {
+        let shown = |list: &[String]| list.iter().map(|text| clean(text)).collect::<Vec<_>>().join("; ");
+        match (self.errors.is_empty(), self.warnings.is_empty()) {
+            (true, true) => None,
+            (false, true) => Some(shown(&self.errors)),
+            (true, false) => Some(format!("warnings: {}", shown(&self.warnings))),
+            (false, false) => Some(format!("{}; warnings: {}", shown(&self.errors), shown(&self.warnings))),
+        }
+    }
 }

@@ -42,8 +42,9 @@ pub fn serving(lync: &Lync, instance: &Instance, here: &DataCenter, pings: Pings
     for server in &here.active_servers {
         let name = clean(server);
         match lync.services.get(server).map(Reading::get) {
-            Some(Ok(true)) => {}
-            Some(Ok(false)) => {
+            // Where the list of its services tells nothing of chat, its session and its reports in the database do.
+            Some(Ok(Some(true) | None)) => {}
+            Some(Ok(Some(false))) => {
                 missing.push(format!("the chat service of {name} does not run"));
                 continue;
             }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::backups::{BackupFile, Lsn, RedoPoint};
 use super::consent::AcceptedConsent;
 use super::log_shipping::SecondaryHalf;
+use super::lync::Diagnostics;
 use super::route::Route;
 use super::side::Side;
 use super::step::StepId;
@@ -172,8 +173,9 @@ pub struct DetachedJob {
 pub struct JobEnd {
     /// When that was seen.
     pub at: Timestamp,
-    /// The errors it reported, or that the host knew nothing of it.
-    pub errors: Vec<String>,
+    /// What it said, or that the host knew nothing of it.
+    #[serde(flatten)]
+    pub said: Diagnostics,
 }
 
 /// How a step went.

@@ -147,7 +147,7 @@ impl World {
                 inactive: vec![],
                 databases: BTreeMap::new(),
             }),
-            services: servers.into_iter().map(|s| (s, Reading::Known(true))).collect(),
+            services: servers.into_iter().map(|s| (s, Reading::Known(Some(true)))).collect(),
             ..Lync::not_looked()
         };
         let goal =

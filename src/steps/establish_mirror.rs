@@ -3,13 +3,13 @@
 //! `Install-CsMirrorDatabase` takes long and lives on without us. Its ids are in the record before it starts; whoever comes
 //! next looks after that very command, and starts another only when that one is proved to have ended.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::findings::gate;
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
-use crate::domain::lync::JobState;
+use crate::domain::lync::{Diagnostics, JobState};
 use crate::domain::pool::{DataCenter, Pool};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::Route;
@@ -23,8 +23,10 @@ use crate::systems::management_shell::{Cmdlet, cmdlets};
 /// Seconds after which a command that the host does not know counts as never begun: a request of a process that was killed
 /// may still be on its way.
 const SETTLE: i64 = 10;
-/// Seconds of pause after a run that failed.
+/// Seconds of pause after a first run that ended without a mirror, whatever it said; doubled with each further one.
 const PAUSE: i64 = 30;
+/// Longest pause.
+const LONGEST: i64 = 120;
 
 /// The step.
 pub struct EstablishMirror;
@@ -37,8 +39,8 @@ pub enum Effect {
         /// Whether a copy that waits for logs on the mirror-to-be is replaced. A live database never is.
         drop_existing: bool,
     },
-    /// Writes down that the cmdlet has ended, with its errors.
-    Close(Vec<String>),
+    /// Writes down that the cmdlet has ended, and what it said.
+    Close(Diagnostics),
 }
 
 impl Step for EstablishMirror {
@@ -76,7 +78,7 @@ impl Step for EstablishMirror {
                         until: None,
                     });
                 }
-                Ok(JobState::Finished(errors)) => return Decision::Act(Effect::Close(errors.clone())),
+                Ok(JobState::Finished(said)) => return Decision::Act(Effect::Close(said.clone())),
                 Ok(JobState::Gone) if age < SignedDuration::from_secs(SETTLE) && !db.has_safe_mirror() => {
                     return Decision::Wait(Waiting {
                         reason: Reason::WaitingForCmdlet,
@@ -87,9 +89,9 @@ impl Step for EstablishMirror {
                     });
                 }
                 Ok(JobState::Gone) => {
-                    return Decision::Act(Effect::Close(vec![
-                        "the host knows nothing of the command".into(),
-                    ]));
+                    return Decision::Act(Effect::Close(Diagnostics::error(
+                        "the host knows nothing of the command",
+                    )));
                 }
             }
         }
@@ -115,22 +117,8 @@ impl Step for EstablishMirror {
                 until: None,
             });
         }
-        if let Some(end) = v.transition.facts.mirror_jobs.last().and_then(|j| j.ended.as_ref()) {
-            let next = end.at.checked_add(SignedDuration::from_secs(PAUSE)).unwrap_or(v.situation.at);
-            if v.situation.at < next && !end.errors.is_empty() {
-                return Decision::Blocked(Problem::retry(
-                    Reason::EffectFailed,
-                    format!(
-                        "Install-CsMirrorDatabase ended without a mirror: {}",
-                        clean(&end.errors.join("; "))
-                    ),
-                    format!(
-                        "Check {}, the mirror share, port 5022 and WMI between the SQL Servers; it is tried again at {}",
-                        mirror.field,
-                        next.strftime("%H:%M:%S UTC")
-                    ),
-                ));
-            }
+        if let Some(problem) = ended_in_vain(&v.transition.facts.mirror_jobs, v.situation.at, &mirror.field) {
+            return Decision::Blocked(problem);
         }
         if let Some(problem) = gate(v, Self::ID) {
             return Decision::Blocked(problem);
@@ -168,8 +156,8 @@ impl Step for EstablishMirror {
                 };
                 p.detach(&cmdlet(to, *drop_existing), job).await
             }
-            Effect::Close(errors) => {
-                let end = JobEnd { at: p.now(), errors: errors.clone() };
+            Effect::Close(said) => {
+                let end = JobEnd { at: p.now(), said: said.clone() };
                 p.intend(move |t| {
                     if let Some(job) = t.facts.mirror_jobs.last_mut() {
                         job.ended = Some(end);
@@ -184,4 +172,59 @@ impl Step for EstablishMirror {
 fn cmdlet(to: &DataCenter, drop_existing: bool) -> Cmdlet {
     let share = to.mirror_file_share.as_deref().unwrap_or_default();
     cmdlets::install_mirror(&to.sql_server.host, to.sql_server.instance.as_deref(), share, drop_existing)
+}
+
+/// The pause after runs that ended without a mirror, and all that the last one said. Cmdlets of this family end as completed and tell
+/// their errors as warnings: that nothing was said is no reason to begin again at once.
+fn ended_in_vain(runs: &[DetachedJob], at: Timestamp, mirror: &str) -> Option<Problem> {
+    let end = runs.last()?.ended.as_ref()?;
+    let doubled = u32::try_from(runs.len() - 1).unwrap_or(u32::MAX).min(8);
+    let pause = SignedDuration::from_secs((PAUSE << doubled).min(LONGEST));
+    let next = end.at.checked_add(pause).ok().filter(|next| at < *next)?;
+    let said = end.said.told().unwrap_or_else(|| "it said nothing".into());
+    Some(Problem::retry(
+        Reason::EffectFailed,
+        format!("Install-CsMirrorDatabase ended without a mirror: {said}"),
+        format!(
+            "Check {mirror}, the mirror share, port 5022 and WMI between the SQL Servers; it is tried again at {}",
+            next.strftime("%H:%M:%S UTC")
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(ended: Option<(i64, Diagnostics)>) -> DetachedJob {
+        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        DetachedJob {
+            at: at(0),
+            host: "spec.dataCenters[1].managementShell".into(),
+            shell_id: String::new(),
+            command_id: String::new(),
+            ended: ended.map(|(seconds, said)| JobEnd { at: at(seconds), said }),
+        }
+    }
+
+    #[test]
+    fn a_run_without_a_mirror_is_followed_by_a_pause_that_grows_and_tells_all_that_was_said() {
+        let warned = Diagnostics { errors: vec![], warnings: vec!["W1".into(), "W2".into()] };
+        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let told = |runs: &[DetachedJob], seconds| {
+            ended_in_vain(runs, at(seconds), "spec.dataCenters[1].mirror").map(|p| p.what)
+        };
+        let first = [run(Some((100, warned.clone())))];
+        let what = told(&first, 129).unwrap();
+        assert!(what.ends_with("without a mirror: warnings: W1; W2"), "{what}");
+        assert_eq!(told(&first, 130), None);
+        let second = [run(Some((50, warned))), run(Some((100, Diagnostics::default())))];
+        assert!(told(&second, 159).unwrap().ends_with("it said nothing"));
+        assert_eq!(told(&second, 160), None);
+        let many: Vec<DetachedJob> = (0..70).map(|_| run(Some((100, Diagnostics::error("E"))))).collect();
+        assert!(told(&many, 219).unwrap().ends_with(": E"));
+        assert_eq!(told(&many, 220), None);
+        assert_eq!(told(&[run(None)], 100), None, "it is looked after");
+        assert_eq!(told(&[], 100), None);
+    }
 }

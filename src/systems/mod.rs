@@ -3,6 +3,7 @@
 //! The doors are at protocol level (a statement, a cmdlet, a file), so that a simulated run executes the same T-SQL and the
 //! same cmdlets as a real one. What is read through them becomes domain facts in `sql_server::read` and `management_shell::read`.
 
+pub mod assumptions;
 pub mod folders;
 pub mod management_shell;
 pub mod real;

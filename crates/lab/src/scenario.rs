@@ -36,6 +36,8 @@ pub struct Scenario {
     pub replication_ms: u64,
     /// Milliseconds that any other cmdlet takes.
     pub cmdlet_ms: u64,
+    /// Milliseconds until a connection to somebody who does not answer is given up, besides: on Windows some 20 seconds, less here.
+    pub connect_ms: u64,
     /// Whether the copy is in STANDBY rather than RESTORING.
     pub standby: bool,
     /// How the resource of the lab logs on to the Management Shells.
@@ -132,6 +134,7 @@ impl Default for Scenario {
             mirror_ms: 3_000,
             replication_ms: 500,
             cmdlet_ms: 50,
+            connect_ms: 400,
             standby: false,
             authentication: Authentication::Basic,
             hostile_text: None,

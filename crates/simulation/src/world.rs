@@ -136,6 +136,8 @@ pub struct Shared {
     pub edits: Vec<Edit>,
     /// The disk of the copy folder is full for who copies into it.
     pub copy_folder_full: bool,
+    /// The side whose Front End and chat ports no operator reaches, although it stands.
+    pub filtered: Option<Side>,
     /// Sessions whose client is gone or deaf: the server goes on by itself until the moment when it notices.
     pub orphans: VecDeque<(Timestamp, String, u32)>,
     /// Detached cmdlets by shell and command id.
@@ -177,6 +179,7 @@ impl Handle {
             stays: false,
             edits: Vec::new(),
             copy_folder_full: false,
+            filtered: None,
             orphans: VecDeque::new(),
             jobs: BTreeMap::new(),
             truth: Truth::default(),

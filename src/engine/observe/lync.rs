@@ -7,6 +7,7 @@ use super::super::World;
 use crate::domain::lync::{Lync, PoolState};
 use crate::domain::pool::{ManagementShell, Pool};
 use crate::domain::problem::Problem;
+use crate::domain::reading::Reading;
 use crate::domain::side::Side;
 use crate::domain::transition::Transition;
 use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, read as shell};
@@ -32,12 +33,13 @@ pub async fn look_at_lync<S: Systems, C>(
     // The servers that are to serve now: of the target while a transition runs, else of the side that the pool uses.
     let said = state.as_ref().ok().and_then(PoolState::side);
     let here = t.map(|t| t.route.home()).or(said).unwrap_or(first);
-    let mut services = BTreeMap::new();
-    for server in &pool.sites[here].active_servers {
-        let runs =
-            ask(systems, used, &cmdlets::windows_service(server)).await.map(|o| shell::service_runs(&o));
-        services.insert(server.clone(), runs.into());
-    }
+    // All at once: a host that is slow to say that it is not there holds up no other.
+    let services = pool.sites[here].active_servers.iter().map(|server| async move {
+        let listed = ask(systems, used, &cmdlets::windows_service(server)).await;
+        (server.clone(), listed.map(|o| shell::service_runs(&o)).into())
+    });
+    let services: BTreeMap<String, Reading<Option<bool>>> =
+        futures::future::join_all(services).await.into_iter().collect();
     let mirror_job = match t.and_then(|t| Some((t.open_job()?, t.route.to))) {
         Some((job, side)) => {
             let host = &pool.sites[side].management_shell;

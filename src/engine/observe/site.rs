@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::super::World;
-use crate::domain::pool::{DataCenter, Pool, SqlServer};
+use crate::domain::pool::{DataCenter, ManagementShell, Pool, SqlServer};
+use crate::domain::problem::Problem;
 use crate::domain::reading::{Reading, not_looked};
 use crate::domain::side::{Place, Side};
 use crate::domain::site::{Answer, Partner, Silence, Site};
-use crate::systems::management_shell::{cmdlets, read as shell};
+use crate::systems::management_shell::{Cmdlet, ShellOutput, cmdlets, reached, read as read_shell};
 use crate::systems::sql_server::{SqlError, errors, read};
 use crate::systems::{Shell, Systems};
 
@@ -88,20 +89,36 @@ pub async fn look_from_elsewhere<S: Systems, C>(
     futures::join!(from_the_other_shell(world.systems, world.pool, side), futures::future::join_all(ports))
 }
 
+/// How the Management Shell of the other side sees the SQL Servers of a side: all at once, each by both cmdlets at once. One that is
+/// slow makes only itself unknown.
 async fn from_the_other_shell<S: Systems>(
     systems: &S,
     pool: &Pool,
     side: Side,
 ) -> Vec<(String, Reading<bool>)> {
-    let (d, host) = (&pool.sites[side], &pool.sites[side.other()].management_shell);
-    let mut out = Vec::new();
-    for server in std::iter::once(&d.sql_server).chain(&d.mirror) {
-        let cmdlet = cmdlets::test_database(&server.host, server.instance.as_deref());
-        let seen = match systems.shell().invoke(host, &cmdlet, CMDLET).await {
-            Ok(o) => shell::reachable(&o),
-            Err(e) => Err(shell::problem(&e, host, cmdlet.name)),
-        };
-        out.push((server.name(), seen.into()));
-    }
-    out
+    let (d, shell) = (&pool.sites[side], &pool.sites[side.other()].management_shell);
+    let asked = std::iter::once(&d.sql_server).chain(&d.mirror).map(|server| async move {
+        let (connection, test) = (
+            cmdlets::test_connection(&server.host, server.port),
+            cmdlets::test_database(&server.host, server.instance.as_deref()),
+        );
+        let (port, database) = futures::join!(said(systems, shell, &connection), said(systems, shell, &test));
+        let port = port.and_then(|out| reached::port_accepts(&out, &connection, shell));
+        let database =
+            database.and_then(|out| reached::database_test(&out, &test, shell, &server.host, &pool.database));
+        (server.name(), reached::reached(port, database, server, shell).into())
+    });
+    futures::future::join_all(asked).await
+}
+
+async fn said<S: Systems>(
+    systems: &S,
+    shell: &ManagementShell,
+    cmdlet: &Cmdlet,
+) -> Result<ShellOutput, Problem> {
+    systems
+        .shell()
+        .invoke(shell, cmdlet, CMDLET)
+        .await
+        .map_err(|e| read_shell::problem(&e, shell, cmdlet.name))
 }

@@ -37,7 +37,12 @@ pub fn replicas() -> Cmdlet {
 pub fn windows_service(host: &str) -> Cmdlet {
     cmdlet("Get-CsWindowsService", vec![("ComputerName", text(host))])
 }
-/// Whether a SQL Server answers the Management Shell.
+/// Whether something accepts connections at a port, as the host sees it. A function of the module `NetTCPIP`: PowerShell 4, Windows
+/// Server 2012 R2 and later.
+pub fn test_connection(host: &str, port: u16) -> Cmdlet {
+    cmdlet("Test-NetConnection", vec![("ComputerName", text(host)), ("Port", Argument::Number(port.into()))])
+}
+/// Whether the host gets into a database, and finds it as it should be.
 pub fn test_database(host: &str, instance: Option<&str>) -> Cmdlet {
     let mut p = vec![("DatabaseType", text("PersistentChat")), ("SqlServerFqdn", text(host))];
     p.extend(instance.map(|i| ("SqlInstanceName", text(i))));

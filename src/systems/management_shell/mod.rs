@@ -1,14 +1,17 @@
 //! The Management Shell: the cmdlets, and what their objects mean.
 
 pub mod cmdlets;
+pub mod diagnostics;
+pub mod reached;
 pub mod read;
 pub mod remoting;
 
 use std::future::Future;
 use std::time::Duration;
 
+use psrp::client::Output;
 use psrp::clixml::Value;
-use psrp::message::Command;
+use psrp::message::{Command, ErrorRecord, PipelineState, Progress};
 
 use crate::domain::lync::JobState;
 use crate::domain::pool::ManagementShell;
@@ -30,7 +33,9 @@ pub enum Argument {
     Text(String),
     /// A switch, or a Boolean.
     Switch(bool),
-    /// A list modifier `@{Replace=…}`.
+    /// A whole number.
+    Number(i32),
+    /// A list modifier `@{Replace=…}`. Nothing to replace by is `$null`: the modifier leaves a list as it is if its own is empty.
     Replace(Vec<String>),
 }
 
@@ -40,6 +45,8 @@ impl Cmdlet {
         let value = |a: &Argument| match a {
             Argument::Text(t) => Value::text(t),
             Argument::Switch(b) => Value::Bool(*b),
+            Argument::Number(n) => Value::I32(*n),
+            Argument::Replace(list) if list.is_empty() => Value::Null,
             Argument::Replace(list) => {
                 let list = Value::List(list.iter().map(Value::text).collect());
                 Value::Dict(vec![(Value::text("Replace"), list)])
@@ -61,6 +68,8 @@ impl Cmdlet {
                 Argument::Text(t) => format!("-{name} {}", quote(t)),
                 Argument::Switch(true) => format!("-{name}"),
                 Argument::Switch(false) => format!("-{name}:$false"),
+                Argument::Number(n) => format!("-{name} {n}"),
+                Argument::Replace(list) if list.is_empty() => format!("-{name} $null"),
                 Argument::Replace(list) => {
                     format!(
                         "-{name} @{{Replace={}}}",
@@ -86,10 +95,26 @@ pub struct ShellObject(pub psrp::clixml::Value);
 pub struct ShellOutput {
     /// Its objects.
     pub objects: Vec<ShellObject>,
-    /// Its error records, as text with the error id. A step succeeds only if there are none.
-    pub errors: Vec<String>,
+    /// Its error records, the terminating one last. A step succeeds only if there are none.
+    pub errors: Vec<ErrorRecord>,
+    /// Its warnings.
+    pub warnings: Vec<String>,
+    /// How far it said that it was, last.
+    pub progress: Option<Progress>,
     /// Whether the pipeline ended as completed.
     pub completed: bool,
+}
+
+impl From<Output> for ShellOutput {
+    fn from(out: Output) -> Self {
+        ShellOutput {
+            objects: out.objects.into_iter().map(ShellObject).collect(),
+            errors: out.errors,
+            warnings: out.warnings,
+            progress: out.progress,
+            completed: out.state == PipelineState::Completed,
+        }
+    }
 }
 
 /// Why a cmdlet could not be run, or its answer was lost.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cmdlet, ShellError, ShellObject, ShellOutput};
+use super::{Cmdlet, ShellError, ShellObject, ShellOutput, diagnostics};
 use crate::domain::lync::{CentralManagement, ChatService, PoolState};
 use crate::domain::pool::ManagementShell;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::text::clean;
+use crate::systems::assumptions;
 
 impl ShellObject {
     /// A property as text; null and absent are none.
@@ -20,31 +21,59 @@ impl ShellObject {
             .map(|v| v.as_list().iter().map(psrp::clixml::Value::shown).collect())
             .unwrap_or_default()
     }
+    /// Whether it has a property, null or not. One that is absent says nothing.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some()
+    }
     /// A property as a Boolean.
     pub fn flag(&self, name: &str) -> Option<bool> {
         self.0.get(name).and_then(psrp::clixml::Value::as_bool)
     }
 }
 
-fn strange(what: impl Into<String>) -> Problem {
+pub(super) fn strange(what: impl Into<String>) -> Problem {
     Problem::ask(Reason::UnexpectedAnswer, what, "Run the cmdlet in the Management Shell and compare")
 }
 
-/// A cmdlet that reads succeeded only if it wrote no error.
+/// The objects of a cmdlet that succeeded: it wrote no error, and came to its end. Otherwise all that it said.
 pub fn clean_output<'a>(
     out: &'a ShellOutput,
     cmdlet: &Cmdlet,
     shell: &ManagementShell,
 ) -> Result<&'a [ShellObject], Problem> {
-    match out.errors.first() {
-        None if out.completed => Ok(&out.objects),
-        Some(first) => Err(Problem::retry(
+    if out.errors.is_empty() && out.completed {
+        return Ok(&out.objects);
+    }
+    let at = format!("{} on {} ({})", cmdlet.name, shell.field, clean(&shell.host));
+    let said = diagnostics::of(out).told().unwrap_or_default();
+    match diagnostics::missing_command(out) {
+        Some(named) => Err(not_offered(named.unwrap_or(cmdlet.name), &format!("{at}: {said}"), shell)),
+        None => Err(Problem::retry(
             Reason::EffectFailed,
-            format!("{} on {} ({}): {}", cmdlet.name, shell.field, clean(&shell.host), clean(first)),
+            format!("{at}: {said}"),
             "Run it in the Management Shell of that host; the account needs RTCUniversalServerAdmins",
         )),
-        None => Err(strange(format!("{} on {} was stopped", cmdlet.name, clean(&shell.host)))),
     }
+}
+
+/// A command that the host does not have, or does not show to this account.
+fn not_offered(name: &str, what: &str, shell: &ManagementShell) -> Problem {
+    let since = match name {
+        "Test-NetConnection" => {
+            "; it is a function of the module NetTCPIP, of PowerShell 4 (Windows Server 2012 R2) and later"
+        }
+        _ => "",
+    };
+    Problem::ask(
+        Reason::PermissionDenied,
+        what,
+        format!(
+            "Make {} visible in the session configuration {} of {}{since}",
+            clean(name),
+            clean(&shell.configuration_name),
+            clean(&shell.host)
+        ),
+    )
 }
 
 /// Whether an identity (`PersistentChatServer:<pool>`, `service:<pool>`) is that of a pool. Equal, not alike: `pchat.x` ends with
@@ -87,6 +116,10 @@ pub fn chat_service(objects: &[ShellObject], pool: &str) -> Result<ChatService, 
     let Some(o) = ours else {
         return Err(strange(format!("Get-CsService shows no Persistent Chat pool {}", clean(pool))));
     };
+    // An empty list is null; one that is not there at all says nothing.
+    if let Some(absent) = ["ActiveServers", "InactiveServers"].into_iter().find(|name| !o.has(name)) {
+        return Err(strange(format!("Get-CsService shows a pool without {absent}")));
+    }
     let servers = |name: &str| {
         let mut list: Vec<String> =
             o.list(name).iter().map(|s| s.trim().to_lowercase()).filter(|s| !s.is_empty()).collect();
@@ -107,16 +140,24 @@ pub fn chat_service(objects: &[ShellObject], pool: &str) -> Result<ChatService, 
     })
 }
 
-/// The Central Management store.
+/// The Central Management store. What is null is nobody; what is not there at all is not known.
 pub fn central_management(objects: &[ShellObject]) -> Result<CentralManagement, Problem> {
-    let o = objects.first().ok_or_else(|| strange("Get-CsManagementStoreReplicationStatus said nothing"))?;
+    const CMDLET: &str = "Get-CsManagementStoreReplicationStatus";
+    let o = match objects {
+        [one] => one,
+        [] => return Err(strange(format!("{CMDLET} said nothing"))),
+        several => return Err(strange(format!("{CMDLET} shows {} stores", several.len()))),
+    };
+    if !o.has("ActiveMasterFqdn") {
+        return Err(strange(format!("{CMDLET} shows no ActiveMasterFqdn")));
+    }
+    let spellings = assumptions::FILE_TRANSFER_AGENTS.values;
+    let Some(agents) = spellings.iter().find(|name| o.has(name)) else {
+        return Err(strange(format!("{CMDLET} shows no {}", spellings.join(" and no "))));
+    };
     Ok(CentralManagement {
         active_master: o.text("ActiveMasterFqdn").unwrap_or_default(),
-        file_transfer_agents: o
-            .list("ActiveFileTransferAgents")
-            .into_iter()
-            .filter(|s| !s.is_empty())
-            .collect(),
+        file_transfer_agents: o.list(agents).into_iter().filter(|s| !s.is_empty()).collect(),
     })
 }
 
@@ -128,44 +169,19 @@ pub fn replicas(objects: &[ShellObject]) -> BTreeMap<String, bool> {
         .collect()
 }
 
-/// Whether the chat service of a server runs.
-pub fn service_runs(objects: &[ShellObject]) -> bool {
-    objects.iter().any(|o| {
-        let names = [o.text("Name"), o.text("DisplayName"), Some(o.list("RoleName").join(" "))];
-        let is_chat = names.iter().flatten().any(|n| {
-            let n = n.to_lowercase();
-            n.contains("persistent chat") || n.contains("persistentchat") || n == "rtcchat"
-        });
-        let compliance = o.text("DisplayName").is_some_and(|n| n.to_lowercase().contains("compliance"));
-        is_chat && !compliance && o.text("Status").is_some_and(|s| s.eq_ignore_ascii_case("Running"))
-    })
-}
-
-/// What `Test-CsDatabase` says about a server: reachable, not reachable, or why nobody can say.
-pub fn reachable(out: &ShellOutput) -> Result<bool, Problem> {
-    match out.errors.first() {
-        None if out.completed && !out.objects.is_empty() => Ok(true),
-        Some(e) => {
-            let text = e.to_lowercase();
-            let network = [
-                "network-related",
-                "not found or was not accessible",
-                "could not open a connection",
-                "timeout expired",
-            ];
-            if network.iter().any(|n| text.contains(n)) {
-                Ok(false)
-            } else {
-                // Any other error was written by a server that was reached, or by a cmdlet that could not even try.
-                Err(Problem::ask(
-                    Reason::SourceUnknown,
-                    format!("Test-CsDatabase: {}", clean(e)),
-                    "Check it by hand",
-                ))
-            }
-        }
-        None => Err(strange("Test-CsDatabase said nothing")),
+/// Whether the chat service of a server runs, by its role and its status, which are the same in every language; none: what is listed
+/// does not tell.
+pub fn service_runs(objects: &[ShellObject]) -> Option<bool> {
+    let role = |o: &&ShellObject| {
+        let roles = o.list("RoleName");
+        roles.iter().any(|r| assumptions::CHAT_ROLE.values.iter().any(|v| r.trim().eq_ignore_ascii_case(v)))
+    };
+    // Names of `System.ServiceProcess.ServiceControllerStatus`.
+    let states: Vec<Option<String>> = objects.iter().filter(role).map(|o| o.text("Status")).collect();
+    if states.iter().flatten().any(|s| s.eq_ignore_ascii_case("Running")) {
+        return Some(true);
     }
+    (!states.is_empty() && states.iter().all(Option::is_some)).then_some(false)
 }
 
 /// An error of the shell as a problem.
@@ -208,5 +224,64 @@ pub fn problem(error: &ShellError, shell: &ManagementShell, doing: &str) -> Prob
             strange(format!("{at} answered something unexpected to {doing}: {}", clean(why)))
         }
         ShellError::NotAsked(p) => p.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use psrp::clixml::Value;
+
+    use super::*;
+
+    fn object(members: &[(&str, Value)]) -> ShellObject {
+        ShellObject(Value::object("T", members.to_vec()))
+    }
+    fn texts(list: &[&str]) -> Value {
+        Value::List(list.iter().map(|t| Value::text(*t)).collect())
+    }
+
+    #[test]
+    fn the_chat_service_is_known_by_its_role_and_its_status_not_by_what_it_is_called() {
+        let service = |role: Value, status: Option<&str>| {
+            let mut members =
+                vec![("RoleName", role), ("DisplayName", Value::text("Conversation permanente"))];
+            members.extend(status.map(|s| ("Status", Value::text(s))));
+            object(&members)
+        };
+        let chat = || texts(&["PersistentChatService"]);
+        assert_eq!(service_runs(&[service(chat(), Some("Running"))]), Some(true));
+        assert_eq!(
+            service_runs(&[service(Value::text("persistentchatservice"), Some("Stopped"))]),
+            Some(false)
+        );
+        assert_eq!(
+            service_runs(&[service(chat(), Some("Stopped")), service(chat(), Some("Running"))]),
+            Some(true)
+        );
+        assert_eq!(service_runs(&[service(chat(), None)]), None);
+        assert_eq!(service_runs(&[service(texts(&["Registrar", "UserServer"]), Some("Running"))]), None);
+        let named = object(&[
+            ("Name", Value::text("RTCCHAT")),
+            ("DisplayName", Value::text("Lync Server Persistent Chat")),
+            ("Status", Value::text("Running")),
+        ]);
+        assert_eq!(service_runs(&[named]), None, "no source says that it is called so");
+        assert_eq!(service_runs(&[]), None);
+    }
+
+    #[test]
+    fn a_store_is_down_where_its_properties_are_null_and_unknown_where_they_are_absent() {
+        let up = |name| object(&[("ActiveMasterFqdn", Value::text("fe")), (name, Value::text("fe"))]);
+        for name in ["ActiveFileTransferAgents", "ActiveFileTransferAgentFqdn"] {
+            let cms = central_management(&[up(name)]).unwrap();
+            assert_eq!((cms.active_master.as_str(), cms.file_transfer_agents.len()), ("fe", 1));
+        }
+        let null = [("ActiveMasterFqdn", Value::Null), ("ActiveFileTransferAgents", Value::Null)];
+        let cms = central_management(&[object(&null)]).unwrap();
+        assert!(cms.active_master.is_empty() && cms.file_transfer_agents.is_empty());
+        assert!(central_management(&[object(&null[..1])]).is_err());
+        assert!(central_management(&[object(&null[1..])]).is_err());
+        assert!(central_management(&[object(&null), object(&null)]).is_err(), "which one counts is not said");
+        assert!(central_management(&[]).is_err());
     }
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use psrp::client::{Client, Endpoint, Error, JobIds, Password as ShellPassword, PoolOptions};
-use psrp::message::PipelineState;
 use tokio::sync::Mutex;
 
-use super::{Cmdlet, Shell, ShellError, ShellObject, ShellOutput};
+use super::{Cmdlet, Shell, ShellError, ShellOutput, diagnostics};
 use crate::domain::lync::JobState;
 use crate::domain::pool::{Authentication, ManagementShell};
 use crate::domain::transition::DetachedJob;
@@ -115,11 +114,7 @@ impl Shell for RemoteShell {
         let told = |e| shell_error(e, &endpoint.user);
         let client = self.client(&shell.field, &endpoint).await.map_err(told)?;
         let out = client.invoke(&cmdlet.command(), deadline).await.map_err(told)?;
-        Ok(ShellOutput {
-            objects: out.objects.into_iter().map(ShellObject).collect(),
-            errors: out.errors.iter().map(|e| format!("{} [{}]", e.message, e.id)).collect(),
-            completed: out.state == PipelineState::Completed,
-        })
+        Ok(out.into())
     }
 
     async fn start(
@@ -140,9 +135,7 @@ impl Shell for RemoteShell {
         match psrp::client::look(&endpoint, &ids(job)?).await.map_err(|e| shell_error(e, &endpoint.user))? {
             psrp::client::JobState::Running => Ok(JobState::Running),
             psrp::client::JobState::Gone => Ok(JobState::Gone),
-            psrp::client::JobState::Finished(out) => Ok(JobState::Finished(
-                out.errors.iter().map(|e| format!("{} [{}]", e.message, e.id)).collect(),
-            )),
+            psrp::client::JobState::Finished(out) => Ok(JobState::Finished(diagnostics::of(&out.into()))),
         }
     }
 }

@@ -63,6 +63,12 @@ pub struct Deployment {
     pub read_only: bool,
     /// Fault: hosts that refuse the logon.
     pub refused: Vec<String>,
+    /// Fault: commands that no session configuration shows.
+    pub hidden: Vec<String>,
+    /// Fault: hosts whose names no Management Shell host resolves.
+    pub unresolved: Vec<String>,
+    /// Fault: so many of the next runs of `Install-CsMirrorDatabase` end as completed, with warnings and without a mirror.
+    pub mirror_warns: u32,
     /// The stores of the published topology.
     pub stores: BTreeMap<Store, StoreServers>,
     /// Replicas by host.
@@ -105,6 +111,9 @@ impl Deployment {
             master_host: Some(here.management_shell.clone()),
             read_only: false,
             refused: Vec::new(),
+            hidden: Vec::new(),
+            unresolved: Vec::new(),
+            mirror_warns: 0,
             running: BTreeMap::new(),
             next: 1,
         })

@@ -57,6 +57,7 @@ impl Fault<'_> {
                 i.agent_stopped = true;
                 i.jobs.iter_mut().for_each(|j| j.hangs = true);
             }
+            "silent-port" => self.instance(w)?.silent = self.argument(1)? == "on",
             "disk-full" => self.instance(w)?.disk_full = self.argument(1)? == "on",
             "promote-mirror" => sql::promote_mirror(w, self.argument(0)?)?,
             "start-sql" => sql::start_sql(w, self.argument(0)?)?,
@@ -98,6 +99,13 @@ impl Fault<'_> {
             "accept-shell-login" => {
                 let host = self.argument(0)?;
                 w.chat.refused.retain(|h| h != host);
+            }
+            "hide-cmdlet" => w.chat.hidden.push(self.argument(0)?.into()),
+            "show-cmdlets" => w.chat.hidden.clear(),
+            "unresolved" => w.chat.unresolved.push(self.argument(0)?.into()),
+            "resolved" => w.chat.unresolved.clear(),
+            "mirror-warns" => {
+                w.chat.mirror_warns = u32::try_from(self.number(0)?).map_err(|e| e.to_string())?;
             }
             "cms-read-only" => w.chat.read_only = self.argument(0)? == "on",
             "restore-ms" => w.scenario.restore_ms = self.number(0)?,

@@ -41,6 +41,8 @@ pub struct Instance {
     pub server_name: String,
     /// Its service does not run although its data centre stands.
     pub down: bool,
+    /// It accepts connections, and says nothing to who is not logged on yet.
+    pub silent: bool,
     /// Logins that are refused.
     pub refused: BTreeSet<String>,
     /// Its disks are full: a RESTORE cannot write.
@@ -117,6 +119,7 @@ impl Instance {
             host: host.into(),
             server_name: format!(r"{}\{name}", host.split('.').next().unwrap_or(host).to_uppercase()),
             down: false,
+            silent: false,
             refused: BTreeSet::new(),
             disk_full: false,
             databases: BTreeMap::new(),

@@ -68,6 +68,9 @@ async fn connection(
     tls: &SslAcceptor,
 ) -> std::io::Result<()> {
     tcp.set_nodelay(true)?;
+    while world.now().sql.get(host).is_some_and(|i| i.silent) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let (kind, asked) = message(&mut tcp).await?;
     if kind != PRELOGIN {
         return Err(std::io::Error::other("the first packet is no PRELOGIN"));

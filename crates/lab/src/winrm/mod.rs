@@ -1,6 +1,8 @@
 //! A thin WinRM and PSRP server over the world's Management Shell hosts: Basic over TLS, NTLM with sealed bodies, shells that
 //! outlive their client.
 
+mod records;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -486,12 +488,15 @@ impl Host {
             for o in &finished.objects {
                 s.tell(kind::PIPELINE_OUTPUT, id, pipeline, psrp::clixml::Writer::value(o));
             }
-            if !failed {
-                for r in &finished.errors {
-                    s.tell(kind::ERROR_RECORD, id, pipeline, psrp::clixml::Writer::value(&r.to_value()));
-                }
+            let written = finished.errors.len() - usize::from(failed && !finished.errors.is_empty());
+            for r in finished.errors.iter().take(written) {
+                s.tell(kind::ERROR_RECORD, id, pipeline, psrp::clixml::Writer::value(&r.to_value()));
             }
-            let last = if failed { finished.errors.first() } else { None };
+            for text in &finished.warnings {
+                s.tell(kind::WARNING_RECORD, id, pipeline, records::warning(text));
+            }
+            // The terminating error is the last one; it comes with the state.
+            let last = if failed { finished.errors.last() } else { None };
             s.tell(kind::PIPELINE_STATE, id, pipeline, message::pipeline_state(finished.state, last));
             if let Some(r) = s.commands.get_mut(command) {
                 r.told = true;

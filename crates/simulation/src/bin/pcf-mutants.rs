@@ -172,7 +172,15 @@ const MUTANTS: &[Mutant] = &[
         edits: &[(
             "src/steps/establish_mirror.rs",
             "                Ok(JobState::Running) => {\n                    return Decision::Wait",
-            "                Ok(JobState::Running) if age > SignedDuration::from_secs(1) => {\n                    return Decision::Act(Effect::Close(vec![]));\n                }\n                Ok(JobState::Running) => {\n                    return Decision::Wait",
+            "                Ok(JobState::Running) if age > SignedDuration::from_secs(1) => {\n                    return Decision::Act(Effect::Close(Diagnostics::default()));\n                }\n                Ok(JobState::Running) => {\n                    return Decision::Wait",
+        )],
+    },
+    Mutant {
+        name: "a port that accepts and stays silent is taken for dead",
+        edits: &[(
+            "src/systems/management_shell/reached.rs",
+            "        (Ok(false), Ok(DatabaseTest::NotConnected(_) | DatabaseTest::NotConfirmed(_)) | Err(_)) => Ok(false),",
+            "        (Ok(_), Ok(DatabaseTest::NotConnected(_) | DatabaseTest::NotConfirmed(_)) | Err(_)) => Ok(false),",
         )],
     },
     Mutant {

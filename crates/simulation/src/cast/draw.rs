@@ -2,6 +2,7 @@
 
 use persistent_chat_failover::domain::side::Side;
 
+use super::confusion::Confusion;
 use super::{Act, Hand, Script};
 use crate::chance::Chance;
 use crate::plan::Kind;
@@ -54,6 +55,7 @@ pub fn bad_night(chance: &mut Chance, begins: Side, stays: bool, operators: usiz
         night.work_by_hand(loss);
     }
     night.disturb(loss);
+    night.confuse(loss);
     night.script.sort_by(|a, b| a.0.total_cmp(&b.0));
     night.script
 }
@@ -241,6 +243,39 @@ impl Drawn<'_> {
             self.then(when, Act::Promote(self.end));
             let up = when + self.at(1, 30);
             self.then(up, Act::StartSql(self.end));
+        }
+    }
+
+    /// What makes it hard to say who lives: before the loss and around it, each for a while.
+    fn confuse(&mut self, loss: f64) {
+        if self.chance.happens(100) {
+            let silent = Confusion::SilentPorts(self.from);
+            let from = self.chance.between(0, 700) as f64 / 1000.0 * loss;
+            self.then(from, Act::Confuse(silent, true));
+            if self.chance.happens(500) {
+                // Somebody takes it for dead.
+                let wanted = from + self.at(0, 2);
+                self.want(wanted, 0, self.to);
+            }
+            let until = from + self.at(3, 40);
+            self.then(until, Act::Confuse(silent, false));
+        }
+        for (per_mille, confusion) in [
+            (60, Confusion::Unresolved(self.from)),
+            (60, Confusion::NoTestNetConnection),
+            (60, Confusion::NoTestCsDatabase),
+        ] {
+            if self.chance.happens(per_mille) {
+                let from = self.chance.between(0, 1500) as f64 / 1000.0 * loss;
+                self.then(from, Act::Confuse(confusion, true));
+                let until = from + self.at(3, 40);
+                self.then(until, Act::Confuse(confusion, false));
+            }
+        }
+        if self.chance.happens(60) {
+            let runs = u32::try_from(self.chance.between(1, 4)).unwrap_or(1);
+            let when = loss + self.at(0, 10);
+            self.then(when, Act::MirrorWarns(runs));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Everybody else: disaster, administrators at work by hand, clusters that are lost, an on-call human, old manifests.
 
+pub mod confusion;
 mod draw;
 pub mod edits;
 pub mod hands;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::Cluster;
 use crate::sides;
 use crate::world::Shared;
+use confusion::Confusion;
 use edits::Change;
 
 pub use draw::{bad_night, begin_with_a_first_sight, plain};
@@ -80,6 +82,10 @@ pub enum Act {
     RemoveShipping(Side),
     /// Somebody disables the jobs of log shipping on the servers of a side.
     DisableJobs(Side),
+    /// Something makes it hard to say who lives, or does not any more.
+    Confuse(Confusion, bool),
+    /// So many of the next runs of `Install-CsMirrorDatabase` end with warnings and without a mirror.
+    MirrorWarns(u32),
 }
 
 /// What happens, and when (seconds).
@@ -160,10 +166,9 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
             w.sql.get_mut(host).into_iter().flat_map(|i| &mut i.jobs).for_each(|job| job.enabled = false);
             Ok(())
         })?,
-        Act::Unfinished => {
-            let name = format!("mgc_{}.wrk", now.strftime("%Y%m%d%H%M%S"));
-            into_share(s, &name, b"half of a log backup")?;
-        }
+        Act::Confuse(confusion, on) => confusion.befall(s, *on)?,
+        Act::MirrorWarns(runs) => s.world.chat.mirror_warns = *runs,
+        Act::Unfinished => unfinished(s, now)?,
     }
     Ok(())
 }
@@ -200,6 +205,8 @@ fn name(act: &Act) -> &'static str {
         Act::StartSql(_) => "SQL Servers start again",
         Act::RemoveShipping(_) => "log shipping is removed by hand",
         Act::DisableJobs(_) => "jobs of log shipping are disabled",
+        Act::Confuse(confusion, _) => confusion.name(),
+        Act::MirrorWarns(_) => "Install-CsMirrorDatabase ends with warnings only",
     }
 }
 
@@ -264,6 +271,12 @@ fn other_database(s: &mut Shared, now: Timestamp) -> Result<(), String> {
     };
     let name = format!("mgccomp_{}.trn", now.strftime("%Y%m%d%H%M%S"));
     into_share(s, &name, &backup::encode(&header, 7))
+}
+
+/// A copy that is not finished lies in the share.
+fn unfinished(s: &mut Shared, now: Timestamp) -> Result<(), String> {
+    let name = format!("mgc_{}.wrk", now.strftime("%Y%m%d%H%M%S"));
+    into_share(s, &name, b"half of a log backup")
 }
 
 /// A file appears in the share.

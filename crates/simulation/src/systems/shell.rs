@@ -8,12 +8,24 @@ use persistent_chat_failover::domain::pool::ManagementShell;
 use persistent_chat_failover::domain::problem::Problem;
 use persistent_chat_failover::domain::transition::DetachedJob;
 use persistent_chat_failover::systems::management_shell::{
-    Cmdlet, Shell, ShellError, ShellObject, ShellOutput,
+    Cmdlet, Shell, ShellError, ShellObject, ShellOutput, diagnostics,
 };
 use psrp::message::PipelineState;
 
 use super::SimSystems;
+use crate::sides;
 use crate::world::Fate;
+
+/// All that a cmdlet said, as it comes over the wire.
+fn output(f: Finished) -> ShellOutput {
+    ShellOutput {
+        objects: f.objects.into_iter().map(ShellObject).collect(),
+        errors: f.errors,
+        warnings: f.warnings,
+        progress: None,
+        completed: f.state == PipelineState::Completed,
+    }
+}
 
 impl SimSystems {
     fn shell_up(&self, host: &str) -> Result<(), ShellError> {
@@ -59,7 +71,10 @@ impl SimSystems {
             Fate::KillDuring | Fate::KillAfter => return self.die().await,
             Fate::Ok | Fate::KillBefore => {}
         }
-        Ok(self.shared.now().world.host_is_up(host))
+        let s = self.shared.now();
+        let side = s.world.scenario.data_center_of(host).and_then(|d| sides::called(&s.world.scenario, d));
+        let filtered = s.filtered.is_some() && side == s.filtered;
+        Ok(s.world.host_is_up(host) && !filtered)
     }
 }
 
@@ -96,11 +111,7 @@ impl Shell for SimSystems {
             Fate::KillAfter => return self.die().await,
             Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::KillDuring => {}
         }
-        Ok(ShellOutput {
-            objects: finished.objects.into_iter().map(ShellObject).collect(),
-            errors: finished.errors.iter().map(|e| format!("{} [{}]", e.message, e.id)).collect(),
-            completed: finished.state == PipelineState::Completed,
-        })
+        Ok(output(finished))
     }
 
     async fn start(
@@ -157,9 +168,7 @@ impl Shell for SimSystems {
                     Some(f) => {
                         // What it said is read once; then its shell is deleted.
                         s.jobs.remove(&key);
-                        JobState::Finished(
-                            f.errors.iter().map(|e| format!("{} [{}]", e.message, e.id)).collect(),
-                        )
+                        JobState::Finished(diagnostics::of(&output(f)))
                     }
                 },
             }

@@ -28,6 +28,15 @@ impl SimSystems {
             }
             Fate::Ok | Fate::AnswerLost | Fate::KillBefore | Fate::KillDuring | Fate::KillAfter => {}
         }
+        let silent = {
+            let s = self.shared.now();
+            let silent = s.world.sql.get(&server.host).is_some_and(|i| i.silent);
+            (silent && lab::sql::is_up(&s.world, &server.host)).then_some(s.world.scenario.connect_ms)
+        };
+        if let Some(patience) = silent {
+            tokio::time::sleep(Duration::from_millis(patience)).await;
+            return Err(SqlError::Unreachable("timed out".into()));
+        }
         let mut s = self.shared.now();
         if !lab::sql::is_up(&s.world, &server.host) {
             return Err(SqlError::Unreachable("connection refused".into()));

@@ -16,6 +16,10 @@ pub(super) fn install(w: &mut World, c: &Command) -> Finished {
             format!("The topology defines no mirror for {principal}."),
         );
     };
+    if w.chat.mirror_warns > 0 {
+        w.chat.mirror_warns -= 1;
+        return Finished::objects(vec![]).reported(w, "Install-CsMirrorDatabase", 1);
+    }
     let drop_existing =
         argument(c, "DropExistingDatabasesOnMirror").and_then(Value::as_bool).unwrap_or(false);
     let database = w.scenario.database.clone();

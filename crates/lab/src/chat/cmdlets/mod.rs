@@ -30,17 +30,34 @@ pub struct Finished {
     pub objects: Vec<Value>,
     /// Its error records.
     pub errors: Vec<ErrorRecord>,
+    /// Its warnings.
+    pub warnings: Vec<String>,
     /// How its pipeline ended.
     pub state: PipelineState,
 }
 
 impl Finished {
     fn objects(objects: Vec<Value>) -> Self {
-        Finished { objects, errors: Vec::new(), state: PipelineState::Completed }
+        Finished { objects, errors: Vec::new(), warnings: Vec::new(), state: PipelineState::Completed }
     }
     fn error(id: &str, exception: &str, message: impl Into<String>) -> Self {
         let record = ErrorRecord::new(message, id, exception);
-        Finished { objects: Vec::new(), errors: vec![record], state: PipelineState::Completed }
+        Finished { errors: vec![record], ..Finished::objects(vec![]) }
+    }
+    fn warning(self, warnings: Vec<String>) -> Self {
+        Finished { warnings, ..self }
+    }
+    /// What deployment cmdlets of Lync say at their end when they met errors: nothing but warnings tells so, and a report that each run
+    /// calls by an id of its own.
+    fn reported(self, w: &World, cmdlet: &str, errors: u32) -> Self {
+        let id = crate::sql::guid(w.scenario.seed, &format!("report {cmdlet} {}", w.now));
+        self.warning(vec![
+            format!(
+                "{cmdlet} encountered errors. Consult the log file for a detailed analysis, and to make sure that all errors ({errors}) \
+                 and warnings (0) are addressed before continuing."
+            ),
+            format!(r#"Detailed results can be found at "C:\Users\pcf\AppData\Local\Temp\{cmdlet}-{id}.html"."#),
+        ])
     }
     fn terminating(id: &str, exception: &str, message: impl Into<String>) -> Self {
         Finished { state: PipelineState::Failed, ..Finished::error(id, exception, message) }
@@ -56,6 +73,7 @@ const KNOWN: &[(&str, bool, &[&str])] = &[
     ("Get-CsManagementStoreReplicationStatus", false, &["ReplicaFqdn", "CentralManagementStoreStatus"]),
     ("Get-CsWindowsService", false, &["ComputerName", "Name"]),
     ("Test-CsDatabase", false, &["DatabaseType", "SqlServerFqdn", "SqlInstanceName"]),
+    ("Test-NetConnection", false, &["ComputerName", "Port", "InformationLevel"]),
     (
         "Install-CsMirrorDatabase",
         true,
@@ -110,11 +128,7 @@ pub fn start(w: &mut World, host: &str, user: &str, command: &Command) -> u64 {
         client: user,
     };
     let journal = w.journal.begin(now, entry);
-    let takes = if command.name.eq_ignore_ascii_case("Install-CsMirrorDatabase") {
-        w.scenario.mirror_ms
-    } else {
-        w.scenario.cmdlet_ms
-    };
+    let takes = duration(w, command);
     let id = w.chat.next;
     w.chat.next += 1;
     let ends = now + SignedDuration::from_millis(i64::try_from(takes).unwrap_or(0));
@@ -122,6 +136,21 @@ pub fn start(w: &mut World, host: &str, user: &str, command: &Command) -> u64 {
     let result = refuse(w, command, known).inspect(|r| end(w, journal, r));
     w.chat.running.insert(id, Running { host: host.into(), command: command.clone(), ends, journal, result });
     id
+}
+
+/// Milliseconds that a cmdlet takes.
+fn duration(w: &World, c: &Command) -> u64 {
+    match c.name.to_lowercase().as_str() {
+        "install-csmirrordatabase" => w.scenario.mirror_ms,
+        // Who asks for a host that does not answer waits until the connection is given up.
+        "test-netconnection" if !read::accepts(w, &text(c, "ComputerName"), &text(c, "Port")) => {
+            w.scenario.cmdlet_ms + w.scenario.connect_ms
+        }
+        "test-csdatabase" if !read::lets_in(w, &text(c, "SqlServerFqdn")) => {
+            w.scenario.cmdlet_ms + w.scenario.connect_ms
+        }
+        _ => w.scenario.cmdlet_ms,
+    }
 }
 
 fn show(v: &Value) -> String {
@@ -204,14 +233,25 @@ fn text(c: &Command, name: &str) -> String {
     argument(c, name).map(Value::shown).unwrap_or_default()
 }
 
+/// A command that the session configuration does not have or does not show.
+fn not_found(name: &str) -> Finished {
+    let mut finished = Finished::terminating(
+        "CommandNotFoundException",
+        "System.Management.Automation.CommandNotFoundException",
+        format!("simulator: the term '{name}' is not recognized as the name of a cmdlet."),
+    );
+    for e in &mut finished.errors {
+        // ObjectNotFound, as an engine writes it.
+        (e.category.number, e.category.target_name) = (Some(13), Some(name.into()));
+    }
+    finished
+}
+
 fn refuse(w: &World, c: &Command, known: Option<&(&str, bool, &[&str])>) -> Option<Finished> {
-    let Some((_, writes, parameters)) = known else {
-        return Some(Finished::terminating(
-            "CommandNotFoundException",
-            "System.Management.Automation.CommandNotFoundException",
-            format!("simulator: the term '{}' is not recognized as the name of a cmdlet.", c.name),
-        ));
-    };
+    let Some((_, writes, parameters)) = known else { return Some(not_found(&c.name)) };
+    if w.chat.hidden.iter().any(|h| h.eq_ignore_ascii_case(&c.name)) {
+        return Some(not_found(&c.name));
+    }
     if let Some((unknown, _)) =
         c.parameters.iter().find(|(n, _)| !parameters.iter().any(|p| p.eq_ignore_ascii_case(n)))
     {
@@ -259,6 +299,7 @@ fn run(w: &mut World, host: &str, c: &Command) -> Finished {
         "get-csmanagementstorereplicationstatus" => read::replication(w),
         "get-cswindowsservice" => read::windows_service(w, c),
         "test-csdatabase" => read::database(w, c),
+        "test-netconnection" => read::connection(w, c),
         "set-cspersistentchatstate" => set::pool_state(w, c),
         "set-cspersistentchatactiveserver" => set::active_servers(w, c),
         "install-csmirrordatabase" => mirror::install(w, c),

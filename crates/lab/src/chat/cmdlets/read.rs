@@ -8,6 +8,9 @@ use super::{Finished, argument, identity, text};
 use crate::scenario::Store;
 use crate::world::World;
 
+/// The port that every SQL Server of the lab listens on.
+const SQL_PORT: &str = "1433";
+
 /// `Get-CsPersistentChatState`: by the Central Management store, or by the replica of the host (`-LocalStore`).
 pub(super) fn pool_state(w: &World, host: &str, c: &Command) -> Finished {
     let settings = match argument(c, "LocalStore") {
@@ -125,24 +128,75 @@ pub(super) fn windows_service(w: &World, c: &Command) -> Finished {
     )])
 }
 
-/// `Test-CsDatabase`.
+/// Whether something accepts connections at a port of a host.
+pub(super) fn accepts(w: &World, host: &str, port: &str) -> bool {
+    let host = host.to_lowercase();
+    match w.sql.contains_key(&host) {
+        true => port == SQL_PORT && crate::sql::is_up(w, &host),
+        false => w.host_is_up(&host),
+    }
+}
+
+/// Whether a SQL Server lets somebody in.
+pub(super) fn lets_in(w: &World, host: &str) -> bool {
+    let host = host.to_lowercase();
+    crate::sql::is_up(w, &host) && w.sql.get(&host).is_some_and(|i| !i.silent)
+}
+
+/// `Test-NetConnection` with a port: an object in any case, with warnings where nothing answers.
+pub(super) fn connection(w: &World, c: &Command) -> Finished {
+    let (host, port) = (text(c, "ComputerName"), text(c, "Port"));
+    let known = !w.chat.unresolved.iter().any(|h| h.eq_ignore_ascii_case(&host));
+    let open = known && accepts(w, &host, &port);
+    let pinged = known && w.host_is_up(&host.to_lowercase());
+    // Documentation addresses (RFC 5737), one for each host.
+    let address = format!("192.0.2.{}", host.bytes().fold(7u8, |n, b| n.wrapping_mul(31).wrapping_add(b)));
+    let object = Value::object(
+        "Deserialized.TestNetConnectionResult",
+        vec![
+            ("ComputerName", Value::text(&host)),
+            ("RemoteAddress", if known { Value::text(&address) } else { Value::Null }),
+            ("RemotePort", argument(c, "Port").filter(|_| known).cloned().unwrap_or(Value::I32(0))),
+            ("NameResolutionSucceeded", Value::Bool(known)),
+            // It is skipped where the port answers: then it is false.
+            ("PingSucceeded", Value::Bool(pinged && !open)),
+            ("TcpTestSucceeded", Value::Bool(open)),
+        ],
+    );
+    let mut warnings = vec![];
+    if !known {
+        warnings.push(format!("Name resolution of {host} failed"));
+    } else if !open {
+        warnings.push(format!("TCP connect to ({address} : {port}) failed"));
+        if !pinged {
+            warnings.push(format!("Ping to {address} failed with status: TimedOut"));
+        }
+    }
+    Finished::objects(vec![object]).warning(warnings)
+}
+
+/// `Test-CsDatabase`: an object in any case. That a database is not to be had shows in its `Succeed`, and in warnings.
 pub(super) fn database(w: &World, c: &Command) -> Finished {
     let sql = text(c, "SqlServerFqdn").to_lowercase();
-    if !crate::sql::is_up(w, &sql) {
-        return Finished::error(
-            "SqlConnectionError,Test-CsDatabase",
-            "System.Data.SqlClient.SqlException",
-            format!(
-                "A network-related or instance-specific error occurred while establishing a connection to SQL Server {sql}. The server was not found or was not accessible."
-            ),
-        );
-    }
-    Finished::objects(vec![Value::object(
+    let instance = w.sql.get(&sql).filter(|_| lets_in(w, &sql));
+    let database = instance.and_then(|i| i.databases.get(&w.scenario.database.to_lowercase()));
+    let succeeds = database.is_some_and(|d| d.state == 0 && !d.standby);
+    let shown = |text: &str| Value::text(if succeeds { text } else { "" });
+    let object = Value::object(
         "Deserialized.Microsoft.Rtc.Management.Deployment.DatabaseTestResult",
         vec![
-            ("SqlServerFqdn", Value::text(sql)),
+            ("SqlServerFqdn", Value::text(&sql)),
+            ("SqlInstanceName", Value::text(text(c, "SqlInstanceName"))),
+            ("MirrorSqlServerFqdn", Value::text("")),
+            ("MirrorSqlInstanceName", Value::text("")),
             ("DatabaseName", Value::text(&w.scenario.database)),
-            ("Succeed", Value::Bool(true)),
+            ("DataSource", shown(&sql)),
+            ("SQLServerVersion", shown("11.0.7001.0")),
+            ("ExpectedVersion", Value::text("1.0.17")),
+            ("InstalledVersion", shown("1.0.17")),
+            ("Succeed", Value::Bool(succeeds)),
         ],
-    )])
+    );
+    let finished = Finished::objects(vec![object]);
+    if succeeds { finished } else { finished.reported(w, "Test-CsDatabase", 2) }
 }

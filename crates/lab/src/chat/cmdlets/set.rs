@@ -35,7 +35,12 @@ pub(super) fn active_servers(w: &mut World, c: &Command) -> Finished {
     let values = |k: &str| {
         list.and_then(|l| l.get(k)).map(|v| v.as_list().iter().map(Value::shown).collect::<Vec<_>>())
     };
-    let mut active = values("Replace").unwrap_or_else(|| w.chat.master.active.clone());
+    // Null empties the list. A modifier that replaces by nothing leaves it as it is.
+    let replaced = match list {
+        Some(Value::Null) => Some(vec![]),
+        Some(_) | None => values("Replace").filter(|r| !r.is_empty()),
+    };
+    let mut active = replaced.unwrap_or_else(|| w.chat.master.active.clone());
     active.extend(values("Add").unwrap_or_default());
     let remove = values("Remove").unwrap_or_default();
     active.retain(|h| !remove.contains(h));
