@@ -1,6 +1,9 @@
 //! A thin WinRM and PSRP server over the world's Management Shell hosts: Basic over TLS, NTLM with sealed bodies, shells that
 //! outlive their client.
 
+mod answers;
+pub mod engine;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -25,6 +28,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::answers::{bad, created, deadline, no_such_shell, session_configuration, stream, timed_out};
 use crate::chat::cmdlets;
 use crate::chat::{SHELL_PASSWORD, SHELL_USER};
 use crate::world::SharedWorld;
@@ -34,6 +38,8 @@ struct Host {
     name: String,
     world: SharedWorld,
     shells: Mutex<BTreeMap<String, Shell>>,
+    /// The shells, if they are a real PowerShell's.
+    engines: Option<engine::Shells>,
 }
 
 struct Shell {
@@ -75,9 +81,10 @@ pub enum Transport {
 pub struct Service(Arc<Host>);
 
 impl Service {
-    /// Of a host.
-    pub fn new(world: SharedWorld, name: &str) -> Service {
-        Service(Arc::new(Host { name: name.into(), world, shells: Mutex::new(BTreeMap::new()) }))
+    /// Of a host; with engines, its shells are theirs.
+    pub fn new(world: SharedWorld, name: &str, engines: Option<engine::Engines>) -> Service {
+        let engines = engines.map(engine::Shells::new);
+        Service(Arc::new(Host { name: name.into(), world, shells: Mutex::new(BTreeMap::new()), engines }))
     }
 
     /// Serves one listener until `stop` says so.
@@ -102,6 +109,9 @@ impl Service {
             }
         }
         connections.shutdown().await;
+        if let Some(engines) = &host.engines {
+            engines.power_off();
+        }
     }
 }
 
@@ -239,20 +249,6 @@ async fn soap(host: Arc<Host>, text: String) -> (StatusCode, String) {
     }
 }
 
-fn no_such_shell() -> Fault {
-    Fault {
-        code: wsman::INVALID_SELECTORS,
-        subcode: "w:InvalidSelectors".into(),
-        message:
-            "The request for the Windows Remote Shell failed because the shell was not found on the server."
-                .into(),
-    }
-}
-
-fn bad(message: impl Into<String>) -> Fault {
-    Fault { code: 2_150_858_817, subcode: "w:SchemaValidationError".into(), message: message.into() }
-}
-
 impl Host {
     /// One envelope and its answer.
     async fn soap(&self, text: &str) -> (StatusCode, String) {
@@ -290,6 +286,9 @@ impl Host {
     }
 
     async fn operation(&self, e: &Envelope) -> Result<String, Fault> {
+        if let Some(engines) = &self.engines {
+            return engines.operation(self, e).await;
+        }
         match e.action.as_str() {
             action::CREATE => self.create(e),
             action::COMMAND => self.command(e).await,
@@ -336,14 +335,7 @@ impl Host {
     }
 
     fn create(&self, e: &Envelope) -> Result<String, Fault> {
-        let name = e.resource_uri.strip_prefix(wsman::CONFIGURATION).unwrap_or_default();
-        if !["PersistentChat.Failover", "Microsoft.PowerShell"].iter().any(|n| n.eq_ignore_ascii_case(name)) {
-            return Err(Fault {
-                code: 2_150_859_173,
-                subcode: "w:InvalidResourceURI".into(),
-                message: format!("Cannot find the session configuration {name:?} on this host."),
-            });
-        }
+        session_configuration(e)?;
         let shell = e.body.find("Shell").ok_or_else(|| bad("no Shell"))?;
         let id =
             shell.attribute("ShellId").and_then(|i| Uuid::parse_str(i).ok()).unwrap_or_else(Uuid::new_v4);
@@ -377,14 +369,7 @@ impl Host {
             return Err(bad("the ShellId is taken"));
         }
         self.shells().insert(key.clone(), shell);
-        // Clients take the selectors of later requests from here.
-        Ok(format!(
-            "<x:ResourceCreated xmlns:x=\"http://schemas.xmlsoap.org/ws/2004/09/transfer\"><a:Address>{}</a:Address><a:ReferenceParameters><w:ResourceURI>{}</w:ResourceURI>\
-             <w:SelectorSet><w:Selector Name=\"ShellId\">{key}</w:Selector></w:SelectorSet></a:ReferenceParameters></x:ResourceCreated>\
-             <rsp:Shell><rsp:ShellId>{key}</rsp:ShellId><rsp:ResourceUri>{1}</rsp:ResourceUri><rsp:State>Connected</rsp:State></rsp:Shell>",
-            wsman::xml(&e.to),
-            wsman::xml(&e.resource_uri)
-        ))
+        Ok(created(e, &key))
     }
 
     async fn command(&self, e: &Envelope) -> Result<String, Fault> {
@@ -443,8 +428,7 @@ impl Host {
     async fn receive(&self, e: &Envelope) -> Result<String, Fault> {
         let command =
             e.body.find("DesiredStream").and_then(|d| d.attribute("CommandId")).map(str::to_uppercase);
-        let deadline =
-            tokio::time::Instant::now() + Duration::from_secs_f64(e.timeout.unwrap_or(60.0).clamp(0.5, 60.0));
+        let deadline = deadline(e);
         loop {
             if let Some(body) = self.output(e, command.as_deref())? {
                 let ended = command.as_deref().and_then(|c| self.arrival_of(e, c));
@@ -453,11 +437,7 @@ impl Host {
             }
             let wait = Duration::from_millis(20);
             if tokio::time::Instant::now() + wait >= deadline {
-                return Err(Fault {
-                    code: wsman::TIMED_OUT,
-                    subcode: "w:TimedOut".into(),
-                    message: "The WS-Management service cannot complete the operation within the time specified in OperationTimeout.".into(),
-                });
+                return Err(timed_out());
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -574,8 +554,4 @@ impl Shell {
         let m = Message { kind, pool, pipeline, body };
         self.pending.extend(self.fragmenter.fragment(&m.encode(false)));
     }
-}
-
-fn stream(attribute: &str, fragment: &[u8]) -> String {
-    format!("<rsp:Stream Name=\"stdout\"{attribute}>{}</rsp:Stream>", BASE64.encode(fragment))
 }

@@ -30,17 +30,19 @@ pub struct Finished {
     pub objects: Vec<Value>,
     /// Its error records.
     pub errors: Vec<ErrorRecord>,
+    /// Its warnings.
+    pub warnings: Vec<String>,
     /// How its pipeline ended.
     pub state: PipelineState,
 }
 
 impl Finished {
     fn objects(objects: Vec<Value>) -> Self {
-        Finished { objects, errors: Vec::new(), state: PipelineState::Completed }
+        Finished { objects, errors: Vec::new(), warnings: Vec::new(), state: PipelineState::Completed }
     }
     fn error(id: &str, exception: &str, message: impl Into<String>) -> Self {
         let record = ErrorRecord::new(message, id, exception);
-        Finished { objects: Vec::new(), errors: vec![record], state: PipelineState::Completed }
+        Finished { errors: vec![record], ..Finished::objects(vec![]) }
     }
     fn terminating(id: &str, exception: &str, message: impl Into<String>) -> Self {
         Finished { state: PipelineState::Failed, ..Finished::error(id, exception, message) }
