@@ -36,8 +36,8 @@ function ConvertTo-Plain($value) {
     if ($value.GetType().Name -eq 'PSListModifier`1') {
         $plain = [System.Collections.Generic.Dictionary[string, object]]::new()
         foreach ($part in 'Replace', 'Add', 'Remove') {
-            $list = @($value.$part | ForEach-Object { "$_" })
-            if ($list.Count -gt 0) { $plain[$part] = [string[]] $list }
+            $list = [string[]] @(foreach ($item in $value.$part) { "$item" })
+            if ($list.Count -gt 0) { $plain[$part] = $list }
         }
         return $plain
     }
@@ -86,13 +86,14 @@ function ConvertFrom-Lab([System.Text.Json.JsonElement] $json) {
 function New-SqlException([string] $message, [System.Text.Json.JsonElement] $json) {
     $any = [System.Reflection.BindingFlags] 'Instance, Static, Public, NonPublic'
     $of = { param($name, $default) $p = $json.GetProperty($name); if ($p.ValueKind -eq 'Null') { $default } else { $p.GetInt32() } }
-    $create = [System.Data.SqlClient.SqlException].GetMethods($any) |
-        Where-Object { $_.Name -eq 'CreateException' -and $_.GetParameters().Count -eq 2 } | Select-Object -First 1
+    # By methods, not by Select-Object: in a restricted session that is another command with fewer parameters.
+    $create = [System.Data.SqlClient.SqlException].GetMethods($any).Where({
+        $_.Name -eq 'CreateException' -and $_.GetParameters().Count -eq 2 })[0]
     $collectionType = $create.GetParameters()[0].ParameterType
     $errors = [Activator]::CreateInstance($collectionType, $true)
     $add = $collectionType.GetMethod('Add', $any)
-    $constructor = $add.GetParameters()[0].ParameterType.GetConstructors($any) |
-        Where-Object { $_.GetParameters()[-1].ParameterType -eq [Exception] -and $_.GetParameters().Count -eq 8 } | Select-Object -First 1
+    $constructor = $add.GetParameters()[0].ParameterType.GetConstructors($any).Where({
+        $_.GetParameters().Count -eq 8 -and $_.GetParameters()[-1].ParameterType -eq [Exception] })[0]
     $server = $json.GetProperty('server').GetString()
     $values = [object[]] @((& $of 'number' 0), [byte] (& $of 'state' 0), [byte] (& $of 'class' 20), "$server", $message, '', 0, $null)
     [void] $add.Invoke($errors, [object[]] @($constructor.Invoke($values)))

@@ -27,7 +27,7 @@ fn there_is_an_engine() -> bool {
 
 struct Bench {
     lab: Lab,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Bench {
@@ -35,7 +35,7 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let scenario = Scenario { dialect: Dialect { power_shell }, ..scenario };
         let lab = Lab::start(scenario, directory.path()).await.unwrap();
-        Bench { lab, _directory: directory }
+        Bench { lab, directory }
     }
 
     /// The Management Shell of a data centre.
@@ -44,21 +44,7 @@ impl Bench {
         let env = self.lab.operator_env();
         let prefix = format!("{host}:5986=127.0.0.1:");
         let port = env["PCF_CONNECT_TO"].split(',').find_map(|p| p.strip_prefix(&prefix)).unwrap();
-        let ca = self._directory.path().join("ca.crt");
-        Endpoint {
-            host,
-            port: 5986,
-            path: "/wsman".into(),
-            connect_to: Some(("127.0.0.1".into(), port.parse().unwrap())),
-            tls: true,
-            ca_pem: Some(std::fs::read(ca).unwrap()),
-            configuration_name: "PersistentChat.Failover".into(),
-            authentication: Authentication::Basic,
-            user: SHELL_USER.into(),
-            password: Password(SHELL_PASSWORD.into()),
-            connect_timeout: Duration::from_secs(8),
-            operation_timeout: Duration::from_secs(5),
-        }
+        endpoint(self.directory.path(), &host, port.parse().unwrap())
     }
 
     async fn client(&self, n: usize) -> Client {
@@ -77,6 +63,24 @@ impl Bench {
             assert!(Instant::now() < deadline, "{what} did not come");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// A Management Shell of the lab in a directory.
+fn endpoint(directory: &Path, host: &str, port: u16) -> Endpoint {
+    Endpoint {
+        host: host.into(),
+        port: 5986,
+        path: "/wsman".into(),
+        connect_to: Some(("127.0.0.1".into(), port)),
+        tls: true,
+        ca_pem: Some(std::fs::read(directory.join("ca.crt")).unwrap()),
+        configuration_name: "PersistentChat.Failover".into(),
+        authentication: Authentication::Basic,
+        user: SHELL_USER.into(),
+        password: Password(SHELL_PASSWORD.into()),
+        connect_timeout: Duration::from_secs(8),
+        operation_timeout: Duration::from_secs(5),
     }
 }
 
@@ -158,9 +162,7 @@ fn said(out: &Output) -> Vec<String> {
             .iter()
             .chain(&o.extended)
             .filter(|(name, _)| !name.starts_with("Last"))
-            .map(|(name, v)| {
-                format!("{name}={:?}", v.as_list().iter().map(Value::shown).collect::<Vec<_>>())
-            })
+            .map(|(name, v)| format!("{name}={:?}", v.as_list().iter().map(Value::shown).collect::<Vec<_>>()))
             .collect();
         members.sort();
         said.push(format!("{kind}: {}", members.join(", ")));
@@ -189,4 +191,199 @@ async fn every_cmdlet_answers_what_the_usual_back_end_answers() {
         assert_eq!(answer.progress.is_some(), c.name == "Install-CsMirrorDatabase", "{c:?}");
     }
     other.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_is_refused_by_the_engine_or_by_the_lab_with_the_same_words_for_it() {
+    if !there_is_an_engine() {
+        return;
+    }
+    let bench = Bench::new(PowerShell::Engine, Scenario::default()).await;
+    let client = bench.client(0).await;
+    let refused = async |c: &Command| {
+        let out = client.invoke(c, LIMIT).await.unwrap();
+        assert_eq!((out.state, out.objects.len()), (PipelineState::Failed, 0), "{c:?}: {out:?}");
+        out.errors.last().unwrap().clone()
+    };
+    // By the engine: a command that the session configuration does not show, a parameter and a value that the cmdlet does not have,
+    // and a question that nobody could answer.
+    let before = bench.lab.journal().len();
+    assert_eq!(refused(&command("Get-Process", &[])).await.id, "CommandNotFoundException");
+    let wrong = command("Get-CsService", &[("Nonsense", Value::Bool(true))]);
+    assert_eq!(refused(&wrong).await.id, "NamedParameterNotFound,Get-CsService");
+    let state = |more: &[(&str, Value)]| {
+        let p = [("Identity", Value::text("service:chat.litwareinc.com"))];
+        command("Set-CsPersistentChatState", &[&p[..], more].concat())
+    };
+    let wrong = state(&[("PoolState", Value::text("Sideways")), ("Confirm", Value::Bool(false))]);
+    let e = refused(&wrong).await;
+    assert_eq!(e.id, "ParameterArgumentTransformationError,Set-CsPersistentChatState");
+    let e = refused(&state(&[("PoolState", Value::text("Normal"))])).await;
+    assert!(e.message.contains("does not support user interaction"), "{e:?}");
+    let asked = bench.lab.journal().len();
+    assert_eq!(asked, before, "the lab was asked");
+    // By the lab: a real SqlException is thrown where Microsoft's cmdlet would throw one.
+    bench.lab.world().now().chat.master_host = None;
+    let e = refused(&command("Get-CsService", &[("PersistentChatServer", Value::Bool(true))])).await;
+    assert_eq!(e.id, "SqlConnectionError,Get-CsService");
+    let kinds: Vec<&str> = e.exceptions[0].type_names.iter().map(String::as_str).collect();
+    assert_eq!(kinds[..2], ["System.Data.SqlClient.SqlException", "System.Data.Common.DbException"], "{e:?}");
+    assert_eq!(e.message, "Cannot connect to the Central Management store.");
+    client.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cmdlet_that_is_stopped_is_aborted_and_two_run_at_once() {
+    if !there_is_an_engine() {
+        return;
+    }
+    let bench = Bench::new(PowerShell::Engine, Scenario { mirror_ms: 60_000, ..Scenario::default() }).await;
+    let client = bench.client(1).await;
+    client.invoke(&command("Get-CsPersistentChatState", &[]), LIMIT).await.unwrap();
+    // While one takes long, another one answers.
+    let began = Instant::now();
+    let install = install();
+    let (stopped, state) = tokio::join!(client.invoke(&install, Duration::from_secs(6)), async {
+        bench.until("the installation", |b| b.outcome("Install-CsMirrorDatabase").is_some()).await;
+        client.invoke(&command("Get-CsPersistentChatState", &[]), LIMIT).await
+    });
+    assert_eq!(state.unwrap().objects.len(), 1);
+    assert!(matches!(stopped, Err(Error::Lost(_))), "{stopped:?}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let aborted = |b: &Bench| b.outcome("Install-CsMirrorDatabase") == Some(Outcome::Aborted);
+    bench.until("the abortion", aborted).await;
+    // The same shell goes on.
+    let out = client.invoke(&command("Get-CsPersistentChatState", &[]), LIMIT).await.unwrap();
+    assert_eq!(out.state, PipelineState::Completed);
+    client.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_detached_job_lives_on_without_its_client_and_is_read_when_it_has_ended() {
+    if !there_is_an_engine() {
+        return;
+    }
+    let bench = Bench::new(PowerShell::Engine, Scenario { mirror_ms: 1500, ..Scenario::default() }).await;
+    let ids = JobIds { shell: Uuid::new_v4(), command: Uuid::new_v4() };
+    let endpoint = bench.endpoint(1);
+    start(&endpoint, &install(), &ids, Duration::from_secs(600)).await.unwrap();
+    assert_eq!(look(&endpoint, &ids).await.unwrap(), JobState::Running);
+    let deadline = Instant::now() + LIMIT;
+    let out = loop {
+        match look(&endpoint, &ids).await.unwrap() {
+            JobState::Finished(out) => break out,
+            JobState::Running => assert!(Instant::now() < deadline),
+            JobState::Gone => panic!("the job is gone"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    // Chat does not live there: the lab refuses it, and says why.
+    assert_eq!(out.state, PipelineState::Completed);
+    assert_eq!(out.errors[0].id, "InstallMirrorFailed,Install-CsMirrorDatabase");
+    assert!(matches!(bench.outcome("Install-CsMirrorDatabase"), Some(Outcome::Failed(_))));
+    assert_eq!(look(&endpoint, &ids).await.unwrap(), JobState::Gone);
+    until_no_engine_of(&bench).await;
+}
+
+/// Processes whose arguments name a directory: the engines of a lab, and nobody else.
+fn engines_of(directory: &Path) -> Vec<String> {
+    let directory = format!("{}/management-shell", directory.display());
+    let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let process = |e: std::fs::DirEntry| {
+        let name = e.file_name().into_string().ok().filter(|n| n.bytes().all(|b| b.is_ascii_digit()))?;
+        let arguments = std::fs::read(e.path().join("cmdline")).ok()?;
+        String::from_utf8_lossy(&arguments).contains(&directory).then_some(name)
+    };
+    entries.filter_map(process).collect()
+}
+
+async fn until_no_engine_of(bench: &Bench) {
+    bench.until("the end of the engines", |b| engines_of(b.directory.path()).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_engines_of_a_lost_data_centre_are_gone_and_so_are_all_when_the_lab_is() {
+    if !there_is_an_engine() {
+        return;
+    }
+    let mut bench =
+        Bench::new(PowerShell::Engine, Scenario { mirror_ms: 60_000, ..Scenario::default() }).await;
+    let ids = JobIds { shell: Uuid::new_v4(), command: Uuid::new_v4() };
+    let lost = bench.endpoint(1);
+    start(&lost, &install(), &ids, Duration::from_secs(600)).await.unwrap();
+    let client = bench.client(0).await;
+    let state = command("Get-CsPersistentChatState", &[]);
+    client.invoke(&state, LIMIT).await.unwrap();
+    assert_eq!(engines_of(bench.directory.path()).len(), 2);
+    bench.lab.lose("seattle").await.unwrap();
+    bench.until("the end of one engine", |b| engines_of(b.directory.path()).len() == 1).await;
+    assert_eq!(bench.outcome("Install-CsMirrorDatabase"), Some(Outcome::Aborted));
+    bench.lab.restore("seattle").await.unwrap();
+    assert_eq!(look(&lost, &ids).await.unwrap(), JobState::Gone);
+    // A client whose engine is gone asks for another.
+    client.invoke(&state, LIMIT).await.unwrap();
+    bench.lab.lose("atlanta").await.unwrap();
+    bench.lab.restore("atlanta").await.unwrap();
+    let out = client.invoke(&command("Get-CsPersistentChatState", &[]), LIMIT).await;
+    assert_eq!(out.unwrap().objects.len(), 1);
+    let Bench { lab, directory } = bench;
+    drop((client, lab));
+    let deadline = Instant::now() + LIMIT;
+    while !engines_of(directory.path()).is_empty() {
+        assert!(Instant::now() < deadline, "an engine has outlived its lab");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// `pcf-lab serve` of a scenario with engines.
+fn serve(directory: &Path) -> std::process::Command {
+    let scenario = directory.join("scenario.yaml");
+    std::fs::write(&scenario, "dialect: {powerShell: engine}\nmirrorMs: 60000\n").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pcf-lab"));
+    command.arg("serve").arg("--dir").arg(directory).arg("--scenario").arg(scenario);
+    command
+}
+
+#[test]
+fn without_an_engine_such_a_lab_does_not_start_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let output =
+        serve(directory.path()).env_remove("PCF_ENGINES_RUN").env("PATH", "/nonexistent").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        said.trim(),
+        "pcf-lab: the scenario has its Management Shells on engines: no PowerShell engine (PCF_ENGINES_RUN is not set, and there is no \
+         pwsh on the PATH)"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lab_that_is_killed_leaves_no_engine_behind() {
+    if !there_is_an_engine() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut lab = serve(directory.path()).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    let description = loop {
+        match std::fs::read(directory.path().join("lab.json")) {
+            Ok(text) => break serde_json::from_slice::<serde_json::Value>(&text).unwrap(),
+            Err(e) => assert!(Instant::now() < deadline, "{e}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let url = description["dataCenters"]["seattle"]["managementShell"]["url"].as_str().unwrap();
+    let port = url.trim_start_matches("https://127.0.0.1:").trim_end_matches("/wsman").parse().unwrap();
+    let endpoint = endpoint(directory.path(), "sea-fe-1.litwareinc.com", port);
+    // In the middle of a cmdlet.
+    let ids = JobIds { shell: Uuid::new_v4(), command: Uuid::new_v4() };
+    start(&endpoint, &install(), &ids, Duration::from_secs(600)).await.unwrap();
+    assert_eq!(engines_of(directory.path()).len(), 1);
+    lab.kill().unwrap();
+    lab.wait().unwrap();
+    while !engines_of(directory.path()).is_empty() {
+        assert!(Instant::now() < deadline, "an engine has outlived its lab");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

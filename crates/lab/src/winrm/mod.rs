@@ -31,6 +31,7 @@ use uuid::Uuid;
 use self::answers::{bad, created, deadline, no_such_shell, session_configuration, stream, timed_out};
 use crate::chat::cmdlets;
 use crate::chat::{SHELL_PASSWORD, SHELL_USER};
+use crate::remoting;
 use crate::world::SharedWorld;
 use crate::world::breakpoints::{Arrival, Moment};
 
@@ -295,16 +296,7 @@ impl Host {
             action::SEND => Err(bad("simulator: pipelines longer than one fragment are not simulated")),
             action::RECEIVE => self.receive(e).await,
             action::SIGNAL => {
-                let id = e
-                    .body
-                    .find("Signal")
-                    .and_then(|s| s.attribute("CommandId"))
-                    .unwrap_or_default()
-                    .to_uppercase();
-                let ended = self.with(e, |s| Ok(s.commands.remove(&id)))?;
-                if let Some(cmdlet) = ended.and_then(|r| r.cmdlet) {
-                    cmdlets::abort(&mut self.world.now(), cmdlet);
-                }
+                self.signal(e)?;
                 Ok("<rsp:SignalResponse/>".into())
             }
             action::DELETE => {
@@ -334,6 +326,27 @@ impl Host {
         }
     }
 
+    fn signal(&self, e: &Envelope) -> Result<(), Fault> {
+        let signal = e.body.find("Signal").ok_or_else(|| bad("no Signal"))?;
+        let id = signal.attribute("CommandId").unwrap_or_default().to_uppercase();
+        // What was told to stop still says so through Receive.
+        let stops = signal.find("Code").is_some_and(|c| c.text.trim().ends_with(wsman::SIGNAL_STOP));
+        let cmdlet = self.with(e, |s| {
+            let cmdlet = s.commands.get(&id).and_then(|r| r.cmdlet);
+            if !stops {
+                s.commands.remove(&id);
+            }
+            Ok(cmdlet)
+        })?;
+        let Some(cmdlet) = cmdlet else { return Ok(()) };
+        let mut world = self.world.now();
+        // What has ended is not stopped any more.
+        if !stops || cmdlets::poll(&world, cmdlet).is_none() {
+            cmdlets::abort(&mut world, cmdlet);
+        }
+        Ok(())
+    }
+
     fn create(&self, e: &Envelope) -> Result<String, Fault> {
         session_configuration(e)?;
         let shell = e.body.find("Shell").ok_or_else(|| bad("no Shell"))?;
@@ -361,9 +374,7 @@ impl Host {
             pending: Vec::new(),
             commands: BTreeMap::new(),
         };
-        // Windows sends its capability with a zero pool id.
-        shell.tell(kind::SESSION_CAPABILITY, Uuid::nil(), Uuid::nil(), message::session_capability());
-        shell.tell(kind::RUNSPACEPOOL_STATE, id, Uuid::nil(), message::runspacepool_state(2));
+        shell.tell(remoting::opening(id));
         let key = id.to_string().to_uppercase();
         if self.shells().contains_key(&key) {
             return Err(bad("the ShellId is taken"));
@@ -462,17 +473,7 @@ impl Host {
         };
         self.with(e, |s| {
             let (id, pipeline) = (s.id, s.commands.get(command).map_or(Uuid::nil(), |r| r.pipeline));
-            let failed = finished.state == message::PipelineState::Failed;
-            for o in &finished.objects {
-                s.tell(kind::PIPELINE_OUTPUT, id, pipeline, psrp::clixml::Writer::value(o));
-            }
-            if !failed {
-                for r in &finished.errors {
-                    s.tell(kind::ERROR_RECORD, id, pipeline, psrp::clixml::Writer::value(&r.to_value()));
-                }
-            }
-            let last = if failed { finished.errors.first() } else { None };
-            s.tell(kind::PIPELINE_STATE, id, pipeline, message::pipeline_state(finished.state, last));
+            s.tell(remoting::ending(&finished, id, pipeline));
             if let Some(r) = s.commands.get_mut(command) {
                 r.told = true;
             }
@@ -550,8 +551,9 @@ impl Drop for Held<'_> {
 }
 
 impl Shell {
-    fn tell(&mut self, kind: u32, pool: Uuid, pipeline: Uuid, body: String) {
-        let m = Message { kind, pool, pipeline, body };
-        self.pending.extend(self.fragmenter.fragment(&m.encode(false)));
+    fn tell(&mut self, messages: Vec<Message>) {
+        for m in messages {
+            self.pending.extend(self.fragmenter.fragment(&m.encode(false)));
+        }
     }
 }

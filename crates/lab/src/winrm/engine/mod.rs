@@ -56,8 +56,9 @@ impl Engines {
         world: SharedWorld,
     ) -> Result<(Engines, impl Future<Output = ()> + Send + use<>), String> {
         let directory = directory.join("management-shell");
-        let mut program = psrp::engine::find(&directory)
-            .ok_or_else(|| format!("the scenario has its Management Shells on engines: {}", psrp::engine::missing()))?;
+        let mut program = psrp::engine::find(&directory).ok_or_else(|| {
+            format!("the scenario has its Management Shells on engines: {}", psrp::engine::missing())
+        })?;
         let failed = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
         let module = directory.join("Lync");
         std::fs::create_dir_all(&module).map_err(|e| failed(&module, e))?;
@@ -220,14 +221,17 @@ impl Shells {
         let init = read(&init.body).map_err(|x| bad(x.to_string()))?;
         let runspaces = |name: &str| init.get(name).cloned().unwrap_or(Value::I32(1));
         let key = key_of(id);
-        let environment =
-            [("PCF_LAB_SOCKET", self.engines.socket.display().to_string()), ("PCF_LAB_HOST", host.name.clone())];
+        let environment = [
+            ("PCF_LAB_SOCKET", self.engines.socket.display().to_string()),
+            ("PCF_LAB_HOST", host.name.clone()),
+        ];
         let engine = {
             let mut shells = self.shells();
             if shells.contains_key(&key) {
                 return Err(bad("the ShellId is taken"));
             }
-            let engine = Engine::start(&self.engines.program, &environment).map_err(|why| gone(host, &why))?;
+            let engine =
+                Engine::start(&self.engines.program, &environment).map_err(|why| gone(host, &why))?;
             engine.expect(Uuid::nil());
             let shell = Shell {
                 id,
@@ -333,7 +337,11 @@ impl Shells {
         let stops = signal.find("Code").is_some_and(|c| c.text.trim().ends_with(wsman::SIGNAL_STOP));
         let key = signal.attribute("CommandId").unwrap_or_default().to_uppercase();
         let found = self.with(e, |s| {
-            let command = if stops { s.commands.get(&key).map(|c| c.id) } else { s.commands.remove(&key).map(|c| c.id) };
+            let command = if stops {
+                s.commands.get(&key).map(|c| c.id)
+            } else {
+                s.commands.remove(&key).map(|c| c.id)
+            };
             Ok(command.map(|id| (s.engine.clone(), id)))
         })?;
         if let Some((engine, id)) = found {
