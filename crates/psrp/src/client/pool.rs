@@ -86,6 +86,14 @@ async fn states(transport: &dyn Transport, assembler: &mut Assembler) -> Result<
     for bytes in transport.receive(None).await?.fragments {
         for m in assembler.push(&bytes).map_err(Error::Protocol)? {
             let m = Message::decode(&m).map_err(|e| Error::Protocol(e.to_string()))?;
+            if m.kind == kind::RUNSPACEPOOL_HOST_CALL {
+                let call = message::host_call_that_waits(&m.body);
+                let call = call.map_err(|e| Error::Protocol(e.to_string()))?;
+                // As good as broken: it would wait for ever.
+                states.extend(
+                    call.map(|call| (5, format!("it asks its host (call {call}), and there is none"))),
+                );
+            }
             if m.kind != kind::RUNSPACEPOOL_STATE {
                 continue;
             }
