@@ -48,7 +48,7 @@ PACKAGES = {
 # No time zones: the programs know offsets from UTC only.
 KEPT = ("etc/debian_version", "etc/os-release", "usr/lib/os-release", "usr/share/common-licenses/")
 CERTIFICATES = "usr/share/ca-certificates/mozilla/"
-BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+ROOTS = "etc/ssl/certs"
 MACHINES = {"X86-64": "amd64", "AArch64": "arm64"}
 
 
@@ -241,13 +241,18 @@ def debian_layer(packages: list[dict], archives: list[Path], programs: Tree) -> 
         # Where scanners look for the packages of an image that has no package manager.
         text(tree, f"var/lib/dpkg/status.d/{name}", run("dpkg-deb", "--field", str(archive)).decode())
 
-    # As update-ca-certificates makes it.
+    # A folder by subjects' hashes, of which OpenSSL reads what it needs; a bundle would be parsed, and held, whole by each connection.
     roots = [entry.content for path, entry in sorted(everything.items()) if path.startswith(CERTIFICATES) and path.endswith(".crt")]
     if len(roots) < 100:
         fail(f"ca-certificates has only {len(roots)} certificates")
-    add(tree, BUNDLE, Entry(0o644, b"".join(root.rstrip(b"\n") + b"\n" for root in roots)))
+    of_hash: dict[str, int] = {}
+    for root in roots:
+        name = run("openssl", "x509", "-noout", "-subject_hash", input=root).decode().strip()
+        number = of_hash.get(name, 0)
+        of_hash[name] = number + 1
+        add(tree, f"{ROOTS}/{name}.{number}", Entry(0o644, root.rstrip(b"\n") + b"\n"))
     # Where OpenSSL looks by itself.
-    add(tree, "usr/lib/ssl/cert.pem", Entry(0o777, link=f"/{BUNDLE}"))
+    add(tree, "usr/lib/ssl/certs", Entry(0o777, link=f"/{ROOTS}"))
 
     text(
         tree,
@@ -345,8 +350,8 @@ def image(layers: list[tuple[str, Tree]], architecture: str, version: str, revis
             "Entrypoint": ["/usr/bin/pcf-operator"],
             "Cmd": ["run"],
             "WorkingDir": "/",
-            # Both TLS libraries heed it; who brings other roots sets it anew.
-            "Env": ["PATH=/usr/bin", f"SSL_CERT_FILE=/{BUNDLE}"],
+            # Both TLS libraries heed it; who brings other roots sets it anew, or adds some with SSL_CERT_FILE.
+            "Env": ["PATH=/usr/bin", f"SSL_CERT_DIR=/{ROOTS}"],
             "Labels": labels,
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(tar)}" for tar in tars]},

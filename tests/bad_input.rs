@@ -245,7 +245,7 @@ async fn a_database_of_somebody_else_where_the_mirror_should_be_is_named_and_not
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_definition_an_old_one_and_a_missing_right_are_told_in_one_sentence() {
+async fn a_missing_definition_an_old_one_a_newer_one_and_a_missing_right_are_told_in_one_sentence() {
     let plane = Plane::own(Options::default());
     let mut scene = Scene::set_on(plane.clone(), "bad_cluster", quick()).await;
     let crd = "crd/persistentchatfailovers.persistentchat.dev";
@@ -269,6 +269,28 @@ async fn a_missing_definition_an_old_one_and_a_missing_right_are_told_in_one_sen
         })
         .await;
     plane.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&text)).unwrap();
+    scene.wait_for("Ready", "True", "Active").await;
+
+    // A newer one, and a resource that uses what is new in it: what that asks for, this operator cannot know.
+    let mut newer: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let schema = &mut newer["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    schema["properties"]["quorum"] = serde_json::json!({"type": "integer"});
+    plane
+        .kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&newer.to_string()))
+        .unwrap();
+    scene
+        .until("the newer definition is served", || {
+            // The API server takes it up by and by; until then it prunes the field.
+            scene.patch(r#"{"quorum":3}"#);
+            scene.object()["spec"]["quorum"] == 3
+        })
+        .await;
+    let message = scene.wait_for("Stalled", "True", "NotSupported").await;
+    assert!(
+        message.contains("does not know spec.quorum") && message.contains("Upgrade the operator"),
+        "{message}"
+    );
+    scene.patch(r#"{"quorum":null}"#);
     scene.wait_for("Ready", "True", "Active").await;
     scene.kill_operator();
 

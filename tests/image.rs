@@ -9,9 +9,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::image::unpack;
 use common::manifests;
 use common::scene::{Scene, quick};
-use serde_json::Value;
 
 /// Packs an image of the programs that are tested, and gives its OCI layout.
 fn packed(into: &Path) -> PathBuf {
@@ -31,34 +31,6 @@ fn packed(into: &Path) -> PathBuf {
         .map(|e| e.unwrap().path())
         .find(|p| p.join("oci-layout").exists())
         .unwrap_or(out)
-}
-
-/// A blob of a layout, by its digest.
-fn blob(layout: &Path, digest: &Value) -> PathBuf {
-    let (algorithm, hash) = digest.as_str().unwrap().split_once(':').unwrap();
-    layout.join("blobs").join(algorithm).join(hash)
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-/// Unpacks every layer, in order, and gives the image's configuration.
-fn unpack(layout: &Path, root: &Path) -> Value {
-    let index = json(&layout.join("index.json"));
-    let manifest = json(&blob(layout, &index["manifests"][0]["digest"]));
-    std::fs::create_dir_all(root).unwrap();
-    for layer in manifest["layers"].as_array().unwrap() {
-        let unpacked = Command::new("tar")
-            .args(["--extract", "--gzip", "--no-same-owner", "--file"])
-            .arg(blob(layout, &layer["digest"]))
-            .arg("--directory")
-            .arg(root)
-            .status()
-            .unwrap();
-        assert!(unpacked.success());
-    }
-    json(&blob(layout, &manifest["config"]["digest"]))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@
 mod api_server;
 pub mod decide;
 pub mod lease;
+mod object;
 pub mod publish;
 pub mod rights;
 mod secrets;
@@ -41,6 +42,7 @@ pub use api_server::MANAGER;
 use api_server::{REQUEST, write};
 use decide::Reconciled;
 use lease::Candidate;
+use object::Object;
 pub use secrets::{ClusterSecrets, FileSecrets};
 use trouble::Teller;
 use worker::{Begin, Resource, Worker};
@@ -90,7 +92,7 @@ pub async fn run(
     Options { namespace, candidate, telemetry }: Options,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
-    let api: Api<PersistentChatFailover> = match &namespace {
+    let api: Api<Object> = match &namespace {
         Some(ns) => Api::namespaced(client.clone(), ns),
         None => Api::all(client.clone()),
     };
@@ -157,11 +159,7 @@ pub async fn run(
 /// controller is told of what is, not of what has been deleted.
 ///
 /// It ends if a stop comes before that list: a controller that waits for it does not hear of the stop, and nothing is at work.
-async fn keep_up(
-    resources: &Store<PersistentChatFailover>,
-    context: &Context,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn keep_up(resources: &Store<Object>, context: &Context, mut stop: watch::Receiver<bool>) {
     let (listed, stopped) = (resources.wait_until_ready(), stop.wait_for(|s| *s));
     futures::pin_mut!(listed, stopped);
     match select(listed, stopped).await {
@@ -214,14 +212,10 @@ fn changes(
     })
 }
 
-async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile(object: Arc<Object>, context: Arc<Context>) -> Result<Action, Error> {
     let resource = Resource::of(&object);
     let mut workers = context.workers.lock().await;
-    let described =
-        convert::pool(&object.spec).and_then(|pool| match context.settings.unknown_volumes(&pool) {
-            problems if problems.is_empty() => Ok(pool),
-            problems => Err(problems),
-        });
+    let described = described(&object, &context.settings);
     let other = described.as_ref().ok().and_then(|pool| {
         let same = |(r, w): &(&Resource, &Worker)| !r.has_name_of(&resource) && w.pool_name() == pool.fqdn;
         workers.iter().find(same).map(|(r, _)| format!("{}/{}", r.namespace, r.name))
@@ -276,6 +270,19 @@ async fn reconcile(object: Arc<PersistentChatFailover>, context: Arc<Context>) -
             Err(Error("a spec that was found wrong was taken for right: a defect of the operator".into()))
         }
     }
+}
+
+/// The pool that a resource describes, or all that keeps it from being understood.
+fn described(object: &Object, settings: &Settings) -> Result<Pool, Vec<Problem>> {
+    let (pool, mut problems) = match convert::pool(&object.spec) {
+        Ok(pool) => {
+            let problems = settings.unknown_volumes(&pool);
+            (Some(pool), problems)
+        }
+        Err(problems) => (None, problems),
+    };
+    problems.extend(object.unknown_fields());
+    pool.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
 /// What a resource asks for.

@@ -6,6 +6,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 pub mod courses;
+pub mod image;
 pub mod matrix;
 pub mod proxy;
 pub mod scene;
