@@ -26,7 +26,8 @@ fn slow(directory: &Path) -> PathBuf {
 
 /// Runs the script with a fake `ssh` on its PATH; what it found, by what was tried.
 fn found_by_the_script() -> Option<BTreeMap<String, Value>> {
-    let engine = psrp::engine::for_tests(Path::new("")).unwrap_or_else(|e| panic!("{e}"))?;
+    let engine = psrp::engine::for_tests(Path::new("")).expect("an engine is required")?;
+    psrp::engine::driven("powershell_client", 1).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let scenario = slow(directory.path());
     let ssh = directory.path().join("ssh");

@@ -1,4 +1,4 @@
-//! Where a real PowerShell is, for tests. Nothing of it is used by the client.
+//! Where a real PowerShell is, for tests and for a lab that is to have one. Nothing of it is used by the client.
 
 use std::env;
 use std::ffi::OsString;

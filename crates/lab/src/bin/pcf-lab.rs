@@ -193,12 +193,13 @@ async fn serve(serve: Serve) -> Result<(), String> {
     let scenario = read_scenario(scenario.as_deref())?;
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let dir = dir.canonicalize().map_err(|e| e.to_string())?;
+    // First: what it lacks it says at once.
+    let mut lab = Lab::start(scenario, &dir).await?;
     let plane = if control_plane {
         Some(tokio::task::block_in_place(|| ControlPlane::start(&dir.join("control-plane")))?)
     } else {
         None
     };
-    let mut lab = Lab::start(scenario, &dir).await?;
     let resource = dir.join("resource.yaml");
     std::fs::write(&resource, lab.resource("litware")).map_err(|e| e.to_string())?;
     let socket = dir.join("control.sock");

@@ -55,7 +55,14 @@ async fn one(stream: UnixStream, world: SharedWorld) -> Result<(), String> {
     let mut line = String::new();
     (&mut reader).take(MAX_QUESTION).read_line(&mut line).await.map_err(|e| e.to_string())?;
     let question: Question = serde_json::from_str(&line).map_err(|e| e.to_string())?;
-    let id = cmdlets::start(&mut world.now(), &question.host, SHELL_USER, &question.command());
+    let id = {
+        let mut now = world.now();
+        // Its process has a moment left at most.
+        if !now.host_is_up(&question.host) {
+            return Err(format!("{} has no power", question.host));
+        }
+        cmdlets::start(&mut now, &question.host, SHELL_USER, &question.command())
+    };
     let begun = Begun { world, id };
     let Some(finished) = ended(&begun, &mut reader).await? else { return Ok(()) };
     let text = format!("{}\n", answer(&finished)?);

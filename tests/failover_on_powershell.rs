@@ -62,7 +62,11 @@ impl Course for OnEngines {
 }
 
 fn there_is_an_engine() -> bool {
-    psrp::engine::for_tests(Path::new("")).unwrap_or_else(|e| panic!("{e}")).is_some()
+    let found = psrp::engine::for_tests(Path::new("")).expect("an engine is required").is_some();
+    if found {
+        psrp::engine::driven("failover_on_powershell", 1).unwrap();
+    }
+    found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

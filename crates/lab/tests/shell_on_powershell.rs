@@ -22,7 +22,11 @@ use uuid::Uuid;
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn there_is_an_engine() -> bool {
-    psrp::engine::for_tests(Path::new("/nonexistent")).unwrap_or_else(|e| panic!("{e}")).is_some()
+    let found = psrp::engine::for_tests(Path::new("")).expect("an engine is required").is_some();
+    if found {
+        psrp::engine::driven("shell_on_powershell", 1).unwrap();
+    }
+    found
 }
 
 struct Bench {
