@@ -354,3 +354,69 @@ async fn log(words: impl AsyncRead + Unpin) {
 pub(super) fn data(id: Uuid, stream: Stream, bytes: Vec<u8>) -> Line {
     Line::Data { stream, id, bytes }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use psrp::fragment::Fragmenter;
+    use psrp::message::PipelineState;
+
+    use super::*;
+
+    /// An engine that is told of a pipeline, writes what is in a file, and only then reads on.
+    fn flood(id: Uuid, file: &std::path::Path) -> Arc<Engine> {
+        let script = format!(
+            "read a; echo \"<CommandAck PSGuid='{id}' />\"; cat {}; read b; echo \"<SignalAck PSGuid='{id}' />\"; cat >/dev/null",
+            file.display()
+        );
+        let program = Program {
+            path: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            environment: vec![],
+        };
+        Engine::start(&program, &[]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn output_that_nobody_receives_is_held_up_to_a_limit_and_does_not_hold_up_a_signal() {
+        let id = Uuid::from_u128(7);
+        let mut fragmenter = Fragmenter::new(32 * 1024);
+        let of = |kind, body| Message { kind, pool: Uuid::nil(), pipeline: id, body }.encode(false);
+        let mut fragments = fragmenter.fragment(&of(kind::PIPELINE_OUTPUT, "x".repeat(4 * HELD)));
+        let state = message::pipeline_state(PipelineState::Completed, None);
+        fragments.extend(fragmenter.fragment(&of(kind::PIPELINE_STATE, state)));
+        let lines = fragments.iter().map(|f| data(id, Stream::Default, f.clone()).write());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), lines.collect::<String>()).unwrap();
+        let engine = flood(id, file.path());
+        engine.expect(id);
+        engine.say(vec![Line::Command(id)]).await.unwrap();
+        let held = || lock(&engine.said.state).held;
+        while held() < HELD {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // It would go on at once, if it did.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(held() < HELD + 64 * 1024 && !engine.has_ended(id), "{} bytes are held", held());
+        // Its acknowledgement stands behind all of it.
+        engine.say(vec![Line::Signal(id)]).await.unwrap();
+        assert!(engine.has_ended(id));
+        let mut taken = Vec::new();
+        loop {
+            let one = engine.take(id);
+            let size: usize = one.chunks.iter().map(Vec::len).sum();
+            assert!(size <= CARRIED, "{size} bytes in one answer");
+            taken.extend(one.chunks);
+            if one.done {
+                break;
+            }
+        }
+        assert_eq!((taken, held()), (fragments, 0));
+        // What the last answer carried may be lost with its client.
+        engine.rewind(id);
+        assert!(engine.ready(id).await.unwrap() && !engine.take(id).chunks.is_empty());
+        engine.forget(id);
+        assert!(engine.ready(id).await.is_err() && held() == 0);
+        engine.kill();
+    }
+}
