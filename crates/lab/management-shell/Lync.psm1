@@ -159,8 +159,8 @@ function Invoke-Lab([System.Management.Automation.PSCmdlet] $caller, [System.Col
         $socket.Dispose()
     }
     $json = [System.Text.Json.JsonDocument]::Parse($answer.Result).RootElement
-    foreach ($text in $json.GetProperty('warnings').EnumerateArray()) { $caller.WriteWarning($text.GetString()) }
     foreach ($object in $json.GetProperty('objects').EnumerateArray()) { $caller.WriteObject((ConvertFrom-Lab $object)) }
+    foreach ($text in $json.GetProperty('warnings').EnumerateArray()) { $caller.WriteWarning($text.GetString()) }
     $errors = @($json.GetProperty('errors').EnumerateArray())
     $failed = $json.GetProperty('failed').GetBoolean()
     for ($n = 0; $n -lt $errors.Count; $n++) {

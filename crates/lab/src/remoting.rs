@@ -60,7 +60,7 @@ pub fn ending(finished: &Finished, pool: Uuid, pipeline: Uuid) -> Vec<Message> {
     let objects = finished.objects.iter().map(|o| of_pipeline(kind::PIPELINE_OUTPUT, Writer::value(o)));
     let errors = written.iter().map(|e| of_pipeline(kind::ERROR_RECORD, Writer::value(&e.to_value())));
     let state = of_pipeline(kind::PIPELINE_STATE, message::pipeline_state(finished.state, last));
-    warnings.chain(objects).chain(errors).chain([state]).collect()
+    objects.chain(warnings).chain(errors).chain([state]).collect()
 }
 
 /// A record of the warning stream.
