@@ -175,7 +175,9 @@ fn said(out: &Output) -> Vec<String> {
         let kind = e.exceptions.first().and_then(|x| x.type_names.first()).cloned().unwrap_or_default();
         said.push(format!("error {}: {} ({kind})", e.id, e.message));
     }
-    said.extend(out.warnings.iter().map(|w| format!("warning {w}")));
+    // A report is called by an id of its own.
+    let called = |w: &str| w.split_once(r"\Temp\").map_or(w.to_string(), |(before, _)| before.to_string());
+    said.extend(out.warnings.iter().map(|w| format!("warning {}", called(w))));
     said
 }
 
