@@ -23,12 +23,17 @@ lab: ## The same world to play with: prints the commands to try, stops on Ctrl-C
 
 .PHONY: test
 test: ## The gate: formats, lints, licences, every test, samples of the crash matrices. PCF_SAMPLE=n repeats a sample.
-	@scripts/require.sh clients
+	@scripts/require.sh clients engines
 	@scripts/test.sh
+
+.PHONY: engines
+engines: ## Drives Microsoft's own engines (PCF_ENGINES_RUN, or a pwsh on the PATH), and prints what with.
+	@scripts/require.sh engines
+	@scripts/engines.sh
 
 .PHONY: night
 night: ## Everything: whole crash matrices, the long simulation, all planted defects, the demo. Takes hours.
-	@scripts/require.sh clients
+	@scripts/require.sh clients engines
 	@scripts/night.sh
 
 SEEDS ?= 2000
@@ -44,7 +49,8 @@ soak: ## Simulates SEEDS= bad nights from FIRST_SEED= for at most MINUTES=, each
 	$(TARGET)/release/pcf-soak --twice --seeds $(SEEDS) --first-seed $(FIRST_SEED) --minutes $(MINUTES)
 
 .PHONY: bench
-bench: image ## Figures beside what they may be: memory, API writes, the image's size. Writes target/bench/summary.json.
+bench: image ## Figures beside what they may be: memory, API writes, the image, our PowerShell client. Writes target/bench/summary.json.
+	@scripts/require.sh engines
 	@scripts/require.sh
 	cargo bench --locked --bench figures
 

@@ -18,6 +18,9 @@ use common::scene::{RESOURCE, Scene, quick};
 use common::{Process, manifests, plane};
 use lab::scenario::Scenario;
 use lab::serve::Lab;
+use psrp::client::{Client, PoolOptions};
+use psrp::message::Command as PsCommand;
+use psrp::transport::server_mode::Program;
 use serde_json::{Value, json};
 
 /// Pools of the measurement of memory.
@@ -33,6 +36,10 @@ struct Figure {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
+    // One of them alone, for whoever works on it.
+    if std::env::args().any(|a| a == "powershell") {
+        return show(&powershell().await);
+    }
     let mut figures = vec![memory().await];
     let (few, many) = (writes(8).await, writes(40).await);
     figures.push(Figure {
@@ -48,6 +55,12 @@ async fn main() {
         unit: "writes",
     });
     figures.push(image());
+    figures.extend(powershell().await);
+    show(&figures);
+}
+
+/// Prints the figures, and writes them where programs find them. A figure over its bound is a failure.
+fn show(figures: &[Figure]) {
     let summary: Vec<Value> = figures
         .iter()
         .map(|f| json!({"name": f.name, "ours": f.ours, "peer": f.bound, "ratio": f.ours / f.bound, "unit": f.unit}))
@@ -56,7 +69,7 @@ async fn main() {
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("summary.json"), serde_json::to_string_pretty(&summary).unwrap()).unwrap();
     println!("{:52} {:>10} {:>10} {:>7}  unit", "figure", "ours", "at most", "ratio");
-    for f in &figures {
+    for f in figures {
         println!("{:52} {:>10.1} {:>10.1} {:>7.2}  {}", f.name, f.ours, f.bound, f.ours / f.bound, f.unit);
     }
     if figures.iter().any(|f| f.ours > f.bound) {
@@ -177,6 +190,116 @@ async fn writes(backups: u32) -> f64 {
     scene.wait_until_failed_over().await;
     scene.wait_until_at_rest().await;
     (count() - before) as f64
+}
+
+/// Short commands of a round, and objects of a long answer.
+const SHORT: usize = 50;
+const OBJECTS: i32 = 20_000;
+
+/// The operator's client beside PowerShell's own, both on the same engine with its session open: a short command, and a long answer.
+/// The better of three rounds of each, in turns. Without an engine there is nothing to compare, and that is said.
+async fn powershell() -> Vec<Figure> {
+    let modules = manifests().join("benches/powershell");
+    let Some(program) = psrp::engine::for_tests(&modules).unwrap() else { return Vec::new() };
+    let client = Client::program(program.clone(), PoolOptions::default());
+    let (mut ours, mut theirs) = ((f64::MAX, f64::MAX), (f64::MAX, f64::MAX));
+    for _ in 0..3 {
+        let (short, long) = by_us(&client).await;
+        ours = (ours.0.min(short), ours.1.min(long));
+        let (short, long) = by_powershell(&program, &modules);
+        theirs = (theirs.0.min(short), theirs.1.min(long));
+    }
+    let flood = flooded(&client).await;
+    client.close().await.unwrap();
+    let figure = |name: &str, ours, bound| Figure {
+        name: name.into(),
+        ours,
+        bound,
+        unit: "ms, PowerShell's own client",
+    };
+    vec![
+        figure("a short cmdlet, median of 50", ours.0, theirs.0),
+        figure("20,000 objects of output", ours.1, theirs.1),
+        flood,
+    ]
+}
+
+/// What the memory of this process grows by at most while an engine floods the client with 200 MB. The bound: what one command may give
+/// (`MAX_OUTPUT`), once as it came and once as it was read, and as much again that waits to be read.
+async fn flooded(client: &Client) -> Figure {
+    let kib = |name: &str| -> f64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|l| l.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    // The highest is counted from now on.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = kib("VmRSS:");
+    let flood = PsCommand {
+        name: "Write-Flood".into(),
+        parameters: vec![("Megabytes".into(), psrp::clixml::Value::I32(200))],
+    };
+    let refused = client.invoke(&flood, Duration::from_secs(120)).await;
+    assert!(refused.is_err(), "200 MB were taken");
+    let again = PsCommand { name: "Get-CsPersistentChatState".into(), parameters: vec![] };
+    assert_eq!(client.invoke(&again, Duration::from_secs(120)).await.unwrap().objects.len(), 1);
+    Figure {
+        name: "memory of the client in a flood of 200 MB".into(),
+        ours: (kib("VmHWM:") - before) / 1024.0,
+        bound: 3.0 * psrp::client::MAX_OUTPUT as f64 / (1024.0 * 1024.0),
+        unit: "MiB more",
+    }
+}
+
+async fn by_us(client: &Client) -> (f64, f64) {
+    let timed = |name: &str, parameters| {
+        let command = PsCommand { name: name.into(), parameters };
+        async move {
+            let began = Instant::now();
+            let out = client.invoke(&command, Duration::from_secs(120)).await.unwrap();
+            (began.elapsed().as_secs_f64() * 1000.0, out.objects.len())
+        }
+    };
+    for _ in 0..5 {
+        timed("Get-CsPersistentChatState", vec![]).await;
+    }
+    let mut short = Vec::new();
+    for _ in 0..SHORT {
+        short.push(timed("Get-CsPersistentChatState", vec![]).await.0);
+    }
+    short.sort_by(f64::total_cmp);
+    let (long, count) = timed("Get-Many", vec![("Count".into(), psrp::clixml::Value::I32(OBJECTS))]).await;
+    assert_eq!(count, usize::try_from(OBJECTS).unwrap());
+    (short[SHORT / 2], long)
+}
+
+/// PowerShell takes any program called `ssh` for the way to a host: this one is the engine itself.
+fn by_powershell(engine: &Program, modules: &Path) -> (f64, f64) {
+    let directory = tempfile::tempdir().unwrap();
+    let ssh = directory.path().join("ssh");
+    let quoted = |s: &std::ffi::OsStr| format!("'{}'", s.to_str().unwrap());
+    let arguments: Vec<String> = engine.arguments.iter().map(|a| quoted(a)).collect();
+    let script = format!("#!/bin/sh\nexec {} {}\n", quoted(engine.path.as_os_str()), arguments.join(" "));
+    std::fs::write(&ssh, script).unwrap();
+    std::fs::set_permissions(&ssh, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+    let mut client = Command::new(&engine.path);
+    // As a client, not in server mode.
+    client.args(engine.arguments.iter().filter(|a| *a != "-s"));
+    let out = client
+        .args(["-NonInteractive", "-File"])
+        .arg(modules.join("client.ps1"))
+        .args(["-Times", &SHORT.to_string(), "-Objects", &OBJECTS.to_string()])
+        .env("PATH", path)
+        .envs(engine.environment.iter().map(|(name, value)| (name, value)))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(out.stdout).unwrap();
+    let numbers: Vec<f64> = said.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    let [short, long] = numbers[..] else {
+        panic!("{said}{}", String::from_utf8_lossy(&out.stderr));
+    };
+    (short, long)
 }
 
 /// Size of the image.

@@ -16,7 +16,19 @@ need /usr/include/openssl/ssl.h libssl-dev
 for extra in "$@"; do
     case "$extra" in
     clients)
+        need tmux tmux
         python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+        ;;
+    engines)
+        # What those need that $PCF_ENGINES_RUN starts.
+        if [ -n "${PCF_ENGINES_RUN:-}" ]; then
+            need xz xz-utils
+            # Its package has another name in each release.
+            if ! ldconfig -p | grep -q libicuuc; then
+                missing+=("$(apt-cache pkgnames 2>/dev/null | grep -E '^libicu[0-9]+$' | sort | tail -1 || true)")
+                [ -n "${missing[-1]}" ] || missing[-1]=libicu-dev
+            fi
+        fi
         ;;
     *)
         echo "require.sh: unknown need $extra" >&2

@@ -10,8 +10,12 @@ export PCF_API_SERVER_TESTS="$work/api-server-tests"
 : >"$PCF_API_SERVER_TESTS"
 export PCF_CRASH_MATRIX="$work/crash-matrix"
 : >"$PCF_CRASH_MATRIX"
+export PCF_ENGINES_ROWS="$work/engines"
+: >"$PCF_ENGINES_ROWS"
 # One number for all test programs of this run, from its time: the samples move from run to run.
 export PCF_SAMPLE="${PCF_SAMPLE:-$(date +%s)}"
+# Whole programs wait for each other's clocks more than they compute: twice as many as there are cores.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
 if [ "${PCF_NIGHT:-}" = 1 ]; then
     echo "PCF_NIGHT=1: everything, no samples"
 else
@@ -26,6 +30,8 @@ built=$(($(date +%s) - built))
 cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$work/log" || status=1
 echo "The matrix: what was done to the whole program, and whether it went on."
 cat "$PCF_CRASH_MATRIX"
+echo "What engines of Microsoft's were driven with."
+scripts/engines.sh table "$work/log" || status=1
 # Cargo says which program it runs, and each program when it has ended. One that never says so has crashed.
 awk -v parts="${PCF_PARTS:-/dev/null}" -v built="$built" '
     function add(result, seconds, name) { printf "%s\t%s\t %s\n", result, seconds, name >>parts }

@@ -234,7 +234,7 @@ impl<'w, S: Systems> Permit<'w, S> {
             Ok(_) => Outcome::Answered,
             // The goal already holds; the next look says whether it does.
             Err(e) if read::already_done(&e) => Outcome::Answered,
-            Err(e @ SqlError::Lost(_)) => Outcome::Unknown(problem(&e)),
+            Err(e) if e.outcome_unknown() => Outcome::Unknown(problem(&e)),
             Err(e) => Outcome::Refused(problem(&e)),
         }
     }

@@ -334,3 +334,24 @@ fn the_rights_are_exact(release: &Release) {
     let given: BTreeSet<(String, String, String)> = RIGHTS.iter().flat_map(rights).collect();
     assert_eq!(used, given, "left: what was asked for; right: what is in the table");
 }
+
+/// Whether an API server takes the chart with no word of warning, and who may do what with it: rights, and the policy on consents.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_server_takes_the_chart_and_holds_everybody_to_its_rights() {
+    count("chart_rights");
+    let plane = Plane::own(Options::default());
+    // The chart brings the definition.
+    plane
+        .kubectl(&["delete", "crd/persistentchatfailovers.persistentchat.dev", "--wait=true"], None)
+        .unwrap();
+    let kubectl = plane.kubectl_path();
+    let out = Command::new("scripts/chart.sh")
+        .arg("server")
+        .current_dir(manifests())
+        .env("KUBECONFIG", plane.admin_kubeconfig())
+        .env("KUBEBUILDER_ASSETS", kubectl.parent().unwrap())
+        .output()
+        .unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{told}");
+}

@@ -194,7 +194,7 @@ async fn status_plan_and_report_tell_the_whole_story_and_write_nothing() {
         (vec!["status", "litware", "-o", "xml"], "[possible values: json, yaml]"),
         (vec!["plan", "-f", "/nowhere.yaml"], "/nowhere.yaml"),
         (vec!["wait", "nobody", "--for", "ready"], "nobody"),
-        (vec!["wait", "litware", "--for", "ready", "--timeout", "soon"], "10m"),
+        (vec!["wait", "litware", "--for", "ready", "--timeout", "soon"], "15m"),
         (vec!["approve", "nobody", "--yes", "1"], "nobody"),
     ] {
         ends(&pcf(&scene, &arguments), 1, said);
@@ -258,18 +258,20 @@ async fn a_yes_is_written_to_exactly_what_is_asked_by_whoever_may() {
     scene.assert_nothing_moves().await;
 
     // On a terminal.
-    let mut terminal = Terminal::of(&mut command(&scene, &["approve", "litware"]));
+    let terminal = Terminal::of(&command(&scene, &["approve", "litware"]));
     terminal.wait_for("Type yes to agree as admin: ");
-    terminal.type_in("y\n");
-    assert_eq!(terminal.end().code(), Some(3), "{}", terminal.shown());
+    terminal.type_in("y");
+    terminal.press(&["Enter"]);
+    assert_eq!(terminal.end(), 3, "{}", terminal.shown());
     assert_eq!(scene.object()["spec"]["consent"], Value::Null);
-    let mut terminal = Terminal::of(&mut command(&scene, &["approve", "litware"]));
+    let terminal = Terminal::of(&command(&scene, &["approve", "litware"]));
     terminal.wait_for("Type yes to agree as admin: ");
     assert!(terminal.shown().contains(&names[7]), "{}", terminal.shown());
     // The object has changed meanwhile, and what is asked has not.
     scene.kubectl(&["annotate", "pcf/litware", "note=x"], None);
-    terminal.type_in("yes\n");
-    assert_eq!(terminal.end().code(), Some(0), "{}", terminal.shown());
+    terminal.type_in("yes");
+    terminal.press(&["Enter"]);
+    assert_eq!(terminal.end(), 0, "{}", terminal.shown());
     let written = scene.kubectl(&["get", "pcf/litware", "-o", "json", "--show-managed-fields"], None);
     let written: Value = serde_json::from_str(&written).unwrap();
     assert_eq!(written["spec"]["consent"]["by"], "admin");
@@ -333,20 +335,17 @@ async fn waiting_ends_when_it_holds_and_when_it_will_not_come() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_picture_is_drawn_in_place_on_a_terminal_and_one_after_the_other_elsewhere() {
     let scene = Scene::ready("cli_watch", quick()).await;
-    let mut terminal = Terminal::of(&mut command(&scene, &["status", RESOURCE, "--watch"]));
+    let terminal = Terminal::of(&command(&scene, &["status", RESOURCE, "--watch"]));
     terminal.wait_for("active: atlanta   wanted: atlanta");
-    assert!(terminal.shown().starts_with("\u{1b}[?1049h"), "{:?}", terminal.shown());
+    assert!(terminal.is_taken(), "{}", terminal.shown());
     scene.patch(r#"{"suspend":true}"#);
     scene.want(1);
     terminal.wait_for("wanted: seattle");
-    terminal.signal("INT");
-    assert_eq!(terminal.end().code(), Some(0));
-    let (_, after) = terminal
-        .shown()
-        .rsplit_once("\u{1b}[?25h\u{1b}[?1049l")
-        .map(|(a, b)| (a.to_string(), b.to_string()))
-        .unwrap();
-    assert!(after.contains("wanted: seattle") && !after.contains('\u{1b}'), "{after:?}");
+    // Drawn in place of the one before.
+    assert!(!terminal.shown().contains("wanted: atlanta"), "{}", terminal.shown());
+    terminal.press(&["C-c"]);
+    assert_eq!(terminal.end(), 0);
+    assert!(!terminal.is_taken() && terminal.shown().contains("wanted: seattle"), "{}", terminal.shown());
 
     // The reader of a pipe gets one after the other, as they change, and ends it by leaving.
     let mut follows = begun(&mut command(&scene, &["status", RESOURCE, "--watch"]));
@@ -399,4 +398,32 @@ fn kubectl_completes_what_may_follow() {
         let o = command.args(["__complete", "pcf"]).args(&words).output().unwrap();
         assert_eq!(shown(&o), wanted, "{words:?}: {}", String::from_utf8_lossy(&o.stderr));
     }
+}
+
+#[test]
+fn a_shell_on_a_terminal_completes_what_is_typed() {
+    let program = Path::new(env!("CARGO_BIN_EXE_kubectl-pcf"));
+    let path =
+        format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = Command::new("bash");
+    shell
+        .args(["--norc", "--noprofile", "-i"])
+        .env("PATH", path)
+        .env("PS1", "$ ")
+        .env("INPUTRC", "/dev/null");
+    let terminal = Terminal::of(&shell);
+    terminal.wait_for("$");
+    terminal.type_in("source <(kubectl-pcf completions bash)");
+    terminal.press(&["Enter"]);
+    terminal.type_in("kubectl-pcf app");
+    terminal.press(&["Tab"]);
+    terminal.wait_for("kubectl-pcf approve");
+    terminal.press(&["C-u"]);
+    terminal.type_in("kubectl-pcf wait x --for hu");
+    terminal.press(&["Tab"]);
+    terminal.wait_for("--for human");
+    terminal.press(&["C-u"]);
+    terminal.type_in("exit");
+    terminal.press(&["Enter"]);
+    assert_eq!(terminal.end(), 0);
 }

@@ -13,7 +13,7 @@ use crate::domain::pool::{
 };
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::side::Sides;
-use crate::domain::text::clean;
+use crate::domain::text::{self, clean};
 use crate::domain::wish::{LastWish, WishState};
 
 /// WinRM over HTTP.
@@ -89,12 +89,7 @@ impl Checks {
         }
     }
     fn duration(&mut self, field: &str, text: Option<&String>) -> Option<Duration> {
-        let text = text?;
-        let parsed = text.parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
-        if parsed.is_none() {
-            self.wrong(field, &format!("{:?} is no duration like 15m", clean(text)));
-        }
-        parsed
+        text::duration(text?).map_err(|why| self.wrong(field, &why)).ok()
     }
     fn volume(&mut self, field: &str, volume: Option<&String>, smb: Option<&v1::Smb>) -> String {
         match (volume, smb) {

@@ -67,11 +67,11 @@ struct Election {
 
 /// A lease is told in whole seconds, and shorter than three nobody keeps on a busy API server.
 fn lease_duration(text: &str) -> Result<Duration, String> {
-    let wrong = |why: String| format!("{text:?} is no duration from 3s to 5m: {why}");
-    let told: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| wrong(e.to_string()))?;
-    match u64::try_from(told.as_secs()) {
-        Ok(seconds @ 3..=300) => Ok(Duration::from_secs(seconds)),
-        Ok(_) | Err(_) => Err(wrong("a lease stands for at least three seconds, and not for ever".into())),
+    match persistent_chat_failover::domain::text::duration(text)?.as_secs() {
+        seconds @ 3..=300 => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!(
+            "{text:?} is not from 3s to 5m: a lease stands for at least three seconds, and not for ever"
+        )),
     }
 }
 
@@ -117,11 +117,11 @@ async fn real_main() -> Result<(), String> {
             if answer.well { Ok(()) } else { Err(format!("{url}: answered {}", answer.status)) }
         }
         Command::Run { namespace, metrics_address, election } => {
-            // The driver repeats every message of a server, also texts that are not ours to log.
-            let quiet = format!("{QUIET_TARGET}=off").parse().map_err(|e| format!("log filter: {e}"))?;
-            let filter = EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| EnvFilter::new("info"))
-                .add_directive(quiet);
+            let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+            // The driver repeats every message of a server, also texts that are not ours to log; the library of NTLM shows what it seals.
+            for quiet in [format!("{QUIET_TARGET}=off"), "sspi=info".into()] {
+                filter = filter.add_directive(quiet.parse().map_err(|e| format!("log filter: {e}"))?);
+            }
             tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
             let settings = Settings::from_env()?;
             let telemetry = Arc::new(Instruments::default());

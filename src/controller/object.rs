@@ -90,26 +90,18 @@ mod tests {
 
     #[test]
     fn fields_of_a_newer_definition_are_named_wherever_they_are() {
-        let data_center = |name: &str| {
-            serde_json::json!({
-                "name": name, "store": "Primary", "servers": [],
-                "sqlServer": {"host": "sql", "credentialsSecretRef": {"name": "s"}},
-                "managementShell": {"host": "fe", "credentialsSecretRef": {"name": "s"}},
-                "witness": {"host": "w"},
-            })
-        };
-        let mut object = serde_json::json!({
-            "apiVersion": "persistentchat.dev/v1alpha1", "kind": "PersistentChatFailover",
-            "metadata": {"name": "a", "madeUp": 1},
-            "spec": {"pool": "chat", "activeDataCenter": "a", "quorum": 3, "dataCenters": [data_center("a")]},
-            "status": {"observedGeneration": 1, "madeUp": 1},
-        });
+        let example = include_str!("../../examples/minimal.yaml");
+        let resource = &example[example.find("apiVersion: persistentchat.dev").unwrap()..];
+        let mut object: serde_json::Value = serde_saphyr::from_str(resource).unwrap();
+        object["status"] = serde_json::json!({"observedGeneration": 1, "madeUp": 1});
+        object["metadata"]["madeUp"] = serde_json::json!(1);
+        object["spec"]["quorum"] = serde_json::json!(3);
+        object["spec"]["dataCenters"][0]["witness"] = serde_json::json!({"host": "w"});
         let read = |o: &serde_json::Value| serde_json::from_value::<Object>(o.clone());
         let problem = read(&object).unwrap().unknown_fields().unwrap();
         assert!(problem.what.contains("spec.dataCenters.0.witness, spec.quorum"), "{}", problem.what);
-        let spec = object.get_mut("spec").unwrap();
-        spec.as_object_mut().unwrap().remove("quorum");
-        spec["dataCenters"][0].as_object_mut().unwrap().remove("witness");
+        object["spec"].as_object_mut().unwrap().remove("quorum");
+        object["spec"]["dataCenters"][0].as_object_mut().unwrap().remove("witness");
         assert_eq!(read(&object).unwrap().unknown_fields(), None);
     }
 }

@@ -11,6 +11,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
+use openssl::x509::X509;
 use tokio::time::Instant;
 
 use crate::domain::problem::{Problem, Reason};
@@ -151,22 +152,18 @@ pub fn credentials(secret: &Secret, name: &str, host: &str, field: &str) -> Resu
 /// The certificates of a CA in a Secret.
 pub fn ca(secret: &Secret, name: &str, key: &str, field: &str) -> Result<Vec<u8>, Problem> {
     let pem = secret.data.as_ref().and_then(|d| d.get(key)).map(|b| b.0.clone()).unwrap_or_default();
-    match openssl_count(&pem) {
-        0 => Err(Problem::ask(
+    match X509::stack_from_pem(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(pem),
+        Ok(_) | Err(_) => Err(Problem::ask(
             Reason::SecretUnusable,
             format!(
-                "The Secret {} of {field}.tls.caRef has no certificate under {}",
+                "The Secret {} of {field}.tls.caRef has no certificates under {}, or one that cannot be read",
                 clean(name),
                 clean(key)
             ),
             "Give the CA's certificates in PEM",
         )),
-        _ => Ok(pem),
     }
-}
-
-fn openssl_count(pem: &[u8]) -> usize {
-    String::from_utf8_lossy(pem).matches("-----BEGIN CERTIFICATE-----").count()
 }
 
 impl SecretSource for ClusterSecrets {

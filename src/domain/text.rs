@@ -1,5 +1,9 @@
 //! Text from outside (spec, servers, files) on its way to a human: one line, no control characters, bounded.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
 /// Longest text from outside that we show, in characters.
 pub const LIMIT: usize = 600;
 
@@ -29,6 +33,13 @@ pub fn clean_whole(text: &str) -> String {
     chars.chunks(LIMIT).map(|part| clean(&part.iter().collect::<String>())).collect()
 }
 
+/// A duration as people write it (`90s`, `15m`, `1h30m`, ISO 8601); never negative.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = |why: &str| format!("{:?} is no duration like 90s, 15m or 1h30m: {why}", clean(text));
+    let given: SignedDuration = text.parse().map_err(|e: jiff::Error| wrong(&e.to_string()))?;
+    Duration::try_from(given).map_err(|_| wrong("it is negative"))
+}
+
 /// The first eight bytes of a digest as hexadecimal text: enough to tell apart, short enough to read aloud.
 pub(crate) fn short(digest: &[u8]) -> String {
     digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
@@ -37,6 +48,19 @@ pub(crate) fn short(digest: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in
+            [("90s", 90), ("15m", 900), ("1h30m", 5400), ("PT2M", 120), ("1 hour 5 minutes", 3900), ("0s", 0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "10", "-5s", "5s ago", "1d", "a while", "99999999999999999999h", "1s\u{1b}[2J"] {
+            let told = duration(text);
+            assert!(told.as_ref().is_err_and(|e| !e.contains('\u{1b}')), "{text:?}: {told:?}");
+        }
+    }
 
     #[test]
     fn nothing_that_moves_a_cursor_or_forges_a_line_passes() {

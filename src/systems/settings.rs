@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use crate::domain::pool::{Folder, Pool};
 use crate::domain::problem::{Problem, Reason};
-use crate::domain::text::clean;
+use crate::domain::text::{self, clean};
 
 /// The operator's own configuration.
 #[derive(Clone, Debug)]
@@ -48,10 +48,10 @@ impl Settings {
             settings.volumes.insert(alias.into(), path.into());
         }
         if let Some(silence) = duration("PCF_SILENCE", &get("PCF_SILENCE"))? {
-            settings.silence = silence;
+            settings.silence = SignedDuration::try_from(silence).map_err(|e| format!("PCF_SILENCE: {e}"))?;
         }
         if let Some(poll) = duration("PCF_POLL", &get("PCF_POLL"))? {
-            settings.poll = Duration::try_from(poll).map_err(|e| format!("PCF_POLL: {e}"))?;
+            settings.poll = poll;
         }
         Ok(settings)
     }
@@ -82,11 +82,28 @@ impl Settings {
     }
 }
 
-fn duration(name: &str, text: &str) -> Result<Option<SignedDuration>, String> {
+fn duration(name: &str, text: &str) -> Result<Option<Duration>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse::<SignedDuration>()
-        .map(Some)
-        .map_err(|e| format!("{name}: {text:?} is no duration like 30s or 5m: {e}"))
+    match text::duration(text) {
+        // Whoever is silent for no time at all would be dead at once, and looks without a pause take all there is.
+        Ok(Duration::ZERO) => Err(format!("{name}: {text:?} is nothing: give it like 30s or 5m")),
+        Ok(told) => Ok(Some(told)),
+        Err(e) => Err(format!("{name}: {e}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_of_no_time_and_one_that_is_negative_are_refused() {
+        for text in ["0s", "-30s", "30"] {
+            assert!(duration("PCF_SILENCE", text).is_err_and(|e| e.starts_with("PCF_SILENCE: ")), "{text}");
+        }
+        assert_eq!(duration("PCF_SILENCE", ""), Ok(None));
+        assert_eq!(duration("PCF_SILENCE", "2s"), Ok(Some(Duration::from_secs(2))));
+    }
 }

@@ -12,5 +12,6 @@ pub use persistent_chat_failover::domain::chain::{Chain, follow};
 pub use persistent_chat_failover::domain::log_shipping::{Columns, Job, SecondaryHalf};
 pub use persistent_chat_failover::domain::reading::Reading;
 pub use persistent_chat_failover::status::recording::{pack, unpack};
+pub use persistent_chat_failover::systems::management_shell::cmdlets;
 pub use persistent_chat_failover::systems::sql_server::log_shipping_script::script;
 pub use persistent_chat_failover::systems::sql_server::statements;

@@ -1,87 +1,92 @@
-//! A terminal that a program runs on.
+//! A terminal that a program runs on: tmux, which draws what a human would see.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
-use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex};
+use std::ffi::OsStr;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-/// A terminal, and the program that runs on it. The program is killed when this is dropped.
+/// A terminal, and the program that runs on it. The program is hung up when this is dropped.
 pub struct Terminal {
-    child: Child,
-    keyboard: File,
-    seen: Arc<Mutex<Vec<u8>>>,
+    /// Holds tmux's socket.
+    directory: tempfile::TempDir,
+}
+
+fn text(o: &OsStr) -> String {
+    o.to_str().unwrap().to_string()
 }
 
 impl Terminal {
-    /// Starts a program on a terminal of its own.
-    pub fn of(command: &mut Command) -> Terminal {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        let line = File::options().read(true).write(true).open(path).unwrap();
-        let clone = || line.try_clone().unwrap();
-        let child = command.stdin(clone()).stdout(clone()).stderr(clone()).spawn().unwrap();
-        // The command keeps its ends until it is told otherwise: the terminal would never be hung up.
-        command
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null());
-        let keyboard = File::from(master);
-        let (mut screen, seen) = (keyboard.try_clone().unwrap(), Arc::new(Mutex::new(Vec::new())));
-        let all = seen.clone();
-        std::thread::spawn(move || {
-            let mut some = [0; 4096];
-            // The last program that leaves a terminal ends it with an error.
-            while let Ok(n @ 1..) = screen.read(&mut some) {
-                all.lock().unwrap().extend_from_slice(&some[..n]);
-            }
-        });
-        Terminal { child, keyboard, seen }
+    /// Starts a program on a terminal of its own, with its arguments and what is set in its environment.
+    pub fn of(command: &Command) -> Terminal {
+        let terminal = Terminal { directory: tempfile::tempdir().unwrap() };
+        // What was on it stays to be seen, and with which code the program has ended.
+        let settings = terminal.directory.path().join("tmux.conf");
+        std::fs::write(&settings, "set -g remain-on-exit on\nset -g history-limit 10000\n").unwrap();
+        let mut arguments = vec!["-f".to_string(), text(settings.as_os_str()), "new-session".into()];
+        // Past tmux's own idea of an environment.
+        arguments.extend(["-d", "-x200", "-y60", "env"].map(str::to_string));
+        for (name, value) in command.get_envs() {
+            arguments.push(format!("{}={}", text(name), value.map(text).unwrap_or_default()));
+        }
+        arguments.push(text(command.get_program()));
+        arguments.extend(command.get_args().map(text));
+        terminal.tmux(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        terminal
     }
 
-    /// Everything that was shown so far.
+    fn run(&self, arguments: &[&str]) -> Output {
+        let socket = self.directory.path().join("tmux");
+        Command::new("tmux").arg("-S").arg(socket).args(arguments).env_remove("TMUX").output().unwrap()
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let out = self.run(arguments);
+        assert!(out.status.success(), "tmux {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// What can be seen on it, with what has been scrolled away.
     pub fn shown(&self) -> String {
-        String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+        self.tmux(&["capture-pane", "-p", "-J", "-S", "-"])
     }
 
-    /// Waits until a text was shown.
-    pub fn wait_for(&self, text: &str) {
+    /// Whether a program has taken the whole screen, and will give back what was there before.
+    pub fn is_taken(&self) -> bool {
+        self.tmux(&["display-message", "-p", "#{alternate_on}"]).trim() == "1"
+    }
+
+    fn until(&self, what: &str, holds: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !self.shown().contains(text) {
-            assert!(Instant::now() < deadline, "{text:?} was not shown: {:?}", self.shown());
-            std::thread::sleep(Duration::from_millis(20));
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}: {}", self.shown());
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// Types a text. Line breaks are the Enter key.
-    pub fn type_in(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).unwrap();
+    /// Waits until a text can be seen.
+    pub fn wait_for(&self, text: &str) {
+        self.until(&format!("{text:?} is not shown"), || self.shown().contains(text));
     }
 
-    /// Sends a signal by its name.
-    pub fn signal(&self, name: &str) {
-        super::signal(self.child.id(), name);
+    /// Types a text.
+    pub fn type_in(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", "--", text]);
     }
 
-    /// Waits until the program has ended.
-    pub fn end(&mut self) -> ExitStatus {
-        let status = self.child.wait().unwrap();
-        // What it wrote last may still be on its way.
-        std::thread::sleep(Duration::from_millis(100));
-        status
+    /// Presses keys, by tmux's names for them: `Enter`, `Tab`, `C-c`.
+    pub fn press(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+
+    /// Waits until the program has ended, and gives its exit code.
+    pub fn end(&self) -> i32 {
+        let status = || self.tmux(&["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]);
+        self.until("it does not end", || status().starts_with("1 "));
+        status().trim().trim_start_matches("1 ").parse().unwrap()
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // It has ended mostly.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.run(&["kill-server"]);
     }
 }

@@ -10,8 +10,10 @@
 pub mod chat;
 pub mod control_plane;
 pub mod ports;
+pub mod remoting;
 pub mod scenario;
 pub mod serve;
+pub mod server_mode;
 pub mod sql;
 pub mod tds;
 pub mod tsql;

@@ -44,6 +44,34 @@ pub struct Scenario {
     pub authentication: Authentication,
     /// A text of an attacker's, put wherever a server's own administrator could put one: users, logins, editions, jobs.
     pub hostile_text: Option<String>,
+    /// What the servers of the lab are.
+    #[serde(skip_serializing_if = "Dialect::is_usual")]
+    pub dialect: Dialect,
+}
+
+/// What the servers of a lab are: simulated through and through, or in part what Microsoft wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Dialect {
+    /// What the Management Shells are.
+    pub power_shell: PowerShell,
+}
+
+impl Dialect {
+    fn is_usual(&self) -> bool {
+        *self == Dialect::default()
+    }
+}
+
+/// What a Management Shell is. Its cmdlets are simulated in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PowerShell {
+    /// The lab itself writes what a PowerShell would.
+    #[default]
+    Simulated,
+    /// A real PowerShell, started for each shell; see [`crate::winrm::engine`].
+    Engine,
 }
 
 /// How the resource of the lab logs on to the Management Shells. The hosts themselves take both.
@@ -138,6 +166,7 @@ impl Default for Scenario {
             standby: false,
             authentication: Authentication::Basic,
             hostile_text: None,
+            dialect: Dialect::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a real PowerShell is, for tests. Nothing of it is used by the client.
+//! Where a real PowerShell is, for tests and for a lab that is to have one. Nothing of it is used by the client.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,24 +11,44 @@ pub const RUN: &str = "PCF_ENGINES_RUN";
 /// `1`: a test that finds no engine has failed.
 pub const REQUIRED: &str = "PCF_ENGINES_REQUIRED";
 
-/// An engine in server mode that finds modules in a folder: [`RUN`]'s, otherwise `pwsh` of the PATH. None if there is neither, and
-/// then one line says so; an error if there has to be one ([`REQUIRED`]).
-pub fn for_tests(modules: &Path) -> Result<Option<Program>, String> {
+/// How to start an engine in server mode that finds modules in a folder: [`RUN`]'s, otherwise `pwsh` of the PATH. None if there is
+/// neither.
+pub fn find(modules: &Path) -> Option<Program> {
     let server_mode = ["-NoLogo", "-NoProfile", "-s"].map(OsString::from);
     let environment = vec![("PSModulePath".into(), modules.into())];
     if let Some(run) = env::var_os(RUN).filter(|run| !run.is_empty()) {
         let arguments = ["pwsh".into()].into_iter().chain(server_mode).collect();
-        return Ok(Some(Program { path: run.into(), arguments, environment }));
+        return Some(Program { path: run.into(), arguments, environment });
     }
     let folders = env::var_os("PATH").unwrap_or_default();
-    let pwsh = env::split_paths(&folders).map(|folder| folder.join("pwsh")).find(|path| path.is_file());
-    if let Some(path) = pwsh {
-        return Ok(Some(Program { path, arguments: server_mode.into(), environment }));
+    let path = env::split_paths(&folders).map(|folder| folder.join("pwsh")).find(|path| path.is_file())?;
+    Some(Program { path, arguments: server_mode.into(), environment })
+}
+
+/// What is missing when there is no engine, as a clause.
+pub fn missing() -> String {
+    format!("no PowerShell engine ({RUN} is not set, and there is no pwsh on the PATH)")
+}
+
+/// What [`find`] gives, for a test. Without an engine one line says so; it is an error if there has to be one ([`REQUIRED`]).
+pub fn for_tests(modules: &Path) -> Result<Option<Program>, String> {
+    let found = find(modules);
+    if found.is_none() {
+        if env::var_os(REQUIRED).is_some_and(|required| required == "1") {
+            return Err(missing());
+        }
+        println!("not run: {}", missing());
     }
-    let why = format!("no PowerShell engine ({RUN} is not set, and there is no pwsh on the PATH)");
-    if env::var_os(REQUIRED).is_some_and(|required| required == "1") {
-        return Err(why);
-    }
-    println!("not run: {why}");
-    Ok(None)
+    Ok(found)
+}
+
+/// Tells whoever asked for it (`PCF_ENGINES_ROWS`, a file) that a test program drives an engine, and with how many things.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn driven(program: &str, times: usize) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let Some(rows) = env::var_os("PCF_ENGINES_ROWS").filter(|rows| !rows.is_empty()) else { return Ok(()) };
+    let line = format!("{program}\t{times}\n");
+    std::fs::OpenOptions::new().append(true).create(true).open(rows)?.write_all(line.as_bytes())
 }

@@ -51,6 +51,16 @@ pub struct Category {
     pub target_type: Option<String>,
 }
 
+impl Category {
+    /// `CategoryInfo` as PowerShell shows it.
+    fn message(&self) -> String {
+        let shown = |t: &Option<String>| t.clone().unwrap_or_default();
+        let name = self.name.clone().or_else(|| self.number.map(|n| n.to_string())).unwrap_or_default();
+        let target = format!("{}:{}", shown(&self.target_name), shown(&self.target_type));
+        format!("{name}: ({target}) [{}], {}", shown(&self.activity), shown(&self.reason))
+    }
+}
+
 /// An exception of .NET.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exception {
@@ -146,6 +156,8 @@ impl ErrorRecord {
         ] {
             extended.push((name.into(), optional(value)));
         }
+        // PowerShell's own client does not read a record without it.
+        extended.push(("ErrorCategory_Message".into(), Value::text(c.message())));
         for (name, value) in [
             ("ErrorDetails_Message", &self.details.message),
             ("ErrorDetails_RecommendedAction", &self.details.recommended_action),

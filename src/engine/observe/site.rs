@@ -45,7 +45,8 @@ pub async fn look_at_partner<S: Systems, C>(world: &World<'_, S, C>, server: &Sq
                 SqlError::Unreachable(_) => Answer::Silent(p),
                 SqlError::Tls(_)
                 | SqlError::Login { .. }
-                | SqlError::Server { .. }
+                | SqlError::Server(_)
+                | SqlError::Returned(_)
                 | SqlError::Lost(_)
                 | SqlError::Protocol(_) => Answer::TurnsAway(p),
                 SqlError::NotAsked(_) => Answer::NotAsked(p),

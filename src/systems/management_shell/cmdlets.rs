@@ -77,3 +77,29 @@ pub fn set_active_servers(identity: &str, servers: &[String]) -> Cmdlet {
         ],
     )
 }
+
+/// Every cmdlet of this module, in every form, for whoever checks all of them: the item that makes it, and it.
+pub fn forms() -> Vec<(&'static str, Cmdlet)> {
+    let (host, identity) = ("sea-sql-1.litwareinc.com", "PersistentChatServer:chat.litwareinc.com");
+    let share = r"\\sea-fs-1\mirror";
+    let servers = ["sea-cs-1.litwareinc.com", "sea-cs-2.litwareinc.com"].map(String::from);
+    let [one, two] = [&servers[..1], &servers[..]];
+    vec![
+        ("get_state", get_state()),
+        ("get_state_local", get_state_local()),
+        ("get_service", get_service()),
+        ("central_management", central_management()),
+        ("replicas", replicas()),
+        ("windows_service", windows_service("sea-cs-1.litwareinc.com")),
+        ("test_connection", test_connection(host, 1433)),
+        ("test_database", test_database(host, None)),
+        ("test_database", test_database(host, Some("CHAT"))),
+        ("set_state", set_state(identity, "FailedOver")),
+        ("set_state", set_state(identity, "Normal")),
+        ("install_mirror", install_mirror(host, None, share, false)),
+        ("install_mirror", install_mirror(host, Some("CHAT"), share, true)),
+        ("set_active_servers", set_active_servers(identity, two)),
+        ("set_active_servers", set_active_servers(identity, one)),
+        ("set_active_servers", set_active_servers(identity, &[])),
+    ]
+}

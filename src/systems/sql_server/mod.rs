@@ -20,6 +20,18 @@ pub struct Statement {
     pub doing: &'static str,
     /// Whether it takes as long as it takes (RESTORE): then it has no deadline, and how far it is is looked up elsewhere.
     pub long: bool,
+    /// Without what its answer says nothing.
+    pub proof: Proof,
+}
+
+/// What the answer to a statement must hold to be believed. An attention, a KILL, a statement that was given up: each can end an
+/// answer without any error, and the driver takes that for the end of a whole one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A result set, with or without rows.
+    ResultSet,
+    /// The row of [`statements::ENDING`], as the last thing of all.
+    Ending,
 }
 
 /// A parameter's value.
@@ -50,11 +62,11 @@ impl From<i32> for Parameter {
 impl Statement {
     /// A statement that only looks.
     pub fn read(text: impl Into<String>, parameters: Vec<Parameter>) -> Self {
-        Statement::write("looking", text, parameters)
+        Statement { text: text.into(), parameters, doing: "looking", long: false, proof: Proof::ResultSet }
     }
-    /// A statement that writes and answers soon.
+    /// A statement that writes and answers soon; its text ends in [`statements::ENDING`].
     pub fn write(doing: &'static str, text: impl Into<String>, parameters: Vec<Parameter>) -> Self {
-        Statement { text: text.into(), parameters, doing, long: false }
+        Statement { text: text.into(), parameters, doing, long: false, proof: Proof::Ending }
     }
     /// A statement that takes as long as it takes.
     pub fn long(doing: &'static str, text: impl Into<String>, parameters: Vec<Parameter>) -> Self {
@@ -100,13 +112,88 @@ pub enum Cell {
     Bytes(Vec<u8>),
 }
 
-/// The rows of the first result set that had columns; later ones are read and dropped.
+/// The rows of a result set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     /// Column names in their order.
     pub columns: Vec<String>,
     /// The rows.
     pub rows: Vec<Vec<Cell>>,
+}
+
+/// Everything that came back for a statement.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Its result sets, in their order.
+    pub sets: Vec<Rows>,
+    /// The first of its errors: the driver gives no other.
+    pub error: Option<ServerError>,
+}
+
+/// An error as the server gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerError {
+    /// Error number.
+    pub number: u32,
+    /// State.
+    pub state: u8,
+    /// Severity.
+    pub class: u8,
+    /// The server's words.
+    pub message: String,
+    /// `@@ERROR` after the statement that failed, if it is another number: of several errors, the one that came last.
+    pub last: Option<u32>,
+}
+
+impl Answer {
+    /// What is to be believed of it.
+    pub fn believed(mut self, proof: Proof) -> Result<Rows, SqlError> {
+        match proof {
+            Proof::ResultSet => match self.error {
+                Some(e) => Err(SqlError::Server(e)),
+                None if self.sets.is_empty() => Err(SqlError::Lost("it ended without any result set".into())),
+                None => {
+                    let first = self.sets.iter().position(|set| !set.rows.is_empty()).unwrap_or(0);
+                    Ok(self.sets.swap_remove(first))
+                }
+            },
+            Proof::Ending => match (self.error, self.sets.pop().and_then(|set| Ending::of(&set))) {
+                (Some(e), Some(ending)) => {
+                    let last = Some(ending.error).filter(|last| *last != 0 && *last != e.number);
+                    Err(SqlError::Server(ServerError { last, ..e }))
+                }
+                (Some(e), None) => Err(SqlError::Server(e)),
+                (None, Some(Ending { error: 0, returned: 0 })) => Ok(Rows::default()),
+                (None, Some(ending)) => Err(SqlError::Returned(ending)),
+                (None, None) => {
+                    Err(SqlError::Lost("it ended without the row that says that all was carried out".into()))
+                }
+            },
+        }
+    }
+}
+
+/// The row of [`statements::ENDING`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// `@@ERROR` of the last statement.
+    pub error: u32,
+    /// What the procedure returned; 0 without one.
+    pub returned: i64,
+}
+
+impl Ending {
+    fn of(set: &Rows) -> Option<Ending> {
+        let [row] = set.rows.as_slice() else { return None };
+        match (set.columns.as_slice(), row.as_slice()) {
+            ([error, returned], [Cell::Int(e), Cell::Int(r)])
+                if error == "error" && returned == "returned" =>
+            {
+                Some(Ending { error: u32::try_from(*e).ok()?, returned: *r })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Why a statement or a connection failed.
@@ -123,23 +210,44 @@ pub enum SqlError {
         /// The server's words.
         message: String,
     },
-    /// The server refused the statement. Below class 20 the session lives on.
-    Server {
-        /// Error number.
-        number: u32,
-        /// State.
-        state: u8,
-        /// Severity.
-        class: u8,
-        /// The server's words.
-        message: String,
-    },
+    /// The server refused the statement. Below class 20 the session lives on; from there on, what stood before may be done.
+    Server(ServerError),
+    /// A procedure returned a code that is not 0, or its last statement failed, and no error was sent.
+    Returned(Ending),
     /// The connection was lost, or the deadline passed, after the statement was sent: it may have been executed.
     Lost(String),
     /// The server said something that we cannot read.
     Protocol(String),
     /// We could not even begin (no Secret, not meant for this host).
     NotAsked(crate::domain::problem::Problem),
+}
+
+impl SqlError {
+    /// Whether the session can be used no more. Only a plain refusal, or a code that was returned, leaves it as it was.
+    pub fn ends_the_session(&self) -> bool {
+        match self {
+            SqlError::Server(e) => e.class >= 20,
+            SqlError::Returned(_) | SqlError::NotAsked(_) => false,
+            SqlError::Unreachable(_)
+            | SqlError::Tls(_)
+            | SqlError::Login { .. }
+            | SqlError::Lost(_)
+            | SqlError::Protocol(_) => true,
+        }
+    }
+    /// Whether a statement may have been carried out all the same.
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            // 596 and its like come in the middle: what stood before is done.
+            SqlError::Server(e) => e.class >= 20,
+            SqlError::Lost(_) | SqlError::Protocol(_) => true,
+            SqlError::Unreachable(_)
+            | SqlError::Tls(_)
+            | SqlError::Login { .. }
+            | SqlError::Returned(_)
+            | SqlError::NotAsked(_) => false,
+        }
+    }
 }
 
 /// A session on a SQL Server.
@@ -151,4 +259,61 @@ pub trait SqlSession: Send {
         statement: &Statement,
         deadline: Option<Duration>,
     ) -> impl Future<Output = Result<Rows, SqlError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ending(error: i64, returned: Cell) -> Rows {
+        Rows {
+            columns: ["error", "returned"].map(String::from).to_vec(),
+            rows: vec![vec![Cell::Int(error), returned]],
+        }
+    }
+    fn refusal(number: u32, last: Option<u32>) -> ServerError {
+        ServerError { number, state: 1, class: 16, message: String::new(), last }
+    }
+
+    #[test]
+    fn an_answer_without_its_proof_is_lost_and_not_empty() {
+        for proof in [Proof::ResultSet, Proof::Ending] {
+            let cut_off = Answer::default().believed(proof);
+            assert!(matches!(cut_off, Err(SqlError::Lost(_))), "{proof:?}: {cut_off:?}");
+        }
+        // Rows that are none of the ending's are no proof of an effect, and no rows of a set are one of a look.
+        let row = Rows { columns: vec!["rc".into()], rows: vec![vec![Cell::Int(0)]] };
+        let other = Answer { sets: vec![row], error: None }.believed(Proof::Ending);
+        assert!(matches!(other, Err(SqlError::Lost(_))), "{other:?}");
+        let empty = Rows { columns: vec!["name".into()], rows: vec![] };
+        let none = Answer { sets: vec![empty.clone()], error: None }.believed(Proof::ResultSet);
+        assert_eq!(none, Ok(empty));
+    }
+
+    #[test]
+    fn what_the_ending_says_decides() {
+        let of =
+            |set: Rows, error: Option<ServerError>| Answer { sets: vec![set], error }.believed(Proof::Ending);
+        assert_eq!(of(ending(0, Cell::Int(0)), None), Ok(Rows::default()));
+        for (error, returned) in [(0, 1), (0, -999), (15625, 0)] {
+            let said = Ending { error: u32::try_from(error).unwrap_or(0), returned };
+            assert_eq!(of(ending(error, Cell::Int(returned)), None), Err(SqlError::Returned(said)));
+        }
+        // A procedure that was never called has returned nothing.
+        assert!(matches!(of(ending(0, Cell::Null), None), Err(SqlError::Lost(_))));
+        let first = |last| Some(refusal(3013, last));
+        let told = |last| Err(SqlError::Server(refusal(3013, last)));
+        assert_eq!(of(ending(3441, Cell::Int(0)), first(None)), told(Some(3441)));
+        assert_eq!(of(ending(3013, Cell::Int(0)), first(None)), told(None));
+        assert_eq!(Answer { sets: vec![], error: first(None) }.believed(Proof::Ending), told(None));
+    }
+
+    #[test]
+    fn a_session_that_ended_in_the_middle_leaves_the_outcome_unknown() {
+        let ended = SqlError::Server(ServerError { class: 21, ..refusal(596, None) });
+        assert!(ended.outcome_unknown() && ended.ends_the_session());
+        let refused = SqlError::Server(refusal(4305, None));
+        assert!(!refused.outcome_unknown() && !refused.ends_the_session());
+        assert!(SqlError::Protocol(String::new()).outcome_unknown());
+    }
 }

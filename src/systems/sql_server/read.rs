@@ -241,7 +241,7 @@ async fn part<S: SqlSession, T>(
             let facts: Result<Vec<T>, String> = rows.rows.iter().map(|row| read(&rows, row)).collect();
             Ok(facts.map_err(|why| problem(&SqlError::Protocol(why), server, doing)).into())
         }
-        Err(e @ SqlError::Server { class, .. }) if class < 20 => {
+        Err(e @ SqlError::Server(_)) if !e.ends_the_session() => {
             Ok(Reading::Unknown(problem(&e, server, doing)))
         }
         Err(e) => Err(e),
@@ -421,5 +421,5 @@ pub async fn headers<S: SqlSession>(
 
 /// Whether an error says that the goal already holds.
 pub fn already_done(e: &SqlError) -> bool {
-    matches!(e, SqlError::Server { number, class, message, .. } if classify(*number, *class, message) == ErrorClass::AlreadyDone)
+    matches!(e, SqlError::Server(e) if classify(e) == ErrorClass::AlreadyDone)
 }

@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use tiberius::{AuthMethod, Client, ColumnData, Config, EncryptionLevel};
+use futures::TryStreamExt as _;
+use tiberius::{AuthMethod, Client, ColumnData, Config, EncryptionLevel, QueryItem};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 
 use super::SqlSession;
-use super::{Cell, Parameter, Rows, SqlError, Statement, statements};
+use super::{Answer, Cell, Parameter, Rows, ServerError, SqlError, Statement, statements};
 use crate::domain::pool::SqlServer;
 use crate::systems::secrets::Credentials;
 use crate::systems::settings::Settings;
@@ -72,16 +73,20 @@ impl TdsSession {
             .await
             .map_err(|_| SqlError::Unreachable("timed out".into()))??;
         let mut session = TdsSession { client: Some(client) };
-        session.send(&Statement::read(statements::SESSION, vec![]), Some(CONNECT)).await?;
+        session
+            .send(&Statement::write("setting up the session", statements::session(), vec![]), Some(CONNECT))
+            .await?;
         Ok(session)
     }
 
+    /// Everything that comes back: what stands before and after an error is read as well, and the error comes last.
     async fn run(
         client: &mut Client<Compat<TcpStream>>,
         statement: &Statement,
-    ) -> Result<Rows, tiberius::error::Error> {
-        let results = if statement.parameters.is_empty() {
-            client.simple_query(statement.text.as_str()).await?.into_results().await?
+    ) -> Result<Answer, tiberius::error::Error> {
+        let mut answer = Answer::default();
+        let sent = if statement.parameters.is_empty() {
+            client.simple_query(statement.text.as_str()).await
         } else {
             let mut query = tiberius::Query::new(statement.text.as_str());
             for p in &statement.parameters {
@@ -90,18 +95,47 @@ impl TdsSession {
                     Parameter::Int(n) => query.bind(*n),
                 }
             }
-            query.query(client).await?.into_results().await?
+            query.query(client).await
         };
-        let Some(first) = results.into_iter().find(|r| !r.is_empty()) else { return Ok(Rows::default()) };
-        let columns = first
-            .first()
-            .map(|r| r.columns().iter().map(|c| c.name().to_string()).collect())
-            .unwrap_or_default();
-        let rows = first
-            .into_iter()
-            .map(|r| r.into_iter().map(|c| cell(&c)).collect::<Result<_, _>>())
-            .collect::<Result<_, _>>()?;
-        Ok(Rows { columns, rows })
+        let mut items = match sent {
+            Ok(items) => items,
+            Err(e) => return answer.ended_by(e),
+        };
+        loop {
+            match items.try_next().await {
+                Ok(None) => return Ok(answer),
+                Ok(Some(QueryItem::Metadata(m))) => {
+                    let columns = m.columns().iter().map(|c| c.name().to_string()).collect();
+                    answer.sets.push(Rows { columns, rows: Vec::new() });
+                }
+                Ok(Some(QueryItem::Row(row))) => {
+                    let row = row.into_iter().map(|c| cell(&c)).collect::<Result<_, _>>()?;
+                    if let Some(set) = answer.sets.last_mut() {
+                        set.rows.push(row);
+                    }
+                }
+                Err(e) => return answer.ended_by(e),
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// The answer with the error that it ended with, if that is one of the server's.
+    fn ended_by(self, e: tiberius::error::Error) -> Result<Answer, tiberius::error::Error> {
+        match e {
+            tiberius::error::Error::Server(e) => Ok(Answer {
+                error: Some(ServerError {
+                    number: e.code(),
+                    state: e.state(),
+                    class: e.class(),
+                    message: e.message().into(),
+                    last: None,
+                }),
+                ..self
+            }),
+            other => Err(other),
+        }
     }
 }
 
@@ -120,21 +154,12 @@ impl SqlSession for TdsSession {
             None => run.await,
         };
         match result {
-            Ok(rows) => {
-                self.client = Some(client);
-                Ok(rows)
-            }
-            Err(tiberius::error::Error::Server(e)) => {
-                let error = SqlError::Server {
-                    number: e.code(),
-                    state: e.state(),
-                    class: e.class(),
-                    message: e.message().into(),
-                };
-                if e.class() < 20 {
+            Ok(answer) => {
+                let believed = answer.believed(statement.proof);
+                if !believed.as_ref().is_err_and(SqlError::ends_the_session) {
                     self.client = Some(client);
                 }
-                Err(error)
+                believed
             }
             Err(tiberius::error::Error::Io { message, .. }) => Err(SqlError::Lost(message)),
             Err(other) => Err(SqlError::Protocol(other.to_string())),

@@ -3,9 +3,29 @@
 //! All of them run on a connection whose database is `master`; values travel as parameters (`@P1` …), never as text. The one
 //! exception is a database name inside a three-part name, which no parameter can stand for: [`quote_name`] writes it.
 
+/// What every batch that changes something ends in: one row with the error of its last statement, and what its procedure returned. An
+/// answer without it was cut off, whatever else it holds; and of several errors the driver gives the first one only.
+pub const ENDING: &str = " SELECT @@ERROR AS error, 0 AS returned;";
+/// The same for a batch that has called procedures.
+const ENDING_OF_PROCEDURES: &str = " SELECT @@ERROR AS error, @rc AS returned;";
+
 /// `SET` options of every session: how errors, NULLs and deadlocks behave must not depend on a login's defaults.
-pub const SESSION: &str =
-    "SET NOCOUNT ON; SET XACT_ABORT OFF; SET LOCK_TIMEOUT 10000; SET DEADLOCK_PRIORITY LOW;";
+pub fn session() -> String {
+    ended("SET NOCOUNT ON; SET XACT_ABORT OFF; SET LOCK_TIMEOUT 10000; SET DEADLOCK_PRIORITY LOW;")
+}
+
+fn ended(batch: impl Into<String>) -> String {
+    batch.into() + ENDING
+}
+
+/// A batch that calls procedures one after the other, as long as each returns 0: some fail without an error.
+fn calling(guard: &str, declare: &str, calls: &[String]) -> String {
+    let mut text = format!("{guard}DECLARE @rc int{declare};");
+    for (n, call) in calls.iter().enumerate() {
+        text += &format!(" {}EXEC @rc = {call};", if n == 0 { "" } else { "IF @rc = 0 " });
+    }
+    text + ENDING_OF_PROCEDURES
+}
 
 /// Who answers, and what the login may do. No parameters.
 pub const IDENTITY: &str = "\
@@ -89,12 +109,14 @@ WHERE CAST(k.job_id AS nvarchar(36)) = @P1 ORDER BY c.name;";
 /// Header of every backup set in a file. `@P1` path.
 pub const HEADERS: &str = "RESTORE HEADERONLY FROM DISK = @P1;";
 
-/// Sessions that are in the database or hold a lock on it. `@P1` database.
+/// Sessions that are in the database or hold a lock on it; which database a session is in, SQL Server 2008 R2 says in sysprocesses only
+/// (`sys.dm_exec_sessions.database_id` came with 2012). `@P1` database.
 pub const SESSIONS: &str = "\
 SELECT CAST(s.session_id AS int) AS session_id, s.login_name, s.host_name, s.program_name
 FROM sys.dm_exec_sessions AS s LEFT JOIN sys.dm_exec_requests AS r ON r.session_id = s.session_id
+LEFT JOIN sys.sysprocesses AS p ON p.spid = s.session_id AND p.ecid = 0
 WHERE s.is_user_process = 1 AND s.session_id <> @@SPID
-  AND (s.database_id = DB_ID(@P1) OR r.database_id = DB_ID(@P1) OR EXISTS
+  AND (p.dbid = DB_ID(@P1) OR r.database_id = DB_ID(@P1) OR EXISTS
        (SELECT 1 FROM sys.dm_tran_locks AS l WHERE l.request_session_id = s.session_id
          AND l.resource_type = N'DATABASE' AND l.resource_database_id = DB_ID(@P1)))
 ORDER BY s.session_id;";
@@ -155,9 +177,6 @@ SELECT @rc AS rc;";
 /// Whether this session holds the application lock. `@P1` resource.
 pub const HELD: &str = "SELECT APPLOCK_MODE(N'public', @P1, N'Session') AS mode;";
 
-/// Gives the application lock back. `@P1` resource.
-pub const UNLOCK: &str = "EXEC sys.sp_releaseapplock @Resource = @P1, @LockOwner = N'Session';";
-
 /// Who holds the application lock of a pool. `@P1` resource.
 pub const LOCK_HOLDER: &str = "\
 SELECT CAST(s.session_id AS int) AS session_id, s.host_name, s.program_name, s.login_name
@@ -176,12 +195,18 @@ ROW_NUMBER() OVER (PARTITION BY kind ORDER BY number DESC, started DESC) AS nth_
 FROM msdb.dbo.persistent_chat_failover WHERE pool = @P1) AS r
 WHERE r.nth <= 11 OR r.nth_of_kind = 1 ORDER BY r.nth;";
 
+/// States of the error 50000 that our guards raise: what else raises that number (a trigger of somebody's) uses others.
+pub const GUARDS: std::ops::RangeInclusive<u8> = GUARD_LOCK..=GUARD_REDO;
+const GUARD_LOCK: u8 = 201;
+const GUARD_STATE: u8 = 202;
+const GUARD_REDO: u8 = 203;
+
 /// Guard of every write: the lock is held by this very session. The text is followed by the effect in the same batch, so
 /// that nothing can come between the look and the act. `{lock}` is the parameter that carries the resource.
 fn locked(lock: &str) -> String {
     format!(
         "IF APPLOCK_MODE(N'public', {lock}, N'Session') <> N'Exclusive' \
-         BEGIN RAISERROR(N'PCF guard: this session does not hold the lock of the pool', 16, 1); RETURN; END; "
+         BEGIN RAISERROR(N'PCF guard: this session does not hold the lock of the pool', 16, {GUARD_LOCK}); RETURN; END; "
     )
 }
 
@@ -189,7 +214,7 @@ fn locked(lock: &str) -> String {
 fn in_state(database: &str, state: &str, standby: &str) -> String {
     format!(
         "IF NOT EXISTS (SELECT 1 FROM sys.databases WHERE name = {database} AND state = {state} AND is_in_standby = {standby}) \
-         BEGIN RAISERROR(N'PCF guard: the database is not in the expected state', 16, 2); RETURN; END; "
+         BEGIN RAISERROR(N'PCF guard: the database is not in the expected state', 16, {GUARD_STATE}); RETURN; END; "
     )
 }
 
@@ -199,7 +224,7 @@ fn at_redo_point(database: &str, lsn: &str, fork: &str) -> String {
         "IF EXISTS (SELECT 1 FROM sys.master_files WHERE database_id = DB_ID({database}) AND type = 0 \
          AND (redo_start_lsn IS NULL OR redo_start_lsn <> CAST({lsn} AS numeric(25,0)) \
          OR redo_start_fork_guid IS NULL OR CAST(redo_start_fork_guid AS nvarchar(36)) <> {fork})) \
-         BEGIN RAISERROR(N'PCF guard: the redo point of the database has moved', 16, 3); RETURN; END; "
+         BEGIN RAISERROR(N'PCF guard: the redo point of the database has moved', 16, {GUARD_REDO}); RETURN; END; "
     )
 }
 
@@ -207,7 +232,7 @@ fn at_redo_point(database: &str, lsn: &str, fork: &str) -> String {
 /// `@P7` its kind.
 pub fn write_record() -> String {
     let guard = locked("@P1");
-    format!(
+    ended(format!(
         "{guard}IF OBJECT_ID(N'msdb.dbo.persistent_chat_failover') IS NULL \
          CREATE TABLE msdb.dbo.persistent_chat_failover (pool nvarchar(255) NOT NULL, transition nvarchar(64) NOT NULL, \
          schema_version int NOT NULL, started datetime2 NOT NULL, document nvarchar(max) NOT NULL, number int NOT NULL, \
@@ -218,29 +243,30 @@ pub fn write_record() -> String {
          ELSE \
          INSERT INTO msdb.dbo.persistent_chat_failover (pool, transition, schema_version, started, document, number, kind) \
          VALUES (@P2, @P3, @P4, SYSUTCDATETIME(), @P5, @P6, @P7);"
-    )
+    ))
 }
 
 /// Lets a job's schedule start it, or not any more. `@P1` lock, `@P2` job id.
 pub fn enable_job(on: bool) -> String {
-    format!("{}EXEC msdb.dbo.sp_update_job @job_id = @P2, @enabled = {};", locked("@P1"), i32::from(on))
+    let call = format!("msdb.dbo.sp_update_job @job_id = @P2, @enabled = {}", i32::from(on));
+    calling(&locked("@P1"), "", &[call])
 }
 
 /// Starts a job once, at once. `@P1` lock, `@P2` job id.
 pub fn start_job() -> String {
-    format!("{}EXEC msdb.dbo.sp_start_job @job_id = @P2;", locked("@P1"))
+    calling(&locked("@P1"), "", &["msdb.dbo.sp_start_job @job_id = @P2".into()])
 }
 
 /// Gives a job a schedule. `@P1` lock, `@P2` job id, `@P3` name of the schedule, `@P4` … the numbers of [`SCHEDULE_NUMBERS`].
 pub fn add_schedule() -> String {
     let numbers: Vec<String> =
         SCHEDULE_NUMBERS.iter().zip(4..).map(|((name, _), n)| format!("@{name} = @P{n}")).collect();
-    format!(
-        "{}DECLARE @schedule int; EXEC msdb.dbo.sp_add_schedule @schedule_name = @P3, @enabled = 1, {}, @schedule_id = @schedule OUTPUT; \
-         EXEC msdb.dbo.sp_attach_schedule @job_id = @P2, @schedule_id = @schedule;",
-        locked("@P1"),
+    let add = format!(
+        "msdb.dbo.sp_add_schedule @schedule_name = @P3, @enabled = 1, {}, @schedule_id = @schedule OUTPUT",
         numbers.join(", ")
-    )
+    );
+    let attach = "msdb.dbo.sp_attach_schedule @job_id = @P2, @schedule_id = @schedule".into();
+    calling(&locked("@P1"), ", @schedule int", &[add, attach])
 }
 
 /// The numbers of a schedule with what they are where nobody has said otherwise: every 15 minutes, day and night, as the script does
@@ -258,31 +284,21 @@ pub const SCHEDULE_NUMBERS: [(&str, i32); 10] = [
     ("active_end_time", 235_900),
 ];
 
-/// A procedure of log shipping that returns a code: one that is not 0 is an error even if nothing was raised.
-fn checked(call: &str, name: &str) -> String {
-    format!("EXEC @rc = {call}; IF @rc <> 0 RAISERROR(N'PCF: {name} returned an error code', 16, 4); ")
-}
-
 /// The primary half: the live database's log is backed up into a share. The job is made disabled. `@P1` lock, `@P2` database, `@P3`
 /// backup directory, `@P4` backup share, `@P5` name of the job, `@P6` minutes that backups are kept, `@P7` threshold, `@P8` history.
 pub fn add_primary_half() -> String {
-    let name = "sp_add_log_shipping_primary_database";
-    let call = format!(
-        "master.dbo.{name} @database = @P2, @backup_directory = @P3, @backup_share = @P4, @backup_job_name = @P5, \
+    let call = "master.dbo.sp_add_log_shipping_primary_database \
+         @database = @P2, @backup_directory = @P3, @backup_share = @P4, @backup_job_name = @P5, \
          @backup_retention_period = @P6, @backup_threshold = @P7, @threshold_alert_enabled = 1, @history_retention_period = @P8, \
-         @backup_compression = 2, @overwrite = 1, @backup_job_id = @job OUTPUT, @primary_id = @id OUTPUT"
-    );
-    let declare = "DECLARE @rc int, @job uniqueidentifier, @id uniqueidentifier; ";
-    locked("@P1") + declare + &checked(&call, name)
+         @backup_compression = 2, @overwrite = 1, @backup_job_id = @job OUTPUT, @primary_id = @id OUTPUT";
+    calling(&locked("@P1"), ", @job uniqueidentifier, @id uniqueidentifier", &[call.into()])
 }
 
 /// Names the secondary to the primary half. `@P1` lock, `@P2` database, `@P3` server, `@P4` its database.
 pub fn add_primary_secondary() -> String {
-    let name = "sp_add_log_shipping_primary_secondary";
-    let call = format!(
-        "master.dbo.{name} @primary_database = @P2, @secondary_server = @P3, @secondary_database = @P4, @overwrite = 1"
-    );
-    locked("@P1") + "DECLARE @rc int; " + &checked(&call, name)
+    let call = "master.dbo.sp_add_log_shipping_primary_secondary \
+         @primary_database = @P2, @secondary_server = @P3, @secondary_database = @P4, @overwrite = 1";
+    calling(&locked("@P1"), "", &[call.into()])
 }
 
 /// The secondary half: backups are copied and restored. The jobs are made disabled. `@P1` lock, `@P2` primary server, `@P3` primary
@@ -290,86 +306,147 @@ pub fn add_primary_secondary() -> String {
 /// database, `@P10` restore delay, `@P11` restore all, `@P12` restore mode, `@P13` disconnect users, `@P14` restore threshold, `@P15`
 /// history.
 pub fn add_secondary_half() -> String {
-    let (first, second) = ("sp_add_log_shipping_secondary_primary", "sp_add_log_shipping_secondary_database");
-    let server = format!(
-        "master.dbo.{first} @primary_server = @P2, @primary_database = @P3, @backup_source_directory = @P4, \
+    let server = "master.dbo.sp_add_log_shipping_secondary_primary \
+         @primary_server = @P2, @primary_database = @P3, @backup_source_directory = @P4, \
          @backup_destination_directory = @P5, @copy_job_name = @P6, @restore_job_name = @P7, @file_retention_period = @P8, \
-         @overwrite = 1, @copy_job_id = @copy OUTPUT, @restore_job_id = @restore OUTPUT, @secondary_id = @id OUTPUT"
-    );
-    let database = format!(
-        "master.dbo.{second} @secondary_database = @P9, @primary_server = @P2, @primary_database = @P3, @restore_delay = @P10, \
+         @overwrite = 1, @copy_job_id = @copy OUTPUT, @restore_job_id = @restore OUTPUT, @secondary_id = @id OUTPUT";
+    let database = "master.dbo.sp_add_log_shipping_secondary_database \
+         @secondary_database = @P9, @primary_server = @P2, @primary_database = @P3, @restore_delay = @P10, \
          @restore_all = @P11, @restore_mode = @P12, @disconnect_users = @P13, @restore_threshold = @P14, \
-         @threshold_alert_enabled = 1, @history_retention_period = @P15, @overwrite = 1"
-    );
-    let declare =
-        "DECLARE @rc int, @copy uniqueidentifier, @restore uniqueidentifier, @id uniqueidentifier; ";
-    locked("@P1")
-        + declare
-        + &checked(&server, first)
-        + "IF @rc = 0 BEGIN "
-        + &checked(&database, second)
-        + "END;"
+         @threshold_alert_enabled = 1, @history_retention_period = @P15, @overwrite = 1";
+    let declare = ", @copy uniqueidentifier, @restore uniqueidentifier, @id uniqueidentifier";
+    calling(&locked("@P1"), declare, &[server.into(), database.into()])
 }
 
 /// Stops a copy job that hangs on a dead share. `@P1` lock, `@P2` job id.
 pub fn stop_job() -> String {
-    format!("{}EXEC msdb.dbo.sp_stop_job @job_id = @P2;", locked("@P1"))
+    calling(&locked("@P1"), "", &["msdb.dbo.sp_stop_job @job_id = @P2".into()])
 }
 
 /// Removes the secondary half of log shipping. `@P1` lock, `@P2` database.
 ///
 /// The procedure also tells a monitor server; one that was lost with the side that is left is left out (`ignore_monitor`: the parameter
-/// `@ignoreremotemonitor` of the log shipping procedures). A return code that is not 0 is an error even if nothing was raised.
+/// `@ignoreremotemonitor` of the log shipping procedures).
 pub fn remove_log_shipping(ignore_monitor: bool) -> String {
     let ignore = if ignore_monitor { ", @ignoreremotemonitor = 1" } else { "" };
-    format!(
-        "{}DECLARE @rc int; EXEC @rc = master.dbo.sp_delete_log_shipping_secondary_database @secondary_database = @P2{ignore}; \
-         IF @rc <> 0 RAISERROR(N'PCF: sp_delete_log_shipping_secondary_database returned an error code', 16, 4);",
-        locked("@P1")
-    )
+    let name = "master.dbo.sp_delete_log_shipping_secondary_database";
+    calling(&locked("@P1"), "", &[format!("{name} @secondary_database = @P2{ignore}")])
 }
 
-/// The batch that ends every session in the database, then does `restore`. Sessions come back within milliseconds: only the
+/// Ends every session that is in the database or holds a lock on it. Sessions come back within milliseconds: only what follows in the
 /// same batch is quick enough.
-fn kill_then(database: &str, restore: &str) -> String {
+fn kill_sessions(database: &str) -> String {
     format!(
         "DECLARE @k nvarchar(max); SET @k = N''; \
          SELECT @k = @k + N'BEGIN TRY KILL ' + CONVERT(nvarchar(10), s.session_id) + N'; END TRY BEGIN CATCH END CATCH; ' \
          FROM sys.dm_exec_sessions AS s WHERE s.is_user_process = 1 AND s.session_id <> @@SPID \
-         AND (s.database_id = DB_ID({database}) OR s.session_id IN (SELECT l.request_session_id FROM sys.dm_tran_locks AS l \
+         AND (s.session_id IN (SELECT p.spid FROM sys.sysprocesses AS p WHERE p.dbid = DB_ID({database})) \
+         OR s.session_id IN (SELECT l.request_session_id FROM sys.dm_tran_locks AS l \
          WHERE l.resource_type = N'DATABASE' AND l.resource_database_id = DB_ID({database}))); \
-         EXEC (@k); {restore}"
+         EXEC (@k);"
     )
 }
 
 /// Takes a STANDBY copy back to RESTORING. `@P1` lock, `@P2` database.
 pub fn leave_standby() -> String {
     let guards = locked("@P1") + &in_state("@P2", "0", "1");
-    guards + &kill_then("@P2", "RESTORE DATABASE @P2 WITH NORECOVERY;")
+    ended(guards + &kill_sessions("@P2") + " RESTORE DATABASE @P2 WITH NORECOVERY;")
 }
 
 /// Applies one log backup. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork, `@P5` path, `@P6` position.
 pub fn restore_log(checksum: bool) -> String {
     let guards = locked("@P1") + &in_state("@P2", "1", "0") + &at_redo_point("@P2", "@P3", "@P4");
     let checksum = if checksum { ", CHECKSUM" } else { "" };
-    format!("{guards}RESTORE LOG @P2 FROM DISK = @P5 WITH FILE = @P6, NORECOVERY{checksum}, STATS = 5;")
+    ended(format!(
+        "{guards}RESTORE LOG @P2 FROM DISK = @P5 WITH FILE = @P6, NORECOVERY{checksum}, STATS = 5;"
+    ))
 }
 
 /// The one-way door: recovers the database. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork.
 pub fn recover() -> String {
     let guards = locked("@P1") + &in_state("@P2", "1", "0") + &at_redo_point("@P2", "@P3", "@P4");
-    guards + "RESTORE DATABASE @P2 WITH RECOVERY;"
+    ended(guards + "RESTORE DATABASE @P2 WITH RECOVERY;")
 }
 
-/// Lets everybody in again after a recovery that kept users out. `@P1` lock; the database by quoted name.
+/// Lets everybody in again after a recovery that kept users out. A database for a single user is held by one session, which neither
+/// `NO_WAIT` nor `ROLLBACK IMMEDIATE` throws out (error 5064): it is ended first. `@P1` lock; the database by quoted name.
 pub fn set_multi_user(database: &str) -> String {
-    format!("{}ALTER DATABASE {} SET MULTI_USER;", locked("@P1"), quote_name(database))
+    let (name, kill) = (quote_string(database), kill_sessions(&quote_string(database)));
+    ended(format!(
+        "{}IF EXISTS (SELECT 1 FROM sys.databases WHERE name = {name} AND user_access = 1) BEGIN {kill} END; \
+         ALTER DATABASE {} SET MULTI_USER;",
+        locked("@P1"),
+        quote_name(database)
+    ))
 }
 
 /// Maps a user of the database to the login of the same name again. `@P1` lock; names are quoted.
 pub fn map_user(database: &str, user: &str) -> String {
     let statement = format!("ALTER USER {u} WITH LOGIN = {u};", u = quote_name(user));
-    format!("{}EXEC {}.sys.sp_executesql {};", locked("@P1"), quote_name(database), quote_string(&statement))
+    let call = format!("{}.sys.sp_executesql {}", quote_name(database), quote_string(&statement));
+    calling(&locked("@P1"), "", &[call])
+}
+
+/// A text that the operator sends, for whoever checks all of them.
+pub struct Listed {
+    /// The item of this module that makes it, with what tells its variants apart.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// Every text of this module, in every variant; those that quote names with names that need it.
+pub fn listed() -> Vec<Listed> {
+    let constants = [
+        ("IDENTITY", IDENTITY),
+        ("DATABASE", DATABASE),
+        ("REDO", REDO),
+        ("SECONDARY_HALF", SECONDARY_HALF),
+        ("PRIMARY_HALF", PRIMARY_HALF),
+        ("PRIMARY_SECONDARIES", PRIMARY_SECONDARIES),
+        ("JOBS", JOBS),
+        ("SCHEDULES", SCHEDULES),
+        ("HEADERS", HEADERS),
+        ("SESSIONS", SESSIONS),
+        ("RESTORES", RESTORES),
+        ("RESTORE_HISTORY", RESTORE_HISTORY),
+        ("OWN_BACKUPS", OWN_BACKUPS),
+        ("LOCK", LOCK),
+        ("HELD", HELD),
+        ("LOCK_HOLDER", LOCK_HOLDER),
+        ("RECORD_TABLE", RECORD_TABLE),
+        ("RECORDS", RECORDS),
+    ];
+    let made = [
+        ("session", session()),
+        ("write_record", write_record()),
+        ("enable_job(true)", enable_job(true)),
+        ("enable_job(false)", enable_job(false)),
+        ("start_job", start_job()),
+        ("stop_job", stop_job()),
+        ("add_schedule", add_schedule()),
+        ("add_primary_half", add_primary_half()),
+        ("add_primary_secondary", add_primary_secondary()),
+        ("add_secondary_half", add_secondary_half()),
+        ("remove_log_shipping(true)", remove_log_shipping(true)),
+        ("remove_log_shipping(false)", remove_log_shipping(false)),
+        ("leave_standby", leave_standby()),
+        ("restore_log(true)", restore_log(true)),
+        ("restore_log(false)", restore_log(false)),
+        ("recover", recover()),
+    ];
+    let quoted = ["mgc", "it's [the] \"chat\"; --", "SELECT"].into_iter().flat_map(|name| {
+        [
+            (format!("orphaned_users({name})"), orphaned_users(name)),
+            (format!("server_identities({name})"), server_identities(name)),
+            (format!("newest_message({name})"), newest_message(name)),
+            (format!("set_multi_user({name})"), set_multi_user(name)),
+            (format!("map_user({name})"), map_user(name, name)),
+        ]
+    });
+    let constants = constants.map(|(name, text)| (name.to_string(), text.to_string()));
+    let made = made.map(|(name, text)| (name.to_string(), text));
+    constants.into_iter().chain(made).chain(quoted).map(|(name, text)| Listed { name, text }).collect()
 }
 
 /// A name as a bracketed identifier: the one quoting function for identifiers.
@@ -396,30 +473,27 @@ mod tests {
     }
 
     #[test]
-    fn every_write_checks_the_lock_first() {
-        let writes = [
-            write_record(),
-            enable_job(true),
-            enable_job(false),
-            start_job(),
-            add_schedule(),
-            add_primary_half(),
-            add_primary_secondary(),
-            add_secondary_half(),
-            stop_job(),
-            remove_log_shipping(false),
-            remove_log_shipping(true),
-            leave_standby(),
-            restore_log(true),
-            restore_log(false),
-            recover(),
-            set_multi_user("mgc"),
-            map_user("mgc", "u"),
-        ];
+    fn every_write_checks_the_lock_first_and_ends_in_the_row_that_proves_it() {
+        let reads = ["orphaned_users", "server_identities", "newest_message"];
+        let is_read = |name: &str| {
+            name.chars().next().is_some_and(char::is_uppercase) || reads.iter().any(|r| name.starts_with(r))
+        };
+        let writes: Vec<String> = listed()
+            .into_iter()
+            .filter(|l| !is_read(&l.name) && l.name != "session")
+            .map(|l| l.text)
+            .collect();
+        assert!(writes.len() > 16);
         for text in writes {
             assert!(
                 text.starts_with("IF APPLOCK_MODE(N'public', @P1, N'Session') <> N'Exclusive'"),
                 "{text}"
+            );
+            assert!(text.ends_with(ENDING) || text.ends_with(ENDING_OF_PROCEDURES), "{text}");
+            // Whatever is called returns into the variable of that row.
+            assert_eq!(
+                text.matches("EXEC ").count(),
+                text.matches("EXEC @rc = ").count() + text.matches("EXEC (@k)").count()
             );
         }
     }

@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 use lab::control_plane::ControlPlane;
 use lab::scenario::Scenario;
 use lab::serve::{Lab, demo, play};
+use lab::server_mode;
+use lab::world::files::MemoryFiles;
+use lab::world::{SharedWorld, World};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
@@ -73,6 +76,18 @@ enum Command {
         #[arg(long, env = "PCF_LAB")]
         dir: PathBuf,
     },
+    /// Speaks PowerShell's server mode on standard input and output, as a Management Shell of SIMULATED data centres of its own: for
+    /// `New-PSSession -HostName`, under the name of `ssh` on the PATH. What ssh would be given is passed over.
+    PsrpServer {
+        /// A scenario in YAML; absent: the usual one.
+        #[arg(long)]
+        scenario: Option<PathBuf>,
+        /// The host that it is; absent: the Management Shell of the data centre where chat lives.
+        #[arg(long)]
+        host: Option<String>,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        of_ssh: Vec<String>,
+    },
     /// Shows a whole failover.
     Demo {
         #[arg(long)]
@@ -106,6 +121,7 @@ fn main() -> std::process::ExitCode {
         }
         Command::Journal { dir } => ask(&dir, &json!({"do": "journal"})),
         Command::State { dir } => ask(&dir, &json!({"do": "state"})),
+        Command::PsrpServer { scenario, host, of_ssh: _ } => psrp_server(scenario.as_deref(), host),
         Command::Demo { operator, kubectl_pcf, manifests } => show(operator, kubectl_pcf, manifests),
     };
     match result {
@@ -140,6 +156,24 @@ async fn show(operator: PathBuf, plugin: PathBuf, manifests: PathBuf) -> Result<
     demo::run(dir.path(), &demo::Programs { operator, plugin, manifests }).await
 }
 
+/// The scenario of a file, or the usual one.
+fn read_scenario(path: Option<&Path>) -> Result<Scenario, String> {
+    let Some(path) = path else { return Ok(Scenario::default()) };
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    serde_saphyr::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+#[tokio::main]
+async fn psrp_server(scenario: Option<&Path>, host: Option<String>) -> Result<(), String> {
+    let scenario = read_scenario(scenario)?;
+    let usual = scenario.data_center(&scenario.active).map(|d| d.management_shell.clone());
+    let host = host.or(usual).ok_or("the scenario has no data centre that is active")?;
+    let world = World::new(scenario, Box::<MemoryFiles>::default(), jiff::Timestamp::now())?;
+    server_mode::serve(SharedWorld::new(world), &host, tokio::io::stdin(), tokio::io::stdout()).await?;
+    // A thread still waits for standard input.
+    std::process::exit(0)
+}
+
 /// What is to be started.
 struct Serve {
     dir: PathBuf,
@@ -156,21 +190,16 @@ async fn serve(serve: Serve) -> Result<(), String> {
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .init();
-    let scenario: Scenario = match scenario {
-        Some(path) => {
-            let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-            serde_saphyr::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?
-        }
-        None => Scenario::default(),
-    };
+    let scenario = read_scenario(scenario.as_deref())?;
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let dir = dir.canonicalize().map_err(|e| e.to_string())?;
+    // First: what it lacks it says at once.
+    let mut lab = Lab::start(scenario, &dir).await?;
     let plane = if control_plane {
         Some(tokio::task::block_in_place(|| ControlPlane::start(&dir.join("control-plane")))?)
     } else {
         None
     };
-    let mut lab = Lab::start(scenario, &dir).await?;
     let resource = dir.join("resource.yaml");
     std::fs::write(&resource, lab.resource("litware")).map_err(|e| e.to_string())?;
     let socket = dir.join("control.sock");

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::chat::{self, SHELL_PASSWORD, SHELL_USER};
 use crate::ports::Reservation;
-use crate::scenario::{Authentication, DataCenter, Scenario};
+use crate::scenario::{Authentication, DataCenter, PowerShell, Scenario};
 use crate::sql::{self, SQL_PASSWORD, SQL_USER};
 use crate::world::breakpoints::{Arrival, Choice, Moment};
 use crate::world::files::DirectoryFiles;
@@ -62,6 +62,9 @@ pub struct Lab {
     ca_pem: String,
     /// For each data centre: how to stop its servers, and their tasks.
     running: BTreeMap<String, (watch::Sender<bool>, JoinSet<()>)>,
+    /// The Management Shells' engines, if they are real ones.
+    engines: Option<winrm::engine::Engines>,
+    /// What belongs to the lab as a whole: its clock, and who answers the engines.
     clock: JoinSet<()>,
 }
 
@@ -130,8 +133,14 @@ impl Lab {
             tls,
             ca_pem,
             running: BTreeMap::new(),
+            engines: None,
             clock: JoinSet::new(),
         };
+        if lab.scenario.dialect.power_shell == PowerShell::Engine {
+            let (engines, answers) = winrm::engine::Engines::prepare(directory, lab.world.clone())?;
+            lab.engines = Some(engines);
+            lab.clock.spawn(answers);
+        }
         for (host, port, service) in services {
             lab.places.push(Place { host, port, real: Reservation::new()?, service });
         }
@@ -161,8 +170,9 @@ impl Lab {
             match p.service {
                 Service::Sql => drop(tasks.spawn(tds::serve(world, host, listener, tls, stopped))),
                 Service::Shell | Service::ShellHttp => {
-                    let service =
-                        shells.entry(host.clone()).or_insert_with(|| winrm::Service::new(world, &host));
+                    let service = shells
+                        .entry(host.clone())
+                        .or_insert_with(|| winrm::Service::new(world, &host, self.engines.clone()));
                     let transport = match p.service {
                         Service::Shell => winrm::Transport::Https(tls),
                         Service::ShellHttp | Service::Sql | Service::Plain => winrm::Transport::Http,

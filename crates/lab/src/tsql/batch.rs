@@ -15,6 +15,9 @@ use crate::world::World;
 use crate::world::breakpoints::{Arrival, Moment};
 use crate::world::journal::{Begun, Effect, Kind};
 
+/// The variable that `@@ERROR` is for the engine that answers SELECT.
+pub(crate) const ERROR: &str = "@last_error__";
+
 /// How soon a batch that is held looks again whether it may go on.
 const HELD: SignedDuration = SignedDuration::from_millis(5);
 
@@ -31,6 +34,8 @@ pub struct Batch {
     hold: Option<u64>,
     /// The statement that was held before it was carried out: it is not held there again.
     passed: Option<usize>,
+    /// `@@ERROR` that dynamic SQL in the statement at work has left.
+    inner: Option<u32>,
 }
 
 /// Whether a batch has ended.
@@ -71,7 +76,19 @@ pub fn step(world: &mut World, host: &str, id: u32, out: &mut Vec<Event>) -> Pro
 
 impl Batch {
     fn new(ops: Arc<[Op]>, variables: BTreeMap<String, Cell>, text: String) -> Self {
-        Batch { ops, at: 0, variables, handlers: Vec::new(), text, restoring: None, hold: None, passed: None }
+        let mut batch = Batch {
+            ops,
+            at: 0,
+            variables,
+            handlers: Vec::new(),
+            text,
+            restoring: None,
+            hold: None,
+            passed: None,
+            inner: None,
+        };
+        batch.ended_with(0);
+        batch
     }
 
     /// The breakpoint that this batch is held at.
@@ -119,6 +136,10 @@ impl Batch {
             self.at += 1;
             let result = self.carry_out(seat, &op, out);
             let carried_out = result.is_ok();
+            let inner = self.inner.take().unwrap_or(0);
+            self.ended_with(
+                result.as_ref().err().and_then(|errors| errors.last()).map_or(inner, |e| e.number),
+            );
             if let Err(errors) = result
                 && self.failed(errors, out)
             {
@@ -148,6 +169,11 @@ impl Batch {
             Op::Statement(t) => return self.execute(seat, t, out),
         }
         Ok(())
+    }
+
+    /// Sets `@@ERROR`: each statement does, to 0 where it was carried out.
+    fn ended_with(&mut self, number: u32) {
+        self.variables.insert(ERROR.into(), Cell::Int(number.into()));
     }
 
     /// A statement has failed: whether its batch ends with it.
@@ -193,21 +219,21 @@ impl Batch {
             }
             "EXEC" | "EXECUTE" => self.exec(seat, t, out),
             "KILL" => Ok(self.kill(seat, t)?),
-            "ALTER" => Ok(self.alter(seat, t)?),
+            "ALTER" => self.alter(seat, t),
             "RESTORE" if second == "HEADERONLY" => self.headers(seat, t, out),
             "RESTORE" => self.restore(seat, t),
             _ => Err(SqlMessage::simulator(format!("does not know the statement {first} {second}")).into()),
         }
     }
 
-    /// Dynamic SQL: statement by statement in this same session.
+    /// Dynamic SQL: statement by statement in this same session. `@@ERROR` of its last one.
     pub(super) fn dynamic(
         &mut self,
         seat: &mut Seat<'_>,
         text: Option<String>,
         out: &mut Vec<Event>,
-    ) -> Result<(), Errors> {
-        let Some(text) = text else { return Ok(()) };
+    ) -> Result<u32, Errors> {
+        let Some(text) = text else { return Ok(0) };
         let ops = compile(&text)?;
         // It is held as a whole, by the statement that it stands in.
         let mut inner = Batch::new(ops, self.variables.clone(), text);
@@ -215,7 +241,14 @@ impl Batch {
         let progress = inner.run(seat, out);
         seat.world.breakpoints = set;
         match progress {
-            Progress::Finished => Ok(()),
+            Progress::Finished => {
+                let error = match inner.variables.get(ERROR) {
+                    Some(Cell::Int(n)) => u32::try_from(*n).unwrap_or(0),
+                    Some(_) | None => 0,
+                };
+                self.inner = Some(error);
+                Ok(error)
+            }
             Progress::Until(_) => Err(SqlMessage::simulator("a RESTORE inside of dynamic SQL").into()),
         }
     }
@@ -226,7 +259,8 @@ impl Batch {
     }
 
     pub(super) fn shown_variables(&self) -> BTreeMap<String, String> {
-        self.variables.iter().filter_map(|(n, c)| c.shown().map(|c| (n.clone(), c))).collect()
+        let clients = self.variables.iter().filter(|(n, _)| n.as_str() != ERROR);
+        clients.filter_map(|(n, c)| c.shown().map(|c| (n.clone(), c))).collect()
     }
 
     /// Begins a statement's entry in the journal.

@@ -1,7 +1,8 @@
 //! A thin WinRM and PSRP server over the world's Management Shell hosts: Basic over TLS, NTLM with sealed bodies, shells that
 //! outlive their client.
 
-mod records;
+mod answers;
+pub mod engine;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,8 +28,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::answers::{bad, created, deadline, no_such_shell, session_configuration, stream, timed_out};
 use crate::chat::cmdlets;
 use crate::chat::{SHELL_PASSWORD, SHELL_USER};
+use crate::remoting;
 use crate::world::SharedWorld;
 use crate::world::breakpoints::{Arrival, Moment};
 
@@ -36,6 +39,8 @@ struct Host {
     name: String,
     world: SharedWorld,
     shells: Mutex<BTreeMap<String, Shell>>,
+    /// The shells, if they are a real PowerShell's.
+    engines: Option<engine::Shells>,
 }
 
 struct Shell {
@@ -77,9 +82,10 @@ pub enum Transport {
 pub struct Service(Arc<Host>);
 
 impl Service {
-    /// Of a host.
-    pub fn new(world: SharedWorld, name: &str) -> Service {
-        Service(Arc::new(Host { name: name.into(), world, shells: Mutex::new(BTreeMap::new()) }))
+    /// Of a host; with engines, its shells are theirs.
+    pub fn new(world: SharedWorld, name: &str, engines: Option<engine::Engines>) -> Service {
+        let engines = engines.map(engine::Shells::new);
+        Service(Arc::new(Host { name: name.into(), world, shells: Mutex::new(BTreeMap::new()), engines }))
     }
 
     /// Serves one listener until `stop` says so.
@@ -104,6 +110,9 @@ impl Service {
             }
         }
         connections.shutdown().await;
+        if let Some(engines) = &host.engines {
+            engines.power_off();
+        }
     }
 }
 
@@ -241,20 +250,6 @@ async fn soap(host: Arc<Host>, text: String) -> (StatusCode, String) {
     }
 }
 
-fn no_such_shell() -> Fault {
-    Fault {
-        code: wsman::INVALID_SELECTORS,
-        subcode: "w:InvalidSelectors".into(),
-        message:
-            "The request for the Windows Remote Shell failed because the shell was not found on the server."
-                .into(),
-    }
-}
-
-fn bad(message: impl Into<String>) -> Fault {
-    Fault { code: 2_150_858_817, subcode: "w:SchemaValidationError".into(), message: message.into() }
-}
-
 impl Host {
     /// One envelope and its answer.
     async fn soap(&self, text: &str) -> (StatusCode, String) {
@@ -292,22 +287,16 @@ impl Host {
     }
 
     async fn operation(&self, e: &Envelope) -> Result<String, Fault> {
+        if let Some(engines) = &self.engines {
+            return engines.operation(self, e).await;
+        }
         match e.action.as_str() {
             action::CREATE => self.create(e),
             action::COMMAND => self.command(e).await,
             action::SEND => Err(bad("simulator: pipelines longer than one fragment are not simulated")),
             action::RECEIVE => self.receive(e).await,
             action::SIGNAL => {
-                let id = e
-                    .body
-                    .find("Signal")
-                    .and_then(|s| s.attribute("CommandId"))
-                    .unwrap_or_default()
-                    .to_uppercase();
-                let ended = self.with(e, |s| Ok(s.commands.remove(&id)))?;
-                if let Some(cmdlet) = ended.and_then(|r| r.cmdlet) {
-                    cmdlets::abort(&mut self.world.now(), cmdlet);
-                }
+                self.signal(e)?;
                 Ok("<rsp:SignalResponse/>".into())
             }
             action::DELETE => {
@@ -337,15 +326,29 @@ impl Host {
         }
     }
 
-    fn create(&self, e: &Envelope) -> Result<String, Fault> {
-        let name = e.resource_uri.strip_prefix(wsman::CONFIGURATION).unwrap_or_default();
-        if !["PersistentChat.Failover", "Microsoft.PowerShell"].iter().any(|n| n.eq_ignore_ascii_case(name)) {
-            return Err(Fault {
-                code: 2_150_859_173,
-                subcode: "w:InvalidResourceURI".into(),
-                message: format!("Cannot find the session configuration {name:?} on this host."),
-            });
+    fn signal(&self, e: &Envelope) -> Result<(), Fault> {
+        let signal = e.body.find("Signal").ok_or_else(|| bad("no Signal"))?;
+        let id = signal.attribute("CommandId").unwrap_or_default().to_uppercase();
+        // What was told to stop still says so through Receive.
+        let stops = signal.find("Code").is_some_and(|c| c.text.trim().ends_with(wsman::SIGNAL_STOP));
+        let cmdlet = self.with(e, |s| {
+            let cmdlet = s.commands.get(&id).and_then(|r| r.cmdlet);
+            if !stops {
+                s.commands.remove(&id);
+            }
+            Ok(cmdlet)
+        })?;
+        let Some(cmdlet) = cmdlet else { return Ok(()) };
+        let mut world = self.world.now();
+        // What has ended is not stopped any more.
+        if !stops || cmdlets::poll(&world, cmdlet).is_none() {
+            cmdlets::abort(&mut world, cmdlet);
         }
+        Ok(())
+    }
+
+    fn create(&self, e: &Envelope) -> Result<String, Fault> {
+        session_configuration(e)?;
         let shell = e.body.find("Shell").ok_or_else(|| bad("no Shell"))?;
         let id =
             shell.attribute("ShellId").and_then(|i| Uuid::parse_str(i).ok()).unwrap_or_else(Uuid::new_v4);
@@ -371,22 +374,13 @@ impl Host {
             pending: Vec::new(),
             commands: BTreeMap::new(),
         };
-        // Windows sends its capability with a zero pool id.
-        shell.tell(kind::SESSION_CAPABILITY, Uuid::nil(), Uuid::nil(), message::session_capability());
-        shell.tell(kind::RUNSPACEPOOL_STATE, id, Uuid::nil(), message::runspacepool_state(2));
+        shell.tell(remoting::opening(id));
         let key = id.to_string().to_uppercase();
         if self.shells().contains_key(&key) {
             return Err(bad("the ShellId is taken"));
         }
         self.shells().insert(key.clone(), shell);
-        // Clients take the selectors of later requests from here.
-        Ok(format!(
-            "<x:ResourceCreated xmlns:x=\"http://schemas.xmlsoap.org/ws/2004/09/transfer\"><a:Address>{}</a:Address><a:ReferenceParameters><w:ResourceURI>{}</w:ResourceURI>\
-             <w:SelectorSet><w:Selector Name=\"ShellId\">{key}</w:Selector></w:SelectorSet></a:ReferenceParameters></x:ResourceCreated>\
-             <rsp:Shell><rsp:ShellId>{key}</rsp:ShellId><rsp:ResourceUri>{1}</rsp:ResourceUri><rsp:State>Connected</rsp:State></rsp:Shell>",
-            wsman::xml(&e.to),
-            wsman::xml(&e.resource_uri)
-        ))
+        Ok(created(e, &key))
     }
 
     async fn command(&self, e: &Envelope) -> Result<String, Fault> {
@@ -445,8 +439,7 @@ impl Host {
     async fn receive(&self, e: &Envelope) -> Result<String, Fault> {
         let command =
             e.body.find("DesiredStream").and_then(|d| d.attribute("CommandId")).map(str::to_uppercase);
-        let deadline =
-            tokio::time::Instant::now() + Duration::from_secs_f64(e.timeout.unwrap_or(60.0).clamp(0.5, 60.0));
+        let deadline = deadline(e);
         loop {
             if let Some(body) = self.output(e, command.as_deref())? {
                 let ended = command.as_deref().and_then(|c| self.arrival_of(e, c));
@@ -455,11 +448,7 @@ impl Host {
             }
             let wait = Duration::from_millis(20);
             if tokio::time::Instant::now() + wait >= deadline {
-                return Err(Fault {
-                    code: wsman::TIMED_OUT,
-                    subcode: "w:TimedOut".into(),
-                    message: "The WS-Management service cannot complete the operation within the time specified in OperationTimeout.".into(),
-                });
+                return Err(timed_out());
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -484,20 +473,7 @@ impl Host {
         };
         self.with(e, |s| {
             let (id, pipeline) = (s.id, s.commands.get(command).map_or(Uuid::nil(), |r| r.pipeline));
-            let failed = finished.state == message::PipelineState::Failed;
-            for o in &finished.objects {
-                s.tell(kind::PIPELINE_OUTPUT, id, pipeline, psrp::clixml::Writer::value(o));
-            }
-            let written = finished.errors.len() - usize::from(failed && !finished.errors.is_empty());
-            for r in finished.errors.iter().take(written) {
-                s.tell(kind::ERROR_RECORD, id, pipeline, psrp::clixml::Writer::value(&r.to_value()));
-            }
-            for text in &finished.warnings {
-                s.tell(kind::WARNING_RECORD, id, pipeline, records::warning(text));
-            }
-            // The terminating error is the last one; it comes with the state.
-            let last = if failed { finished.errors.last() } else { None };
-            s.tell(kind::PIPELINE_STATE, id, pipeline, message::pipeline_state(finished.state, last));
+            s.tell(remoting::ending(&finished, id, pipeline));
             if let Some(r) = s.commands.get_mut(command) {
                 r.told = true;
             }
@@ -575,12 +551,9 @@ impl Drop for Held<'_> {
 }
 
 impl Shell {
-    fn tell(&mut self, kind: u32, pool: Uuid, pipeline: Uuid, body: String) {
-        let m = Message { kind, pool, pipeline, body };
-        self.pending.extend(self.fragmenter.fragment(&m.encode(false)));
+    fn tell(&mut self, messages: Vec<Message>) {
+        for m in messages {
+            self.pending.extend(self.fragmenter.fragment(&m.encode(false)));
+        }
     }
-}
-
-fn stream(attribute: &str, fragment: &[u8]) -> String {
-    format!("<rsp:Stream Name=\"stdout\"{attribute}>{}</rsp:Stream>", BASE64.encode(fragment))
 }

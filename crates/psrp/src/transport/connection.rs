@@ -182,7 +182,13 @@ async fn exchange(
 ) -> Result<(hyper::http::response::Parts, Bytes), Error> {
     // A connection that the host has closed in the meantime shows here: nothing was sent on it.
     sender.ready().await.map_err(|e| Error::Connect(format!("the connection is closed: {e}")))?;
-    let answer = sender.send_request(request).await.map_err(|e| Error::Lost(e.to_string()))?;
+    let answer = sender.try_send_request(request).await.map_err(|mut refused| {
+        // It comes back whole if the connection ended before any of it was written.
+        match refused.take_message() {
+            Some(_) => Error::Connect(format!("the connection is closed: {}", refused.error())),
+            None => Error::Lost(refused.error().to_string()),
+        }
+    })?;
     let (head, body) = answer.into_parts();
     let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| Error::Lost(e.to_string()))?;
     Ok((head, body.to_bytes()))

@@ -46,6 +46,14 @@ const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
+        name: "an answer is believed without the row that it ends in",
+        edits: &[(
+            "src/systems/sql_server/mod.rs",
+            "                (None, None) => {\n                    Err(SqlError::Lost(\"it ended without the row that says that all was carried out\".into()))\n                }",
+            "                (None, None) => Ok(Rows::default()),",
+        )],
+    },
+    Mutant {
         name: "order swapped: recovery before the logs",
         edits: &[(
             "src/procedures.rs",

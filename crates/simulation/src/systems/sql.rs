@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lab::sql::{SQL_PASSWORD, SQL_USER};
-use lab::tsql::{Cell as LabCell, Event, Progress, batch};
+use lab::tsql::{Cell as LabCell, Event, Progress, SqlMessage, batch};
 use persistent_chat_failover::domain::pool::SqlServer;
 use persistent_chat_failover::systems::SqlSession;
-use persistent_chat_failover::systems::sql_server::{Cell, Parameter, Rows, SqlError, Statement};
+use persistent_chat_failover::systems::sql_server::{
+    Answer, Cell, Parameter, Rows, ServerError, SqlError, Statement,
+};
 
 use super::{SimSystems, die};
 use crate::world::{Fate, Handle};
@@ -81,6 +83,10 @@ struct Connection {
 }
 
 impl Connection {
+    fn lost(self, why: &str) -> Result<Rows, SqlError> {
+        self.cut();
+        Err(SqlError::Lost(why.into()))
+    }
     fn cut(mut self) {
         self.close();
     }
@@ -117,20 +123,21 @@ impl SqlSession for SimSession {
             format!("{} {}", connection.host, brief(statement))
         });
         tokio::time::sleep(latency).await;
+        // Every second request that goes wrong is given up by the server without an error: an attention, a KILL.
+        let without_a_word = latency.as_millis() % 2 == 1;
         match fate {
             Fate::KillBefore => {
                 let _open = connection;
                 return die(&self.shared, self.who).await;
             }
-            Fate::FailBefore => {
-                connection.cut();
-                return Err(SqlError::Lost("connection reset before anything was sent".into()));
+            Fate::FailBefore if without_a_word => {
+                return self.ended_with(connection, Answer::default(), statement);
             }
+            Fate::FailBefore => return connection.lost("connection reset before anything was sent"),
             Fate::Ok | Fate::AnswerLost | Fate::Hang | Fate::KillDuring | Fate::KillAfter => {}
         }
         let Some(mut events) = connection.begin(statement) else {
-            connection.cut();
-            return Err(SqlError::Lost("connection reset by peer".into()));
+            return connection.lost("connection reset by peer");
         };
         let mut step = connection.step(&mut events);
         match fate {
@@ -147,36 +154,47 @@ impl SqlSession for SimSession {
             Fate::Ok | Fate::FailBefore | Fate::AnswerLost | Fate::KillBefore | Fate::KillAfter => {}
         }
         let mut waited = Duration::ZERO;
-        loop {
-            let pause = match step {
-                Step::Cut => {
-                    connection.cut();
-                    return Err(SqlError::Lost("connection reset by peer".into()));
-                }
-                Step::Done => break,
-                Step::Goes(pause) => pause,
-            };
+        while let Step::Goes(pause) = step {
             waited += pause;
             if deadline.is_some_and(|d| waited > d) {
-                connection.cut();
-                return Err(SqlError::Lost("no answer in time".into()));
+                return connection.lost("no answer in time");
             }
             tokio::time::sleep(pause).await;
             step = connection.step(&mut events);
         }
+        if let Step::Cut = step {
+            return connection.lost("connection reset by peer");
+        }
         match fate {
-            Fate::AnswerLost => {
-                connection.cut();
-                return Err(SqlError::Lost("connection reset before the answer".into()));
+            Fate::AnswerLost if without_a_word => {
+                return self.ended_with(connection, Answer::default(), statement);
             }
+            Fate::AnswerLost => return connection.lost("connection reset before the answer"),
             Fate::KillAfter => {
                 let _open = connection;
                 return die(&self.shared, self.who).await;
             }
             Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::KillDuring => {}
         }
-        self.connection = Some(connection);
-        rows(events)
+        self.ended_with(connection, answer(events), statement)
+    }
+}
+
+impl SimSession {
+    /// What is believed of an answer; the connection is kept where it can be used again.
+    fn ended_with(
+        &mut self,
+        connection: Connection,
+        answer: Answer,
+        statement: &Statement,
+    ) -> Result<Rows, SqlError> {
+        let believed = answer.believed(statement.proof);
+        if believed.as_ref().is_err_and(SqlError::ends_the_session) {
+            connection.cut();
+        } else {
+            self.connection = Some(connection);
+        }
+        believed
     }
 }
 
@@ -248,29 +266,23 @@ fn brief(statement: &Statement) -> String {
     format!("{} [{}]", text.split_whitespace().take(7).collect::<Vec<_>>().join(" "), values.join(", "))
 }
 
-/// What the driver makes of an answer: the first error, or the first result set that has rows.
-fn rows(events: Vec<Event>) -> Result<Rows, SqlError> {
-    let error = events.iter().find_map(|e| match e {
-        Event::Error(m) => Some(m.clone()),
-        Event::Rows { .. } | Event::Info(_) | Event::Count(_) => None,
-    });
-    if let Some(m) = error {
-        return Err(SqlError::Server {
-            number: m.number,
-            state: m.state,
-            class: m.class,
-            message: m.message,
-        });
+/// What the driver makes of an answer: its result sets, and the first error.
+fn answer(events: Vec<Event>) -> Answer {
+    let mut answer = Answer::default();
+    for event in events {
+        match event {
+            Event::Rows { columns, rows } => answer.sets.push(Rows {
+                columns: columns.into_iter().map(|(n, _)| n).collect(),
+                rows: rows.into_iter().map(|r| r.into_iter().map(cell).collect()).collect(),
+            }),
+            Event::Error(m) if answer.error.is_none() => {
+                let SqlMessage { number, class, state, message } = m;
+                answer.error = Some(ServerError { number, state, class, message, last: None });
+            }
+            Event::Error(_) | Event::Info(_) | Event::Count(_) => {}
+        }
     }
-    let first = events.into_iter().find_map(|e| match e {
-        Event::Rows { columns, rows } if !rows.is_empty() => Some((columns, rows)),
-        Event::Rows { .. } | Event::Info(_) | Event::Count(_) | Event::Error(_) => None,
-    });
-    let Some((columns, cells)) = first else { return Ok(Rows::default()) };
-    Ok(Rows {
-        columns: columns.into_iter().map(|(n, _)| n).collect(),
-        rows: cells.into_iter().map(|r| r.into_iter().map(cell).collect()).collect(),
-    })
+    answer
 }
 
 fn cell(c: LabCell) -> Cell {

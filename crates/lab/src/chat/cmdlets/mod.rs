@@ -62,6 +62,28 @@ impl Finished {
     fn terminating(id: &str, exception: &str, message: impl Into<String>) -> Self {
         Finished { state: PipelineState::Failed, ..Finished::error(id, exception, message) }
     }
+    /// What a pipeline says that was told to stop.
+    pub fn stopped() -> Self {
+        let mut stopped = Finished::terminating(
+            "PipelineStopped",
+            "System.Management.Automation.PipelineStoppedException",
+            "The pipeline has been stopped.",
+        );
+        for e in &mut stopped.errors {
+            // OperationStopped.
+            e.category.number = Some(14);
+        }
+        Finished { state: PipelineState::Stopped, ..stopped }
+    }
+    /// PowerShell puts the name of the cmdlet behind the id of each error that it writes.
+    fn of(mut self, cmdlet: &str) -> Self {
+        for e in &mut self.errors {
+            if !e.id.contains(',') && e.id != "CommandNotFoundException" {
+                e.id = format!("{},{cmdlet}", e.id);
+            }
+        }
+        self
+    }
 }
 
 /// The cmdlets, whether each writes, and the parameters that it has.
@@ -133,7 +155,7 @@ pub fn start(w: &mut World, host: &str, user: &str, command: &Command) -> u64 {
     w.chat.next += 1;
     let ends = now + SignedDuration::from_millis(i64::try_from(takes).unwrap_or(0));
     // What a cmdlet refuses it refuses at once.
-    let result = refuse(w, command, known).inspect(|r| end(w, journal, r));
+    let result = refuse(w, command, known).map(|r| r.of(&command.name)).inspect(|r| end(w, journal, r));
     w.chat.running.insert(id, Running { host: host.into(), command: command.clone(), ends, journal, result });
     id
 }
@@ -177,11 +199,7 @@ fn show(v: &Value) -> String {
 pub fn poll(w: &World, id: u64) -> Option<Finished> {
     match w.chat.running.get(&id) {
         Some(r) => r.result.clone(),
-        None => Some(Finished::terminating(
-            "PipelineStopped",
-            "System.Management.Automation.PipelineStoppedException",
-            "The pipeline has been stopped.",
-        )),
+        None => Some(Finished::stopped()),
     }
 }
 
@@ -217,7 +235,7 @@ pub(super) fn tick(w: &mut World) {
         else {
             continue;
         };
-        let result = run(w, &host, &command);
+        let result = run(w, &host, &command).of(&command.name);
         end(w, journal, &result);
         if let Some(r) = w.chat.running.get_mut(&id) {
             r.result = Some(result);

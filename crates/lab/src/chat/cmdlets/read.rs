@@ -22,6 +22,7 @@ pub(super) fn pool_state(w: &World, host: &str, c: &Command) -> Finished {
         type_names: vec![
             "Microsoft.Rtc.Management.PoolState".into(),
             "System.Enum".into(),
+            "System.ValueType".into(),
             "System.Object".into(),
         ],
         to_string: Some(state.clone()),

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use crate::tsql::Seat;
+use crate::tsql::batch::ERROR;
 use crate::tsql::lexer::Token;
 
 /// The text for SQLite, and the names of the tables that it mentions.
@@ -131,6 +132,7 @@ impl Rewriter<'_> {
             "COLLATE" if self.t.get(self.at + 1).is_some_and(|x| x.is("DATABASE_DEFAULT")) => taken = 2,
             "MINUTE" | "SECOND" | "HOUR" | "DAY" if self.sign(self.at + 1, ",") => self.push(literal(&upper)),
             "@@SPID" => self.session_id(),
+            "@@ERROR" => self.push(ERROR),
             "@@SERVERNAME" => {
                 self.fixed = false;
                 self.push(literal(self.seat.instance().map_or("", |i| i.server_name.as_str())));

@@ -336,7 +336,12 @@ impl Batch {
         // EXEC (@text), sp_executesql: dynamic SQL.
         let call = Call::of(t);
         if t.get(1).is_some_and(|x| x.sign("(")) || call.name == "sp_executesql" {
-            return self.dynamic(seat, self.dynamic_text(t), out);
+            let error = self.dynamic(seat, self.dynamic_text(t), out)?;
+            // It returns @@ERROR of its last statement.
+            if let Some(v) = call.code {
+                self.variables.insert(v, Cell::Int(error.into()));
+            }
+            return Ok(());
         }
         let Some(procedure) = known(&call.name) else {
             let what = format!("simulator: does not know the stored procedure '{}'.", call.name);

@@ -41,6 +41,7 @@ const VIEWS: &[(&str, View)] = &[
     ("sys.database_mirroring", databases::mirroring),
     ("sys.master_files", databases::master_files),
     ("sys.dm_exec_sessions", server::sessions),
+    ("sys.sysprocesses", server::processes),
     ("sys.dm_exec_requests", server::requests),
     ("sys.dm_tran_locks", server::locks),
     ("sys.server_principals", server::principals),

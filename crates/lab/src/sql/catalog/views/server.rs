@@ -8,18 +8,27 @@ use crate::world::World;
 
 pub(super) fn sessions(_: &World, i: &Instance) -> Table {
     let columns = ["session_id", "login_name", "host_name", "program_name", "is_user_process", "database_id"];
-    let id_of = |key: &str| i.databases.keys().position(|k| k == key).map_or(1, |k| k as i64 + 5);
-    let clients = i
-        .sessions
-        .iter()
-        .filter(|(_, x)| !x.killed)
-        .map(|(id, x)| vec![n(*id), s(&x.login), s(&x.host), s(&x.program), n(1), n(id_of(&x.database))]);
+    let clients =
+        i.sessions.iter().filter(|(_, x)| !x.killed).map(|(id, x)| {
+            vec![n(*id), s(&x.login), s(&x.host), s(&x.program), n(1), n(id_of(i, &x.database))]
+        });
     // SQL Server Agent keeps sessions of its own in msdb as long as it lives.
     let agent = (!i.agent_stopped).then(|| {
         let program = "SQLAgent - Generic Refresher";
         vec![n(49), s(r"NT SERVICE\SQLAgent$CHAT"), s(&i.server_name), s(program), n(1), n(4)]
     });
     table(&columns, clients.chain(agent))
+}
+
+/// The number of a database; that of `master` for one that is none of the world's.
+fn id_of(i: &Instance, key: &str) -> i64 {
+    i.databases.keys().position(|k| k == key).map_or(1, |k| k as i64 + 5)
+}
+
+/// `sys.sysprocesses`: the database of each session, in every version.
+pub(super) fn processes(_: &World, i: &Instance) -> Table {
+    let living = i.sessions.iter().filter(|(_, x)| !x.killed);
+    table(&["spid", "ecid", "dbid"], living.map(|(id, x)| vec![n(*id), n(0), n(id_of(i, &x.database))]))
 }
 
 pub(super) fn requests(w: &World, i: &Instance) -> Table {
@@ -41,11 +50,14 @@ pub(super) fn locks(_: &World, i: &Instance) -> Table {
         "resource_description",
         "request_status",
     ];
+    let inside = i.sessions.iter().filter(|(_, x)| !x.killed && i.databases.contains_key(&x.database));
+    let inside =
+        inside.map(|(id, x)| vec![n(*id), s("DATABASE"), n(id_of(i, &x.database)), s(""), s("GRANT")]);
     let rows = i.locks.iter().map(|(resource, id)| {
         let short: String = resource.chars().take(32).collect();
         vec![n(*id), s("APPLICATION"), n(1), s(&format!("0:[{short}]:(1a2b3c4d)")), s("GRANT")]
     });
-    table(&columns, rows)
+    table(&columns, rows.chain(inside))
 }
 
 pub(super) fn principals(w: &World, _: &Instance) -> Table {

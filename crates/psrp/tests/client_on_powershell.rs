@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn engine(options: PoolOptions) -> Option<Client> {
     let modules = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/engine");
     let program = psrp::engine::for_tests(&modules).expect("an engine is required")?;
+    psrp::engine::driven("client_on_powershell", 1).unwrap();
     Some(Client::program(program, options))
 }
 

@@ -1,0 +1,81 @@
+//! What the lab's own PowerShell says (`[MS-PSRP]`): when a runspace pool is opened, and when a pipeline has ended. The same behind
+//! WinRM and in server mode.
+
+use psrp::clixml::{Object, Value, Writer};
+use psrp::message::{self, Message, PipelineState, kind};
+use uuid::Uuid;
+
+use crate::chat::cmdlets::Finished;
+
+/// What a server says when it has opened a pool.
+pub fn opening(pool: Uuid) -> Vec<Message> {
+    let of_pool = |kind, pool, body| Message { kind, pool, pipeline: Uuid::nil(), body };
+    vec![
+        // Windows sends its capability with a zero pool id.
+        of_pool(kind::SESSION_CAPABILITY, Uuid::nil(), message::session_capability()),
+        of_pool(kind::APPLICATION_PRIVATE_DATA, pool, private_data()),
+        of_pool(kind::RUNSPACEPOOL_STATE, pool, message::runspacepool_state(2)),
+    ]
+}
+
+/// APPLICATION_PRIVATE_DATA: which PowerShell this is, as one of Windows Server 2012 R2 writes it.
+fn private_data() -> String {
+    let dictionary = |entries: Vec<(&str, Value)>| {
+        Value::Object(Box::new(Object {
+            type_names: vec![
+                "System.Management.Automation.PSPrimitiveDictionary".into(),
+                "System.Collections.Hashtable".into(),
+                "System.Object".into(),
+            ],
+            base: Some(Value::Dict(entries.into_iter().map(|(k, v)| (Value::text(k), v)).collect())),
+            ..Object::default()
+        }))
+    };
+    let version = |v: &str| Value::Version(v.into());
+    let table = dictionary(vec![
+        ("PSVersion", version("4.0")),
+        ("CLRVersion", version("4.0.30319.42000")),
+        ("BuildVersion", version("6.3.9600.17400")),
+        ("PSRemotingProtocolVersion", version("2.2")),
+        ("WSManStackVersion", version("3.0")),
+        ("SerializationVersion", version("1.1.0.1")),
+    ]);
+    let data = dictionary(vec![("PSVersionTable", table)]);
+    Writer::value(&Value::Object(Box::new(Object {
+        extended: vec![("ApplicationPrivateData".into(), data)],
+        ..Object::default()
+    })))
+}
+
+/// What a pipeline says of a cmdlet that has ended, its state last. The error that ended it comes with the state.
+pub fn ending(finished: &Finished, pool: Uuid, pipeline: Uuid) -> Vec<Message> {
+    let of_pipeline = |kind, body| Message { kind, pool, pipeline, body };
+    let (written, last) = match (finished.state, finished.errors.split_last()) {
+        (PipelineState::Failed | PipelineState::Stopped, Some((last, written))) => (written, Some(last)),
+        (PipelineState::Completed, _) | (PipelineState::Failed | PipelineState::Stopped, None) => {
+            (finished.errors.as_slice(), None)
+        }
+    };
+    let warnings = finished.warnings.iter().map(|w| of_pipeline(kind::WARNING_RECORD, warning(w)));
+    let objects = finished.objects.iter().map(|o| of_pipeline(kind::PIPELINE_OUTPUT, Writer::value(o)));
+    let errors = written.iter().map(|e| of_pipeline(kind::ERROR_RECORD, Writer::value(&e.to_value())));
+    let state = of_pipeline(kind::PIPELINE_STATE, message::pipeline_state(finished.state, last));
+    objects.chain(warnings).chain(errors).chain([state]).collect()
+}
+
+/// A record of the warning stream.
+fn warning(text: &str) -> String {
+    Writer::value(&Value::Object(Box::new(Object {
+        type_names: vec![
+            "System.Management.Automation.WarningRecord".into(),
+            "System.Management.Automation.InformationalRecord".into(),
+            "System.Object".into(),
+        ],
+        to_string: Some(text.into()),
+        extended: vec![
+            ("InformationalRecord_Message".into(), Value::text(text)),
+            ("InformationalRecord_SerializeInvocationInfo".into(), Value::Bool(false)),
+        ],
+        ..Object::default()
+    })))
+}

@@ -1,0 +1,35 @@
+//! The operator's T-SQL, read by Microsoft's own parser, with a catalogue of names by version.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "common/product.rs"]
+mod product;
+
+use product::statements;
+
+/// Syntax, names, procedures with their parameters, and the text inside of `sp_executesql` and `EXEC`.
+#[test]
+fn every_statement_is_understood_for_every_version() {
+    let Some(run) = std::env::var_os("PCF_ENGINES_RUN").filter(|run| !run.is_empty()) else {
+        assert_ne!(std::env::var("PCF_ENGINES_REQUIRED").as_deref(), Ok("1"), "PCF_ENGINES_RUN is not set");
+        println!("not run: no T-SQL parser (PCF_ENGINES_RUN is not set)");
+        return;
+    };
+    let listed: Vec<serde_json::Value> = statements::listed()
+        .into_iter()
+        .map(|l| serde_json::json!({"name": l.name, "text": l.text}))
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("statements.json");
+    std::fs::write(&file, serde_json::to_string(&listed).unwrap()).unwrap();
+    let catalogue = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parsed/catalogue.json");
+    let checked = std::process::Command::new(run).args(["tsql", "--catalog", catalogue]).arg(&file).output();
+    let checked = checked.unwrap();
+    let [said, also] = [checked.stdout, checked.stderr].map(|s| String::from_utf8(s).unwrap());
+    assert!(checked.status.success() && said.contains(" 0 errors, 0 names unchecked"), "{said}{also}");
+    let parses =
+        said.split([' ', ',']).zip(said.split([' ', ',']).skip(1)).find(|(_, what)| *what == "parses");
+    let parses: usize = parses.unwrap().0.parse().unwrap();
+    assert_eq!(parses, 7 * listed.len(), "{said}");
+    psrp::engine::driven("parsed", parses).unwrap();
+}
