@@ -250,11 +250,11 @@ impl Drawn<'_> {
     fn confuse(&mut self, loss: f64) {
         if self.chance.happens(100) {
             let silent = Confusion::SilentPorts(self.from);
-            let from = self.chance.between(0, 700) as f64 / 1000.0 * loss;
+            let from = self.chance.between(0, 300) as f64 / 1000.0 * loss;
             self.then(from, Act::Confuse(silent, true));
-            if self.chance.happens(500) {
+            if self.chance.happens(600) {
                 // Somebody takes it for dead.
-                let wanted = from + self.at(0, 2);
+                let wanted = from + self.at(0, 1);
                 self.want(wanted, 0, self.to);
             }
             let until = from + self.at(3, 40);
