@@ -91,6 +91,15 @@ fn powershells_own_client_reads_all_that_the_lab_says() {
     let script = of("script");
     assert_eq!(script["id"], "ScriptsNotAllowed");
     assert!(script["message"].as_str().unwrap().contains("not supported by this runspace"), "{script}");
+    let warns = of("warns");
+    assert_eq!((&warns["objects"], &warns["errors"]), (&json!(1), &json!(0)), "{warns}");
+    let warnings: Vec<&str> =
+        warns["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(
+        matches!(warnings[..], [first, second] if first.starts_with("Test-CsDatabase encountered errors.")
+        && second.starts_with("Detailed results can be found")),
+        "{warnings:?}"
+    );
     assert_eq!(*of("stops"), json!({"state": "Stopped", "thrown": "RemoteException", "soon": true}));
     assert_eq!(*of("goes on"), json!({"count": 1}));
     assert_eq!(of("closed")["state"], "Closed");

@@ -122,6 +122,9 @@ fn every_command() -> Vec<Command> {
         let p = [("DatabaseType", text("PersistentChat")), ("SqlServerFqdn", text(host))];
         command("Test-CsDatabase", &[&p[..], &[("SqlInstanceName", text("CHAT"))]].concat())
     };
+    let connection = |host: &str| {
+        command("Test-NetConnection", &[("ComputerName", text(host)), ("Port", Value::I32(1433))])
+    };
     let set_state = |identity: Value, state: &str| {
         let p = [("Identity", identity), ("PoolState", text(state)), ("Confirm", off())];
         command("Set-CsPersistentChatState", &p)
@@ -143,6 +146,8 @@ fn every_command() -> Vec<Command> {
         command("Get-CsWindowsService", &[("ComputerName", text("nowhere.litwareinc.com"))]),
         test("sea-sql-1.litwareinc.com"),
         test("nowhere.litwareinc.com"),
+        connection("sea-sql-1.litwareinc.com"),
+        connection("nowhere.litwareinc.com"),
         set_state(identity(), "FailedOver"),
         set_state(text("PersistentChatServer:other.litwareinc.com"), "FailedOver"),
         state(),
