@@ -48,6 +48,7 @@ same() { # what wanted found
 
 # Runs a program of the image in the image, as the image's user, with its environment and nothing else of this machine.
 # Assignments before the program are added to the environment.
+# It becomes the program: to be called in a process of its own, which whoever kills it kills with it.
 inside() { # [name=value…] program argument…
     local environment=()
     mapfile -t environment < <(jq -r '.config.Env[]' "$work/config.json")
@@ -57,9 +58,9 @@ inside() { # [name=value…] program argument…
     done
     # By root the user is changed for real; others are that user in a namespace of their own.
     if [ "$(id -u)" -eq 0 ]; then
-        env -i "${environment[@]}" "$(command -v chroot)" --userspec=65532:65532 "$root" "$@"
+        exec env -i "${environment[@]}" "$(command -v chroot)" --userspec=65532:65532 "$root" "$@"
     else
-        env -i "${environment[@]}" "$(command -v unshare)" --map-user=65532 --map-group=65532 --root="$root" "$@"
+        exec env -i "${environment[@]}" "$(command -v unshare)" --map-user=65532 --map-group=65532 --root="$root" "$@"
     fi
 }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use common::matrix::{hold_first, until_held};
 use common::scene::{FAILOVER_ONCE, RESOURCE, Scene, not_live_in, not_once, quick};
 use common::{Plane, Process, count, get, manifests};
-use lab::control_plane::Options;
+use lab::control_plane::{ControlPlane, Options};
 use lab::ports::Reservation;
 use lab::serve::Lab;
 use product::{RIGHTS, Right};
