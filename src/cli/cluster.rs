@@ -79,6 +79,20 @@ pub async fn in_time<T>(request: impl Future<Output = Result<T, kube::Error>>) -
     }
 }
 
+/// Asks again, some times, where the connection failed: an API server that is busy or starts anew drops some, and a look may be repeated.
+async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, kube::Error> {
+    for pause in [200, 1000, 3000] {
+        match ask().await {
+            Err(kube::Error::Service(_) | kube::Error::HyperError(_)) => {}
+            other => return other,
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    ask().await
+}
+
 impl Place {
     /// All resources beside it.
     pub fn api(&self) -> Api<PersistentChatFailover> {
@@ -88,7 +102,8 @@ impl Place {
     /// The resource as it is now.
     pub async fn get(&self) -> Result<PersistentChatFailover, Failure> {
         let said = |m: String| format!("{self}: {m}");
-        in_time(self.api().get(&self.name)).await.map_err(|e| match e {
+        let api = self.api();
+        in_time(patiently(|| api.get(&self.name))).await.map_err(|e| match e {
             Failure::Unable(m) => Failure::Unable(said(m)),
             Failure::Refused(m) => Failure::Refused(said(m)),
             other @ (Failure::HumanNeeded(_) | Failure::TimedOut(_)) => other,
