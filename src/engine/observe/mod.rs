@@ -170,8 +170,11 @@ impl Observer {
         };
         let ((), elsewhere) =
             futures::join!(site::look_at_partners(world, side, places, &mut site), elsewhere);
-        // What was live here a moment ago may be so on its partner now.
-        if !needs_both && was_live && site.live().is_none() {
+        // What was live here a moment ago may be so on its partner now; and what is a mirror, or is not to be seen at all, says where the
+        // principal may be.
+        let elsewhere_perhaps = was_live
+            || site.main().map_or(true, |i| i.database.as_ref().is_some_and(|db| db.mirroring.is_some()));
+        if !needs_both && elsewhere_perhaps && site.live().is_none() {
             site::look_at_partners(world, side, &[main.other()], &mut site).await;
         }
         if let Some((shell, ports)) = elsewhere {
