@@ -70,7 +70,10 @@ async fn every_cmdlet_in_every_form_is_bound() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let scenario = Scenario { dialect: Dialect { power_shell: PowerShell::Engine }, ..Scenario::default() };
+    let scenario = Scenario {
+        dialect: Dialect { power_shell: PowerShell::Engine, ..Dialect::default() },
+        ..Scenario::default()
+    };
     let lab = Lab::start(scenario, directory.path()).await.unwrap();
     let client = client(&lab, directory.path()).await;
     for (_, cmdlet) in cmdlets::forms() {

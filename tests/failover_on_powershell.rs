@@ -27,7 +27,10 @@ impl Course for OnEngines {
         "on_engines"
     }
     fn scenario(&self) -> Scenario {
-        Scenario { dialect: Dialect { power_shell: PowerShell::Engine }, ..Failover.scenario() }
+        Scenario {
+            dialect: Dialect { power_shell: PowerShell::Engine, ..Dialect::default() },
+            ..Failover.scenario()
+        }
     }
     async fn make_ready(&self, scene: &mut Scene) {
         Failover.make_ready(scene).await;

@@ -90,7 +90,7 @@ impl Bench {
     /// A column of the one row that a batch answers with.
     fn column(&mut self, host: &str, batch: &str, parameters: &[Cell], column: &str) -> Cell {
         let out = self.send(host, batch, parameters);
-        let [Event::Rows { columns, rows }] = &out[..] else { panic!("{batch}\n{out:?}") };
+        let [Event::Rows { columns, rows, .. }] = &out[..] else { panic!("{batch}\n{out:?}") };
         let at = columns.iter().position(|(name, _)| name == column).unwrap();
         let [row] = &rows[..] else { panic!("{batch}\n{rows:?}") };
         row[at].clone()
@@ -121,7 +121,7 @@ impl Bench {
 
 /// The row that a batch ends in: error, and what a procedure returned.
 fn ending(out: &[Event]) -> Option<(i64, Cell)> {
-    let Some(Event::Rows { columns, rows }) = out.last() else { return None };
+    let Some(Event::Rows { columns, rows, .. }) = out.last() else { return None };
     match (columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().as_slice(), &rows[..]) {
         (["error", "returned"], [row]) => match &row[..] {
             [Cell::Int(error), returned] => Some((*error, returned.clone())),
@@ -433,7 +433,7 @@ fn the_script_for_a_person_sets_the_secondary_half_up() {
     let mut b = Bench::usual();
     let saved = b.w.sql[COPY].log_shipping[0].clone();
     let out = b.send(COPY, statements::SECONDARY_HALF, &[text("mgc")]);
-    let [Event::Rows { columns, rows }] = &out[..] else { panic!("{out:?}") };
+    let [Event::Rows { columns, rows, .. }] = &out[..] else { panic!("{out:?}") };
     let shown = |c: &Cell| match c {
         Cell::Int(n) => Some(n.to_string()),
         Cell::Text(s) => Some(s.clone()),

@@ -55,6 +55,8 @@ pub struct Scenario {
 pub struct Dialect {
     /// What the Management Shells are.
     pub power_shell: PowerShell,
+    /// Version of every SQL Server.
+    pub sql_server: SqlServerVersion,
 }
 
 impl Dialect {
@@ -72,6 +74,67 @@ pub enum PowerShell {
     Simulated,
     /// A real PowerShell, started for each shell; see [`crate::winrm::engine`].
     Engine,
+}
+
+/// A version of SQL Server: it decides which columns and views there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SqlServerVersion {
+    /// 2008 R2
+    #[serde(rename = "10.50")]
+    V2008R2,
+    /// 2012
+    #[serde(rename = "11")]
+    V2012,
+    /// 2014
+    #[serde(rename = "12")]
+    V2014,
+    /// 2016
+    #[default]
+    #[serde(rename = "13")]
+    V2016,
+    /// 2017
+    #[serde(rename = "14")]
+    V2017,
+    /// 2019
+    #[serde(rename = "15")]
+    V2019,
+    /// 2022
+    #[serde(rename = "16")]
+    V2022,
+}
+
+impl SqlServerVersion {
+    /// Every version, the oldest first.
+    pub const ALL: [SqlServerVersion; 7] = [
+        SqlServerVersion::V2008R2,
+        SqlServerVersion::V2012,
+        SqlServerVersion::V2014,
+        SqlServerVersion::V2016,
+        SqlServerVersion::V2017,
+        SqlServerVersion::V2019,
+        SqlServerVersion::V2022,
+    ];
+
+    /// `ProductVersion`: of the last service pack or an update that was public; of 2022 the recorded one.
+    pub fn product_version(self) -> &'static str {
+        match self {
+            SqlServerVersion::V2008R2 => "10.50.6000.34",
+            SqlServerVersion::V2012 => "11.0.7001.0",
+            SqlServerVersion::V2014 => "12.0.6024.0",
+            SqlServerVersion::V2016 => "13.0.6300.2",
+            SqlServerVersion::V2017 => "14.0.3456.2",
+            SqlServerVersion::V2019 => "15.0.4261.1",
+            SqlServerVersion::V2022 => "16.0.4236.2",
+        }
+    }
+
+    /// Major number, minor number and build.
+    pub(crate) fn numbers(self) -> (u8, u8, u16) {
+        let mut parts = self.product_version().split('.');
+        let mut next = || parts.next().and_then(|p| p.parse::<u16>().ok()).unwrap_or(0);
+        let (major, minor, build) = (next(), next(), next());
+        (u8::try_from(major).unwrap_or(0), u8::try_from(minor).unwrap_or(0), build)
+    }
 }
 
 /// How the resource of the lab logs on to the Management Shells. The hosts themselves take both.

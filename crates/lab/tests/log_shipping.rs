@@ -160,7 +160,7 @@ impl Bench {
         self.w.advance(later);
     }
 
-    fn redo(&self) -> i64 {
+    fn redo(&self) -> i128 {
         self.w.sql[TO].databases["mgc"].redo.as_ref().unwrap().0
     }
 }

@@ -37,7 +37,7 @@ struct Bench {
 impl Bench {
     async fn new(power_shell: PowerShell, scenario: Scenario) -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        let scenario = Scenario { dialect: Dialect { power_shell }, ..scenario };
+        let scenario = Scenario { dialect: Dialect { power_shell, ..Dialect::default() }, ..scenario };
         let lab = Lab::start(scenario, directory.path()).await.unwrap();
         Bench { lab, directory }
     }

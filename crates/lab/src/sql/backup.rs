@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::tsql::SqlMessage;
-use crate::world::files::Files;
+use crate::world::files::{FileError, Files};
 
 const MAGIC: &[u8] = b"PCF-LAB-BACKUP-1\n";
+/// What stands before the sets of a file that may hold several: they follow one another as files of one set would.
+const SEVERAL: &[u8] = b"PCF-LAB-BACKUPS\n";
 
 /// What `RESTORE HEADERONLY` tells about a set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +21,9 @@ pub struct BackupHeader {
     /// `FamilyGUID`.
     pub family: String,
     /// `FirstLSN`.
-    pub first_lsn: i64,
+    pub first_lsn: i128,
     /// `LastLSN`.
-    pub last_lsn: i64,
+    pub last_lsn: i128,
     /// `FirstRecoveryForkID`.
     pub first_fork: String,
     /// `RecoveryForkID`.
@@ -46,7 +48,8 @@ pub fn encode(header: &BackupHeader, seed: u64) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend(serde_json::to_vec(header).unwrap_or_default());
     out.push(b'\n');
-    let mut x = seed ^ u64::try_from(header.first_lsn).unwrap_or(1) | 1;
+    // The lower half of a long number is as good a seed as the whole of a short one.
+    let mut x = seed ^ (header.first_lsn as u64) | 1;
     for _ in 0..header.payload {
         x ^= x << 13;
         x ^= x >> 7;
@@ -58,16 +61,47 @@ pub fn encode(header: &BackupHeader, seed: u64) -> Vec<u8> {
     out
 }
 
-/// Reads the header of a file, as `RESTORE HEADERONLY` would; the rest of the file may still be damaged.
+/// The content of a file that gets one set more.
+pub fn append(content: &[u8], set: &[u8]) -> Vec<u8> {
+    let before = content.strip_prefix(SEVERAL).unwrap_or(content);
+    [SEVERAL, before, set].concat()
+}
+
+fn cannot_open(path: &str, e: &FileError) -> SqlMessage {
+    let what = format!("Cannot open backup device '{path}'. Operating system error {}({}).", e.code, e.text);
+    SqlMessage::refusal(3201, what).in_state(2)
+}
+
+/// Reads the header of a file, as `RESTORE HEADERONLY` would: that of its first set. The rest of the file may still be damaged.
 pub fn read(files: &dyn Files, path: &str) -> Result<BackupHeader, SqlMessage> {
-    let content = files.head(path, LONGEST_HEADER).map_err(|e| {
-        SqlMessage::error(
-            3201,
-            16,
-            format!("Cannot open backup device '{path}'. Operating system error {}({}).", e.code, e.text),
-        )
-    })?;
-    header(&content, path).map(|(h, _)| h)
+    sets(files, path).map(|mut sets| sets.swap_remove(0))
+}
+
+/// Reads the headers of all sets in a file, at least one.
+pub fn sets(files: &dyn Files, path: &str) -> Result<Vec<BackupHeader>, SqlMessage> {
+    let content = files.head(path, LONGEST_HEADER).map_err(|e| cannot_open(path, &e))?;
+    if !content.starts_with(SEVERAL) {
+        return header(&content, path).map(|(h, _)| vec![h]);
+    }
+    let content = files.read(path).map_err(|e| cannot_open(path, &e))?;
+    Ok(several(&content, path)?.into_iter().map(|(h, _)| h).collect())
+}
+
+/// The sets of a file that may hold several, each with its bytes.
+fn several<'a>(content: &'a [u8], path: &str) -> Result<Vec<(BackupHeader, &'a [u8])>, SqlMessage> {
+    let mut rest = content.strip_prefix(SEVERAL).unwrap_or(content);
+    let mut sets = Vec::new();
+    loop {
+        let (set, body) = header(rest, path)?;
+        let length = usize::try_from(set.payload).unwrap_or(usize::MAX).saturating_add(32);
+        let begins = rest.len() - body.len();
+        let (own, after) = rest.split_at(begins.saturating_add(length).min(rest.len()));
+        sets.push((set, own));
+        if after.is_empty() {
+            return Ok(sets);
+        }
+        rest = after;
+    }
 }
 
 fn header<'a>(content: &'a [u8], path: &str) -> Result<(BackupHeader, &'a [u8]), SqlMessage> {
@@ -89,31 +123,37 @@ fn header<'a>(content: &'a [u8], path: &str) -> Result<(BackupHeader, &'a [u8]),
     Ok((header, &rest[end + 1..]))
 }
 
-/// Reads a whole file, as `RESTORE LOG` does.
+/// Reads the first set of a file whole, as `RESTORE LOG` does.
 pub fn verify(files: &dyn Files, path: &str) -> Result<BackupHeader, SqlMessage> {
-    let header_only = read(files, path)?;
+    verify_set(files, path, 1)
+}
+
+/// Reads one set of a file whole: the first one has the position 1.
+pub fn verify_set(files: &dyn Files, path: &str, position: usize) -> Result<BackupHeader, SqlMessage> {
+    let found = sets(files, path)?;
+    let Some(header_only) = position.checked_sub(1).and_then(|n| found.into_iter().nth(n)) else {
+        let what =
+            format!("The file ID {position} on device '{path}' is incorrectly formed and can not be read.");
+        return Err(SqlMessage::refusal(3287, what));
+    };
     let content = files.read(path).map_err(|e| {
-        SqlMessage::error(3203, 16, format!("Read on \"{path}\" failed: {}({})", e.code, e.text))
+        SqlMessage::refusal(3203, format!("Read on \"{path}\" failed: {}({})", e.code, e.text))
     })?;
-    let (_, rest) = header(&content, path)?;
+    let all = several(&content, path)?;
+    let content = all.get(position - 1).map_or(content.as_slice(), |(_, own)| own);
+    let (_, rest) = header(content, path)?;
     let expected = usize::try_from(header_only.payload).unwrap_or(usize::MAX).saturating_add(32);
     if rest.len() < expected {
-        return Err(SqlMessage::error(
-            3203,
-            16,
-            format!("Read on \"{path}\" failed: 38(Reached the end of the file.)"),
-        ));
+        let what = format!("Read on \"{path}\" failed: 38(Reached the end of the file.)");
+        return Err(SqlMessage::refusal(3203, what));
     }
     let (body, digest) = content.split_at(content.len() - 32);
     if Sha256::digest(body).as_slice() != digest {
-        return Err(SqlMessage::error(
-            3183,
-            16,
-            format!(
-                "RESTORE detected an error on page (0:0) in database \"{}\" as read from the backup set.",
-                header_only.database
-            ),
-        ));
+        let what = format!(
+            "RESTORE detected an error on page (0:0) in database \"{}\" as read from the backup set.",
+            header_only.database
+        );
+        return Err(SqlMessage::refusal(3183, what));
     }
     Ok(header_only)
 }

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub mod backup;
 pub(crate) mod catalog;
 mod hands;
+mod locks;
 pub(crate) mod log_shipping;
 mod mirror;
 mod populate;
@@ -14,10 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::scenario::SqlServerVersion;
 use crate::world::World;
 pub use agent::{Category, Job, Schedule, take_log_backup};
 use backup::BackupHeader;
 pub use hands::{break_log_chain_by_hand, foreign_database_by_hand, recover_by_hand, remove_mirror_by_hand};
+pub(crate) use locks::lock_name;
+pub use locks::{AppLock, LockMode};
 pub use log_shipping::{
     LastFile, Primary, Secondary, SecondaryDatabase, Shipment, delete_job_by_hand, foreign_job,
     remove_log_shipping_by_hand, remove_primary_half_by_hand, remove_secondary_half_by_hand,
@@ -25,7 +29,9 @@ pub use log_shipping::{
 };
 pub use mirror::{mirror_check, mirror_establish, promote_mirror, start_sql};
 pub use populate::populate;
-pub use sessions::{chat_connect, chat_ping, data_center_lost, login, logout, session_alive};
+pub use sessions::{
+    cancel, chat_connect, chat_ping, data_center_lost, login, login_failed, logout, reset, session_alive,
+};
 pub use state::state;
 
 /// SQL login of every instance. Its password holds what a careless client would stumble over.
@@ -63,8 +69,8 @@ pub struct Instance {
     pub backups: Vec<BackupHeader>,
     /// Sessions by id.
     pub sessions: BTreeMap<u32, Session>,
-    /// Application locks: who holds each resource.
-    pub locks: BTreeMap<String, u32>,
+    /// Application locks that are held.
+    pub locks: Vec<AppLock>,
     /// Id of the next session: grows with every login.
     pub next_session: u32,
     next_schedule: i64,
@@ -87,18 +93,20 @@ pub struct Database {
     pub standby: bool,
     /// `is_read_only`.
     pub read_only: bool,
-    /// 0 MULTI_USER.
+    /// 0 MULTI_USER, 1 SINGLE_USER, 2 RESTRICTED_USER.
     pub user_access: i32,
+    /// The session that has set SINGLE_USER, and so has the database wherever it is (recorded).
+    pub holder: Option<u32>,
     /// `family_guid`.
     pub family: String,
     /// `recovery_fork_guid`.
     pub fork: String,
     /// Where roll forward goes on (LSN and fork) while it restores.
-    pub redo: Option<(i64, String)>,
+    pub redo: Option<(i128, String)>,
     /// While live: the end of its log, and where its next log backup begins.
-    pub log_end: i64,
+    pub log_end: i128,
     /// Beginning of the next log backup.
-    pub log_backed_up: i64,
+    pub log_backed_up: i128,
     /// Somebody has broken its log chain, and no full backup has been taken since: its log cannot be backed up.
     pub log_broken: bool,
     /// Mirroring.
@@ -114,7 +122,7 @@ pub struct Database {
 }
 
 impl Instance {
-    fn new(host: &str, name: &str) -> Result<Self, rusqlite::Error> {
+    fn new(host: &str, name: &str, version: SqlServerVersion) -> Result<Self, rusqlite::Error> {
         Ok(Instance {
             host: host.into(),
             server_name: format!(r"{}\{name}", host.split('.').next().unwrap_or(host).to_uppercase()),
@@ -130,13 +138,22 @@ impl Instance {
             restore_history: Vec::new(),
             backups: Vec::new(),
             sessions: BTreeMap::new(),
-            locks: BTreeMap::new(),
+            locks: Vec::new(),
             next_session: 51,
             next_schedule: 1,
             made: 0,
             agent_stopped: false,
-            store: catalog::Store::new()?,
+            store: catalog::Store::new(version)?,
         })
+    }
+}
+
+impl Instance {
+    /// The session that has a database of SINGLE_USER for itself.
+    pub(crate) fn holder(&self, db: &Database) -> Option<u32> {
+        let key = db.name.to_lowercase();
+        let inside = || self.sessions.iter().find(|(_, s)| s.database == key).map(|(id, _)| *id);
+        db.holder.filter(|id| self.sessions.contains_key(id)).or_else(inside)
     }
 }
 
@@ -152,7 +169,7 @@ impl Database {
     /// it without one (SQL Server's documentation, "Change roles between primary and secondary log shipping servers"). What the
     /// column says of a copy that waits for logs, where no log backup can be taken, is nowhere documented; NULL is what it says of
     /// other databases whose log cannot be backed up.
-    pub(crate) fn next_log_backup(&self) -> Option<i64> {
+    pub(crate) fn next_log_backup(&self) -> Option<i128> {
         (self.is_live() && !self.log_broken).then_some(self.log_backed_up)
     }
 }
@@ -195,8 +212,21 @@ pub struct Session {
     pub running: Option<Running>,
     /// The batch that it executes.
     pub batch: Option<crate::tsql::Batch>,
-    /// Killed by another session: the connection must end.
-    pub killed: bool,
+    /// What it has set.
+    pub options: Options,
+    /// Its transaction, and how deep it is nested. Nothing can be changed inside of one.
+    pub transaction: Option<(u64, u32)>,
+    /// How many transactions it has begun.
+    pub transactions: u64,
+}
+
+/// Options of a session that change something here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `NOCOUNT`: rows are not counted.
+    pub nocount: bool,
+    /// `XACT_ABORT`: more errors end a batch.
+    pub xact_abort: bool,
 }
 
 /// A RESTORE at work.
@@ -214,6 +244,8 @@ pub struct Running {
     pub database: String,
     /// File of a log restore.
     pub file: Option<String>,
+    /// How many percent there are between two messages of how far it is.
+    pub stats: Option<usize>,
 }
 
 /// A GUID that depends only on the seed and a name.

@@ -20,7 +20,8 @@ pub fn populate(world: &mut World) -> Result<(), String> {
     };
     for d in [one, other] {
         for host in [&d.sql_server, &d.mirror] {
-            let instance = Instance::new(host, &d.instance).map_err(|e| e.to_string())?;
+            let instance = Instance::new(host, &d.instance, world.scenario.dialect.sql_server)
+                .map_err(|e| e.to_string())?;
             world.sql.insert(host.clone(), instance);
         }
     }
@@ -38,17 +39,22 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         let names = ["RTCComponentService", "LITWARE\\old-admin"].map(str::to_string);
         names.into_iter().chain(s.hostile_text.clone()).map(|n| (n, known)).collect::<Vec<_>>()
     };
+    // The number of a virtual log file, then ten digits of its block and five of its slot: 17, 20 and 22 digits are in the wild.
+    let virtual_log_file =
+        [34i128, 76_120, 1_821_957].into_iter().cycle().nth((s.seed % 3) as usize).unwrap_or(34);
+    let first_lsn = virtual_log_file * 1_000_000_000_000_000 + 100_000_001;
     let database = Database {
         name: s.database.clone(),
         state: 0,
         standby: false,
         read_only: false,
         user_access: 0,
+        holder: None,
         family: guid(s.seed, "family"),
         fork: fork.clone(),
         redo: None,
-        log_end: 34_000_000_100_000_001,
-        log_backed_up: 34_000_000_100_000_001,
+        log_end: first_lsn,
+        log_backed_up: first_lsn,
         log_broken: false,
         mirroring: Some(Mirroring { role: 1, state: 4, partner: live.mirror.clone() }),
         users: users(true),

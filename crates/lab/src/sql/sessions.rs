@@ -4,7 +4,7 @@ use crate::tsql::Batch;
 use crate::world::World;
 use crate::world::journal::Outcome;
 
-use super::{Instance, SQL_PASSWORD, SQL_USER, Session, is_up};
+use super::{Instance, Options, Running, SQL_PASSWORD, SQL_USER, Session, is_up};
 
 /// Ends the sessions of a lost data centre. Its databases keep what they had; mirroring is disconnected.
 pub fn data_center_lost(world: &mut World, data_center: &str) {
@@ -33,9 +33,14 @@ pub fn login(
         || password != SQL_PASSWORD
         || i.refused.contains(&user.to_lowercase())
     {
-        return Err((18456, format!("Login failed for user '{user}'.")));
+        return Err((18456, login_failed(user)));
     }
     Ok(open_session(i, user, client, program, "master"))
+}
+
+/// The words of error 18456, which writes a quote in a name so (recorded).
+pub fn login_failed(user: &str) -> String {
+    format!("Login failed for user '{}'.", user.replace('\'', "\\'"))
 }
 
 fn open_session(i: &mut Instance, login: &str, host: &str, program: &str, database: &str) -> u32 {
@@ -50,7 +55,9 @@ fn open_session(i: &mut Instance, login: &str, host: &str, program: &str, databa
             database: database.into(),
             running: None,
             batch: None,
-            killed: false,
+            options: Options::default(),
+            transaction: None,
+            transactions: 0,
         },
     );
     id
@@ -58,16 +65,42 @@ fn open_session(i: &mut Instance, login: &str, host: &str, program: &str, databa
 
 /// Ends a session: its RESTORE is cut off, its locks are free.
 pub fn logout(world: &mut World, host: &str, id: u32) {
-    let now = world.now;
     world.touch();
     let Some(i) = world.sql.get_mut(host) else { return };
     let Some(session) = i.sessions.remove(&id) else { return };
-    i.locks.retain(|_, holder| *holder != id);
-    if let Some(hold) = session.batch.as_ref().and_then(Batch::hold) {
-        // The batch has died with its session: it is not carried out any more.
+    i.locks.retain(|l| l.holder != id);
+    break_off(world, host, session.batch, session.running);
+}
+
+/// Gives up what a session is at: an attention. The session lives on.
+pub fn cancel(world: &mut World, host: &str, id: u32) {
+    world.touch();
+    let Some(session) = world.sql.get_mut(host).and_then(|i| i.sessions.get_mut(&id)) else { return };
+    let (batch, running) = (session.batch.take(), session.running.take());
+    break_off(world, host, batch, running);
+}
+
+/// Makes a session like new, as a pool of connections asks for: its locks are free, its database is the one that it has logged in to.
+/// What it resets besides is nowhere recorded.
+pub fn reset(world: &mut World, host: &str, id: u32, database: &str) {
+    world.touch();
+    let Some(i) = world.sql.get_mut(host) else { return };
+    i.locks.retain(|l| l.holder != id);
+    if let Some(s) = i.sessions.get_mut(&id) {
+        s.options = Options::default();
+        s.transaction = None;
+        s.database = database.to_lowercase();
+    }
+}
+
+/// What a session was at is not carried out any more.
+fn break_off(world: &mut World, host: &str, batch: Option<Batch>, running: Option<Running>) {
+    let now = world.now;
+    if let Some(hold) = batch.as_ref().and_then(Batch::hold) {
         world.breakpoints.release(hold);
     }
-    if let Some(running) = session.running {
+    let Some(i) = world.sql.get_mut(host) else { return };
+    if let Some(running) = running {
         if let (Some(db), Some(file)) = (i.databases.get_mut(&running.database), running.file) {
             // What was rolled forward so far is not undone: only the same set can go on (error 4319 for any other).
             db.interrupted = Some(file);
@@ -101,8 +134,7 @@ pub fn chat_connect(
 
 /// Whether a chat server's session still lives.
 pub fn session_alive(world: &World, sql_host: &str, id: u32) -> bool {
-    is_up(world, sql_host)
-        && world.sql.get(sql_host).and_then(|i| i.sessions.get(&id)).is_some_and(|s| !s.killed)
+    is_up(world, sql_host) && world.sql.get(sql_host).and_then(|i| i.sessions.get(&id)).is_some()
 }
 
 /// A chat server says that it is alive, and somebody writes a message.

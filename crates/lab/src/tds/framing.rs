@@ -91,7 +91,7 @@ impl AsyncWrite for Wrapped {
     ) -> std::task::Poll<std::io::Result<()>> {
         let me = &mut *self;
         if me.handshake && !me.outbound.is_empty() && me.outbound.first() != Some(&PRELOGIN) {
-            let framed = frame(PRELOGIN, &me.outbound);
+            let framed = frame(PRELOGIN, 0, &me.outbound);
             me.outbound = framed;
         }
         while !me.outbound.is_empty() {
@@ -108,8 +108,9 @@ impl AsyncWrite for Wrapped {
     }
 }
 
-/// A message in packets.
-pub(super) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+/// A message of a session in packets.
+pub(super) fn frame(kind: u8, session: u32, payload: &[u8]) -> Vec<u8> {
+    let spid = u16::try_from(session & 0xffff).unwrap_or(0).to_be_bytes();
     let mut out = Vec::new();
     let chunks: Vec<&[u8]> =
         if payload.is_empty() { vec![payload] } else { payload.chunks(PACKET - 8).collect() };
@@ -121,8 +122,8 @@ pub(super) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
             u8::from(n == last),
             length[0],
             length[1],
-            0,
-            0,
+            spid[0],
+            spid[1],
             ((n + 1) & 0xff) as u8,
             0,
         ]);
@@ -131,9 +132,28 @@ pub(super) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The next message: its type and what it carries.
-pub(super) async fn message<R: AsyncRead + Unpin>(r: &mut R) -> std::io::Result<(u8, Vec<u8>)> {
+/// A message that a client has sent.
+pub(super) struct Message {
+    /// Its type.
+    pub(super) kind: u8,
+    /// What it carries.
+    pub(super) payload: Vec<u8>,
+    /// Whether the session is to be made like new before.
+    pub(super) reset: bool,
+    /// Whether it is not to be carried out.
+    pub(super) ignore: bool,
+}
+
+/// The last packet of a message.
+const LAST: u8 = 0x01;
+const IGNORE: u8 = 0x02;
+/// Make the session like new, without or with its transaction.
+const RESET: u8 = 0x08 | 0x10;
+
+/// The next message.
+pub(super) async fn message<R: AsyncRead + Unpin>(r: &mut R) -> std::io::Result<Message> {
     let mut payload = Vec::new();
+    let mut reset = false;
     loop {
         let mut header = [0u8; 8];
         r.read_exact(&mut header).await?;
@@ -144,8 +164,10 @@ pub(super) async fn message<R: AsyncRead + Unpin>(r: &mut R) -> std::io::Result<
         let mut chunk = vec![0; length - 8];
         r.read_exact(&mut chunk).await?;
         payload.extend(chunk);
-        if header[1] & 1 == 1 {
-            return Ok((header[0], payload));
+        reset |= header[1] & RESET != 0;
+        if header[1] & LAST != 0 {
+            let ignore = header[1] & IGNORE != 0;
+            return Ok(Message { kind: header[0], payload, reset, ignore });
         }
     }
 }

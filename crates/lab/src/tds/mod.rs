@@ -1,9 +1,12 @@
 //! A thin TDS 7.4 server over the world's SQL Servers: framing, TLS, login, batches and RPC, tokens.
 
+mod calls;
 mod framing;
+mod login;
 mod request;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -14,19 +17,27 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_openssl::SslStream;
 
+use crate::scenario::SqlServerVersion;
 use crate::sql;
-use crate::tsql::{Event, Progress, SqlMessage, batch};
+use crate::tsql::batch::{Asked, Wanted};
+use crate::tsql::transactions::{COLLATION, environment_text};
+use crate::tsql::{Cell, Event, Progress, SqlMessage, batch, ends};
 use crate::world::SharedWorld;
-use framing::{Wrapped, frame, message};
-use request::{Request, request, utf16};
-use tokens::{answer, done, error_token};
+use framing::{Message, Wrapped, frame, message};
+use login::{Login, log_in};
+use request::{Request, request};
+use tokens::{Answer, Output};
 
 const BATCH: u8 = 1;
 const RPC: u8 = 3;
 const TABULAR: u8 = 4;
 const ATTENTION: u8 = 6;
+const TRANSACTION: u8 = 14;
 const LOGIN7: u8 = 16;
 const PRELOGIN: u8 = 18;
+
+/// How often a connection looks whether its session still lives: a killed one is closed without a word (recorded).
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Serves one SQL Server until `stop` says so; then every connection is cut and the port refuses.
 pub async fn serve(
@@ -71,36 +82,50 @@ async fn connection(
     while world.now().sql.get(host).is_some_and(|i| i.silent) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let (kind, asked) = message(&mut tcp).await?;
-    if kind != PRELOGIN {
+    let asked = message(&mut tcp).await?;
+    if asked.kind != PRELOGIN {
         return Err(std::io::Error::other("the first packet is no PRELOGIN"));
     }
-    tcp.write_all(&frame(TABULAR, &prelogin(&asked))).await?;
+    let version = world.now().scenario.dialect.sql_server;
+    tcp.write_all(&frame(TABULAR, 0, &prelogin(version, &asked.payload))).await?;
     let mut stream = encrypted(tcp, tls).await?;
-    let (kind, login) = message(&mut stream).await?;
-    if kind != LOGIN7 {
+    let login = message(&mut stream).await?;
+    if login.kind != LOGIN7 {
         return Err(std::io::Error::other("expected LOGIN7"));
     }
     let server_name = world.now().sql.get(host).map(|i| i.server_name.clone()).unwrap_or_default();
-    let id = match log_in(&world, host, &login) {
-        Ok(id) => id,
+    let (id, login) = match log_in(&world, host, &login.payload) {
+        Ok(logged_in) => logged_in,
         Err(refused) => {
-            send(&mut stream, &failed(&refused, &server_name)).await?;
+            let mut answer = Answer::new(&server_name, false);
+            refused.iter().for_each(|e| answer.message(0xaa, e));
+            answer.done(0xfd, 0x02, 0, 0);
+            send(&mut stream, 0, answer.into_bytes()).await?;
             return stream.flush().await;
         }
     };
     // Whatever ends this connection ends the session, and with it a RESTORE at work.
-    let session = Session { world, host: host.into(), id, server_name };
-    send(&mut stream, &welcome()).await?;
+    let session = Session {
+        world,
+        host: host.into(),
+        id,
+        server_name,
+        database: login.database.clone(),
+        prepared: BTreeMap::new(),
+        handles: 0,
+    };
+    send(&mut stream, id, welcome(version, &session.server_name, &login)).await?;
     stream.flush().await?;
     session.serve(stream).await
 }
 
 /// The answer to a PRELOGIN: only the options that the client sent; encryption is always required.
-fn prelogin(asked: &[u8]) -> Vec<u8> {
+fn prelogin(version: SqlServerVersion, asked: &[u8]) -> Vec<u8> {
     let sent: Vec<u8> = asked.chunks(5).map_while(|c| c.first().copied().filter(|t| *t != 0xff)).collect();
+    let (major, minor, build) = version.numbers();
+    let build = build.to_be_bytes();
     let data = |t: u8| match t {
-        0 => Some(vec![11, 0, 0x1b, 0x59, 0, 0]),
+        0 => Some(vec![major, minor, build[0], build[1], 0, 0]),
         1 => Some(vec![3]),
         2 => Some(vec![0]),
         3 => Some(vec![]),
@@ -133,52 +158,36 @@ async fn encrypted(tcp: TcpStream, tls: &SslAcceptor) -> std::io::Result<Tls> {
     Ok(stream)
 }
 
-/// Checks a LOGIN7: the session's id, or the error by which it is refused.
-fn log_in(world: &SharedWorld, host: &str, login: &[u8]) -> Result<u32, SqlMessage> {
-    let word = |i: usize| login.get(i..i + 2).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])));
-    let field = |at: usize| login.get(word(at)..word(at) + word(at + 2) * 2).unwrap_or_default();
-    let (client, user, program) = (utf16(field(36)), utf16(field(40)), utf16(field(48)));
-    let plain: Vec<u8> = field(44).iter().map(|b| (b ^ 0xa5).rotate_left(4)).collect();
-    let logged_in = sql::login(&mut world.now(), host, &user, &utf16(&plain), &client, &program);
-    logged_in.map_err(|(number, text)| SqlMessage::error(number, 14, text))
-}
-
-/// What is said to who has logged in.
-fn welcome() -> Vec<u8> {
-    let mut out = Vec::new();
-    let env = |out: &mut Vec<u8>, kind: u8, new: &str, old: &str| {
-        let mut body = vec![kind];
-        for t in [new, old] {
-            body.push(u8::try_from(t.encode_utf16().count()).unwrap_or(0));
-            body.extend(t.encode_utf16().flat_map(u16::to_le_bytes));
-        }
-        out.push(0xe3);
-        out.extend(u16::try_from(body.len()).unwrap_or(0).to_le_bytes());
-        out.extend(body);
-    };
-    env(&mut out, 1, "master", "master");
-    env(&mut out, 4, "4096", "4096");
-    let name: Vec<u8> = "Microsoft SQL Server".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let mut ack = vec![1, 0x74, 0, 0, 4, 20];
+/// What is said to who has logged in, in the order that was recorded.
+fn welcome(version: SqlServerVersion, server: &str, login: &Login) -> Vec<u8> {
+    let mut answer = Answer::new(server, false);
+    let told = |number, state, what: String| SqlMessage::info(number, what).in_state(state);
+    let database = &login.spelt;
+    answer.environment(1, &environment_text(database), &environment_text("master"));
+    answer.message(0xab, &told(5701, 2, format!("Changed database context to '{database}'.")));
+    answer.environment(7, &COLLATION, &[]);
+    answer.environment(2, &environment_text("us_english"), &[]);
+    answer.message(0xab, &told(5703, 1, "Changed language setting to us_english.".into()));
+    let (major, minor, build) = version.numbers();
+    // Two characters more than there are in it, as recorded.
+    let name = environment_text("Microsoft SQL Server\0\0");
+    let mut ack = vec![1];
+    ack.extend(login.tds_version.min(login::tds_version(version)).to_be_bytes());
+    ack.push(22);
     ack.extend(name);
-    ack.extend_from_slice(&[11, 0, 0x1b, 0x59]);
-    out.push(0xad);
-    out.extend(u16::try_from(ack.len()).unwrap_or(0).to_le_bytes());
-    out.extend(ack);
-    done(&mut out, 0xfd, 0, 0);
-    out
+    ack.extend([major, minor]);
+    ack.extend(build.to_be_bytes());
+    answer.raw(&[0xad]);
+    answer.raw(&u16::try_from(ack.len()).unwrap_or(0).to_le_bytes());
+    answer.raw(&ack);
+    answer.environment(4, &environment_text("4096"), &environment_text("4096"));
+    answer.done(0xfd, 0, 0, 0);
+    answer.into_bytes()
 }
 
-/// An error, and nothing after it.
-fn failed(error: &SqlMessage, server: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    error_token(&mut out, 0xaa, error, server);
-    done(&mut out, 0xfd, 0x02, 0);
-    out
-}
-
-async fn send<W: AsyncWrite + Unpin>(to: &mut W, tokens: &[u8]) -> std::io::Result<()> {
-    to.write_all(&frame(TABULAR, tokens)).await
+async fn send<W: AsyncWrite + Unpin>(to: &mut W, session: u32, tokens: Vec<u8>) -> std::io::Result<()> {
+    to.write_all(&frame(TABULAR, session, &tokens)).await?;
+    to.flush().await
 }
 
 /// A session that somebody has logged in to. It ends with this value.
@@ -187,6 +196,11 @@ struct Session {
     host: String,
     id: u32,
     server_name: String,
+    /// The database that it has logged in to.
+    database: String,
+    /// Statements that were prepared, with the declarations of their parameters.
+    prepared: BTreeMap<i64, (String, String)>,
+    handles: i64,
 }
 
 impl Drop for Session {
@@ -196,9 +210,25 @@ impl Drop for Session {
     }
 }
 
+/// How a request has ended.
+enum Ended {
+    /// It was carried out.
+    Done,
+    /// Its client has called it off.
+    Attention,
+    /// Its session was killed.
+    Killed,
+    /// Its client has gone.
+    Gone,
+}
+
 impl Session {
+    fn alive(&self) -> bool {
+        sql::session_alive(&self.world.now(), &self.host, self.id)
+    }
+
     /// Answers requests until the client is gone or the session is killed.
-    async fn serve(self, stream: Tls) -> std::io::Result<()> {
+    async fn serve(mut self, stream: Tls) -> std::io::Result<()> {
         // The socket is read in a task of its own, so that an attention or the end is seen while a statement runs.
         let (mut reader, mut writer) = tokio::io::split(stream);
         let (tx, mut rx) = mpsc::channel(8);
@@ -210,58 +240,162 @@ impl Session {
                 }
             }
         });
-        while let Some((kind, payload)) = rx.recv().await {
-            let asked = match request(kind, &payload) {
-                Ok(Some(asked)) => asked,
-                Ok(None) => {
-                    let mut out = Vec::new();
-                    done(&mut out, 0xfd, if kind == ATTENTION { 0x20 } else { 0 }, 0);
-                    send(&mut writer, &out).await?;
-                    continue;
-                }
-                Err(what) => {
-                    let error = SqlMessage::error(50000, 16, format!("simulator: {what}"));
-                    send(&mut writer, &failed(&error, &self.server_name)).await?;
-                    continue;
+        loop {
+            let asked = tokio::select! {
+                m = rx.recv() => m,
+                () = tokio::time::sleep(LOOK) => {
+                    if self.alive() {
+                        continue;
+                    }
+                    // Killed while nothing ran: the socket is closed, and that is all (recorded).
+                    return Ok(());
                 }
             };
-            let is_rpc = asked.is_rpc;
-            let Some(events) = self.carry_out(asked, &mut rx).await else { return Ok(()) };
-            if !sql::session_alive(&self.world.now(), &self.host, self.id) {
-                let killed = "Cannot continue the execution because the session is in the kill state.";
-                let error = SqlMessage::error(596, 21, killed);
-                send(&mut writer, &failed(&error, &self.server_name)).await?;
-                return writer.flush().await;
+            let Some(asked) = asked else { return Ok(()) };
+            if !self.alive() {
+                return Ok(());
             }
-            self.world.announce();
-            send(&mut writer, &answer(&events, is_rpc, &self.server_name)).await?;
-            writer.flush().await?;
+            if !self.answer(asked, &mut rx, &mut writer).await? {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
-    /// Carries out a request: what it came to; nothing if the client has gone, or called it off, meanwhile.
+    /// Answers one request; whether there can be another.
+    async fn answer<W: AsyncWrite + Unpin>(
+        &mut self,
+        asked: Message,
+        inbox: &mut mpsc::Receiver<Message>,
+        writer: &mut W,
+    ) -> std::io::Result<bool> {
+        let server_name = self.server_name.clone();
+        let mut answer = Answer::new(&server_name, asked.kind == RPC);
+        if asked.reset {
+            sql::reset(&mut self.world.now(), &self.host, self.id, &self.database);
+            answer.environment(18, &[], &[]);
+        }
+        if asked.ignore {
+            answer.done(0xfd, 0x02, 0, 0);
+            send(writer, self.id, answer.into_bytes()).await?;
+            return Ok(true);
+        }
+        let (mut events, mut outputs) = (Vec::new(), Vec::new());
+        let ended = match request(asked.kind, &asked.payload) {
+            Ok(Request::Attention) => {
+                answer.done(0xfd, 0x20, 253, 0);
+                send(writer, self.id, answer.into_bytes()).await?;
+                return Ok(true);
+            }
+            Ok(Request::Transaction(change)) => {
+                self.transaction(change, &mut events);
+                Ended::Done
+            }
+            Ok(Request::Batch(text)) => {
+                let asked = Asked {
+                    text,
+                    parameters: vec![],
+                    types: BTreeMap::new(),
+                    outputs: vec![],
+                    wanted: Wanted::Batch,
+                };
+                self.carry_out(asked, inbox, &mut events).await
+            }
+            Ok(Request::Call(call)) => match self.asked_by(call, &mut outputs) {
+                Ok((Some(asked), gives)) => {
+                    outputs = gives;
+                    let options = self.options();
+                    let ended = self.carry_out(asked, inbox, &mut events).await;
+                    // What it has set ends with it (recorded).
+                    self.set_options(options);
+                    ended
+                }
+                Ok((None, gives)) => {
+                    outputs = gives;
+                    events.push(Event::Ended(Some(0), false));
+                    Ended::Done
+                }
+                Err(refused) => {
+                    events.extend(refused);
+                    Ended::Done
+                }
+            },
+            Err(what) => {
+                events.push(Event::Error(SqlMessage::simulator(what)));
+                events.push(failed_request(asked.kind == RPC));
+                Ended::Done
+            }
+        };
+        self.world.announce();
+        answer.events(&events, &mut outputs);
+        self.send_ended(ended, answer, writer).await
+    }
+
+    async fn send_ended<W: AsyncWrite + Unpin>(
+        &self,
+        ended: Ended,
+        answer: Answer<'_>,
+        writer: &mut W,
+    ) -> std::io::Result<bool> {
+        match ended {
+            Ended::Done => send(writer, self.id, answer.finished()).await?,
+            Ended::Attention => {
+                send(writer, self.id, answer.given_up()).await?;
+                let mut acknowledged = Answer::new(&self.server_name, false);
+                acknowledged.done(0xfd, 0x20, 253, 0);
+                send(writer, self.id, acknowledged.into_bytes()).await?;
+            }
+            Ended::Killed => {
+                send(writer, self.id, answer.killed()).await?;
+                return Ok(false);
+            }
+            Ended::Gone => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Carries out a request: how it has ended.
     async fn carry_out(
         &self,
-        asked: Request,
-        inbox: &mut mpsc::Receiver<(u8, Vec<u8>)>,
-    ) -> Option<Vec<Event>> {
+        asked: Asked,
+        inbox: &mut mpsc::Receiver<Message>,
+        events: &mut Vec<Event>,
+    ) -> Ended {
         let (host, id) = (self.host.as_str(), self.id);
-        let mut events = Vec::new();
-        let begun = batch::begin(&mut self.world.now(), host, id, &asked.text, asked.parameters);
+        let call = asked.wanted == Wanted::Call;
+        let outputs = asked.outputs.clone();
+        let begun = batch::begin_as(&mut self.world.now(), host, id, asked);
         if let Err(e) = begun {
+            let number = i32::try_from(e.number).unwrap_or(0);
             events.push(Event::Error(e));
+            events.extend(outputs.into_iter().map(|name| Event::Output(name, Cell::Null)));
+            events.push(if call { Event::Ended(Some(number), true) } else { failed_request(false) });
+            return Ended::Done;
         }
         loop {
-            let progress = batch::step(&mut self.world.now(), host, id, &mut events);
-            let Progress::Until(until) = progress else { return Some(events) };
+            let progress = batch::step(&mut self.world.now(), host, id, events);
+            if !self.alive() {
+                return Ended::Killed;
+            }
+            let Progress::Until(until) = progress else { return Ended::Done };
             let wait = until.duration_since(Timestamp::now());
-            let pause = Duration::try_from(wait).unwrap_or(Duration::ZERO).min(Duration::from_millis(200))
-                + Duration::from_millis(1);
+            let pause =
+                Duration::try_from(wait).unwrap_or(Duration::ZERO).min(LOOK) + Duration::from_millis(1);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                m = inbox.recv() => if m.is_none_or(|(kind, _)| kind == ATTENTION) { return None },
+                m = inbox.recv() => match m {
+                    None => return Ended::Gone,
+                    Some(m) if m.kind == ATTENTION => {
+                        sql::cancel(&mut self.world.now(), host, id);
+                        return Ended::Attention;
+                    }
+                    Some(_) => {}
+                },
             }
         }
     }
+}
+
+/// The end of a request that was not even begun.
+fn failed_request(call: bool) -> Event {
+    if call { Event::Ended(None, true) } else { ends::refused() }
 }

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::lexer::{Token, tokens};
+use super::lexer::{Token, cut};
 use super::values::SqlMessage;
 
 /// One instruction of a compiled batch.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    /// A statement.
-    Statement(Arc<[Token]>),
+    /// A statement, and the line that it begins on.
+    Statement(Arc<[Token]>, u32),
     /// A SELECT of 1 or 0, and where to go if it is not 1.
     JumpUnless(Arc<[Token]>, usize),
     /// Go on there.
@@ -20,6 +20,10 @@ pub(super) enum Op {
     Try(usize),
     /// The innermost TRY has ended.
     EndTry,
+    /// A CATCH begins.
+    Catch,
+    /// A CATCH has ended.
+    EndCatch,
 }
 
 /// Words that begin a statement, and so end the condition before it.
@@ -43,10 +47,15 @@ const STARTS: &[&str] = &[
     "PRINT",
     "USE",
     "WAITFOR",
+    "ROLLBACK",
+    "COMMIT",
+    "THROW",
+    "BACKUP",
 ];
 
 struct Parser {
     t: Vec<Token>,
+    lines: Vec<u32>,
     at: usize,
     ops: Vec<Op>,
 }
@@ -69,15 +78,14 @@ impl Parser {
         if self.peek2("BEGIN", "TRY") {
             self.at += 2;
             self.try_and_catch()
-        } else if self.peek("BEGIN") {
+        } else if self.peek("BEGIN") && !self.peek2("BEGIN", "TRAN") && !self.peek2("BEGIN", "TRANSACTION") {
             self.at += 1;
             self.block("")
         } else if self.peek("IF") {
             self.at += 1;
             self.branches()
         } else {
-            self.plain();
-            Ok(())
+            self.plain()
         }
     }
 
@@ -90,10 +98,12 @@ impl Parser {
         self.ops.push(Op::Jump(0));
         self.ops[try_at] = Op::Try(self.ops.len());
         if !self.peek2("BEGIN", "CATCH") {
-            return Err(SqlMessage::error(102, 15, "simulator: incorrect syntax near 'TRY'."));
+            return Err(incorrect("TRY"));
         }
         self.at += 2;
+        self.ops.push(Op::Catch);
         self.block("CATCH")?;
+        self.ops.push(Op::EndCatch);
         self.ops[jump] = Op::Jump(self.ops.len());
         Ok(())
     }
@@ -118,7 +128,7 @@ impl Parser {
     }
 
     /// A statement without others in it: up to its semicolon, or to the END or ELSE that is not its own.
-    fn plain(&mut self) {
+    fn plain(&mut self) -> Result<(), SqlMessage> {
         let from = self.at;
         let (mut depth, mut cases) = (0usize, 0usize);
         while let Some(t) = self.t.get(self.at) {
@@ -133,9 +143,20 @@ impl Parser {
             }
             self.at += 1;
         }
-        if from < self.t.len() {
-            self.ops.push(Op::Statement(self.t[from..self.at].into()));
+        let statement = self.t.get(from..self.at).unwrap_or_default();
+        let line = self.lines.get(from).copied().unwrap_or(1);
+        match statement {
+            [] => return Ok(()),
+            [first, _, ..] if first.is("RETURN") => {
+                let what = "A RETURN statement with a return value cannot be used in this context.";
+                return Err(SqlMessage::error(178, 15, what).of("", line));
+            }
+            // `SET @x =` with nothing behind it.
+            [.., last] if last.sign("=") => return Err(incorrect("=").of("", line)),
+            [..] => {}
         }
+        self.ops.push(Op::Statement(statement.into(), line));
+        Ok(())
     }
 
     /// The condition of an IF, as a SELECT that answers 1 or 0.
@@ -167,12 +188,15 @@ impl Parser {
                 return Ok(());
             }
             if self.at >= self.t.len() {
-                let what = "simulator: incorrect syntax near the end of the batch.";
-                return Err(SqlMessage::error(102, 15, what));
+                return Err(incorrect("END"));
             }
             self.statement()?;
         }
     }
+}
+
+fn incorrect(near: &str) -> SqlMessage {
+    SqlMessage::error(102, 15, format!("Incorrect syntax near '{near}'."))
 }
 
 /// Most batches that are kept compiled.
@@ -198,13 +222,14 @@ pub(super) fn compile(text: &str) -> Result<Arc<[Op]>, SqlMessage> {
 }
 
 fn compile_anew(text: &str) -> Result<Vec<Op>, SqlMessage> {
-    let mut p = Parser { t: tokens(text)?, at: 0, ops: Vec::new() };
+    let (t, lines) = cut(text)?;
+    let mut p = Parser { t, lines, at: 0, ops: Vec::new() };
     while p.at < p.t.len() {
         let before = p.at;
         p.statement()?;
         if p.at == before {
-            let what = format!("simulator: incorrect syntax near {:?}.", p.t.get(before));
-            return Err(SqlMessage::error(102, 15, what));
+            let near = p.t.get(before).map(|t| format!("{t:?}")).unwrap_or_default();
+            return Err(incorrect(&near));
         }
     }
     Ok(p.ops)

@@ -37,10 +37,18 @@ impl Token {
 
 /// Cuts a text into tokens.
 pub fn tokens(text: &str) -> Result<Vec<Token>, SqlMessage> {
+    cut(text).map(|(tokens, _)| tokens)
+}
+
+/// Cuts a text into tokens; with each of them the line that it begins on, counted from 1.
+pub(super) fn cut(text: &str) -> Result<(Vec<Token>, Vec<u32>), SqlMessage> {
     let text: Vec<char> = text.chars().collect();
     let mut c = Cutter { text: &text, at: 0 };
-    let mut out = Vec::new();
+    let (mut out, mut lines) = (Vec::new(), Vec::new());
+    let (mut line, mut counted) = (1u32, 0usize);
     while let Some(ch) = c.peek(0) {
+        line += text[counted..c.at].iter().filter(|x| **x == '\n').count() as u32;
+        counted = c.at;
         match (ch, c.peek(1)) {
             _ if ch.is_whitespace() => c.at += 1,
             ('-', Some('-')) => drop(c.run(|x| x != '\n')),
@@ -58,8 +66,9 @@ pub fn tokens(text: &str) -> Result<Vec<Token>, SqlMessage> {
             }
             _ => out.push(Token::Sign(c.sign())),
         }
+        lines.resize(out.len(), line);
     }
-    Ok(out)
+    Ok((out, lines))
 }
 
 /// A text, and how far it has been cut.

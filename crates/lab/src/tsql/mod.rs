@@ -5,17 +5,23 @@
 //! "simulator:", never an empty result.
 
 mod alter;
+mod backup;
 pub mod batch;
 mod compile;
+pub(crate) mod ends;
 pub mod lexer;
+mod messages;
 mod named;
 mod procedures;
 pub(crate) mod restore;
 mod statements;
+pub(crate) mod transactions;
+mod types;
 pub mod values;
 
-pub use batch::{Batch, Progress};
-pub use values::{Cell, ColumnType, Event, SqlMessage};
+pub use batch::{Batch, Progress, Wanted};
+pub(crate) use transactions::enterable;
+pub use values::{Cell, ColumnType, Done, Ends, Event, Kind, SqlMessage};
 
 use crate::sql::{Database, Instance, Session};
 use crate::world::World;

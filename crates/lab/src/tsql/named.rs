@@ -39,6 +39,7 @@ impl Batch {
                     None => Some((format!("{verb} WITH NORECOVERY"), Some(self.value(t.get(2))))),
                 }
             }
+            "BACKUP" => Some((format!("BACKUP {}", word(1)), self.disk(t))),
             "EXEC" | "EXECUTE" => self.named_procedure(t),
             _ => None,
         }
@@ -49,8 +50,8 @@ impl Batch {
             // Dynamic SQL: by the first of its statements that may change something.
             let ops = compile(&text).ok()?;
             return ops.iter().find_map(|op| match op {
-                Op::Statement(inner) => self.named(inner),
-                Op::JumpUnless(..) | Op::Jump(_) | Op::Try(_) | Op::EndTry => None,
+                Op::Statement(inner, _) => self.named(inner),
+                Op::JumpUnless(..) | Op::Jump(_) | Op::Try(_) | Op::EndTry | Op::Catch | Op::EndCatch => None,
             });
         }
         let call = Call::of(t);

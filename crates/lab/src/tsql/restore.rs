@@ -3,57 +3,110 @@
 use jiff::SignedDuration;
 
 use super::Seat;
-use super::batch::Batch;
+use super::batch::{Batch, Wanted};
+use super::ends::{Said, command};
 use super::lexer::Token;
-use super::values::{Cell, ColumnType, Errors, Event, SqlMessage, refuse};
+use super::values::{Done, Ends, Errors, Event, SqlMessage, refuse};
 use crate::sql::backup::BackupHeader;
 use crate::sql::{Database, Instance, Restored, Running, backup, catalog};
 use crate::world::World;
 use crate::world::files::split;
 use crate::world::journal::{Effect, Outcome};
 
+/// What a RESTORE leaves a database as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// It waits for more.
+    Restoring,
+    /// The same, and it can be read.
+    Standby,
+    /// It is live.
+    Online,
+}
+
 /// What a RESTORE at work does.
 #[derive(Clone)]
 pub(super) enum Restoring {
     /// Applies a log backup.
-    Log { path: String, set: Box<BackupHeader> },
+    Log { path: String, set: Box<BackupHeader>, leaves: Leaves },
     /// Recovers the database.
     Recovery,
     /// Takes a STANDBY copy back to RESTORING.
     NoRecovery,
 }
 
-/// Whether a RESTORE recovers its database.
-pub(super) fn is_recovery(t: &[Token]) -> bool {
-    !t.iter().any(|x| x.is("NORECOVERY") || x.is("STANDBY"))
+/// What a RESTORE leaves its database as.
+fn leaves(t: &[Token]) -> Leaves {
+    if t.iter().any(|x| x.is("STANDBY")) {
+        Leaves::Standby
+    } else if t.iter().any(|x| x.is("NORECOVERY")) {
+        Leaves::Restoring
+    } else {
+        Leaves::Online
+    }
 }
 
-/// What every failed RESTORE says after its cause.
-fn abnormal(verb: &str) -> SqlMessage {
+/// Whether a RESTORE recovers its database.
+pub(super) fn is_recovery(t: &[Token]) -> bool {
+    leaves(t) == Leaves::Online
+}
+
+/// What every failed BACKUP and RESTORE says after its cause.
+pub(super) fn abnormal(verb: &str) -> SqlMessage {
     SqlMessage::refusal(3013, format!("{verb} is terminating abnormally."))
 }
 
+/// That BACKUP and RESTORE are not for transactions.
+pub(super) fn outside_of_transactions(seat: &Seat<'_>) -> Result<(), SqlMessage> {
+    match seat.session() {
+        Some(s) if s.transaction.is_some() => {
+            let what = "Cannot perform a backup or restore operation within a transaction.";
+            Err(SqlMessage::refusal(3021, what).in_state(0))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 impl Batch {
+    /// The path behind `DISK =`.
+    pub(super) fn disk(&self, t: &[Token]) -> Option<String> {
+        t.iter().position(|x| x.is("DISK")).map(|i| self.value(t.get(i + 2)))
+    }
+
+    /// The number behind an option, as in `FILE = 2`.
+    pub(super) fn number_of_option(&self, t: &[Token], option: &str) -> Option<usize> {
+        let at = t.windows(2).position(|w| matches!(w, [x, equals] if x.is(option) && equals.sign("=")))?;
+        self.value(t.get(at + 2)).parse().ok()
+    }
+
     pub(super) fn headers(
         &mut self,
         seat: &mut Seat<'_>,
         t: &[Token],
         out: &mut Vec<Event>,
-    ) -> Result<(), Errors> {
-        let path = self.value(t.iter().position(|x| x.sign("=")).and_then(|i| t.get(i + 1)));
+    ) -> Result<Said, Errors> {
+        let path = self.disk(t).unwrap_or_default();
         let entry = self.journal(seat, Effect::Read, "RESTORE HEADERONLY", Some(path.clone()));
-        let result = backup::read(seat.world.files.as_ref(), &path);
-        let header = seat.finish(entry, result).map_err(|e| vec![e, abnormal("RESTORE HEADERONLY")])?;
-        out.push(header_row(&header));
-        Ok(())
+        let wanted = self.number_of_option(t, "FILE");
+        let result = backup::sets(seat.world.files.as_ref(), &path);
+        let sets = seat.finish(entry, result).map_err(|e| vec![e, abnormal("RESTORE HEADERONLY")])?;
+        let sets: Vec<(usize, BackupHeader)> =
+            (1..).zip(sets).filter(|(position, _)| wanted.is_none_or(|w| w == *position)).collect();
+        let (columns, rows) = catalog::headers(seat, &sets);
+        let count = rows.len() as u64;
+        out.push(Event::Rows { columns, rows, order: Vec::new() });
+        // Two ends, of the rows and of the statement (recorded).
+        self.say(seat, Said::Rows(command::HEADERS, count), out);
+        Ok(Said::Plain(command::HEADERS_ENDED))
     }
 
-    pub(super) fn restore(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<(), Errors> {
+    pub(super) fn restore(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<Said, Errors> {
         let command = format!("RESTORE {}", self.value(t.get(1)).to_uppercase());
         let database = self.value(t.get(2));
-        let path = t.iter().position(|x| x.is("DISK")).map(|i| self.value(t.get(i + 2)));
+        let source = self.disk(t).map(|path| (path, self.number_of_option(t, "FILE").unwrap_or(1)));
         let journal = self.journal_write(seat, t);
-        let work = match possible(seat, &database, path, is_recovery(t)) {
+        let work = outside_of_transactions(seat).and_then(|()| possible(seat, &database, source, leaves(t)));
+        let work = match work {
             Ok(work) => work,
             Err(e) => return seat.finish(journal, Err(e)).map_err(|e| vec![e, abnormal(&command)]),
         };
@@ -67,11 +120,12 @@ impl Batch {
         self.restoring = Some(work);
         let began = seat.world.now;
         let ends = began + SignedDuration::from_millis(i64::try_from(takes).unwrap_or(0));
+        let stats = self.number_of_option(t, "STATS");
         if let Some(s) = seat.session_mut() {
             let database = database.to_lowercase();
-            s.running = Some(Running { command, began, ends, journal, database, file });
+            s.running = Some(Running { command, began, ends, journal, database, file, stats });
         }
-        Ok(())
+        Ok(Said::Nothing)
     }
 
     /// A RESTORE has ended.
@@ -80,32 +134,71 @@ impl Batch {
             s.running = None;
         }
         let now = seat.world.now;
-        match self.restoring.take() {
-            Some(Restoring::Log { path, set }) => {
-                let restored = Restored { at: now, database: running.database, set: *set, path };
+        let key = running.database.clone();
+        let restoring = self.restoring.take();
+        let files = matches!(restoring, Some(Restoring::Log { .. }));
+        let recovers = match restoring {
+            Some(Restoring::Log { path, set, leaves }) => {
+                let restored = Restored { at: now, database: key.clone(), set: *set, path };
                 crate::sql::apply(seat.world, seat.host, restored);
+                leave(seat, &key, leaves);
+                leaves == Leaves::Online
             }
-            Some(Restoring::Recovery) => {
-                if let Err(e) = crate::sql::recover(seat.world, seat.host, &running.database) {
-                    out.push(Event::Error(SqlMessage::simulator(e)));
-                }
-            }
+            Some(Restoring::Recovery) => true,
             Some(Restoring::NoRecovery) => {
-                if let Some(db) = seat.database_mut(&running.database) {
-                    db.state = 1;
-                    db.standby = false;
-                    db.read_only = false;
-                }
+                leave(seat, &key, Leaves::Restoring);
+                false
             }
-            None => {}
+            None => false,
+        };
+        if recovers && let Err(e) = crate::sql::recover(seat.world, seat.host, &key) {
+            out.push(Event::Error(SqlMessage::simulator(e)));
         }
         seat.world.journal.end(running.journal, now, Outcome::Ok);
-        out.push(Event::Info(SqlMessage {
-            number: 3014,
-            class: 0,
-            state: 1,
-            message: format!("{} successfully processed 0 pages.", running.command),
-        }));
+        self.processed(seat, &running, files, out);
+    }
+
+    /// What a BACKUP or RESTORE says when it has ended, each message with an end of its own (recorded).
+    pub(super) fn processed(&self, seat: &Seat<'_>, running: &Running, files: bool, out: &mut Vec<Event>) {
+        let mut said = Vec::new();
+        if self.wanted != Wanted::Rows {
+            let name =
+                seat.instance().and_then(|i| i.databases.get(&running.database)).map(|d| d.name.clone());
+            let name = name.unwrap_or_default();
+            if let Some(step) = running.stats.filter(|s| files && (1..=100).contains(s)) {
+                for percent in (1..=100 / step).map(|n| n * step) {
+                    said.push(SqlMessage::info(3211, format!("{percent} percent processed.")));
+                }
+            }
+            for file in [name.clone(), format!("{name}_log")].iter().filter(|_| files) {
+                let what = format!("Processed 0 pages for database '{name}', file '{file}' on file 1.");
+                said.push(SqlMessage::info(4035, what));
+            }
+        }
+        said.push(SqlMessage::info(3014, format!("{} successfully processed 0 pages.", running.command)));
+        let number = if running.command.starts_with("BACKUP") { command::BACKUP } else { command::RESTORE };
+        for message in said {
+            out.push(Event::Info(message));
+            let done = Done {
+                ends: Ends::Statement,
+                command: number,
+                count: None,
+                failed: false,
+                rows: false,
+                nocount: false,
+            };
+            self.done(seat, done, out);
+        }
+    }
+}
+
+/// Leaves a database as a RESTORE leaves it, but for recovery. One that can be read is for everybody, whatever it was before (recorded).
+fn leave(seat: &mut Seat<'_>, key: &str, leaves: Leaves) {
+    let Some(db) = seat.database_mut(key) else { return };
+    match leaves {
+        Leaves::Restoring => (db.state, db.standby, db.read_only) = (1, false, false),
+        Leaves::Standby => (db.state, db.standby, db.read_only, db.user_access) = (0, true, true, 0),
+        Leaves::Online => {}
     }
 }
 
@@ -113,21 +206,36 @@ impl Batch {
 fn possible(
     seat: &Seat<'_>,
     database: &str,
-    path: Option<String>,
-    recovery: bool,
+    source: Option<(String, usize)>,
+    leaves: Leaves,
 ) -> Result<Restoring, SqlMessage> {
-    if let Some(path) = path {
-        let set = log_set(seat.world, seat.host, Some(seat.id), (database, &path))?;
-        return Ok(Restoring::Log { path, set: Box::new(set) });
+    if let Some((path, position)) = source {
+        let from = LogSource { database, path: &path, position };
+        let set = log_set(seat.world, seat.host, Some(seat.id), &from)?;
+        return Ok(Restoring::Log { path, set: Box::new(set), leaves });
     }
     let i = seat.instance().ok_or_else(|| SqlMessage::simulator("no instance"))?;
     let db = can_be_restored(i, database)?;
     not_in_use(i, database, Some(seat.id))?;
-    if recovery && db.is_live() {
+    if leaves == Leaves::Online && db.is_live() {
         let what = "The database is already fully recovered.";
-        return Err(SqlMessage { state: 2, ..SqlMessage::refusal(3153, what) });
+        return Err(SqlMessage::refusal(3153, what).in_state(2));
     }
-    Ok(if recovery { Restoring::Recovery } else { Restoring::NoRecovery })
+    match leaves {
+        Leaves::Online => Ok(Restoring::Recovery),
+        Leaves::Restoring => Ok(Restoring::NoRecovery),
+        Leaves::Standby => Err(SqlMessage::simulator("RESTORE DATABASE WITH STANDBY")),
+    }
+}
+
+/// Where a log restore takes its set from, and what it is for.
+pub(crate) struct LogSource<'a> {
+    /// The database.
+    pub(crate) database: &'a str,
+    /// The file.
+    pub(crate) path: &'a str,
+    /// The position of the set in it, from 1.
+    pub(crate) position: usize,
 }
 
 /// The set that a log restore applies to a database from a path, or why it is refused. What the session itself does stands in no
@@ -136,16 +244,17 @@ pub(crate) fn log_set(
     world: &World,
     host: &str,
     session: Option<u32>,
-    (database, path): (&str, &str),
+    from: &LogSource<'_>,
 ) -> Result<BackupHeader, SqlMessage> {
+    let (database, path) = (from.database, from.path);
     let i = world.sql.get(host).ok_or_else(|| SqlMessage::simulator("no instance"))?;
     let db = can_be_restored(i, database)?;
-    let set = backup::verify(world.files.as_ref(), path)?;
+    let set = backup::verify_set(world.files.as_ref(), path, from.position)?;
     if !set.family.eq_ignore_ascii_case(&db.family) {
         let what = format!(
             "The backup set holds a backup of a database other than the existing '{database}' database."
         );
-        return refuse(3154, what);
+        return Err(SqlMessage::refusal(3154, what).in_state(4));
     }
     not_in_use(i, database, session)?;
     fits(db, &set, path)?;
@@ -173,8 +282,14 @@ fn can_be_restored<'i>(i: &'i Instance, database: &str) -> Result<&'i Database, 
 /// That no other session is in the database or restores it.
 fn not_in_use(i: &Instance, database: &str, session: Option<u32>) -> Result<(), SqlMessage> {
     let key = database.to_lowercase();
+    if session.and_then(|id| i.sessions.get(&id)).is_some_and(|s| s.database == key) {
+        let what = format!(
+            "RESTORE cannot process database '{database}' because it is in use by this session. It is recommended that the master database be used when performing this operation."
+        );
+        return refuse(3102, what);
+    }
     let busy = i.sessions.iter().any(|(id, s)| {
-        let inside = s.database == key && !s.killed;
+        let inside = s.database == key;
         Some(*id) != session && (inside || s.running.as_ref().is_some_and(|r| r.database == key))
     });
     if busy {
@@ -191,7 +306,8 @@ fn fits(db: &Database, set: &BackupHeader, path: &str) -> Result<(), SqlMessage>
             "The log or differential backup cannot be restored because no files are ready to rollforward.";
         return refuse(3117, what);
     };
-    if set.last_lsn <= *lsn {
+    // One that ends just there is applied again (recorded).
+    if set.last_lsn < *lsn {
         let what = format!(
             "The log in this backup set terminates at LSN {}, which is too early to apply to the database. A more recent log backup that includes LSN {lsn} can be restored.",
             set.last_lsn
@@ -215,30 +331,4 @@ fn fits(db: &Database, set: &BackupHeader, path: &str) -> Result<(), SqlMessage>
         return refuse(4319, what);
     }
     Ok(())
-}
-
-/// The row of `RESTORE HEADERONLY`: the columns that say something, with their names and types.
-fn header_row(h: &BackupHeader) -> Event {
-    use ColumnType::{Bit, Guid, Int, Lsn, Text, Time};
-    let all = [
-        ("BackupName", Text, Cell::Null),
-        ("BackupType", Int, Cell::Int(h.kind.into())),
-        ("Position", Int, Cell::Int(1)),
-        ("ServerName", Text, Cell::Text(h.server.clone())),
-        ("DatabaseName", Text, Cell::Text(h.database.clone())),
-        ("FirstLSN", Lsn, Cell::Lsn(h.first_lsn)),
-        ("LastLSN", Lsn, Cell::Lsn(h.last_lsn)),
-        ("BackupStartDate", Time, Cell::Time(catalog::time(h.start))),
-        ("BackupFinishDate", Time, Cell::Time(catalog::time(h.finish))),
-        ("RecoveryForkID", Guid, Cell::Guid(h.last_fork.clone())),
-        ("FamilyGUID", Guid, Cell::Guid(h.family.clone())),
-        ("HasBackupChecksums", Bit, Cell::Bit(h.checksums)),
-        ("IsDamaged", Bit, Cell::Bit(false)),
-        ("HasIncompleteMetaData", Bit, Cell::Bit(false)),
-        ("IsCopyOnly", Bit, Cell::Bit(false)),
-        ("FirstRecoveryForkID", Guid, Cell::Guid(h.first_fork.clone())),
-    ];
-    let (columns, row): (Vec<_>, Vec<_>) =
-        all.into_iter().map(|(name, kind, v)| ((name.to_string(), kind), v)).unzip();
-    Event::Rows { columns, rows: vec![row] }
 }

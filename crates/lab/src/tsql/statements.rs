@@ -2,13 +2,16 @@
 
 use super::Seat;
 use super::batch::Batch;
+use super::ends::{Said, command};
 use super::lexer::Token;
-use super::values::{Cell, Event, SqlMessage};
+use super::types::Kind;
+use super::values::{Cell, Errors, Event, SqlMessage};
 use crate::sql::catalog;
 
 impl Batch {
     /// `DECLARE @a int, @b nvarchar(10) = expression`.
-    pub(super) fn declare(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<(), SqlMessage> {
+    pub(super) fn declare(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<Said, SqlMessage> {
+        let mut said = Said::Nothing;
         let mut depth = 0usize;
         let one = |t: &Token| {
             match t {
@@ -25,31 +28,58 @@ impl Batch {
                 return Err(SqlMessage::simulator("this DECLARE"));
             };
             let value = match one.iter().position(|x| x.sign("=")) {
-                Some(equals) => self.scalar(seat, &one[equals + 1..])?,
+                Some(equals) => {
+                    said = Said::Counted(command::SELECT, 1);
+                    self.scalar(seat, &one[equals + 1..])?
+                }
                 None => Cell::Null,
             };
-            self.variables.insert(name.to_lowercase(), value);
-        }
-        Ok(())
-    }
-
-    pub(super) fn set(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<(), SqlMessage> {
-        match t.get(1) {
-            Some(Token::Word(v)) if v.starts_with('@') => {
-                let value = self.scalar(seat, t.get(3..).unwrap_or_default())?;
-                self.variables.insert(v.to_lowercase(), value);
-                Ok(())
+            let name = name.to_lowercase();
+            let after_as = 1 + usize::from(one.get(1).is_some_and(|x| x.is("AS")));
+            if let Some((kind, _)) = Kind::of(one.get(after_as..).unwrap_or_default()) {
+                self.types.insert(name.clone(), kind);
             }
-            // Options of the session change nothing here.
-            _ => Ok(()),
+            self.variables.insert(name, value);
         }
+        Ok(said)
     }
 
-    fn scalar(&self, seat: &mut Seat<'_>, t: &[Token]) -> Result<Cell, SqlMessage> {
+    pub(super) fn set(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<Said, SqlMessage> {
+        if let Some(Token::Word(v)) = t.get(1).filter(|x| x.ident().is_some_and(|n| n.starts_with('@'))) {
+            let value = self.scalar(seat, t.get(3..).unwrap_or_default())?;
+            self.variables.insert(v.to_lowercase(), value);
+            return Ok(Said::Counted(command::SELECT, 1));
+        }
+        // Other options of the session change nothing here.
+        let off = t.last().is_some_and(|x| x.is("OFF"));
+        if let (Some(s), Some(option)) = (seat.session_mut(), t.get(1)) {
+            if option.is("NOCOUNT") {
+                s.options.nocount = !off;
+            } else if option.is("XACT_ABORT") {
+                s.options.xact_abort = !off;
+            }
+        }
+        Ok(Said::Plain(if off { command::SET_OFF } else { command::SET_ON }))
+    }
+
+    pub(super) fn scalar(&self, seat: &mut Seat<'_>, t: &[Token]) -> Result<Cell, SqlMessage> {
+        match t {
+            [Token::Text(s)] => return Ok(Cell::Text(s.clone())),
+            [Token::Number(n)] if !n.contains('.') => {
+                return n
+                    .parse()
+                    .map(Cell::Int)
+                    .map_err(|_| SqlMessage::simulator(format!("the number {n}")));
+            }
+            _ => {}
+        }
         let mut select = vec![Token::Word("SELECT".into())];
         select.extend_from_slice(t);
-        let (_, rows) = catalog::select(seat, &select, &self.variables)?;
-        Ok(rows.into_iter().next().and_then(|r| r.into_iter().next()).unwrap_or(Cell::Null))
+        let selected = catalog::select(seat, &select, &self.variables)?;
+        if let Some(e) = selected.failed {
+            return Err(e);
+        }
+        Ok(selected.rows.into_iter().next().and_then(|r| r.into_iter().next()).unwrap_or(Cell::Null))
     }
 
     pub(super) fn select(
@@ -57,19 +87,25 @@ impl Batch {
         seat: &mut Seat<'_>,
         t: &[Token],
         out: &mut Vec<Event>,
-    ) -> Result<(), SqlMessage> {
+    ) -> Result<Said, Errors> {
         if let (Some(Token::Word(v)), true) = (t.get(1), t.get(2).is_some_and(|x| x.sign("=")))
             && v.starts_with('@')
         {
-            return self.assign(seat, v, t);
+            return Ok(self.assign(seat, v, t)?);
         }
-        let (columns, rows) = catalog::select(seat, t, &self.variables)?;
-        out.push(Event::Rows { columns, rows });
-        Ok(())
+        let mut selected = catalog::select(seat, t, &self.variables)?;
+        selected.type_variables(&self.types);
+        let count = selected.rows.len() as u64;
+        // The columns are sent before the rows are made (recorded).
+        out.push(Event::Rows { columns: selected.columns, rows: selected.rows, order: selected.order });
+        match selected.failed {
+            Some(e) => Err(e.into()),
+            None => Ok(Said::Rows(command::SELECT, count)),
+        }
     }
 
     /// `SELECT @v = expression …`: an assignment for every row.
-    fn assign(&mut self, seat: &mut Seat<'_>, v: &str, t: &[Token]) -> Result<(), SqlMessage> {
+    fn assign(&mut self, seat: &mut Seat<'_>, v: &str, t: &[Token]) -> Result<Said, SqlMessage> {
         let from = t.iter().position(|x| x.is("FROM")).unwrap_or(t.len());
         let (expression, rest) = (&t[3..from], &t[from..]);
         // Each row appends to what the rows before it made: the part after the variable itself.
@@ -78,29 +114,46 @@ impl Batch {
         let mut query = vec![Token::Word("SELECT".into())];
         query.extend_from_slice(part);
         query.extend_from_slice(rest);
-        let (_, rows) = catalog::select(seat, &query, &self.variables)?;
-        let mut text = match self.variables.get(&v.to_lowercase()) {
-            Some(Cell::Text(s)) if own => s.clone(),
-            _ => String::new(),
-        };
-        for row in rows {
-            if let Some(Cell::Text(s)) = row.into_iter().next() {
-                text.push_str(&s);
+        let rows = catalog::select(seat, &query, &self.variables)?.rows;
+        let count = rows.len() as u64;
+        let name = v.to_lowercase();
+        if own {
+            let mut text = match self.variables.get(&name) {
+                Some(Cell::Text(s)) => s.clone(),
+                Some(_) | None => String::new(),
+            };
+            for row in rows {
+                if let Some(Cell::Text(s)) = row.into_iter().next() {
+                    text.push_str(&s);
+                }
             }
+            self.variables.insert(name, Cell::Text(text));
+        } else if let Some(value) = rows.into_iter().next_back().and_then(|r| r.into_iter().next()) {
+            self.variables.insert(name, value);
         }
-        self.variables.insert(v.to_lowercase(), Cell::Text(text));
-        Ok(())
+        Ok(Said::Counted(command::SELECT, count))
     }
 
-    pub(super) fn kill(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<(), SqlMessage> {
-        let n = t
-            .get(1)
-            .and_then(|x| if let Token::Number(n) = x { n.parse::<u32>().ok() } else { None })
-            .unwrap_or(0);
+    /// KILL ends a session at once, with the RESTORE that it runs. Its errors are recorded, that it takes a RESTORE with it at once is
+    /// not. The session itself, system sessions and nobody are refused.
+    pub(super) fn kill(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<Said, SqlMessage> {
+        let n = match t.get(1) {
+            Some(Token::Number(n)) => n.parse::<u32>().unwrap_or(0),
+            Some(_) | None => return Err(SqlMessage::error(102, 15, "Incorrect syntax near 'KILL'.")),
+        };
         let entry = self.journal_write(seat, t);
-        let found = seat.instance_mut().and_then(|i| i.sessions.get_mut(&n)).map(|s| s.killed = true);
-        seat.finish(entry, Ok(()))?;
-        found.ok_or_else(|| SqlMessage::refusal(6106, format!("Process ID {n} is not an active process ID.")))
+        let result = if n == seat.id {
+            refuse_kill(6104, 1, "Cannot use KILL to kill your own process.")
+        } else if (1..=50).contains(&n) {
+            refuse_kill(6107, 1, "Only user processes can be killed.")
+        } else if !seat.instance().is_some_and(|i| i.sessions.contains_key(&n)) {
+            refuse_kill(6106, 2, &format!("Process ID {n} is not an active process ID."))
+        } else {
+            crate::sql::logout(seat.world, seat.host, n);
+            Ok(())
+        };
+        seat.finish(entry, result)?;
+        Ok(Said::Plain(command::OTHER))
     }
 
     /// What a token stands for: a variable's value, or its own text.
@@ -115,4 +168,8 @@ impl Batch {
             None => String::new(),
         }
     }
+}
+
+fn refuse_kill(number: u32, state: u8, what: &str) -> Result<(), SqlMessage> {
+    Err(SqlMessage::refusal(number, what).in_state(state))
 }

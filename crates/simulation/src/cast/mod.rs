@@ -260,7 +260,7 @@ fn other_database(s: &mut Shared, now: Timestamp) -> Result<(), String> {
         server: source.map(|i| i.server_name.clone()).unwrap_or_default(),
         family: sql::guid(7, "family of another database"),
         first_lsn: 1,
-        last_lsn: i64::MAX,
+        last_lsn: i64::MAX.into(),
         first_fork: sql::guid(7, "fork of another database"),
         last_fork: sql::guid(7, "fork of another database"),
         kind: 2,

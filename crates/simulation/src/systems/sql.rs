@@ -271,15 +271,22 @@ fn answer(events: Vec<Event>) -> Answer {
     let mut answer = Answer::default();
     for event in events {
         match event {
-            Event::Rows { columns, rows } => answer.sets.push(Rows {
+            Event::Rows { columns, rows, .. } => answer.sets.push(Rows {
                 columns: columns.into_iter().map(|(n, _)| n).collect(),
                 rows: rows.into_iter().map(|r| r.into_iter().map(cell).collect()).collect(),
             }),
             Event::Error(m) if answer.error.is_none() => {
-                let SqlMessage { number, class, state, message } = m;
+                let SqlMessage { number, class, state, message, .. } = m;
                 answer.error = Some(ServerError { number, state, class, message, last: None });
             }
-            Event::Error(_) | Event::Info(_) | Event::Count(_) => {}
+            Event::Error(_)
+            | Event::Info(_)
+            | Event::Count(_)
+            | Event::Done(_)
+            | Event::Returned(_)
+            | Event::Environment(..)
+            | Event::Ended(..)
+            | Event::Output(..) => {}
         }
     }
     answer
@@ -289,7 +296,7 @@ fn cell(c: LabCell) -> Cell {
     match c {
         LabCell::Null => Cell::Null,
         LabCell::Int(n) => Cell::Int(n),
-        LabCell::Lsn(n) => Cell::Numeric(n.into()),
+        LabCell::Lsn(n) => Cell::Numeric(n),
         LabCell::Bit(b) => Cell::Bool(b),
         LabCell::Float(f) => Cell::Float(f),
         LabCell::Text(t) => Cell::Text(t),

@@ -56,12 +56,12 @@ fn came_late(truth: &Truth, write: &Write<'_>, path: &str) -> bool {
 }
 
 /// A log backup in one of the folders that reaches further than roll forward did.
-fn beyond(w: &World, (lsn, _): &(i64, String)) -> Option<String> {
+fn beyond(w: &World, (lsn, _): &(i128, String)) -> Option<String> {
     first_backup(w, |_, h| h.last_lsn > *lsn && h.database.eq_ignore_ascii_case(&w.scenario.database))
 }
 
 /// A log backup in one of the folders that could be applied at a redo point and is whole.
-fn applicable(w: &World, (lsn, fork): &(i64, String)) -> Option<String> {
+fn applicable(w: &World, (lsn, fork): &(i128, String)) -> Option<String> {
     first_backup(w, |path, h| {
         let fits = h.first_lsn <= *lsn && *lsn < h.last_lsn && h.first_fork.eq_ignore_ascii_case(fork);
         fits && backup::verify(w.files.as_ref(), path).is_ok()

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::tsql::restore::log_set;
+use crate::tsql::restore::{LogSource, log_set};
 use crate::world::World;
 use crate::world::files::split;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
@@ -188,10 +188,14 @@ fn restore_into(
             continue;
         }
         if rule.disconnect_users {
-            i.sessions.values_mut().filter(|s| s.database == key).for_each(|s| s.killed = true);
+            let inside: Vec<u32> =
+                i.sessions.iter().filter(|(_, s)| s.database == key).map(|(id, _)| *id).collect();
+            for id in inside {
+                crate::sql::logout(world, host, id);
+            }
         }
-        let set = log_set(world, host, None, (&rule.database, path))
-            .map_err(|e| format!("{}: {}", e.number, e.message))?;
+        let from = LogSource { database: &rule.database, path, position: 1 };
+        let set = log_set(world, host, None, &from).map_err(|e| format!("{}: {}", e.number, e.message))?;
         let Some(i) = world.sql.get_mut(host) else { return Ok(()) };
         if let Some(db) = i.databases.get_mut(&key) {
             db.state = i32::from(!rule.standby);

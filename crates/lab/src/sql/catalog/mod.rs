@@ -1,23 +1,77 @@
 //! SELECT and data changes: rewritten for SQLite, over catalog tables that are filled from the world before each statement.
 
 mod functions;
+mod infer;
 mod rewrite;
+mod shapes;
 mod views;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use rusqlite::types::{Value as Sqlite, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
 
 use super::Instance;
+use super::backup::BackupHeader;
+use crate::scenario::SqlServerVersion;
 use crate::tsql::lexer::Token;
-use crate::tsql::{Cell, ColumnType, Seat, SqlMessage};
+use crate::tsql::{Cell, ColumnType, Kind, Seat, SqlMessage, enterable};
 use functions::{Shown, locked};
-use rewrite::rewrite;
+use infer::{Item, Shape};
+use rewrite::{Rewritten, rewrite};
 use views::Table;
 
-type Rows = (Vec<(String, ColumnType)>, Vec<Vec<Cell>>);
+/// What a SELECT has found.
+pub(crate) struct Selected {
+    pub(crate) columns: Vec<(String, ColumnType)>,
+    pub(crate) rows: Vec<Vec<Cell>>,
+    /// The columns that it is ordered by, counted from 1.
+    pub(crate) order: Vec<u16>,
+    /// What has ended it after its columns were known.
+    pub(crate) failed: Option<SqlMessage>,
+    /// The columns that are variables.
+    variables: Vec<(usize, String)>,
+}
+
+impl Selected {
+    /// Gives the columns that are variables the types that those were declared with.
+    pub(crate) fn type_variables(&mut self, types: &BTreeMap<String, Kind>) {
+        for (n, variable) in &self.variables {
+            if let (Some((_, of)), Some(kind)) = (self.columns.get_mut(*n), types.get(variable)) {
+                *of = ColumnType::null(*kind);
+            }
+        }
+    }
+}
+
+/// How texts compare: without case and blanks at the end, and without what weighs nothing (recorded). What comes before what is not
+/// as on a server, where that depends on its collation.
+fn compare(a: &str, b: &str) -> Ordering {
+    if a.is_ascii() && b.is_ascii() {
+        let (a, b) = (a.trim_end_matches([' ', '\0']).bytes(), b.trim_end_matches([' ', '\0']).bytes());
+        return a.map(|c| c.to_ascii_lowercase()).cmp(b.map(|c| c.to_ascii_lowercase()));
+    }
+    let weighs =
+        |c: &char| u32::from(*c) < 0x1_0000 && !matches!(c, '\0' | '\u{200d}' | '\u{200e}' | '\u{feff}');
+    let folded = |t: &str| {
+        t.trim_end_matches(' ').chars().filter(weighs).flat_map(char::to_lowercase).collect::<String>()
+    };
+    folded(a).trim_end_matches(' ').cmp(folded(b).trim_end_matches(' '))
+}
+
+/// The name of that collation.
+const COLLATION: &str = "TSQL";
+
+/// Digits of a numeric as a text: so many that texts compare as their numbers do.
+const DIGITS: usize = 38;
+
+/// A numeric as it is stored.
+fn stored(n: i128) -> String {
+    format!("{n:0DIGITS$}")
+}
 
 /// Time as every time column carries it.
 pub(crate) fn time(t: jiff::Timestamp) -> String {
@@ -34,16 +88,30 @@ pub(super) struct Store {
     filled: RefCell<BTreeMap<String, Vec<Vec<Sqlite>>>>,
     /// Whether a table may have come since `OBJECT_ID` learnt the names.
     new_tables: RefCell<bool>,
+    /// The columns of statements, by their numbers. A new table changes them.
+    headings: RefCell<HashMap<u64, Arc<Heading>>>,
+    version: SqlServerVersion,
+}
+
+/// Columns as they are sent.
+struct Heading {
+    columns: Vec<(String, Option<ColumnType>)>,
+    order: Vec<u16>,
+    variables: Vec<(usize, String)>,
 }
 
 impl Store {
-    pub(super) fn new() -> Result<Self, rusqlite::Error> {
+    pub(super) fn new(version: SqlServerVersion) -> Result<Self, rusqlite::Error> {
         let store = Store {
             connection: Connection::open_in_memory()?,
             seen: Shown::default(),
             filled: RefCell::default(),
             new_tables: RefCell::new(true),
+            headings: RefCell::default(),
+            version,
         };
+        locked(&store.seen).version = version.product_version();
+        store.connection.create_collation(COLLATION, compare)?;
         store.connection.set_prepared_statement_cache_capacity(256);
         functions::register(&store.connection, &store.seen)?;
         Ok(store)
@@ -66,10 +134,17 @@ impl Store {
         if !seen.databases.iter().eq(i.databases.keys()) {
             seen.databases = i.databases.keys().cloned().collect();
         }
+        if let Some(s) = seat.session() {
+            if seen.database != s.database {
+                seen.database = s.database.clone();
+            }
+            seen.transaction = s.transaction.map_or(0, |(_, depth)| depth);
+        }
         if seen.locks != i.locks {
             seen.locks = i.locks.clone();
         }
         if self.new_tables.replace(false) {
+            self.headings.borrow_mut().clear();
             let mut s =
                 self.connection.prepare("SELECT lower(name) FROM sqlite_master WHERE type = 'table'")?;
             seen.tables = s.query_map([], |r| r.get::<_, String>(0))?.collect::<Result<_, _>>()?;
@@ -86,23 +161,117 @@ impl Store {
                 self.connection.prepare_cached(&format!("DELETE FROM \"{name}\""))?.execute([])?;
             }
             None => {
-                let columns: Vec<String> =
-                    table.columns.iter().map(|n| format!("\"{n}\" COLLATE NOCASE")).collect();
-                self.connection.execute_batch(&format!(
-                    "DROP TABLE IF EXISTS \"{name}\"; CREATE TABLE \"{name}\" ({});",
-                    columns.join(", ")
-                ))?;
+                self.connection.execute_batch(&self.definition(name, &table))?;
                 self.new_tables.replace(true);
+                self.headings.borrow_mut().clear();
             }
         }
-        let marks = vec!["?"; table.columns.len()].join(", ");
+        // What the version does not have is left out.
+        let kept: Vec<usize> = (0..table.columns.len())
+            .filter(|n| table.columns.get(*n).is_some_and(|c| self.has(name, c)))
+            .collect();
+        let names: Vec<String> =
+            kept.iter().filter_map(|n| table.columns.get(*n)).map(|c| format!("\"{c}\"")).collect();
+        let marks = vec!["?"; kept.len()].join(", ");
+        let names = names.join(", ");
         let mut insert =
-            self.connection.prepare_cached(&format!("INSERT INTO \"{name}\" VALUES ({marks})"))?;
+            self.connection.prepare_cached(&format!("INSERT INTO \"{name}\" ({names}) VALUES ({marks})"))?;
         for row in &table.rows {
-            insert.execute(params_from_iter(row))?;
+            insert.execute(params_from_iter(kept.iter().filter_map(|n| row.get(*n))))?;
         }
         filled.insert(name.into(), table.rows);
         Ok(())
+    }
+
+    /// Whether a table of the world has a column in this version.
+    fn has(&self, table: &str, column: &str) -> bool {
+        shapes::columns(table, self.version)
+            .is_none_or(|mut all| all.any(|c| c.name.eq_ignore_ascii_case(column)))
+    }
+
+    /// The definition of a table of the world: all columns that it has in this version.
+    fn definition(&self, name: &str, table: &Table) -> String {
+        let columns: Vec<String> = match shapes::columns(name, self.version) {
+            Some(all) => all
+                .map(|c| {
+                    let declared = c.kind.kind.declared(c.kind.nullable);
+                    let absent = if c.kind.nullable { "NULL".into() } else { absent(c.kind.kind) };
+                    format!("\"{}\" {declared} DEFAULT {absent} COLLATE {COLLATION}", c.name)
+                })
+                .collect(),
+            None => table.columns.iter().map(|n| format!("\"{n}\" COLLATE {COLLATION}")).collect(),
+        };
+        format!("DROP TABLE IF EXISTS \"{name}\"; CREATE TABLE \"{name}\" ({});", columns.join(", "))
+    }
+
+    /// The columns of a statement: from its text, and from what it has become.
+    fn heading(
+        &self,
+        t: &[Token],
+        rewritten: &Rewritten,
+        statement: &rusqlite::Statement<'_>,
+    ) -> Arc<Heading> {
+        if let Some(known) = self.headings.borrow().get(&rewritten.number) {
+            return known.clone();
+        }
+        let told = infer::heading(t);
+        let columns = statement.columns();
+        let stars = told.items.iter().filter(|i| i.name.is_none()).count().max(1);
+        let each = (columns.len() + stars).saturating_sub(told.items.len()) / stars;
+        let spread =
+            told.items.iter().flat_map(|i| std::iter::repeat_n(i, if i.name.is_none() { each } else { 1 }));
+        let values = Item { name: None, shape: Shape::Values };
+        let items: Vec<&Item> = spread.chain(std::iter::repeat(&values)).take(columns.len()).collect();
+        let mut variables = Vec::new();
+        let named = columns.iter().zip(items).enumerate().map(|(n, (column, item))| {
+            let declared = column.decl_type().and_then(ColumnType::declared);
+            let of = match &item.shape {
+                Shape::Of(of) => Some(*of),
+                Shape::Column(optional) => {
+                    declared.map(|d| ColumnType { nullable: d.nullable || *optional, ..d })
+                }
+                Shape::Aggregate(column) => self.column_of(&rewritten.tables, column),
+                Shape::Variable(name) => {
+                    variables.push((n, name.clone()));
+                    None
+                }
+                Shape::Values => declared,
+            };
+            (item.name.clone().unwrap_or_else(|| column.name().to_string()), of)
+        });
+        let columns = named.collect();
+        let new = Arc::new(Heading { columns, order: told.order, variables });
+        let mut kept = self.headings.borrow_mut();
+        if kept.len() >= rewrite::KEPT {
+            kept.clear();
+        }
+        kept.insert(rewritten.number, new.clone());
+        new
+    }
+
+    /// The type of a column of one of these tables, which can be NULL.
+    fn column_of(&self, tables: &BTreeSet<String>, column: &str) -> Option<ColumnType> {
+        let found = tables.iter().find_map(|table| {
+            shapes::columns(table, self.version)?.find(|c| c.name.eq_ignore_ascii_case(column))
+        });
+        found.map(|c| ColumnType { nullable: true, ..c.kind })
+    }
+}
+
+/// What stands in a column that cannot be NULL and that nobody has filled.
+fn absent(kind: Kind) -> String {
+    match kind {
+        Kind::Int(_) | Kind::Bit | Kind::Float(_) => "0".into(),
+        Kind::Numeric(..) => format!("'{}'", stored(0)),
+        Kind::Guid => "'00000000-0000-0000-0000-000000000000'".into(),
+        Kind::DateTime | Kind::DateTime2(_) => "'1900-01-01T00:00:00.000000'".into(),
+        Kind::NVarChar(_)
+        | Kind::VarChar(_)
+        | Kind::NChar(_)
+        | Kind::Char(_)
+        | Kind::VarBinary(_)
+        | Kind::Binary(_)
+        | Kind::Variant => "''".into(),
     }
 }
 
@@ -111,33 +280,101 @@ pub(crate) fn select(
     seat: &Seat<'_>,
     t: &[Token],
     variables: &BTreeMap<String, Cell>,
-) -> Result<Rows, SqlMessage> {
+) -> Result<Selected, SqlMessage> {
     let rewritten = rewrite(seat, t);
-    let (sql, tables) = &*rewritten;
-    prepare(seat, tables)?;
-    let told = |e: rusqlite::Error| sqlite_error(&e, sql);
-    let mut statement = store(seat)?.connection.prepare_cached(sql).map_err(told)?;
+    prepare(seat, &rewritten.tables)?;
+    let sql = &*rewritten.sql;
+    let store = store(seat)?;
+    let told = |e: rusqlite::Error| sqlite_error(&e, sql, store);
+    let mut statement = store.connection.prepare_cached(sql).map_err(told)?;
     let values = bind(&mut statement, variables)?;
-    let names: Vec<String> = statement.column_names().iter().map(ToString::to_string).collect();
+    let heading = store.heading(t, &rewritten, &statement);
+    let count = heading.columns.len();
     let mut found = statement.query(params_from_iter(values)).map_err(told)?;
     let mut raw: Vec<Vec<Sqlite>> = Vec::new();
-    while let Some(row) = found.next().map_err(told)? {
-        let cells = (0..names.len()).map(|n| row.get_ref(n).map(ValueRef::into));
-        raw.push(cells.collect::<Result<_, _>>().map_err(told)?);
+    let failed = loop {
+        match found.next() {
+            Ok(None) => break None,
+            Ok(Some(row)) => {
+                let cells = (0..count).map(|n| row.get_ref(n).map(ValueRef::into));
+                raw.push(cells.collect::<Result<_, _>>().map_err(told)?);
+            }
+            Err(e) => break Some(told(e)),
+        }
+    };
+    if let Some(e) = failed.as_ref().filter(|e| e.is_simulators()) {
+        return Err(e.clone());
     }
-    let columns: Vec<(String, ColumnType)> = names
-        .into_iter()
-        .enumerate()
-        .map(|(n, name)| {
-            let kind = column_type(&name, raw.iter().find_map(|r| r.get(n).filter(|v| **v != Sqlite::Null)));
-            (name, kind)
-        })
-        .collect();
+    let column = |(n, (name, of)): (usize, &(String, Option<ColumnType>))| {
+        let of = of.unwrap_or_else(|| by_values(raw.iter().filter_map(|r| r.get(n))));
+        (name.clone(), of)
+    };
+    let columns: Vec<(String, ColumnType)> = heading.columns.iter().enumerate().map(column).collect();
     let rows = raw
         .into_iter()
-        .map(|r| r.into_iter().zip(&columns).map(|(v, (_, kind))| cell(v, *kind)).collect())
+        .map(|r| r.into_iter().zip(&columns).map(|(v, (_, of))| cell(v, of.kind)).collect())
         .collect();
-    Ok((columns, rows))
+    let (order, variables) = (heading.order.clone(), heading.variables.clone());
+    Ok(Selected { columns, rows, order, failed, variables })
+}
+
+/// The answer to RESTORE HEADERONLY: the columns of the version, a row for each set with its position. What a set of the lab does not
+/// say is NULL.
+pub(crate) fn headers(
+    seat: &Seat<'_>,
+    sets: &[(usize, BackupHeader)],
+) -> (Vec<(String, ColumnType)>, Vec<Vec<Cell>>) {
+    let version = seat.world.scenario.dialect.sql_server;
+    let (major, minor, build) = version.numbers();
+    let columns: Vec<(String, ColumnType)> = shapes::columns("RESTORE HEADERONLY", version)
+        .map(|all| all.map(|c| (c.name.to_string(), c.kind)).collect())
+        .unwrap_or_default();
+    let value = |name: &str, position: usize, h: &BackupHeader| match name {
+        "BackupType" => Cell::Int(h.kind.into()),
+        "BackupTypeDescription" => {
+            Cell::Text(if h.kind == 2 { "Transaction Log" } else { "Database" }.into())
+        }
+        "Compressed" | "DeviceType" | "Containment" => Cell::Int(if name == "DeviceType" { 2 } else { 0 }),
+        "Position" => Cell::Int(i64::try_from(position).unwrap_or(1)),
+        "ServerName" => Cell::Text(h.server.clone()),
+        "MachineName" => Cell::Text(h.server.split('\\').next().unwrap_or_default().into()),
+        "DatabaseName" => Cell::Text(h.database.clone()),
+        "FirstLSN" => Cell::Lsn(h.first_lsn),
+        "LastLSN" => Cell::Lsn(h.last_lsn),
+        "CheckpointLSN" | "DatabaseBackupLSN" => Cell::Lsn(h.first_lsn),
+        "BackupStartDate" => Cell::Time(time(h.start)),
+        "BackupFinishDate" => Cell::Time(time(h.finish)),
+        "RecoveryForkID" => Cell::Guid(h.last_fork.clone()),
+        "FirstRecoveryForkID" => Cell::Guid(h.first_fork.clone()),
+        "FamilyGUID" | "BindingID" => Cell::Guid(h.family.clone()),
+        "HasBackupChecksums" => Cell::Bit(h.checksums),
+        "HasBulkLoggedData"
+        | "IsSnapshot"
+        | "IsReadOnly"
+        | "IsSingleUser"
+        | "IsDamaged"
+        | "BeginsLogChain"
+        | "HasIncompleteMetaData"
+        | "IsForceOffline"
+        | "IsCopyOnly" => Cell::Bit(false),
+        "Flags" => Cell::Int(if h.checksums { 528 } else { 512 }),
+        "RecoveryModel" => Cell::Text("FULL".into()),
+        "Collation" => Cell::Text("SQL_Latin1_General_CP1_CI_AS".into()),
+        "SoftwareVersionMajor" => Cell::Int(major.into()),
+        "SoftwareVersionMinor" => Cell::Int(minor.into()),
+        "SoftwareVersionBuild" => Cell::Int(build.into()),
+        "BackupSize" | "CompressedBackupSize" => Cell::Int(i64::try_from(h.payload).unwrap_or(0)),
+        "CompatibilityLevel" => Cell::Int(i64::from(major) * 10),
+        // The servers' clocks show UTC.
+        "TimeZone" if h.kind == 2 => Cell::Int(0),
+        "LastValidRestoreTime" if h.kind == 2 => Cell::Time(time(h.finish)),
+        _ => Cell::Null,
+    };
+    let row = |(position, h): &(usize, BackupHeader)| {
+        columns.iter().map(|(name, _)| value(name, *position, h)).collect()
+    };
+    let rows = sets.iter().map(row).collect();
+    (columns, rows)
 }
 
 /// Carries out CREATE TABLE, INSERT, UPDATE or DELETE on a table that clients made.
@@ -147,12 +384,12 @@ pub(crate) fn change(
     variables: &BTreeMap<String, Cell>,
 ) -> Result<u64, SqlMessage> {
     let rewritten = rewrite(seat, t);
-    let (sql, tables) = &*rewritten;
+    let (sql, tables) = (&*rewritten.sql, &rewritten.tables);
     if let Some(catalog) = tables.iter().find(|n| views::is_known(n)) {
         return Err(SqlMessage::simulator(format!("will not change {catalog} directly")));
     }
-    let told = |e: rusqlite::Error| sqlite_error(&e, sql);
     let store = store(seat)?;
+    let told = |e: rusqlite::Error| sqlite_error(&e, sql, store);
     store.show(seat).map_err(told)?;
     let mut statement = store.connection.prepare_cached(sql).map_err(told)?;
     let values = bind(&mut statement, variables)?;
@@ -179,10 +416,13 @@ fn bind(
             let name = statement.parameter_name(n).unwrap_or_default().to_lowercase();
             let value: Box<dyn ToSql> = match variables.get(&name) {
                 Some(Cell::Null) => Box::new(Sqlite::Null),
-                Some(Cell::Int(v) | Cell::Lsn(v)) => Box::new(*v),
+                Some(Cell::Int(v)) => Box::new(*v),
+                Some(Cell::Lsn(v)) => Box::new(stored(*v)),
                 Some(Cell::Bit(v)) => Box::new(i64::from(*v)),
                 Some(Cell::Float(v)) => Box::new(*v),
                 Some(Cell::Text(v) | Cell::Guid(v) | Cell::Time(v)) => Box::new(v.clone()),
+                // What the engine keeps for itself, and nobody has set.
+                None if name.ends_with("__") => Box::new(Sqlite::Null),
                 None => {
                     let what = format!("Must declare the scalar variable \"{name}\".");
                     return Err(SqlMessage::error(137, 15, what));
@@ -193,64 +433,79 @@ fn bind(
         .collect()
 }
 
-fn sqlite_error(e: &rusqlite::Error, sql: &str) -> SqlMessage {
+fn sqlite_error(e: &rusqlite::Error, sql: &str, store: &Store) -> SqlMessage {
     let text = e.to_string();
+    if let Some(refused) = functions::refused(&text) {
+        return refused;
+    }
     if let Some(name) = text.strip_prefix("no such table: ") {
-        if name.to_lowercase().starts_with("sys.") || name.to_lowercase().starts_with("msdb.") {
+        let known = name.to_lowercase();
+        let theirs = known.starts_with("sys.") || known.starts_with("msdb.");
+        if theirs && shapes::columns(&known, store.version).is_none() {
             return SqlMessage::simulator(format!("the catalog object {name} is not simulated"));
         }
         return SqlMessage::error(208, 16, format!("Invalid object name '{name}'."));
     }
     if let Some(name) = text.strip_prefix("no such column: ") {
+        let name = name.rsplit('.').next().unwrap_or(name);
         return SqlMessage::error(207, 16, format!("Invalid column name '{name}'."));
+    }
+    if let Some(columns) = text.strip_prefix("UNIQUE constraint failed: ") {
+        let object = columns.rsplit_once('.').map_or(columns, |(table, _)| table);
+        let object = object.rsplit(", ").next().unwrap_or(object);
+        let what =
+            format!("Violation of PRIMARY KEY constraint. Cannot insert duplicate key in object '{object}'.");
+        return SqlMessage::error(2627, 14, what);
+    }
+    if let Some(column) = text.strip_prefix("NOT NULL constraint failed: ") {
+        let (table, column) = column.rsplit_once('.').unwrap_or(("", column));
+        let what = format!(
+            "Cannot insert the value NULL into column '{column}', table '{table}'; column does not allow nulls. INSERT fails."
+        );
+        return SqlMessage::error(515, 16, what).in_state(2);
     }
     SqlMessage::simulator(format!("cannot execute this statement ({text}): {sql}"))
 }
 
-fn column_type(name: &str, sample: Option<&Sqlite>) -> ColumnType {
-    let n = name.to_lowercase();
-    if n.ends_with("_lsn") {
-        ColumnType::Lsn
-    } else if n.ends_with("_guid") {
-        ColumnType::Guid
-    } else if (n.starts_with("is_") && n != "is_sysadmin") || n == "enabled_bit" {
-        ColumnType::Bit
-    } else if matches!(n.as_str(), "active_start_date" | "active_end_date") {
-        // Numbers like 20260101 (msdb.dbo.sysschedules).
-        ColumnType::Int
-    } else if n.ends_with("_date")
-        || n.ends_with("_date_utc")
-        || n == "utc_now"
-        || n == "newest"
-        || n == "serverlastpingtime"
-    {
-        ColumnType::Time
-    } else {
-        match sample {
-            Some(Sqlite::Integer(_)) => ColumnType::Int,
-            Some(Sqlite::Real(_)) => ColumnType::Float,
-            Some(Sqlite::Text(_) | Sqlite::Blob(_) | Sqlite::Null) | None => ColumnType::Text,
-        }
+/// The type of a column that nothing tells, by its values.
+fn by_values<'v>(values: impl Iterator<Item = &'v Sqlite>) -> ColumnType {
+    let mut kind = None;
+    for value in values {
+        let new = match value {
+            Sqlite::Null => continue,
+            Sqlite::Integer(n) if i32::try_from(*n).is_ok() => Kind::Int(4),
+            Sqlite::Integer(_) => Kind::Int(8),
+            Sqlite::Real(_) => Kind::Float(8),
+            Sqlite::Text(t) if t.len() <= 4000 => Kind::NVarChar(4000),
+            Sqlite::Text(_) | Sqlite::Blob(_) => Kind::NVarChar(0),
+        };
+        kind = match (kind, new) {
+            (Some(Kind::Int(8)), Kind::Int(_)) => Some(Kind::Int(8)),
+            (Some(Kind::NVarChar(0)), Kind::NVarChar(_)) => Some(Kind::NVarChar(0)),
+            _ => Some(new),
+        };
     }
+    ColumnType::null(kind.unwrap_or(Kind::NVarChar(4000)))
 }
 
-fn cell(v: Sqlite, kind: ColumnType) -> Cell {
+fn cell(v: Sqlite, kind: Kind) -> Cell {
     match (v, kind) {
         (Sqlite::Null, _) => Cell::Null,
-        (Sqlite::Integer(n), ColumnType::Lsn) => Cell::Lsn(n),
-        (Sqlite::Integer(n), ColumnType::Bit) => Cell::Bit(n != 0),
-        (Sqlite::Integer(n), ColumnType::Float) => Cell::Float(n as f64),
-        (Sqlite::Integer(n), ColumnType::Int) => Cell::Int(n),
-        (Sqlite::Integer(n), ColumnType::Text | ColumnType::Guid | ColumnType::Time) => {
-            Cell::Text(n.to_string())
-        }
+        (Sqlite::Integer(n), Kind::Numeric(..)) => Cell::Lsn(n.into()),
+        (Sqlite::Integer(n), Kind::Bit) => Cell::Bit(n != 0),
+        (Sqlite::Integer(n), Kind::Float(_)) => Cell::Float(n as f64),
+        (Sqlite::Integer(n), Kind::Int(_)) => Cell::Int(n),
+        (Sqlite::Integer(n), _) => Cell::Text(n.to_string()),
         (Sqlite::Real(x), _) => Cell::Float(x),
-        (Sqlite::Text(s), ColumnType::Guid) => Cell::Guid(s),
-        (Sqlite::Text(s), ColumnType::Time) => Cell::Time(s),
+        (Sqlite::Text(s), Kind::Numeric(..)) => s.parse().map_or(Cell::Text(s), Cell::Lsn),
+        (Sqlite::Text(s), Kind::Int(_)) => s.trim().parse().map_or(Cell::Text(s), Cell::Int),
+        (Sqlite::Text(s), Kind::Guid) => Cell::Guid(s),
+        (Sqlite::Text(s), Kind::DateTime | Kind::DateTime2(_)) => Cell::Time(s),
         (Sqlite::Text(s), _) => Cell::Text(s),
         (Sqlite::Blob(_), _) => Cell::Null,
     }
 }
+
 /// Fills the tables of the world that a statement mentions.
 fn prepare(seat: &Seat<'_>, tables: &BTreeSet<String>) -> Result<(), SqlMessage> {
     let i = instance(seat)?;
@@ -264,14 +519,11 @@ fn prepare(seat: &Seat<'_>, tables: &BTreeSet<String>) -> Result<(), SqlMessage>
         Ok(())
     };
     filled().map_err(SqlMessage::simulator)?;
-    // A database in the middle of a restore cannot be entered.
+    // A database in the middle of a restore cannot be entered, nor one that another session has for itself.
     for name in tables {
         let database = name.split('.').next().unwrap_or_default();
-        if let Some(db) = i.databases.get(database)
-            && db.state != 0
-        {
-            let what = format!("Database '{}' cannot be opened. It is in the middle of a restore.", db.name);
-            return Err(SqlMessage::error(927, 14, what));
+        if let Some(db) = i.databases.get(database) {
+            enterable(i, db, seat.id)?;
         }
     }
     Ok(())

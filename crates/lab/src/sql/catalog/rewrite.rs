@@ -3,16 +3,28 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::tsql::Seat;
-use crate::tsql::batch::ERROR;
+use super::COLLATION;
+use crate::tsql::batch::{CAUGHT, ERROR, ROWCOUNT};
 use crate::tsql::lexer::Token;
+use crate::tsql::{Kind, Seat};
 
-/// The text for SQLite, and the names of the tables that it mentions.
-pub(super) type Rewritten = (String, BTreeSet<String>);
+/// A statement for SQLite.
+pub(super) struct Rewritten {
+    /// Which one it is: statements that differ in their types may have one text.
+    pub(super) number: u64,
+    /// Its text.
+    pub(super) sql: String,
+    /// The names of the tables that it mentions.
+    pub(super) tables: BTreeSet<String>,
+}
 
 /// Most statements whose rewritten text is kept: a client that writes values into its texts must not fill the memory.
-const KEPT: usize = 4096;
+pub(super) const KEPT: usize = 4096;
+
+/// How many statements were rewritten.
+static NUMBERED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// Rewritten statements. What an answer depends on besides the text is not in it.
@@ -24,15 +36,27 @@ pub(super) fn rewrite(seat: &Seat<'_>, t: &[Token]) -> Rc<Rewritten> {
     if let Some(known) = REWRITTEN.with_borrow(|kept| kept.get(t).cloned()) {
         return known;
     }
-    let mut rewriter =
-        Rewriter { seat, t, at: 0, out: Vec::new(), tables: BTreeSet::new(), limit: None, fixed: true };
+    let mut rewriter = Rewriter {
+        seat,
+        t,
+        at: 0,
+        out: Vec::new(),
+        tables: BTreeSet::new(),
+        limit: None,
+        fixed: true,
+        casts: Vec::new(),
+    };
     while rewriter.at < t.len() {
         rewriter.token();
     }
     if let Some(n) = &rewriter.limit {
         rewriter.out.push(format!("LIMIT {n}"));
     }
-    let new = Rc::new((rewriter.out.join(" "), rewriter.tables));
+    let new = Rc::new(Rewritten {
+        number: NUMBERED.fetch_add(1, Ordering::Relaxed),
+        sql: rewriter.out.join(" "),
+        tables: rewriter.tables,
+    });
     if rewriter.fixed {
         REWRITTEN.with_borrow_mut(|kept| {
             if kept.len() >= KEPT {
@@ -57,6 +81,35 @@ struct Rewriter<'a> {
     limit: Option<String>,
     /// Whether the text is the same for every session and every instance.
     fixed: bool,
+    /// Casts that are open: where their AS stands, where they end, and the type for SQLite if it does the cast itself.
+    casts: Vec<(usize, usize, Option<&'static str>)>,
+}
+
+/// How a cast to a type is written for SQLite: by a function of ours, or by the type that it knows.
+fn cast(kind: Kind, inside: &[Token]) -> (Option<&'static str>, Option<&'static str>) {
+    match kind {
+        // Only what a client writes or gives can be no number at all.
+        Kind::Int(_) if inside.iter().any(|x| matches!(x, Token::Text(_)) || is_variable(x)) => {
+            (Some("to_int"), None)
+        }
+        Kind::Int(_) | Kind::Bit => (None, Some("INTEGER")),
+        Kind::Numeric(..) => (Some("to_numeric"), None),
+        Kind::Float(_) => (None, Some("REAL")),
+        Kind::NVarChar(_)
+        | Kind::VarChar(_)
+        | Kind::NChar(_)
+        | Kind::Char(_)
+        | Kind::VarBinary(_)
+        | Kind::Binary(_)
+        | Kind::Guid
+        | Kind::DateTime
+        | Kind::DateTime2(_)
+        | Kind::Variant => (None, Some("TEXT")),
+    }
+}
+
+fn is_variable(x: &Token) -> bool {
+    matches!(x, Token::Word(w) if w.starts_with('@') && !w.starts_with("@@"))
 }
 
 impl Rewriter<'_> {
@@ -69,7 +122,7 @@ impl Rewriter<'_> {
     }
 
     fn token(&mut self) {
-        if self.name_of_several_parts() {
+        if self.end_of_cast() || self.column_of_new_table() || self.name_of_several_parts() {
             return;
         }
         match &self.t[self.at] {
@@ -78,12 +131,108 @@ impl Rewriter<'_> {
                 return;
             }
             Token::Name(n) => self.push(format!("\"{n}\"")),
-            Token::Text(s) => self.push(literal(s)),
+            Token::Text(s) => {
+                self.push(literal(s));
+                self.collate();
+            }
             Token::Number(n) => self.push(n),
+            Token::Sign(s) if s == "/" => {
+                self.divide();
+                return;
+            }
             Token::Sign(s) if s == "+" && self.text_near() => self.push("||"),
             Token::Sign(s) => self.push(s),
         }
         self.at += 1;
+    }
+
+    /// What is compared with a text, or a variable, is compared as texts are.
+    fn collate(&mut self) {
+        if ["=", "<>", "!="].iter().any(|s| self.sign(self.at + 1, s)) {
+            self.push(format!("COLLATE {COLLATION}"));
+        }
+    }
+
+    /// `/ x`: division by zero is an error here, and NULL for SQLite.
+    fn divide(&mut self) {
+        self.push("/ divisor (");
+        self.at += 1;
+        match self.t.get(self.at) {
+            Some(Token::Number(n)) => self.push(n),
+            Some(Token::Word(w)) if w.starts_with('@') => self.word(&w.clone()),
+            Some(_) | None => {
+                // Anything else is not understood, rather than divided by.
+                self.push("NULL , NULL");
+            }
+        }
+        if matches!(self.t.get(self.at), Some(Token::Number(_))) {
+            self.at += 1;
+        }
+        self.push(")");
+    }
+
+    /// `CAST (x AS type)`, from its first word on.
+    fn cast(&mut self) -> bool {
+        let rest = &self.t[self.at..];
+        let mut depth = 0usize;
+        let (mut as_, mut close) = (None, None);
+        for (n, x) in rest.iter().enumerate().skip(1) {
+            if x.sign("(") {
+                depth += 1;
+            } else if x.sign(")") {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    close = Some(n);
+                    break;
+                }
+            } else if depth == 1 && x.is("AS") {
+                as_ = Some(n);
+            }
+        }
+        let (Some(as_), Some(close)) = (as_, close) else { return false };
+        let Some((kind, _)) = rest.get(as_ + 1..close).and_then(Kind::of) else { return false };
+        let (function, native) = cast(kind, rest.get(2..as_).unwrap_or_default());
+        self.push(function.unwrap_or("CAST"));
+        self.push("(");
+        self.casts.push((self.at + as_, self.at + close, native));
+        self.at += 2;
+        true
+    }
+
+    fn end_of_cast(&mut self) -> bool {
+        match self.casts.last() {
+            Some((as_, close, native)) if *as_ == self.at => {
+                self.at = *close;
+                if let Some(native) = native {
+                    self.out.push(format!("AS {native}"));
+                }
+                self.casts.pop();
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The type of a column of a table that a client makes: as SQLite is told of types here.
+    fn column_of_new_table(&mut self) -> bool {
+        let is_new = self.t.first().is_some_and(|x| x.is("CREATE"));
+        let after_name = self.at > 0
+            && self.t.get(self.at - 1).is_some_and(|x| x.ident().is_some())
+            && (self.sign(self.at.wrapping_sub(2), "(") || self.sign(self.at.wrapping_sub(2), ","));
+        let Some((kind, length)) = Kind::of(&self.t[self.at..]).filter(|_| is_new && after_name) else {
+            return false;
+        };
+        let rest = self.t.get(self.at + length..).unwrap_or_default();
+        let own = rest.iter().position(|x| x.sign(",")).unwrap_or(rest.len());
+        let own = rest.get(..own).unwrap_or_default();
+        let pair = |a: &str, b: &str| own.windows(2).any(|w| matches!(w, [x, y] if x.is(a) && y.is(b)));
+        let nullable = !pair("NOT", "NULL") && !pair("PRIMARY", "KEY");
+        self.push(kind.declared(nullable));
+        if kind.is_text() {
+            self.push(format!("COLLATE {COLLATION}"));
+        }
+        self.at += length;
+        true
     }
 
     /// Whether a text stands beside: then `+` puts texts together.
@@ -98,6 +247,11 @@ impl Rewriter<'_> {
         let mut parts = vec![first];
         let mut last = self.at;
         while self.sign(last + 1, ".") {
+            // `msdb..x`: the schema is left out.
+            if self.sign(last + 2, ".") {
+                parts.push("dbo");
+                last += 1;
+            }
             let Some(next) = self.t.get(last + 2).and_then(Token::ident) else { break };
             parts.push(next);
             last += 2;
@@ -119,6 +273,15 @@ impl Rewriter<'_> {
     fn word(&mut self, word: &str) {
         let upper = word.to_uppercase();
         let mut taken = 1;
+        let calls_nothing = self.sign(self.at + 1, "(") && self.sign(self.at + 2, ")");
+        if upper == "CAST" && self.cast() {
+            return;
+        }
+        if let Some((_, variable)) = CAUGHT.iter().find(|(f, _)| calls_nothing && *f == upper) {
+            self.push(*variable);
+            self.at += 3;
+            return;
+        }
         match upper.as_str() {
             "TOP" => {
                 let open = self.sign(self.at + 1, "(");
@@ -127,18 +290,28 @@ impl Rewriter<'_> {
                 }
                 taken = if open { 4 } else { 2 };
             }
+            "DELETE" if self.at == 0 && !self.t.get(1).is_some_and(|x| x.is("FROM")) => {
+                self.push("DELETE FROM");
+            }
+            "INSERT" if self.at == 0 && !self.t.get(1).is_some_and(|x| x.is("INTO")) => {
+                self.push("INSERT INTO");
+            }
             "ISNULL" => self.push("IFNULL"),
             // Text compares without case here as it is; there is one collation only.
             "COLLATE" if self.t.get(self.at + 1).is_some_and(|x| x.is("DATABASE_DEFAULT")) => taken = 2,
             "MINUTE" | "SECOND" | "HOUR" | "DAY" if self.sign(self.at + 1, ",") => self.push(literal(&upper)),
             "@@SPID" => self.session_id(),
             "@@ERROR" => self.push(ERROR),
+            "@@ROWCOUNT" => self.push(ROWCOUNT),
+            "@@TRANCOUNT" => self.push("trancount ( )"),
             "@@SERVERNAME" => {
                 self.fixed = false;
                 self.push(literal(self.seat.instance().map_or("", |i| i.server_name.as_str())));
             }
             "@@VERSION" => {
-                self.push(literal("Simulator of Microsoft SQL Server 2012 (SP4) - 11.0.7001.0 (X64)"));
+                self.fixed = false;
+                let version = self.seat.world.scenario.dialect.sql_server.product_version();
+                self.push(literal(&format!("Simulator of Microsoft SQL Server - {version} (X64)")));
             }
             // Types that SQLite has no affinity for.
             "NVARCHAR" | "DATETIME2" | "DATETIME" | "UNIQUEIDENTIFIER"
@@ -152,6 +325,10 @@ impl Rewriter<'_> {
                 let comma = self.t[self.at..].iter().position(|x| x.sign(",")).unwrap_or(1);
                 self.push("to_text (");
                 taken = comma + 1;
+            }
+            _ if is_variable(&self.t[self.at]) => {
+                self.push(word);
+                self.collate();
             }
             _ => self.push(word),
         }

@@ -51,6 +51,16 @@ impl Arguments {
         variables: &BTreeMap<String, Cell>,
     ) -> Result<Arguments, SqlMessage> {
         let mut bound = Arguments { values: BTreeMap::new(), outputs: BTreeMap::new() };
+        let mut places = procedure.parameters.iter();
+        // Arguments without names come first, in the order of the parameters.
+        while !t.is_empty() && !matches!(t, [Token::Word(_), equals, ..] if equals.sign("=")) {
+            let Some((parameter, kind)) = places.next() else {
+                let what =
+                    format!("Procedure or function {} has too many arguments specified.", procedure.name);
+                return Err(SqlMessage::refusal(8144, what).in_state(2).of(procedure.name, 0));
+            };
+            t = bound.take(procedure, (parameter, *kind), t, variables)?;
+        }
         while let [Token::Word(given), equals, rest @ ..] = t {
             if !equals.sign("=") {
                 break;
@@ -58,22 +68,9 @@ impl Arguments {
             let parameter = procedure.parameters.iter().find(|(p, _)| p.eq_ignore_ascii_case(given));
             let Some((parameter, kind)) = parameter else {
                 let what = format!("{given} is not a parameter for procedure {}.", procedure.name);
-                return refuse(8145, what);
+                return Err(SqlMessage::refusal(8145, what).of(procedure.name, 0));
             };
-            let (value, mut after) = value(rest, variables)?;
-            if after.first().is_some_and(|x| x.is("OUTPUT") || x.is("OUT")) {
-                bound.take_output(parameter, *kind, rest)?;
-                after = &after[1..];
-            }
-            if *kind == Use::Refused && value != Cell::Null {
-                let what = format!("does not know the parameter {given} of {}", procedure.name);
-                return Err(SqlMessage::simulator(what));
-            }
-            bound.values.insert(parameter, value);
-            t = match after {
-                [comma, after @ ..] if comma.sign(",") => after,
-                after => after,
-            };
+            t = bound.take(procedure, (parameter, *kind), rest, variables)?;
         }
         if !t.is_empty() {
             return Err(SqlMessage::simulator("knows arguments of a stored procedure by name only"));
@@ -84,10 +81,34 @@ impl Arguments {
                     "Procedure or function '{}' expects parameter '{parameter}', which was not supplied.",
                     procedure.name
                 );
-                return Err(SqlMessage { state: 4, ..SqlMessage::refusal(201, what) });
+                return Err(SqlMessage::refusal(201, what).in_state(4).of(procedure.name, 0));
             }
         }
         Ok(bound)
+    }
+
+    /// Takes the value of one parameter; what follows it.
+    fn take<'t>(
+        &mut self,
+        procedure: &Procedure,
+        (parameter, kind): (&'static str, Use),
+        t: &'t [Token],
+        variables: &BTreeMap<String, Cell>,
+    ) -> Result<&'t [Token], SqlMessage> {
+        let (value, mut after) = value(t, variables)?;
+        if after.first().is_some_and(|x| x.is("OUTPUT") || x.is("OUT")) {
+            self.take_output(parameter, kind, t)?;
+            after = &after[1..];
+        }
+        if kind == Use::Refused && value != Cell::Null {
+            let what = format!("does not know the parameter {parameter} of {}", procedure.name);
+            return Err(SqlMessage::simulator(what));
+        }
+        self.values.insert(parameter, value);
+        Ok(match after {
+            [comma, after @ ..] if comma.sign(",") => after,
+            after => after,
+        })
     }
 
     fn take_output(&mut self, parameter: &'static str, kind: Use, given: &[Token]) -> Result<(), SqlMessage> {
@@ -114,6 +135,16 @@ impl Arguments {
     /// An argument that is not NULL.
     fn given(&self, parameter: &str) -> Option<&Cell> {
         self.values.get(parameter).filter(|v| **v != Cell::Null)
+    }
+
+    /// Whether an argument was given, be it NULL.
+    pub(super) fn is_given(&self, parameter: &str) -> bool {
+        self.values.contains_key(parameter)
+    }
+
+    /// Whether an argument is NULL that was given.
+    pub(super) fn is_null(&self, parameter: &str) -> bool {
+        self.values.get(parameter) == Some(&Cell::Null)
     }
 
     /// An argument as text; empty if there is none.

@@ -5,10 +5,13 @@ mod arguments;
 mod locks;
 mod log_shipping;
 
+use jiff::Timestamp;
+
 use super::Seat;
 use super::batch::Batch;
+use super::ends::{Said, command, failed};
 use super::lexer::Token;
-use super::values::{Cell, Errors, Event, SqlMessage, refuse};
+use super::values::{Cell, Done, Ends, Errors, Event, SqlMessage};
 use arguments::Arguments;
 use arguments::Use::{self, Optional, Output, Refused, Required};
 
@@ -20,6 +23,8 @@ struct Procedure {
     /// The parameter that the journal takes for its target. Without one it is none of the journal's business.
     target: Option<&'static str>,
     run: fn(&mut Seat<'_>, &Arguments) -> Result<Returned, SqlMessage>,
+    /// The statements inside of it whose ends are told, as far as they are recorded.
+    inside: &'static [(u16, bool)],
 }
 
 /// Where a procedure lives.
@@ -36,18 +41,47 @@ enum Home {
 struct Returned {
     code: i64,
     outputs: Vec<(&'static str, Cell)>,
+    /// What it says on the way, and goes on.
+    said: Vec<SqlMessage>,
+    /// Until when it waits for a lock; then it returns.
+    waits: Option<Timestamp>,
 }
 
 impl Returned {
     fn code(code: i64) -> Self {
-        Returned { code, outputs: Vec::new() }
+        Returned { code, outputs: Vec::new(), said: Vec::new(), waits: None }
     }
 
     /// Success, with the values of parameters.
     fn success(outputs: impl Into<Vec<(&'static str, Cell)>>) -> Self {
-        Returned { code: 0, outputs: outputs.into() }
+        Returned { outputs: outputs.into(), ..Returned::code(0) }
     }
 }
+
+/// Statements inside of `sp_getapplock` whose ends are told (recorded), but for the call of `xp_userlock` and what follows it.
+const GET: &[(u16, bool)] = &[
+    (command::SELECT, true),
+    (command::CONDITION, false),
+    (command::SELECT, true),
+    (command::CONDITION, false),
+    (command::CONDITION, false),
+    (command::SELECT, true),
+    (command::CONDITION, false),
+];
+/// The same without a time-out, which is looked up then.
+const GET_WITHOUT_TIMEOUT: &[(u16, bool)] = &[
+    (command::SELECT, true),
+    (command::CONDITION, false),
+    (command::SELECT, true),
+    (command::CONDITION, false),
+    (command::CONDITION, false),
+    (command::SELECT, true),
+    (command::SELECT, true),
+    (command::CONDITION, false),
+];
+/// The same of `sp_releaseapplock`.
+const RELEASE: &[(u16, bool)] =
+    &[(command::SELECT, true), (command::CONDITION, false), (command::SELECT, true)];
 
 /// The procedures, with the parameters that they have in SQL Server 2012. An unknown one is refused as by the real server, one
 /// that has an effect which is not simulated is refused as well.
@@ -60,17 +94,19 @@ const PROCEDURES: &[Procedure] = &[
             ("@LockMode", Required),
             ("@LockOwner", Optional),
             ("@LockTimeout", Optional),
-            ("@DbPrincipal", Refused),
+            ("@DbPrincipal", Optional),
         ],
         target: None,
         run: locks::get,
+        inside: GET,
     },
     Procedure {
         name: "sp_releaseapplock",
         home: Home::Anywhere,
-        parameters: &[("@Resource", Required), ("@LockOwner", Optional), ("@DbPrincipal", Refused)],
+        parameters: &[("@Resource", Required), ("@LockOwner", Optional), ("@DbPrincipal", Optional)],
         target: None,
         run: locks::release,
+        inside: RELEASE,
     },
     Procedure {
         name: "sp_update_job",
@@ -86,6 +122,7 @@ const PROCEDURES: &[Procedure] = &[
         ],
         target: Some("@job_id"),
         run: agent::update_job,
+        inside: &[],
     },
     Procedure {
         name: "sp_start_job",
@@ -100,6 +137,7 @@ const PROCEDURES: &[Procedure] = &[
         ],
         target: Some("@job_id"),
         run: agent::start_job,
+        inside: &[],
     },
     Procedure {
         name: "sp_stop_job",
@@ -112,6 +150,7 @@ const PROCEDURES: &[Procedure] = &[
         ],
         target: Some("@job_id"),
         run: agent::stop_job,
+        inside: &[],
     },
     Procedure {
         name: "sp_add_schedule",
@@ -135,6 +174,7 @@ const PROCEDURES: &[Procedure] = &[
         ],
         target: Some("@schedule_name"),
         run: agent::add_schedule,
+        inside: &[],
     },
     Procedure {
         name: "sp_attach_schedule",
@@ -148,6 +188,7 @@ const PROCEDURES: &[Procedure] = &[
         ],
         target: Some("@job_id"),
         run: agent::attach_schedule,
+        inside: &[],
     },
     Procedure {
         name: "sp_add_log_shipping_primary_database",
@@ -174,6 +215,7 @@ const PROCEDURES: &[Procedure] = &[
         ],
         target: Some("@database"),
         run: log_shipping::add_primary_database,
+        inside: &[],
     },
     Procedure {
         name: "sp_add_log_shipping_primary_secondary",
@@ -186,6 +228,7 @@ const PROCEDURES: &[Procedure] = &[
         ],
         target: Some("@primary_database"),
         run: log_shipping::add_primary_secondary,
+        inside: &[],
     },
     Procedure {
         name: "sp_add_log_shipping_secondary_primary",
@@ -210,6 +253,7 @@ const PROCEDURES: &[Procedure] = &[
         ],
         target: Some("@primary_database"),
         run: log_shipping::add_secondary_primary,
+        inside: &[],
     },
     Procedure {
         name: "sp_add_log_shipping_secondary_database",
@@ -234,6 +278,7 @@ const PROCEDURES: &[Procedure] = &[
         ],
         target: Some("@secondary_database"),
         run: log_shipping::add_secondary_database,
+        inside: &[],
     },
     Procedure {
         name: "sp_delete_log_shipping_primary_database",
@@ -241,6 +286,7 @@ const PROCEDURES: &[Procedure] = &[
         parameters: &[("@database", Required), ("@ignoreremotemonitor", Optional)],
         target: Some("@database"),
         run: log_shipping::delete_primary_database,
+        inside: &[],
     },
     Procedure {
         name: "sp_delete_log_shipping_primary_secondary",
@@ -252,6 +298,7 @@ const PROCEDURES: &[Procedure] = &[
         ],
         target: Some("@primary_database"),
         run: log_shipping::delete_primary_secondary,
+        inside: &[],
     },
     Procedure {
         name: "sp_delete_log_shipping_secondary_database",
@@ -259,6 +306,7 @@ const PROCEDURES: &[Procedure] = &[
         parameters: &[("@secondary_database", Required), ("@ignoreremotemonitor", Optional)],
         target: Some("@secondary_database"),
         run: log_shipping::delete_secondary_database,
+        inside: &[],
     },
 ];
 
@@ -315,14 +363,17 @@ impl<'t> Call<'t> {
         let current = seat.session().map_or("master", |s| s.database.as_str());
         let database = self.database.unwrap_or(current);
         match procedure.home {
-            Home::Msdb if !database.eq_ignore_ascii_case("msdb") => {
-                refuse(2812, format!("Could not find stored procedure '{}'.", self.name))
-            }
+            Home::Msdb if !database.eq_ignore_ascii_case("msdb") => Err(self.not_found()),
             Home::Master if !database.eq_ignore_ascii_case("master") => {
-                refuse(5001, "User must be in the master database.")
+                Err(SqlMessage::refusal(5001, "User must be in the master database."))
             }
             Home::Anywhere | Home::Master | Home::Msdb => Ok(()),
         }
+    }
+
+    fn not_found(&self) -> SqlMessage {
+        let what = format!("Could not find stored procedure '{}'.", self.name);
+        SqlMessage::refusal(2812, what).in_state(62).of(self.name.clone(), 1)
     }
 }
 
@@ -332,23 +383,31 @@ impl Batch {
         seat: &mut Seat<'_>,
         t: &[Token],
         out: &mut Vec<Event>,
-    ) -> Result<(), Errors> {
+    ) -> Result<Said, Errors> {
         // EXEC (@text), sp_executesql: dynamic SQL.
         let call = Call::of(t);
-        if t.get(1).is_some_and(|x| x.sign("(")) || call.name == "sp_executesql" {
+        let is_text = t.get(1).is_some_and(|x| x.sign("("));
+        if is_text || call.name == "sp_executesql" {
             let error = self.dynamic(seat, self.dynamic_text(t), out)?;
             // It returns @@ERROR of its last statement.
             if let Some(v) = call.code {
                 self.variables.insert(v, Cell::Int(error.into()));
             }
-            return Ok(());
+            let returned = (!is_text).then(|| i32::try_from(error).unwrap_or(0));
+            self.returned(seat, returned, out);
+            return Ok(Said::Nothing);
         }
         let Some(procedure) = known(&call.name) else {
+            // One that is neither known nor like a name of the server's is not there; others may be there, and do something.
+            let theirs = call.name.starts_with("sp_") || call.name.starts_with("xp_");
+            let missing = call.not_found();
             let what = format!("simulator: does not know the stored procedure '{}'.", call.name);
-            return Err(SqlMessage::refusal(2812, what).into());
+            return Err(if theirs { SqlMessage { message: what, ..missing } } else { missing }.into());
         };
         call.at_home(procedure, seat)?;
         let arguments = Arguments::bind(procedure, call.rest, &self.variables)?;
+        // Whoever has waited for a lock until now is told what it came to, and is in the journal already.
+        let waited = self.waits;
         let entry = procedure.target.is_some().then(|| self.journal_write(seat, t));
         let result = (procedure.run)(seat, &arguments);
         let result = match entry {
@@ -359,15 +418,79 @@ impl Batch {
         if let (Some(v), Err(_), false) = (&call.code, &result, self.in_try()) {
             self.variables.insert(v.clone(), Cell::Int(1));
         }
-        let returned = result?;
+        let returned = result.map_err(|e| e.of(procedure.name, 1))?;
+        self.waits = returned.waits.map(|until| waited.unwrap_or(until));
+        if self.waits.is_some_and(|until| seat.world.now < until) {
+            return Ok(Said::Nothing);
+        }
+        let code = match (returned.code, waited) {
+            // Granted after a wait.
+            (0, Some(_)) => 1,
+            (code, _) => code,
+        };
         for (parameter, value) in returned.outputs {
             if let Some(variable) = arguments.output(parameter) {
                 self.variables.insert(variable.into(), value);
             }
         }
         if let Some(v) = call.code {
-            self.variables.insert(v, Cell::Int(returned.code));
+            self.variables.insert(v, Cell::Int(code));
+        }
+        let without = procedure.name == "sp_getapplock" && !arguments.is_given("@LockTimeout");
+        let steps = if without { GET_WITHOUT_TIMEOUT } else { procedure.inside };
+        self.inside(seat, steps, returned.said, out)?;
+        self.returned(seat, i32::try_from(code).ok(), out);
+        // Its last statement has assigned something (recorded).
+        Ok(Said::Silent(u64::from(!procedure.inside.is_empty())))
+    }
+
+    /// What a procedure says on the way, and the ends of the statements inside of it (recorded).
+    fn inside(
+        &mut self,
+        seat: &Seat<'_>,
+        steps: &[(u16, bool)],
+        said: Vec<SqlMessage>,
+        out: &mut Vec<Event>,
+    ) -> Result<(), Errors> {
+        let told = said.iter().any(|m| !m.is_error());
+        let errors = said.iter().any(SqlMessage::is_error);
+        // What it is told about a bad call, it is told after its first look at the arguments.
+        let inner = |(number, counted): (u16, bool)| Done {
+            count: counted.then_some(1),
+            failed: false,
+            ..failed(Ends::Inner, number)
+        };
+        let shown = if told { steps.get(..2).unwrap_or_default() } else { steps };
+        for step in shown {
+            self.done(seat, inner(*step), out);
+        }
+        if errors && self.in_try() {
+            for ends in [Ends::Inner, Ends::Procedure] {
+                self.done(seat, Done { ends, ..inner((command::EXEC, false)) }, out);
+            }
+            return Err(said);
+        }
+        out.extend(said.into_iter().map(SqlMessage::event));
+        if !steps.is_empty() {
+            let number = if told { command::RAISERROR } else { command::EXEC };
+            self.done(seat, Done { failed: errors, ..inner((number, false)) }, out);
+            self.done(seat, inner((command::SELECT, true)), out);
         }
         Ok(())
+    }
+
+    /// That a procedure has returned.
+    fn returned(&self, seat: &Seat<'_>, code: Option<i32>, out: &mut Vec<Event>) {
+        if !self.tells_environment() {
+            // Inside of dynamic SQL only that it has ended is told (recorded).
+            self.done(seat, Done { failed: false, ..failed(Ends::Inner, command::EXEC) }, out);
+            return;
+        }
+        if self.wanted == super::batch::Wanted::Call {
+            self.done(seat, Done { failed: false, ..failed(Ends::Inner, command::EXEC) }, out);
+            return;
+        }
+        out.extend(code.map(Event::Returned));
+        self.done(seat, Done { failed: false, ..failed(Ends::Procedure, command::EXEC) }, out);
     }
 }

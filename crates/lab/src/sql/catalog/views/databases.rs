@@ -2,7 +2,7 @@
 
 use rusqlite::types::Value as Sqlite;
 
-use super::{Table, n, numbered, o, s, table};
+use super::{Table, lsn, n, numbered, o, s, table};
 use crate::sql::{Instance, guid, is_up};
 use crate::world::World;
 
@@ -15,11 +15,26 @@ pub(super) fn databases(_: &World, i: &Instance) -> Table {
         "is_in_standby",
         "is_read_only",
         "user_access",
+        "user_access_desc",
         "recovery_model",
+        "recovery_model_desc",
     ];
     let rows = numbered(i).map(|(id, d)| {
         let state = if d.state == 0 { "ONLINE" } else { "RESTORING" };
-        vec![n(id), s(&d.name), n(d.state), s(state), n(d.standby), n(d.read_only), n(d.user_access), n(1)]
+        let access = ["MULTI_USER", "SINGLE_USER", "RESTRICTED_USER"];
+        let access = access.get(usize::try_from(d.user_access).unwrap_or(0)).unwrap_or(&"");
+        vec![
+            n(id),
+            s(&d.name),
+            n(d.state),
+            s(state),
+            n(d.standby),
+            n(d.read_only),
+            n(d.user_access),
+            s(access),
+            n(1),
+            s("FULL"),
+        ]
     });
     table(&columns, rows)
 }
@@ -27,7 +42,7 @@ pub(super) fn databases(_: &World, i: &Instance) -> Table {
 pub(super) fn recovery_status(_: &World, i: &Instance) -> Table {
     let columns = ["database_id", "family_guid", "last_log_backup_lsn", "recovery_fork_guid"];
     let rows = numbered(i).map(|(id, d)| {
-        let next = d.next_log_backup().map_or(Sqlite::Null, n);
+        let next = d.next_log_backup().map_or(Sqlite::Null, lsn);
         vec![n(id), s(&d.family), next, s(&d.fork)]
     });
     table(&columns, rows)
@@ -73,11 +88,11 @@ pub(super) fn mirroring(w: &World, i: &Instance) -> Table {
 pub(super) fn master_files(_: &World, i: &Instance) -> Table {
     let columns = ["database_id", "file_id", "type", "redo_start_lsn", "redo_start_fork_guid"];
     let rows = numbered(i).flat_map(|(id, d)| {
-        let (lsn, fork) = match &d.redo {
-            Some((lsn, fork)) if d.state == 1 => (n(*lsn), s(fork)),
+        let (redo, fork) = match &d.redo {
+            Some((at, fork)) if d.state == 1 => (lsn(*at), s(fork)),
             Some(_) | None => (Sqlite::Null, Sqlite::Null),
         };
-        [vec![n(id), n(1), n(0), lsn, fork], vec![n(id), n(2), n(1), Sqlite::Null, Sqlite::Null]]
+        [vec![n(id), n(1), n(0), redo, fork], vec![n(id), n(2), n(1), Sqlite::Null, Sqlite::Null]]
     });
     table(&columns, rows)
 }

@@ -1,7 +1,7 @@
 //! What was backed up and restored, as msdb remembers it.
 
 use super::super::time;
-use super::{Table, n, s, table};
+use super::{Table, lsn, n, s, table};
 use crate::sql::Instance;
 use crate::world::World;
 
@@ -21,6 +21,7 @@ pub(super) fn sets(_: &World, i: &Instance) -> Table {
         "type",
         "database_name",
         "server_name",
+        "first_lsn",
         "last_lsn",
         "last_recovery_fork_guid",
         "backup_start_date",
@@ -36,7 +37,8 @@ pub(super) fn sets(_: &World, i: &Instance) -> Table {
             s(kind),
             s(&b.database),
             s(&b.server),
-            n(b.last_lsn),
+            lsn(b.first_lsn),
+            lsn(b.last_lsn),
             s(&b.last_fork),
             s(&time(b.start)),
             s(&time(b.finish)),

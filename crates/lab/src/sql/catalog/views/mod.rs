@@ -31,6 +31,9 @@ fn o(t: Option<&String>) -> Sqlite {
 fn n(v: impl Into<i64>) -> Sqlite {
     Sqlite::Integer(v.into())
 }
+fn lsn(v: i128) -> Sqlite {
+    Sqlite::Text(super::stored(v))
+}
 
 /// Makes the rows of one view of an instance.
 type View = fn(&World, &Instance) -> Table;

@@ -2,33 +2,49 @@
 
 use rusqlite::types::Value as Sqlite;
 
-use super::{Table, n, s, table};
+use super::{Table, n, numbered, s, table};
 use crate::sql::{Instance, SQL_USER};
+use crate::tsql::transactions::SYSTEM_DATABASES;
 use crate::world::World;
 
 pub(super) fn sessions(_: &World, i: &Instance) -> Table {
-    let columns = ["session_id", "login_name", "host_name", "program_name", "is_user_process", "database_id"];
-    let clients =
-        i.sessions.iter().filter(|(_, x)| !x.killed).map(|(id, x)| {
-            vec![n(*id), s(&x.login), s(&x.host), s(&x.program), n(1), n(id_of(i, &x.database))]
-        });
+    let columns = [
+        "session_id",
+        "login_name",
+        "host_name",
+        "program_name",
+        "is_user_process",
+        "database_id",
+        "status",
+        "original_login_name",
+    ];
+    let clients = i.sessions.iter().map(|(id, x)| {
+        let status = if x.batch.is_some() || x.running.is_some() { "running" } else { "sleeping" };
+        let names = [&x.login, &x.host, &x.program, &x.login].map(|t| s(t));
+        let [login, host, program, original] = names;
+        vec![n(*id), login, host, program, n(1), n(id_of(i, &x.database)), s(status), original]
+    });
     // SQL Server Agent keeps sessions of its own in msdb as long as it lives.
     let agent = (!i.agent_stopped).then(|| {
         let program = "SQLAgent - Generic Refresher";
-        vec![n(49), s(r"NT SERVICE\SQLAgent$CHAT"), s(&i.server_name), s(program), n(1), n(4)]
+        let login = r"NT SERVICE\SQLAgent$CHAT";
+        vec![n(49), s(login), s(&i.server_name), s(program), n(1), n(4), s("sleeping"), s(login)]
     });
     table(&columns, clients.chain(agent))
 }
 
 /// The number of a database; that of `master` for one that is none of the world's.
 fn id_of(i: &Instance, key: &str) -> i64 {
-    i.databases.keys().position(|k| k == key).map_or(1, |k| k as i64 + 5)
+    let system = || SYSTEM_DATABASES.iter().find(|(name, _)| *name == key).map_or(1, |(_, id)| *id);
+    i.databases.keys().position(|k| k == key).map_or_else(system, |k| k as i64 + 5)
 }
 
 /// `sys.sysprocesses`: the database of each session, in every version.
 pub(super) fn processes(_: &World, i: &Instance) -> Table {
-    let living = i.sessions.iter().filter(|(_, x)| !x.killed);
-    table(&["spid", "ecid", "dbid"], living.map(|(id, x)| vec![n(*id), n(0), n(id_of(i, &x.database))]))
+    table(
+        &["spid", "ecid", "dbid"],
+        i.sessions.iter().map(|(id, x)| vec![n(*id), n(0), n(id_of(i, &x.database))]),
+    )
 }
 
 pub(super) fn requests(w: &World, i: &Instance) -> Table {
@@ -50,12 +66,25 @@ pub(super) fn locks(_: &World, i: &Instance) -> Table {
         "resource_description",
         "request_status",
     ];
-    let inside = i.sessions.iter().filter(|(_, x)| !x.killed && i.databases.contains_key(&x.database));
+    let inside = i.sessions.iter().filter(|(_, x)| i.databases.contains_key(&x.database));
     let inside =
         inside.map(|(id, x)| vec![n(*id), s("DATABASE"), n(id_of(i, &x.database)), s(""), s("GRANT")]);
-    let rows = i.locks.iter().map(|(resource, id)| {
-        let short: String = resource.chars().take(32).collect();
-        vec![n(*id), s("APPLICATION"), n(1), s(&format!("0:[{short}]:(1a2b3c4d)")), s("GRANT")]
+    // Whoever has a database for itself holds it from everywhere (recorded).
+    let holders = numbered(i).filter_map(|(number, d)| {
+        let id =
+            d.holder.filter(|id| i.sessions.get(id).is_some_and(|x| x.database != d.name.to_lowercase()))?;
+        (d.user_access == 1).then(|| vec![n(id), s("DATABASE"), n(number), s(""), s("GRANT")])
+    });
+    let inside = inside.chain(holders);
+    let rows = i.locks.iter().map(|lock| {
+        let short: String = lock.resource.chars().take(32).collect();
+        vec![
+            n(lock.holder),
+            s("APPLICATION"),
+            n(id_of(i, &lock.database)),
+            s(&format!("0:[{short}]:(1a2b3c4d)")),
+            s("GRANT"),
+        ]
     });
     table(&columns, rows.chain(inside))
 }
