@@ -15,7 +15,9 @@ cmdlets_on_powershell	PowerShell	every cmdlet of the operator, in every form
 shell_on_powershell	PowerShell	the lab'"'"'s Management Shell: cmdlets, stop, detached jobs
 failover_on_powershell	PowerShell	a whole failover, the operator killed in it
 powershell_client	PowerShell'"'"'s client	the lab'"'"'s answers, read by it
-parsed	T-SQL parser	every statement of the operator, for every version'
+parsed	T-SQL parser	every statement of the operator, for every version
+driver	SqlClient	the lab'"'"'s SQL Server: checks of the driver, in each version
+recorded	recordings	the lab'"'"'s SQL Server: answers of real servers, compared'
 
 version() {
     local run=("${PCF_ENGINES_RUN:-}" pwsh)

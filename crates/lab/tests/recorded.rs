@@ -283,6 +283,7 @@ async fn every_answer_is_as_it_was_recorded() {
             }
         }
         println!("{as_recorded} answered as recorded, {left_out} left out");
+        psrp::engine::driven("recorded", as_recorded).unwrap();
         assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
     });
 }
