@@ -37,8 +37,12 @@ struct Figure {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     // One of them alone, for whoever works on it.
-    if std::env::args().any(|a| a == "powershell") {
+    let only = |what: &str| std::env::args().any(|a| a == what);
+    if only("powershell") {
         return show(&powershell().await);
+    }
+    if only("memory") {
+        return show(&[memory().await]);
     }
     let mut figures = vec![memory().await];
     let (few, many) = (writes(8).await, writes(40).await);

@@ -351,7 +351,8 @@ def image(layers: list[tuple[str, Tree]], architecture: str, version: str, revis
             "Cmd": ["run"],
             "WorkingDir": "/",
             # Both TLS libraries heed it; who brings other roots sets it anew, or adds some with SSL_CERT_FILE.
-            "Env": ["PATH=/usr/bin", f"SSL_CERT_DIR=/{ROOTS}"],
+            # One arena: many short looks leave each of several in pieces.
+            "Env": ["PATH=/usr/bin", f"SSL_CERT_DIR=/{ROOTS}", "MALLOC_ARENA_MAX=1"],
             "Labels": labels,
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(tar)}" for tar in tars]},

@@ -14,8 +14,8 @@ export PCF_ENGINES_ROWS="$work/engines"
 : >"$PCF_ENGINES_ROWS"
 # One number for all test programs of this run, from its time: the samples move from run to run.
 export PCF_SAMPLE="${PCF_SAMPLE:-$(date +%s)}"
-# Whole programs wait for each other's clocks more than they compute: twice as many as there are cores.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
+# Whole programs wait for each other's clocks more than they compute: one more than there are cores.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) + 1))}"
 if [ "${PCF_NIGHT:-}" = 1 ]; then
     echo "PCF_NIGHT=1: everything, no samples"
 else

@@ -77,11 +77,11 @@ impl Terminal {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    /// Waits until the program has ended, and gives its exit code.
+    /// Waits until the program has ended, and gives its exit code: tmux knows that it is gone a moment before it knows how.
     pub fn end(&self) -> i32 {
-        let status = || self.tmux(&["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]);
-        self.until("it does not end", || status().starts_with("1 "));
-        status().trim().trim_start_matches("1 ").parse().unwrap()
+        let code = || self.tmux(&["display-message", "-p", "#{pane_dead_status}"]).trim().parse().ok();
+        self.until("it does not end", || code().is_some());
+        code().unwrap()
     }
 }
 

@@ -73,17 +73,37 @@ fn given<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Option<i32>>, 
     Option::<i32>::deserialize(d).map(Some)
 }
 
+/// What stands for the names of files in a lab, one with two sets among them.
+fn files(lab: &Lab) -> Vec<(&'static str, String)> {
+    let d = lab.scenario().data_centers[1].clone();
+    let mut w = lab.world().now();
+    let files: Vec<String> = w.files.list(&d.copy_folder).unwrap().into_iter().map(|(n, _)| n).collect();
+    let at = |n: usize| format!(r"{}\{}", d.copy_folder, files[n]);
+    let sets = [0, 1].map(|n| w.files.read(&at(n)).unwrap());
+    let two = format!(r"{}\two.bak", d.copy_folder);
+    w.files.write(&two, &lab::sql::backup::append(&sets[0], &sets[1])).unwrap();
+    vec![
+        ("{two}", two),
+        ("{first}", at(0)),
+        ("{next}", at(6)),
+        ("{last}", at(7)),
+        ("{folder}", d.copy_folder.clone()),
+        ("{own-file}", format!(r"{}\own.bak", d.backup_share)),
+    ]
+}
+
 /// A lab, and what its texts have to be filled with.
 struct Bench {
     ports: BTreeMap<&'static str, u16>,
-    names: Vec<(&'static str, String)>,
+    /// Names of files by server.
+    names: BTreeMap<&'static str, Vec<(&'static str, String)>>,
     _labs: Vec<(Lab, tempfile::TempDir)>,
 }
 
 impl Bench {
     async fn new() -> Bench {
         let dialect = Dialect { sql_server: SqlServerVersion::V2022, ..Dialect::default() };
-        let (mut ports, mut names, mut labs) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut ports, mut names, mut labs) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for standby in [false, true] {
             let directory = tempfile::tempdir().unwrap();
             // Nobody is in the database: what was recorded had one user at a time.
@@ -96,23 +116,15 @@ impl Bench {
                 u16::try_from(description["dataCenters"][side]["sqlServer"]["port"].as_u64().unwrap())
                     .unwrap()
             };
+            let of_lab = files(&lab);
             if standby {
                 ports.insert("copy-standby", port("seattle"));
+                names.insert("copy-standby", of_lab);
             } else {
                 ports.insert("", port("atlanta"));
                 ports.insert("copy", port("seattle"));
-                let d = lab.scenario().data_centers[1].clone();
-                let mut w = lab.world().now();
-                let files: Vec<String> =
-                    w.files.list(&d.copy_folder).unwrap().into_iter().map(|(n, _)| n).collect();
-                let at = |n: usize| format!(r"{}\{}", d.copy_folder, files[n]);
-                let sets: Vec<Vec<u8>> = [0, 1].map(|n| w.files.read(&at(n)).unwrap()).into();
-                let two = format!(r"{}\two.bak", d.copy_folder);
-                let content = lab::sql::backup::append(&sets[0], &sets[1]);
-                w.files.write(&two, &content).unwrap();
-                names.extend([("{two}", two), ("{first}", at(0)), ("{next}", at(6)), ("{last}", at(7))]);
-                names.push(("{folder}", d.copy_folder.clone()));
-                names.push(("{own-file}", format!(r"{}\own.bak", d.backup_share)));
+                names.insert("", of_lab.clone());
+                names.insert("copy", of_lab);
             }
             labs.push((lab, directory));
         }
@@ -123,8 +135,8 @@ impl Bench {
         Client::log_in(self.ports[server], SQL_USER, SQL_PASSWORD, "").0.unwrap()
     }
 
-    fn filled(&self, text: &str) -> String {
-        self.names.iter().fold(text.to_string(), |t, (name, value)| t.replace(name, value))
+    fn filled(&self, server: &str, text: &str) -> String {
+        self.names[server].iter().fold(text.to_string(), |t, (name, value)| t.replace(name, value))
     }
 
     /// What the lab answers.
@@ -135,7 +147,7 @@ impl Bench {
         f.other.iter().for_each(|t| drop(other.batch(t)));
         f.before.iter().for_each(|t| drop(client.batch(t)));
         let own = client.batch("SELECT @@SPID AS own").rows[0][0].clone().unwrap();
-        let text = self.filled(&f.sql).replace("{own}", &own);
+        let text = self.filled(&f.server, &f.sql).replace("{own}", &own);
         let later = f.other_later.clone();
         let leaves = f.leaves;
         let waits = std::thread::spawn(move || {

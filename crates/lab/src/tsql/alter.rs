@@ -58,10 +58,15 @@ fn database(seat: &mut Seat<'_>, t: &[Token]) -> Result<bool, SqlMessage> {
         return Err(SqlMessage::refusal(226, what).in_state(6));
     }
     let key = name.to_lowercase();
+    let system = SYSTEM_DATABASES.iter().any(|(n, _)| *n == key);
+    if system && t.get(2).is_some_and(|x| x.is("CURRENT")) {
+        let what = "ALTER DATABASE CURRENT failed because '".to_string() + &name + "' is a system database.";
+        return Err(SqlMessage::refusal(12104, what).in_state(2));
+    }
     let Some(access) = access(t) else {
         return Err(SqlMessage::simulator("does not know this ALTER DATABASE"));
     };
-    if SYSTEM_DATABASES.iter().any(|(n, _)| *n == key) {
+    if system {
         let what = format!(
             "Option '{}' cannot be set in database '{name}'.",
             ["MULTI_USER", "SINGLE_USER", "RESTRICTED_USER"]

@@ -50,7 +50,7 @@ pub async fn start(
     ids: &JobIds,
     idle_timeout: Duration,
 ) -> Result<(), Error> {
-    let transport = Wsman::connect(endpoint, Some(idle_timeout), 1).await?;
+    let transport = Wsman::connect(endpoint, Some(idle_timeout)).await?;
     let begun = async {
         let opened = tokio::time::timeout(OPEN, pool::open(&transport, ids.shell, 1)).await;
         let opened = opened.map_err(|_| {
@@ -80,7 +80,7 @@ pub async fn start(
 
 /// Looks after a detached command. Starts nothing; if it has ended, reads what it said.
 pub async fn look(endpoint: &Endpoint, ids: &JobIds) -> Result<JobState, Error> {
-    let transport = Wsman::connect(endpoint, None, 1).await?;
+    let transport = Wsman::connect(endpoint, None).await?;
     transport.attach(ids.shell)?;
     let body = format!(
         "<n:Enumerate xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\"><w:OptimizeEnumeration/><w:MaxElements>32000</w:MaxElements>\

@@ -93,7 +93,7 @@ impl Client {
 
     /// Like [`Client::connect`], with options for the pool.
     pub async fn connect_with(endpoint: &Endpoint, options: PoolOptions) -> Result<Client, Error> {
-        let first = Wsman::connect(endpoint, options.idle_timeout, options.runspaces.into()).await?;
+        let first = Wsman::connect(endpoint, options.idle_timeout).await?;
         let source = Source::Wsman { endpoint: Box::new(endpoint.clone()), first: Mutex::new(Some(first)) };
         Ok(Client::new(source, options))
     }
@@ -265,10 +265,7 @@ impl Shared {
                 let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
                 match first {
                     Some(transport) => Arc::new(transport),
-                    None => {
-                        let runspaces = self.options.runspaces.into();
-                        Arc::new(Wsman::connect(endpoint, self.options.idle_timeout, runspaces).await?)
-                    }
+                    None => Arc::new(Wsman::connect(endpoint, self.options.idle_timeout).await?),
                 }
             }
             Source::Program(program) => Arc::new(ServerMode::spawn(program)?),

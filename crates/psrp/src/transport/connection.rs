@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use openssl::ssl::{SslConnector, SslMethod};
+use openssl::ssl::{SslConnector, SslMethod, SslMode};
 use openssl::x509::X509;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -94,11 +94,11 @@ pub(crate) struct Answer {
 
 impl Connection {
     /// Connects and logs on; with Basic, the logon is checked with the first request only.
-    pub async fn open(endpoint: &Endpoint) -> Result<Connection, Error> {
+    pub async fn open(endpoint: &Endpoint, connector: Option<&SslConnector>) -> Result<Connection, Error> {
         if !endpoint.tls && endpoint.authentication == Authentication::Basic {
             return Err(Error::Tls("Basic sends the password: it is used over TLS only".into()));
         }
-        let stream = tokio::time::timeout(endpoint.connect_timeout, stream(endpoint))
+        let stream = tokio::time::timeout(endpoint.connect_timeout, stream(endpoint, connector))
             .await
             .map_err(|_| Error::Connect("timed out".into()))??;
         let (mut sender, connection) =
@@ -165,11 +165,14 @@ impl Connection {
     }
 }
 
-async fn stream(endpoint: &Endpoint) -> Result<Box<dyn Stream>, Error> {
+async fn stream(endpoint: &Endpoint, connector: Option<&SslConnector>) -> Result<Box<dyn Stream>, Error> {
     let (host, port) = endpoint.connect_to.clone().unwrap_or((endpoint.host.clone(), endpoint.port));
     let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(|e| Error::Connect(e.to_string()))?;
     tcp.set_nodelay(true).map_err(|e| Error::Connect(e.to_string()))?;
-    Ok(if endpoint.tls { Box::new(tls(endpoint, tcp).await?) } else { Box::new(tcp) })
+    Ok(match connector {
+        Some(connector) => Box::new(tls(endpoint, connector, tcp).await?),
+        None => Box::new(tcp),
+    })
 }
 
 fn post(endpoint: &Endpoint) -> hyper::http::request::Builder {
@@ -232,9 +235,15 @@ async fn log_on(endpoint: &Endpoint, sender: &mut SendRequest<Full<Bytes>>) -> R
     Err(Error::Unauthorized)
 }
 
-async fn tls(endpoint: &Endpoint, tcp: TcpStream) -> Result<tokio_openssl::SslStream<TcpStream>, Error> {
+/// What all connections to an endpoint share: whom they trust. Made once, for it takes more memory than a connection.
+pub(super) fn connector(endpoint: &Endpoint) -> Result<Option<SslConnector>, Error> {
+    if !endpoint.tls {
+        return Ok(None);
+    }
     let bad = |e: openssl::error::ErrorStack| Error::Tls(e.to_string());
     let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(bad)?;
+    // A connection that waits holds no buffers.
+    builder.set_mode(SslMode::RELEASE_BUFFERS);
     if let Some(pem) = &endpoint.ca_pem {
         let mut store = openssl::x509::store::X509StoreBuilder::new().map_err(bad)?;
         for certificate in X509::stack_from_pem(pem).map_err(bad)? {
@@ -242,7 +251,16 @@ async fn tls(endpoint: &Endpoint, tcp: TcpStream) -> Result<tokio_openssl::SslSt
         }
         builder.set_cert_store(store.build());
     }
-    let ssl = builder.build().configure().and_then(|c| c.into_ssl(&endpoint.host)).map_err(bad)?;
+    Ok(Some(builder.build()))
+}
+
+async fn tls(
+    endpoint: &Endpoint,
+    connector: &SslConnector,
+    tcp: TcpStream,
+) -> Result<tokio_openssl::SslStream<TcpStream>, Error> {
+    let bad = |e: openssl::error::ErrorStack| Error::Tls(e.to_string());
+    let ssl = connector.configure().and_then(|c| c.into_ssl(&endpoint.host)).map_err(bad)?;
     let mut stream = tokio_openssl::SslStream::new(ssl, tcp).map_err(bad)?;
     std::pin::Pin::new(&mut stream).connect().await.map_err(|e| {
         // A refused connection inside TLS is the network's doing, a bad certificate is not.

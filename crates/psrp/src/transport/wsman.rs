@@ -11,16 +11,21 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use openssl::ssl::SslConnector;
 use uuid::Uuid;
 
-use super::connection::Connection;
 pub use super::connection::{Authentication, Endpoint, Password};
+use super::connection::{Connection, connector};
 use super::{Doing, Received, Transport};
 use crate::error::Error;
 use crate::wsman::{self, Envelope, Request, action};
 
 /// HTTP.sys closes idle connections after about two minutes, in silence: a connection is not used again after half of that.
 const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+
+/// Connections that are kept while they serve nothing. What comes at once, with each look, opens others for as long as it lasts: an
+/// operator with many pools would hold thousands.
+const KEPT: usize = 2;
 
 /// As Windows writes ids.
 pub(crate) fn text(id: &Uuid) -> String {
@@ -44,6 +49,8 @@ pub(crate) struct Ask<'a> {
 /// A WinRM service, logged on to.
 pub(crate) struct Wsman {
     endpoint: Endpoint,
+    /// None: without TLS.
+    connector: Option<SslConnector>,
     session: String,
     url: String,
     resource: String,
@@ -52,28 +59,23 @@ pub(crate) struct Wsman {
     shell: OnceLock<Uuid>,
     /// Connections that serve nothing now, with the time of their last use.
     kept: Mutex<Vec<(Connection, Instant)>>,
-    /// How many are kept: one for each runspace, and one to say stop.
-    keep: usize,
 }
 
 impl Wsman {
     /// Connects and logs on; with Basic, the logon is checked with the first request only.
-    pub async fn connect(
-        endpoint: &Endpoint,
-        idle_timeout: Option<Duration>,
-        runspaces: usize,
-    ) -> Result<Wsman, Error> {
-        let connection = Connection::open(endpoint).await?;
+    pub async fn connect(endpoint: &Endpoint, idle_timeout: Option<Duration>) -> Result<Wsman, Error> {
+        let connector = connector(endpoint)?;
+        let connection = Connection::open(endpoint, connector.as_ref()).await?;
         let scheme = if endpoint.tls { "https" } else { "http" };
         Ok(Wsman {
             url: format!("{scheme}://{}:{}{}", endpoint.host, endpoint.port, endpoint.path),
             resource: format!("{}{}", wsman::CONFIGURATION, endpoint.configuration_name),
             session: text(&Uuid::new_v4()),
             endpoint: endpoint.clone(),
+            connector,
             idle_timeout,
             shell: OnceLock::new(),
             kept: Mutex::new(vec![(connection, Instant::now())]),
-            keep: runspaces + 1,
         })
     }
 
@@ -90,7 +92,7 @@ impl Wsman {
 
     fn keep(&self, connection: Connection) {
         let mut kept = self.kept();
-        if kept.len() < self.keep {
+        if kept.len() < KEPT {
             kept.push((connection, Instant::now()));
         }
     }
@@ -133,7 +135,7 @@ impl Wsman {
         let (answer, connection) = match old {
             Some(answered) => answered,
             None => {
-                let mut connection = Connection::open(&self.endpoint).await?;
+                let mut connection = Connection::open(&self.endpoint, self.connector.as_ref()).await?;
                 (connection.exchange(&self.endpoint, &envelope).await?, connection)
             }
         };
