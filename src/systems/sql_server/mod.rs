@@ -141,7 +141,8 @@ pub struct ServerError {
     pub class: u8,
     /// The server's words.
     pub message: String,
-    /// `@@ERROR` after the statement that failed, if it is another number: of several errors, the one that came last.
+    /// `@@ERROR` after the statement that failed, if it is another number: of several errors the one that came last, as is believed
+    /// (`systems::assumptions::LAST_ERROR`).
     pub last: Option<u32>,
 }
 

@@ -22,7 +22,7 @@ pub(super) enum Said {
 }
 
 /// Numbers of statements in a DONE, as recorded.
-pub(super) mod command {
+pub(crate) mod command {
     pub const SELECT: u16 = 193;
     pub const CONDITION: u16 = 192;
     pub const SET_ON: u16 = 185;
@@ -101,6 +101,7 @@ impl Batch {
                 false
             }
             Err(errors) => {
+                // Of several the last one: believed, as the operator believes it, and nowhere recorded.
                 let last = errors.iter().rfind(|e| e.is_error()).map_or(inner, |e| e.number);
                 self.ended_with(last, 0);
                 self.failed(seat, op, errors, out)
