@@ -51,7 +51,6 @@ soak: ## Simulates SEEDS= bad nights from FIRST_SEED= for at most MINUTES=, each
 .PHONY: bench
 bench: image ## Figures beside what they may be: memory, API writes, the image, our PowerShell client. Writes target/bench/summary.json.
 	@scripts/require.sh engines
-	@scripts/require.sh
 	cargo bench --locked --bench figures
 
 .PHONY: mutants

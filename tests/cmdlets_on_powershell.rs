@@ -9,38 +9,14 @@ mod product;
 use std::path::Path;
 use std::time::Duration;
 
-use lab::chat::{SHELL_PASSWORD, SHELL_USER};
 use lab::scenario::{Dialect, PowerShell, Scenario};
 use lab::serve::Lab;
 use product::cmdlets;
-use psrp::client::{Authentication, Client, Endpoint, Output, Password, PoolOptions};
+use psrp::client::{Client, Output, PoolOptions};
 use psrp::clixml::Value;
 use psrp::message::Command;
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A client of the other data centre's Management Shell: where a failover goes.
-async fn client(lab: &Lab, directory: &Path) -> Client {
-    let host = lab.scenario().data_centers[1].management_shell.clone();
-    let env = lab.operator_env();
-    let prefix = format!("{host}:5986=127.0.0.1:");
-    let port = env["PCF_CONNECT_TO"].split(',').find_map(|p| p.strip_prefix(&prefix)).unwrap();
-    let endpoint = Endpoint {
-        host: host.clone(),
-        port: 5986,
-        path: "/wsman".into(),
-        connect_to: Some(("127.0.0.1".into(), port.parse().unwrap())),
-        tls: true,
-        ca_pem: Some(std::fs::read(directory.join("ca.crt")).unwrap()),
-        configuration_name: "PersistentChat.Failover".into(),
-        authentication: Authentication::Basic,
-        user: SHELL_USER.into(),
-        password: Password(SHELL_PASSWORD.into()),
-        connect_timeout: Duration::from_secs(8),
-        operation_timeout: Duration::from_secs(5),
-    };
-    Client::connect_with(&endpoint, PoolOptions::default()).await.unwrap()
-}
 
 /// Why a command could not be bound: there is no such cmdlet or parameter, or a value is none of its type.
 fn unbound(out: &Output) -> Vec<String> {
@@ -75,7 +51,9 @@ async fn every_cmdlet_in_every_form_is_bound() {
         ..Scenario::default()
     };
     let lab = Lab::start(scenario, directory.path()).await.unwrap();
-    let client = client(&lab, directory.path()).await;
+    // Where a failover goes.
+    let endpoint = lab.management_shell(&lab.scenario().data_centers[1].name).unwrap();
+    let client = Client::connect_with(&endpoint, PoolOptions::default()).await.unwrap();
     for (_, cmdlet) in cmdlets::forms() {
         let command = cmdlet.command();
         let out = client.invoke(&command, LIMIT).await.unwrap();

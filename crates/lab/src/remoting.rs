@@ -1,11 +1,33 @@
 //! What the lab's own PowerShell says (`[MS-PSRP]`): when a runspace pool is opened, and when a pipeline has ended. The same behind
-//! WinRM and in server mode.
+//! WinRM and in server mode. And how a client gets to it.
 
+use std::time::Duration;
+
+use psrp::client::{Authentication, Endpoint, Password};
 use psrp::clixml::{Object, Value, Writer};
 use psrp::message::{self, Message, PipelineState, kind};
 use uuid::Uuid;
 
 use crate::chat::cmdlets::Finished;
+use crate::chat::{SHELL_PASSWORD, SHELL_USER};
+
+/// How a client logs on to a Management Shell of a lab on this machine: Basic, over TLS.
+pub fn endpoint(ca_pem: Vec<u8>, host: &str, port: u16) -> Endpoint {
+    Endpoint {
+        host: host.into(),
+        port: 5986,
+        path: "/wsman".into(),
+        connect_to: Some(("127.0.0.1".into(), port)),
+        tls: true,
+        ca_pem: Some(ca_pem),
+        configuration_name: "PersistentChat.Failover".into(),
+        authentication: Authentication::Basic,
+        user: SHELL_USER.into(),
+        password: Password(SHELL_PASSWORD.into()),
+        connect_timeout: Duration::from_secs(8),
+        operation_timeout: Duration::from_secs(5),
+    }
+}
 
 /// What a server says when it has opened a pool.
 pub fn opening(pool: Uuid) -> Vec<Message> {

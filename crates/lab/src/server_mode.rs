@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
 use crate::chat::SHELL_USER;
-use crate::chat::cmdlets::{self, Finished};
+use crate::chat::cmdlets::{self, Finished, Started};
 use crate::remoting;
 use crate::world::SharedWorld;
 
@@ -214,24 +214,11 @@ fn tell(
     }
 }
 
-/// A cmdlet that was begun: not left behind if its pipeline is stopped.
-struct Begun {
-    world: SharedWorld,
-    id: u64,
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        cmdlets::abort(&mut self.world.now(), self.id);
-    }
-}
-
 async fn run(world: SharedWorld, host: &str, command: &Command) -> Finished {
     let id = cmdlets::start(&mut world.now(), host, SHELL_USER, command);
-    let begun = Begun { world, id };
+    let started = Started::new(world, id);
     loop {
-        let poll = cmdlets::poll(&begun.world.now(), id);
-        if let Some(finished) = poll {
+        if let Some(finished) = started.poll() {
             return finished;
         }
         // The world has no bell for what its clock brings.

@@ -12,11 +12,7 @@ const CHECKS: &str = "18 ok, 0 failed";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn microsofts_driver_finds_a_server_in_every_version() {
-    let Some(run) = std::env::var_os("PCF_ENGINES_RUN") else {
-        assert_ne!(std::env::var("PCF_ENGINES_REQUIRED").as_deref(), Ok("1"), "PCF_ENGINES_RUN is not set");
-        println!("not run: no driver (PCF_ENGINES_RUN is not set)");
-        return;
-    };
+    let Some(run) = psrp::engine::runner_for_tests("driver").expect("the driver is required") else { return };
     for sql_server in SqlServerVersion::ALL {
         let directory = tempfile::tempdir().unwrap();
         let dialect = Dialect { sql_server, ..Dialect::default() };

@@ -8,13 +8,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lab::chat::{SHELL_PASSWORD, SHELL_USER};
 use lab::scenario::{Dialect, PowerShell, Scenario};
 use lab::serve::Lab;
 use lab::world::journal::Outcome;
-use psrp::client::{
-    Authentication, Client, Endpoint, Error, JobIds, JobState, Output, Password, PoolOptions, look, start,
-};
+use psrp::client::{Client, Endpoint, Error, JobIds, JobState, Output, PoolOptions, look, start};
 use psrp::clixml::Value;
 use psrp::message::{Command, PipelineState};
 use uuid::Uuid;
@@ -44,11 +41,7 @@ impl Bench {
 
     /// The Management Shell of a data centre.
     fn endpoint(&self, n: usize) -> Endpoint {
-        let host = self.lab.scenario().data_centers[n].management_shell.clone();
-        let env = self.lab.operator_env();
-        let prefix = format!("{host}:5986=127.0.0.1:");
-        let port = env["PCF_CONNECT_TO"].split(',').find_map(|p| p.strip_prefix(&prefix)).unwrap();
-        endpoint(self.directory.path(), &host, port.parse().unwrap())
+        self.lab.management_shell(&self.lab.scenario().data_centers[n].name).unwrap()
     }
 
     async fn client(&self, n: usize) -> Client {
@@ -67,24 +60,6 @@ impl Bench {
             assert!(Instant::now() < deadline, "{what} did not come");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    }
-}
-
-/// A Management Shell of the lab in a directory.
-fn endpoint(directory: &Path, host: &str, port: u16) -> Endpoint {
-    Endpoint {
-        host: host.into(),
-        port: 5986,
-        path: "/wsman".into(),
-        connect_to: Some(("127.0.0.1".into(), port)),
-        tls: true,
-        ca_pem: Some(std::fs::read(directory.join("ca.crt")).unwrap()),
-        configuration_name: "PersistentChat.Failover".into(),
-        authentication: Authentication::Basic,
-        user: SHELL_USER.into(),
-        password: Password(SHELL_PASSWORD.into()),
-        connect_timeout: Duration::from_secs(8),
-        operation_timeout: Duration::from_secs(5),
     }
 }
 
@@ -386,7 +361,8 @@ async fn a_lab_that_is_killed_leaves_no_engine_behind() {
     };
     let url = description["dataCenters"]["seattle"]["managementShell"]["url"].as_str().unwrap();
     let port = url.trim_start_matches("https://127.0.0.1:").trim_end_matches("/wsman").parse().unwrap();
-    let endpoint = endpoint(directory.path(), "sea-fe-1.litwareinc.com", port);
+    let ca = std::fs::read(directory.path().join("ca.crt")).unwrap();
+    let endpoint = lab::remoting::endpoint(ca, "sea-fe-1.litwareinc.com", port);
     // In the middle of a cmdlet.
     let ids = JobIds { shell: Uuid::new_v4(), command: Uuid::new_v4() };
     start(&endpoint, &install(), &ids, Duration::from_secs(600)).await.unwrap();

@@ -16,7 +16,7 @@ pub const REQUIRED: &str = "PCF_ENGINES_REQUIRED";
 pub fn find(modules: &Path) -> Option<Program> {
     let server_mode = ["-NoLogo", "-NoProfile", "-s"].map(OsString::from);
     let environment = vec![("PSModulePath".into(), modules.into())];
-    if let Some(run) = env::var_os(RUN).filter(|run| !run.is_empty()) {
+    if let Some(run) = runner() {
         let arguments = ["pwsh".into()].into_iter().chain(server_mode).collect();
         return Some(Program { path: run.into(), arguments, environment });
     }
@@ -25,14 +25,34 @@ pub fn find(modules: &Path) -> Option<Program> {
     Some(Program { path, arguments: server_mode.into(), environment })
 }
 
+/// What [`RUN`] names.
+fn runner() -> Option<OsString> {
+    env::var_os(RUN).filter(|run| !run.is_empty())
+}
+
 /// What is missing when there is no engine, as a clause.
 pub fn missing() -> String {
     format!("no PowerShell engine ({RUN} is not set, and there is no pwsh on the PATH)")
 }
 
-/// What [`find`] gives, for a test. Without an engine one line says so; it is an error if there has to be one ([`REQUIRED`]).
+/// What [`find`] gives, for a test.
+///
+/// # Errors
+/// If there is none, and has to be one; see [`needed`].
 pub fn for_tests(modules: &Path) -> Result<Option<Program>, String> {
-    let found = find(modules);
+    needed(find(modules), missing)
+}
+
+/// What [`RUN`] names, for a test of something else that it runs.
+///
+/// # Errors
+/// If it names nothing, and has to; see [`needed`].
+pub fn runner_for_tests(what: &str) -> Result<Option<OsString>, String> {
+    needed(runner(), || format!("no {what} ({RUN} is not set)"))
+}
+
+/// Without what a test needs one line says so; it is an error if it has to be there ([`REQUIRED`]).
+fn needed<T>(found: Option<T>, missing: impl Fn() -> String) -> Result<Option<T>, String> {
     if found.is_none() {
         if env::var_os(REQUIRED).is_some_and(|required| required == "1") {
             return Err(missing());

@@ -65,18 +65,10 @@ pub enum Line {
 /// What was carried may be secret: its length is shown.
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Line::Data { stream, id, bytes } => {
-                write!(f, "Data({}, {id}, {} bytes)", stream.name(), bytes.len())
-            }
-            Line::DataAck(id)
-            | Line::Command(id)
-            | Line::CommandAck(id)
-            | Line::Signal(id)
-            | Line::SignalAck(id)
-            | Line::Close(id)
-            | Line::CloseAck(id) => write!(f, "{}({id})", self.name()),
-        }
+        let Line::Data { stream, id, bytes } = self else {
+            return write!(f, "{}({})", self.name(), self.id());
+        };
+        write!(f, "Data({}, {id}, {} bytes)", stream.name(), bytes.len())
     }
 }
 

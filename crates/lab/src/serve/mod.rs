@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
+use psrp::client::Endpoint;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -25,7 +26,7 @@ use crate::world::breakpoints::{Arrival, Choice, Moment};
 use crate::world::files::DirectoryFiles;
 use crate::world::journal::Entry;
 use crate::world::{SharedWorld, World};
-use crate::{tds, winrm};
+use crate::{remoting, tds, winrm};
 
 /// Ports that the resource names; where they really are is in `PCF_CONNECT_TO`.
 const SQL_PORT: u16 = 1433;
@@ -281,6 +282,17 @@ impl Lab {
         ])
     }
 
+    /// Where on this machine a port of a host really is.
+    fn real(&self, host: &str, port: u16) -> Option<u16> {
+        self.places.iter().find(|p| p.host == host && p.port == port).map(|p| p.real.port)
+    }
+
+    /// How a client logs on to the Management Shell of a data centre; none if there is no such data centre.
+    pub fn management_shell(&self, data_center: &str) -> Option<Endpoint> {
+        let host = &self.scenario.data_center(data_center)?.management_shell;
+        Some(remoting::endpoint(self.ca_pem.clone().into(), host, self.real(host, SHELL_PORT)?))
+    }
+
     /// A resource, and the Secrets that it needs, that fit this lab.
     pub fn resource(&self, name: &str) -> String {
         resource(&self.scenario, &self.ca_pem, name)
@@ -293,9 +305,7 @@ impl Lab {
         resource: &Path,
         operator: &BTreeMap<String, String>,
     ) -> serde_json::Value {
-        let real = |host: &str, port: u16| {
-            self.places.iter().find(|p| p.host == host && p.port == port).map_or(0, |p| p.real.port)
-        };
+        let real = |host: &str, port: u16| self.real(host, port).unwrap_or(0);
         let ca = self.directory.join("ca.crt");
         let centers: serde_json::Map<String, serde_json::Value> = self
             .scenario

@@ -1,5 +1,6 @@
 //! What a server answers: tokens of rows, messages, ends and counts, in the forms that were recorded of real servers.
 
+use crate::tsql::ends::command;
 use crate::tsql::transactions::COLLATION;
 use crate::tsql::{Cell, ColumnType, Done, Ends, Event, Kind, SqlMessage};
 
@@ -10,9 +11,6 @@ const COUNT: u16 = 0x10;
 const DONE: u8 = 0xfd;
 const DONE_PROCEDURE: u8 = 0xfe;
 const DONE_INSIDE: u8 = 0xff;
-/// The number of a call in a DONE, and of what is none of the numbered statements (recorded).
-const EXEC: u16 = 224;
-const OTHER: u16 = 253;
 
 /// What a value is given back as, at the end of a call.
 pub(super) struct Output {
@@ -63,7 +61,7 @@ impl<'a> Answer<'a> {
                         self.returned(*code);
                         outputs.iter().for_each(|o| self.output(o));
                     }
-                    self.done(DONE_PROCEDURE, if *failed { ERROR } else { 0 }, EXEC, 0);
+                    self.done(DONE_PROCEDURE, if *failed { ERROR } else { 0 }, command::EXEC, 0);
                 }
             }
         }
@@ -82,14 +80,15 @@ impl<'a> Answer<'a> {
                     *status &= !(MORE as u8);
                 }
             }
-            None => self.done(if self.call { DONE_PROCEDURE } else { DONE }, 0, OTHER, 0),
+            None => self.done(if self.call { DONE_PROCEDURE } else { DONE }, 0, command::OTHER, 0),
         }
         self.out
     }
 
     /// The answer to what was given up: an end with an error that nobody tells (recorded).
     pub(super) fn given_up(mut self) -> Vec<u8> {
-        let (token, command) = if self.call { (DONE_PROCEDURE, EXEC) } else { (DONE, OTHER) };
+        let (token, command) =
+            if self.call { (DONE_PROCEDURE, command::EXEC) } else { (DONE, command::OTHER) };
         self.done(token, ERROR, command, 0);
         self.out
     }
@@ -98,7 +97,7 @@ impl<'a> Answer<'a> {
     pub(super) fn killed(mut self) -> Vec<u8> {
         let what = "Cannot continue the execution because the session is in the kill state.";
         self.message(0xaa, &SqlMessage::error(596, 21, what).of("", 0));
-        self.done(DONE, 0x100 | ERROR, OTHER, 0);
+        self.done(DONE, 0x100 | ERROR, command::OTHER, 0);
         self.out
     }
 

@@ -28,7 +28,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use self::answers::{bad, created, deadline, no_such_shell, session_configuration, stream, timed_out};
+use self::answers::{
+    Owned, bad, connected, created, deadline, decoded, done, enumerated, id_of, key_of, no_such_shell,
+    not_simulated, session_configuration, stops, stream, timed_out,
+};
 use crate::chat::cmdlets;
 use crate::chat::{SHELL_PASSWORD, SHELL_USER};
 use crate::remoting;
@@ -45,9 +48,7 @@ struct Host {
 
 struct Shell {
     id: Uuid,
-    resource: String,
-    session: String,
-    connected: bool,
+    owned: Owned,
     fragmenter: Fragmenter,
     assembler: Assembler,
     /// What the pool itself still has to tell, fragment by fragment.
@@ -58,7 +59,6 @@ struct Shell {
 struct Running {
     pipeline: Uuid,
     cmdlet: Option<u64>,
-    told: bool,
 }
 
 /// What one connection is logged on as. NTLM authenticates connections, not requests.
@@ -267,22 +267,11 @@ impl Host {
         self.shells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The shell of a request: same resource URI as its Create, and its session, unless it is being taken over.
+    /// The shell of a request, if it agrees with whose that is.
     fn with<T>(&self, e: &Envelope, f: impl FnOnce(&mut Shell) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut shells = self.shells();
         let shell = e.shell_id.as_ref().and_then(|id| shells.get_mut(id)).ok_or_else(no_such_shell)?;
-        if !shell.resource.eq_ignore_ascii_case(&e.resource_uri) {
-            return Err(no_such_shell());
-        }
-        if e.session_id.is_empty()
-            || (e.action != action::CONNECT && e.action != action::DELETE && shell.session != e.session_id)
-        {
-            return Err(Fault {
-                code: 0x8033_810F,
-                subcode: "w:InternalError".into(),
-                message: "The SessionId is missing or another client's.".into(),
-            });
-        }
+        shell.owned.admits(e)?;
         f(shell)
     }
 
@@ -311,18 +300,14 @@ impl Host {
             }
             action::DISCONNECT => {
                 self.with(e, |s| {
-                    s.connected = false;
+                    s.owned.connected = false;
                     Ok(())
                 })?;
                 Ok("<rsp:DisconnectResponse/>".into())
             }
             action::CONNECT => self.connect(e),
             action::ENUMERATE => self.enumerate(e),
-            other => Err(Fault {
-                code: 2_150_858_767,
-                subcode: "a:ActionNotSupported".into(),
-                message: format!("simulator: action {other} is not simulated"),
-            }),
+            other => Err(not_simulated(other)),
         }
     }
 
@@ -330,7 +315,7 @@ impl Host {
         let signal = e.body.find("Signal").ok_or_else(|| bad("no Signal"))?;
         let id = signal.attribute("CommandId").unwrap_or_default().to_uppercase();
         // What was told to stop still says so through Receive.
-        let stops = signal.find("Code").is_some_and(|c| c.text.trim().ends_with(wsman::SIGNAL_STOP));
+        let stops = stops(signal);
         let cmdlet = self.with(e, |s| {
             let cmdlet = s.commands.get(&id).and_then(|r| r.cmdlet);
             if !stops {
@@ -350,13 +335,8 @@ impl Host {
     fn create(&self, e: &Envelope) -> Result<String, Fault> {
         session_configuration(e)?;
         let shell = e.body.find("Shell").ok_or_else(|| bad("no Shell"))?;
-        let id =
-            shell.attribute("ShellId").and_then(|i| Uuid::parse_str(i).ok()).unwrap_or_else(Uuid::new_v4);
-        let bytes = shell
-            .find("creationXml")
-            .map(|c| c.text.split_whitespace().collect::<String>())
-            .unwrap_or_default();
-        let bytes = BASE64.decode(bytes).map_err(|x| bad(x.to_string()))?;
+        let id = id_of(shell, "ShellId").unwrap_or_else(Uuid::new_v4);
+        let bytes = decoded(shell.find("creationXml"))?;
         let mut assembler = Assembler::default();
         let messages = assembler.push(&bytes).map_err(bad)?;
         let kinds: Vec<u32> =
@@ -366,16 +346,14 @@ impl Host {
         }
         let mut shell = Shell {
             id,
-            resource: e.resource_uri.clone(),
-            session: e.session_id.clone(),
-            connected: true,
+            owned: Owned::by(e),
             fragmenter: Fragmenter::new(32 * 1024),
             assembler,
             pending: Vec::new(),
             commands: BTreeMap::new(),
         };
         shell.tell(remoting::opening(id));
-        let key = id.to_string().to_uppercase();
+        let key = key_of(id);
         if self.shells().contains_key(&key) {
             return Err(bad("the ShellId is taken"));
         }
@@ -385,11 +363,8 @@ impl Host {
 
     async fn command(&self, e: &Envelope) -> Result<String, Fault> {
         let line = e.body.find("CommandLine").ok_or_else(|| bad("no CommandLine"))?;
-        let id =
-            line.attribute("CommandId").and_then(|i| Uuid::parse_str(i).ok()).unwrap_or_else(Uuid::new_v4);
-        let argument =
-            line.find("Arguments").map(|a| a.text.split_whitespace().collect::<String>()).unwrap_or_default();
-        let bytes = BASE64.decode(argument).map_err(|x| bad(x.to_string()))?;
+        let id = id_of(line, "CommandId").unwrap_or_else(Uuid::new_v4);
+        let bytes = decoded(line.find("Arguments"))?;
         let pipeline = self.with(e, |s| {
             let messages = s.assembler.push(&bytes).map_err(bad)?;
             let m = messages
@@ -398,7 +373,7 @@ impl Host {
             Message::decode(m).map_err(|x| bad(x.to_string()))
         })?;
         let commands = message::parse_create_pipeline(&pipeline.body).map_err(|x| bad(x.to_string()))?;
-        let key = id.to_string().to_uppercase();
+        let key = key_of(id);
         let [(command, false)] = commands.as_slice() else {
             return Err(bad("simulator: this restricted endpoint runs single commands, no scripts"));
         };
@@ -410,10 +385,7 @@ impl Host {
         self.hold(Moment::Before, arrival.as_ref()).await;
         let cmdlet = cmdlets::start(&mut self.world.now(), &self.name, SHELL_USER, command);
         self.with(e, |s| {
-            s.commands.insert(
-                key.clone(),
-                Running { pipeline: pipeline.pipeline, cmdlet: Some(cmdlet), told: false },
-            );
+            s.commands.insert(key.clone(), Running { pipeline: pipeline.pipeline, cmdlet: Some(cmdlet) });
             Ok(())
         })?;
         self.hold(Moment::Started, arrival.as_ref()).await;
@@ -474,15 +446,9 @@ impl Host {
         self.with(e, |s| {
             let (id, pipeline) = (s.id, s.commands.get(command).map_or(Uuid::nil(), |r| r.pipeline));
             s.tell(remoting::ending(&finished, id, pipeline));
-            if let Some(r) = s.commands.get_mut(command) {
-                r.told = true;
-            }
             let attribute = format!(" CommandId=\"{command}\"");
             let streams: String = s.pending.drain(..).map(|f| stream(&attribute, &f)).collect();
-            Ok(Some(format!(
-                "<rsp:ReceiveResponse>{streams}<rsp:CommandState{attribute} State=\"{}\"><rsp:ExitCode>0</rsp:ExitCode></rsp:CommandState></rsp:ReceiveResponse>",
-                wsman::DONE
-            )))
+            Ok(Some(format!("<rsp:ReceiveResponse>{streams}{}</rsp:ReceiveResponse>", done(&attribute))))
         })
     }
 
@@ -492,49 +458,28 @@ impl Host {
             self.with(e, |s| if s.commands.contains_key(&id) { Ok(()) } else { Err(no_such_shell()) })?;
             return Ok("<rsp:ConnectResponse/>".into());
         }
-        let session = e.session_id.clone();
         self.with(e, |s| {
-            s.session = session;
-            s.connected = true;
+            s.owned.connect(e);
             s.fragmenter = Fragmenter::new(32 * 1024);
             s.assembler = Assembler::default();
             s.pending.clear();
-            let m = Message { kind: kind::SESSION_CAPABILITY, pool: Uuid::nil(), pipeline: Uuid::nil(), body: message::session_capability() };
+            let m = Message {
+                kind: kind::SESSION_CAPABILITY,
+                pool: Uuid::nil(),
+                pipeline: Uuid::nil(),
+                body: message::session_capability(),
+            };
             let fragments = s.fragmenter.fragment(&m.encode(false)).concat();
-            Ok(format!(
-                "<rsp:ConnectResponse><pwsh:connectResponseXml xmlns:pwsh=\"http://schemas.microsoft.com/powershell\">{}</pwsh:connectResponseXml></rsp:ConnectResponse>",
-                BASE64.encode(fragments)
-            ))
+            Ok(connected(&fragments))
         })
     }
 
     fn enumerate(&self, e: &Envelope) -> Result<String, Fault> {
-        let mut items = String::new();
-        let shells = self.shells();
-        if e.resource_uri.ends_with("/Command") {
-            let mut selectors = Vec::new();
-            e.body.all("Selector", &mut selectors);
-            let id = selectors.first().map(|s| s.text.trim().to_uppercase()).unwrap_or_default();
-            let shell = shells.get(&id).ok_or_else(no_such_shell)?;
-            for (key, r) in &shell.commands {
-                let done = r.cmdlet.is_none_or(|c| cmdlets::poll(&self.world.now(), c).is_some());
-                let state = if done { "Done" } else { "Running" };
-                items.push_str(&format!(
-                    "<rsp:Command ShellId=\"{id}\" CommandId=\"{key}\" State=\"{}/CommandState/{state}\"><rsp:CommandId>{key}</rsp:CommandId></rsp:Command>",
-                    wsman::SHELL
-                ));
-            }
-        } else {
-            for (id, s) in shells.iter() {
-                let state = if s.connected { "Connected" } else { "Disconnected" };
-                items.push_str(&format!(
-                    "<rsp:Shell><rsp:ShellId>{id}</rsp:ShellId><rsp:State>{state}</rsp:State></rsp:Shell>"
-                ));
-            }
-        }
-        Ok(format!(
-            "<n:EnumerateResponse xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\"><n:EnumerationContext/><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
-        ))
+        let ended = |s: &Shell| {
+            let ended = |r: &Running| r.cmdlet.is_none_or(|c| cmdlets::poll(&self.world.now(), c).is_some());
+            s.commands.iter().map(|(key, r)| (key.clone(), ended(r))).collect()
+        };
+        enumerated(e, &self.shells(), |s| &s.owned, ended)
     }
 }
 

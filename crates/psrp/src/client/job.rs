@@ -133,14 +133,7 @@ fn state_of(body: &Element, ids: &JobIds) -> Option<String> {
 /// Takes over the shell and the command.
 async fn reconnect(transport: &Wsman, ids: &JobIds) -> Result<(), Error> {
     let mut fragmenter = Fragmenter::new(FRAGMENT);
-    let mut bytes = Vec::new();
-    for (kind, body) in [
-        (kind::SESSION_CAPABILITY, message::session_capability()),
-        (kind::CONNECT_RUNSPACEPOOL, "<S/>".to_string()),
-    ] {
-        let m = Message { kind, pool: ids.shell, pipeline: Uuid::nil(), body };
-        bytes.extend(fragmenter.fragment(&m.encode(true)).concat());
-    }
+    let bytes = pool::greeting(&mut fragmenter, ids.shell, kind::CONNECT_RUNSPACEPOOL, "<S/>".into());
     let connect = format!(
         "<rsp:Connect><connectXml xmlns=\"http://schemas.microsoft.com/powershell\">{}</connectXml></rsp:Connect>",
         BASE64.encode(bytes)

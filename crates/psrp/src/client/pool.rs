@@ -54,17 +54,20 @@ pub(crate) struct Pool {
     used: Mutex<Instant>,
 }
 
+/// The first two messages of a client about a pool: what it can, and what it wants.
+pub(crate) fn greeting(fragmenter: &mut Fragmenter, pool: Uuid, kind: u32, body: String) -> Vec<u8> {
+    let messages = [(kind::SESSION_CAPABILITY, message::session_capability()), (kind, body)];
+    let fragments = messages.into_iter().flat_map(|(kind, body)| {
+        let m = Message { kind, pool, pipeline: Uuid::nil(), body };
+        fragmenter.fragment(&m.encode(true))
+    });
+    fragments.flatten().collect()
+}
+
 /// Opens a pool and waits until it is open. Gives the fragmenter, which counts on.
 pub(crate) async fn open(transport: &dyn Transport, id: Uuid, runspaces: u16) -> Result<Fragmenter, Error> {
     let mut fragmenter = Fragmenter::new(FRAGMENT);
-    let mut bytes = Vec::new();
-    for (kind, body) in [
-        (kind::SESSION_CAPABILITY, message::session_capability()),
-        (kind::INIT_RUNSPACEPOOL, message::init_runspacepool(runspaces)),
-    ] {
-        let m = Message { kind, pool: id, pipeline: Uuid::nil(), body };
-        bytes.extend(fragmenter.fragment(&m.encode(true)).concat());
-    }
+    let bytes = greeting(&mut fragmenter, id, kind::INIT_RUNSPACEPOOL, message::init_runspacepool(runspaces));
     transport.open(id, bytes).await?;
     let mut assembler = Assembler::default();
     loop {

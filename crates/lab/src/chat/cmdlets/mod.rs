@@ -9,9 +9,9 @@ use psrp::clixml::Value;
 use psrp::message::{Command, ErrorRecord, PipelineState};
 
 use super::central_management_is_up;
-use crate::world::World;
 use crate::world::breakpoints::Arrival;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
+use crate::world::{SharedWorld, World};
 
 /// A cmdlet that runs, or has ended and not been asked for yet.
 pub struct Running {
@@ -200,6 +200,33 @@ pub fn poll(w: &World, id: u64) -> Option<Finished> {
     match w.chat.running.get(&id) {
         Some(r) => r.result.clone(),
         None => Some(Finished::stopped()),
+    }
+}
+
+/// A cmdlet that was started for somebody. Whatever becomes of who asked, it is not left behind.
+pub struct Started {
+    world: SharedWorld,
+    id: u64,
+}
+
+impl Started {
+    /// Of a cmdlet that [`start`] has given.
+    pub fn new(world: SharedWorld, id: u64) -> Started {
+        Started { world, id }
+    }
+    /// What it has given, once it has ended.
+    pub fn poll(&self) -> Option<Finished> {
+        poll(&self.world.now(), self.id)
+    }
+    /// The world that it runs in.
+    pub fn world(&self) -> &SharedWorld {
+        &self.world
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        abort(&mut self.world.now(), self.id);
     }
 }
 

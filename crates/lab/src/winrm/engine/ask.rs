@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::plain::{Question, answer};
 use crate::chat::SHELL_USER;
-use crate::chat::cmdlets::{self, Finished};
+use crate::chat::cmdlets::{self, Finished, Started};
 use crate::world::SharedWorld;
 
 /// Longest question.
@@ -37,18 +37,6 @@ pub(super) async fn serve(listener: UnixListener, world: SharedWorld) {
     }
 }
 
-/// A cmdlet that was begun. Whatever becomes of who asked, it is not left behind.
-struct Begun {
-    world: SharedWorld,
-    id: u64,
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        cmdlets::abort(&mut self.world.now(), self.id);
-    }
-}
-
 async fn one(stream: UnixStream, world: SharedWorld) -> Result<(), String> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
@@ -63,23 +51,23 @@ async fn one(stream: UnixStream, world: SharedWorld) -> Result<(), String> {
         }
         cmdlets::start(&mut now, &question.host, SHELL_USER, &question.command())
     };
-    let begun = Begun { world, id };
-    let Some(finished) = ended(&begun, &mut reader).await? else { return Ok(()) };
+    let started = Started::new(world, id);
+    let Some(finished) = ended(&started, &mut reader).await? else { return Ok(()) };
     let text = format!("{}\n", answer(&finished)?);
     writer.write_all(text.as_bytes()).await.map_err(|e| e.to_string())
 }
 
 /// Waits for the end of a cmdlet; none if who asked has hung up.
-async fn ended(begun: &Begun, reader: &mut BufReader<OwnedReadHalf>) -> Result<Option<Finished>, String> {
+async fn ended(started: &Started, reader: &mut BufReader<OwnedReadHalf>) -> Result<Option<Finished>, String> {
     let mut more = [0; 1];
     loop {
-        if let Some(finished) = cmdlets::poll(&begun.world.now(), begun.id) {
+        if let Some(finished) = started.poll() {
             return Ok(Some(finished));
         }
         tokio::select! {
             // The world has no bell for what its clock brings.
             () = tokio::time::sleep(Duration::from_millis(10)) => {}
-            () = begun.world.changed() => {}
+            () = started.world().changed() => {}
             read = reader.read(&mut more) => match read {
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(_) => return Err("a module asks one thing for each connection".into()),

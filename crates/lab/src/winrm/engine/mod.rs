@@ -17,8 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use psrp::clixml::{Object, Value, Writer, read};
 use psrp::fragment::{Assembler, Fragmenter};
 use psrp::message::{self, Message, kind};
@@ -30,7 +28,10 @@ use uuid::Uuid;
 
 use self::process::{Engine, data};
 use super::Host;
-use super::answers::{bad, created, deadline, no_such_shell, session_configuration, stream, timed_out};
+use super::answers::{
+    Owned, bad, connected, created, deadline, decoded, done, enumerated, id_of, key_of, no_such_shell,
+    not_simulated, session_configuration, stops, stream, takes_over, timed_out,
+};
 use crate::chat::cmdlets;
 use crate::world::SharedWorld;
 use crate::world::breakpoints::{Arrival, Moment};
@@ -91,9 +92,7 @@ struct Command {
 
 struct Shell {
     id: Uuid,
-    resource: String,
-    session: String,
-    connected: bool,
+    owned: Owned,
     runspaces: (Value, Value),
     engine: Arc<Engine>,
     commands: BTreeMap<String, Command>,
@@ -109,19 +108,6 @@ pub(super) struct Shells {
 fn gone(host: &Host, why: &str) -> Fault {
     tracing::warn!(host = host.name, why, "a shell is gone");
     no_such_shell()
-}
-
-fn decoded(e: Option<&Element>) -> Result<Vec<u8>, Fault> {
-    let text = e.map(|e| e.text.split_whitespace().collect::<String>()).unwrap_or_default();
-    BASE64.decode(text).map_err(|x| bad(x.to_string()))
-}
-
-fn id_of(e: &Element, name: &str) -> Option<Uuid> {
-    e.attribute(name).and_then(|i| Uuid::parse_str(i).ok())
-}
-
-fn key_of(id: Uuid) -> String {
-    id.to_string().to_uppercase()
 }
 
 impl Command {
@@ -159,18 +145,8 @@ impl Shells {
     fn with<T>(&self, e: &Envelope, f: impl FnOnce(&mut Shell) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut shells = self.shells();
         let shell = e.shell_id.as_ref().and_then(|id| shells.get_mut(id)).ok_or_else(no_such_shell)?;
-        if !shell.resource.eq_ignore_ascii_case(&e.resource_uri) {
-            return Err(no_such_shell());
-        }
-        let takes_over = e.action == action::CONNECT || e.action == action::DELETE;
-        if e.session_id.is_empty() || (!takes_over && shell.session != e.session_id) {
-            return Err(Fault {
-                code: 0x8033_810F,
-                subcode: "w:InternalError".into(),
-                message: "The SessionId is missing or another client's.".into(),
-            });
-        }
-        if !takes_over && !shell.connected {
+        shell.owned.admits(e)?;
+        if !takes_over(e) && !shell.owned.connected {
             return Err(Fault {
                 code: wsman::SHELL_DISCONNECTED,
                 subcode: "w:InternalError".into(),
@@ -190,18 +166,14 @@ impl Shells {
             action::DELETE => self.delete(e).await,
             action::DISCONNECT => {
                 self.with(e, |s| {
-                    s.connected = false;
+                    s.owned.connected = false;
                     Ok(())
                 })?;
                 Ok("<rsp:DisconnectResponse/>".into())
             }
             action::CONNECT => self.connect(e),
             action::ENUMERATE => self.enumerate(e),
-            other => Err(Fault {
-                code: 2_150_858_767,
-                subcode: "a:ActionNotSupported".into(),
-                message: format!("simulator: action {other} is not simulated"),
-            }),
+            other => Err(not_simulated(other)),
         }
     }
 
@@ -235,9 +207,7 @@ impl Shells {
             engine.expect(Uuid::nil());
             let shell = Shell {
                 id,
-                resource: e.resource_uri.clone(),
-                session: e.session_id.clone(),
-                connected: true,
+                owned: Owned::by(e),
                 runspaces: (runspaces("MinRunspaces"), runspaces("MaxRunspaces")),
                 engine: engine.clone(),
                 commands: BTreeMap::new(),
@@ -324,17 +294,14 @@ impl Shells {
         let attribute = key.map(|k| format!(" CommandId=\"{k}\"")).unwrap_or_default();
         let mut body: String = taken.chunks.iter().map(|c| stream(&attribute, c)).collect();
         if taken.done {
-            body.push_str(&format!(
-                "<rsp:CommandState{attribute} State=\"{}\"><rsp:ExitCode>0</rsp:ExitCode></rsp:CommandState>",
-                wsman::DONE
-            ));
+            body.push_str(&done(&attribute));
         }
         Ok(format!("<rsp:ReceiveResponse>{body}</rsp:ReceiveResponse>"))
     }
 
     async fn signal(&self, host: &Host, e: &Envelope) -> Result<String, Fault> {
         let signal = e.body.find("Signal").ok_or_else(|| bad("no Signal"))?;
-        let stops = signal.find("Code").is_some_and(|c| c.text.trim().ends_with(wsman::SIGNAL_STOP));
+        let stops = stops(signal);
         let key = signal.attribute("CommandId").unwrap_or_default().to_uppercase();
         let found = self.with(e, |s| {
             let command = if stops {
@@ -375,48 +342,22 @@ impl Shells {
             })?;
             return Ok("<rsp:ConnectResponse/>".into());
         }
-        let session = e.session_id.clone();
         self.with(e, |s| {
             if s.engine.over().is_some() {
                 return Err(no_such_shell());
             }
-            s.session = session;
-            s.connected = true;
-            Ok(format!(
-                "<rsp:ConnectResponse><pwsh:connectResponseXml xmlns:pwsh=\"http://schemas.microsoft.com/powershell\">{}</pwsh:connectResponseXml></rsp:ConnectResponse>",
-                BASE64.encode(s.connected_again())
-            ))
+            s.owned.connect(e);
+            Ok(connected(&s.connected_again()))
         })
     }
 
     fn enumerate(&self, e: &Envelope) -> Result<String, Fault> {
-        let mut items = String::new();
         let mut shells = self.shells();
         // A shell whose engine has ended is no more.
         shells.retain(|_, s| s.engine.over().is_none());
-        if e.resource_uri.ends_with("/Command") {
-            let mut selectors = Vec::new();
-            e.body.all("Selector", &mut selectors);
-            let id = selectors.first().map(|s| s.text.trim().to_uppercase()).unwrap_or_default();
-            let shell = shells.get(&id).ok_or_else(no_such_shell)?;
-            for (key, command) in &shell.commands {
-                let state = if shell.engine.has_ended(command.id) { "Done" } else { "Running" };
-                items.push_str(&format!(
-                    "<rsp:Command ShellId=\"{id}\" CommandId=\"{key}\" State=\"{}/CommandState/{state}\"><rsp:CommandId>{key}</rsp:CommandId></rsp:Command>",
-                    wsman::SHELL
-                ));
-            }
-        } else {
-            for (id, s) in shells.iter() {
-                let state = if s.connected { "Connected" } else { "Disconnected" };
-                items.push_str(&format!(
-                    "<rsp:Shell><rsp:ShellId>{id}</rsp:ShellId><rsp:State>{state}</rsp:State></rsp:Shell>"
-                ));
-            }
-        }
-        Ok(format!(
-            "<n:EnumerateResponse xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\"><n:EnumerationContext/><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
-        ))
+        let ended =
+            |s: &Shell| s.commands.iter().map(|(key, c)| (key.clone(), s.engine.has_ended(c.id))).collect();
+        enumerated(e, &shells, |s| &s.owned, ended)
     }
 }
 
