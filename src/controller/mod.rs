@@ -212,16 +212,26 @@ fn changes(
     })
 }
 
-async fn reconcile(object: Arc<Object>, context: Arc<Context>) -> Result<Action, Error> {
-    let resource = Resource::of(&object);
+async fn reconcile(shown: Arc<Object>, context: Arc<Context>) -> Result<Action, Error> {
+    let object = newest(&context, &shown).await?;
+    let resource = Resource::of(object.as_ref().unwrap_or(&shown));
     let mut workers = context.workers.lock().await;
+    let standing =
+        workers.iter().find(|(r, _)| r.has_name_of(&resource)).map(|(r, w)| (r.clone(), w.is_over()));
+    let retire = |workers: &mut BTreeMap<Resource, Worker>| {
+        if let Some(worker) = standing.as_ref().and_then(|(r, _)| workers.remove(r)) {
+            worker.retire();
+        }
+    };
+    let Some(object) = object else {
+        retire(&mut workers);
+        return Ok(Action::await_change());
+    };
     let described = described(&object, &context.settings);
     let other = described.as_ref().ok().and_then(|pool| {
         let same = |(r, w): &(&Resource, &Worker)| !r.has_name_of(&resource) && w.pool_name() == pool.fqdn;
         workers.iter().find(same).map(|(r, _)| format!("{}/{}", r.namespace, r.name))
     });
-    let standing =
-        workers.iter().find(|(r, _)| r.has_name_of(&resource)).map(|(r, w)| (r.clone(), w.is_over()));
     let seen = decide::Seen {
         uid: &resource.uid,
         is_gone: object.metadata.deletion_timestamp.is_some(),
@@ -231,11 +241,6 @@ async fn reconcile(object: Arc<Object>, context: Arc<Context>) -> Result<Action,
     };
     let worker = standing.as_ref().map(|(r, is_over)| decide::Standing { uid: &r.uid, is_over: *is_over });
     let what = decide::next(&seen, worker.as_ref());
-    let retire = |workers: &mut BTreeMap<Resource, Worker>| {
-        if let Some(worker) = standing.as_ref().and_then(|(r, _)| workers.remove(r)) {
-            worker.retire();
-        }
-    };
     match (what, described) {
         (Reconciled::Retire, _) => {
             retire(&mut workers);
@@ -304,8 +309,7 @@ fn wish(object: &PersistentChatFailover, pool: Pool) -> Result<Wish, Error> {
 
 /// A worker begins with what the resource asks for, and with its status as it is now.
 async fn start(context: &Context, object: &PersistentChatFailover, wish: Wish) -> Result<Worker, Error> {
-    // Not the status that came with the watch: the worker before this one may have written since, and what it said of a wish counts.
-    let mut status = current(context, object).await?;
+    let mut status = object.status.clone().unwrap_or_default();
     if accepted(&mut status, object.metadata.generation.unwrap_or(0), SystemClock.now()) {
         // Before any look at the world: whoever waits must see that this generation is not finished.
         apply(context, object, &status).await?;
@@ -316,16 +320,18 @@ async fn start(context: &Context, object: &PersistentChatFailover, wish: Wish) -
     Ok(Worker::start(client, settings, Resource::of(object), begin))
 }
 
-async fn current(
-    context: &Context,
-    resource: &PersistentChatFailover,
-) -> Result<PersistentChatFailoverStatus, Error> {
-    let api: Api<PersistentChatFailover> =
-        Api::namespaced(context.client.clone(), &resource.namespace().unwrap_or_default());
-    let got = tokio::time::timeout(REQUEST, api.get(&resource.name_any()))
+/// The resource as it stands now; none: it is gone.
+///
+/// What the watch showed is not enough to act on. A watch that was opened before a newer definition of the resource came cuts off the
+/// fields that only this one knows, and the answer to a request does not: an order would be read as another one. And the worker
+/// before this one may have written a status since, and what it said of a wish counts.
+async fn newest(context: &Context, shown: &Object) -> Result<Option<Object>, Error> {
+    let api: Api<Object> =
+        Api::namespaced(context.client.clone(), &shown.namespace().unwrap_or_default());
+    let got = tokio::time::timeout(REQUEST, api.get_opt(&shown.name_any()))
         .await
         .map_err(|_| Error("the API server does not answer".into()))?;
-    Ok(got.map_err(|e| Error(e.to_string()))?.status.unwrap_or_default())
+    got.map_err(|e| Error(e.to_string()))
 }
 
 /// Makes a status that speaks of another generation say that this one is not finished: the world is looked at. Whether it did.
