@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Lab;
 use crate::sql::{self, Instance, SQL_USER, Shipment};
-use crate::world::World;
+use crate::world::{World, answers};
 use crate::{chat, scenario::Scenario};
 
 impl Lab {
@@ -109,6 +109,7 @@ impl Fault<'_> {
             }
             "cms-read-only" => w.chat.read_only = self.argument(0)? == "on",
             "restore-ms" => w.scenario.restore_ms = self.number(0)?,
+            "give-up" => w.answers.set(Some(answers::give_up_next(self.argument(0)?))),
             _ => return Ok(false),
         }
         Ok(true)
