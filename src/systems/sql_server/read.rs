@@ -205,7 +205,7 @@ async fn inside<S: SqlSession>(
     i.sessions = part(session, server, "looking for sessions", statements::SESSIONS, db(), |r, row| {
         Ok(Session {
             id: r.number(row, "session_id")?,
-            login: r.text(row, "login_name")?.unwrap_or_default(),
+            login: r.must(row, "login_name")?,
             host: r.text(row, "host_name")?.unwrap_or_default(),
             program: r.text(row, "program_name")?.unwrap_or_default(),
         })

@@ -82,6 +82,7 @@ impl Fault<'_> {
             "foreign-mirror-database" => sql::foreign_database_by_hand(w, self.argument(0)?)?,
             "remove-mirror" => sql::remove_mirror_by_hand(w, self.argument(0)?)?,
             "unpublish-server" => chat::unpublish_server(w, self.argument(0)?)?,
+            "lose-undo-file" => sql::lose_undo_file(w, self.argument(0)?)?,
             "remove-log-shipping" => sql::remove_log_shipping_by_hand(w, self.argument(0)?)?,
             "set-up-log-shipping" => {
                 let [from, to, share, folder] = [0, 1, 2, 3].map(|n| self.argument(n));
