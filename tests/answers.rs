@@ -32,8 +32,13 @@ fn statement(listed: &statements::Listed) -> Statement {
         parameters: parameters.map(|_| "mgc".into()).collect(),
         doing: "asking",
         long: false,
-        proof: listed.proof,
+        proof: proof(listed),
     }
+}
+
+/// Without what its answer says nothing.
+fn proof(listed: &statements::Listed) -> Proof {
+    if listed.looks { Proof::ResultSet } else { Proof::Ending }
 }
 
 /// The statements that can be sent in a session; the one that sets it up is sent by opening one.
@@ -129,7 +134,7 @@ fn early_ends(listed: &statements::Listed, tokens: usize) -> Vec<End> {
 async fn an_answer_that_ends_before_its_proof_is_lost_whoever_ended_it() {
     let server = Arc::new(Server::start().await);
     let wrong = every(&server, |server, listed| async move {
-        let (mut wrong, answer) = (vec![], whole(listed.proof));
+        let (mut wrong, answer) = (vec![], whole(proof(&listed)));
         // Up to the row that it ends in, which stands before its own end.
         let proven = tokens(&answer) - 1;
         for end in early_ends(&listed, tokens(&answer)) {
@@ -246,10 +251,10 @@ async fn ten_thousand_messages_before_an_answer_change_nothing_about_it() {
     // One session for all: what was believed leaves it as it was.
     let mut session = server.open().await;
     for listed in in_a_session() {
-        let answer = Answered { instead: Some(told(whole(listed.proof))), end: End::Usual };
+        let answer = Answered { instead: Some(told(whole(proof(&listed)))), end: End::Usual };
         server.answer(&listed.text, answer);
         let got = session.send(&statement(&listed), Some(PATIENCE)).await;
-        let expected = match listed.proof {
+        let expected = match proof(&listed) {
             Proof::ResultSet => 2,
             Proof::Ending => 0,
         };
