@@ -42,6 +42,7 @@ pub fn foreign_database_by_hand(world: &mut World, host: &str) -> Result<(), Str
         mirroring: None,
         newest_message: None,
         interrupted: None,
+        undo_lost: false,
         ..any
     };
     let i = world.sql.get_mut(host).ok_or_else(|| format!("no SQL Server {host}"))?;
@@ -79,4 +80,13 @@ pub fn break_log_chain_by_hand(world: &mut World, host: &str) -> Result<(), Stri
         }
         None => Err(format!("{host} has no live database without a mirror")),
     }
+}
+
+/// Somebody deletes the file beside a STANDBY copy that takes back what it lets be read.
+pub fn lose_undo_file(world: &mut World, host: &str) -> Result<(), String> {
+    world.touch();
+    let key = world.scenario.database.to_lowercase();
+    let db = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key)).filter(|db| db.standby);
+    db.ok_or(format!("{host} has no STANDBY copy"))?.undo_lost = true;
+    Ok(())
 }

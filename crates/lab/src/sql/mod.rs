@@ -19,7 +19,9 @@ use crate::scenario::{Language, SqlServerVersion};
 use crate::world::World;
 pub use agent::{Category, Job, Schedule, take_log_backup};
 use backup::BackupHeader;
-pub use hands::{break_log_chain_by_hand, foreign_database_by_hand, recover_by_hand, remove_mirror_by_hand};
+pub use hands::{
+    break_log_chain_by_hand, foreign_database_by_hand, lose_undo_file, recover_by_hand, remove_mirror_by_hand,
+};
 pub(crate) use locks::lock_name;
 pub use locks::{AppLock, LockMode};
 pub use log_shipping::{
@@ -146,6 +148,8 @@ pub struct Database {
     pub identities: BTreeMap<String, Timestamp>,
     /// A log restore that was cut off: only the same file can go on.
     pub interrupted: Option<String>,
+    /// The file that takes back what a STANDBY copy lets be read is gone.
+    pub undo_lost: bool,
 }
 
 impl Instance {

@@ -62,6 +62,7 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         date_unit: DateUnit::of(s.seed),
         identities: BTreeMap::new(),
         interrupted: None,
+        undo_lost: false,
     };
     let redo = Some((database.log_end, fork));
     let mirror = Database {
