@@ -220,7 +220,7 @@ async fn what_is_given_up_without_a_word_is_tried_again_with_pauses_and_not_beli
     assert_eq!(scene.writes(), Vec::<String>::new());
     // An effect that is never carried out and never refused.
     scene.lose().await;
-    give_up(&scene.lab, &tries, "RESTORE LOG");
+    give_up(&scene.lab, &tries, "RESTORE LOG @");
     scene.want(1);
     scene.wait_for("LogBackupsApplied", "False", "OutcomeUnknown").await;
     let began = Instant::now();
