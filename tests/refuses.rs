@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::plane;
 use common::scene::{Scene, backups, begun, quick};
-use lab::scenario::Scenario;
+use lab::scenario::{Dialect, Scenario};
 use lab::tsql::{Cell, ColumnType, Done, Ends, Event, Kind, SqlMessage};
 use lab::world::answers::{Answered, End};
 
@@ -230,6 +230,20 @@ fn start_fails() -> Vec<Event> {
     let first = SqlMessage::error(3013, 16, "RESTORE DATABASE is terminating abnormally.");
     let then = SqlMessage::error(3441, 17, "The standby file was inaccessible to the RESTORE statement.");
     vec![Event::Error(first), Event::Error(then), done(true), row, done(false)]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_whose_master_is_another_front_end_of_the_lost_side_stops_before_recovery() {
+    let dialect = Dialect { front_ends: 3, ..Dialect::default() };
+    let mut scene = Scene::ready("master_elsewhere", Scenario { dialect, ..quick() }).await;
+    let lost = scene.data_center(0).name.clone();
+    scene.lab.lose(&lost).await.unwrap();
+    scene.want(1);
+    let message = scene.wait_for("DatabaseOnline", "False", "CentralManagementDown").await;
+    assert!(message.contains("atl-fe-3.litwareinc.com") && message.contains("does not answer"), "{message}");
+    assert!(!begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
+    scene.lab.fail_over_central_management("seattle");
+    scene.wait_until_failed_over().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

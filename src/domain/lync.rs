@@ -77,13 +77,17 @@ pub struct ChatService {
 }
 
 /// The Central Management store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CentralManagement {
     /// Who holds the writable copy; empty: nobody, the store is down.
     pub active_master: String,
     /// Who replicates it; empty: nobody.
     pub file_transfer_agents: Vec<String>,
+    /// Whether the master's SIP port accepts connections from the Management Shell that was asked; absent: that shell is on the master, or
+    /// no side is to be left. A store belongs to a pool, and its master is any of the pool's Front Ends.
+    #[serde(default)]
+    pub master_answers: Option<Reading<bool>>,
 }
 
 /// A detached cmdlet.

@@ -6,6 +6,7 @@ use crate::domain::fencing::Verdict;
 use crate::domain::lync::ChatService;
 use crate::domain::pool::SqlServer;
 use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::reading::Reading;
 use crate::domain::route::Procedure;
 use crate::domain::side::{Place, Side};
 use crate::domain::sql_server::{Database, Instance};
@@ -185,7 +186,8 @@ fn chain_and_folders(v: &View<'_>) -> Vec<Problem> {
 /// Whether Lync's configuration can be read and written.
 fn central_management(v: &View<'_>) -> Vec<Problem> {
     let mut found: Vec<Problem> = v.situation.lync.shell_trouble.iter().cloned().collect();
-    let move_it = "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -Force on a Front End of the surviving data centre";
+    let move_it = "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -BackupSqlInstanceName <instance> -Force on a Front End of the \
+                   surviving pool";
     match v.situation.lync.central_management.get() {
         Err(p) => found.push(p.clone()),
         Ok(cms) if cms.active_master.is_empty() || cms.file_transfer_agents.is_empty() => {
@@ -208,6 +210,16 @@ fn central_management(v: &View<'_>) -> Vec<Problem> {
                     clean(&cms.active_master)
                 ),
                 move_it,
+            ));
+        }
+        Ok(cms) if cms.master_answers.as_ref().and_then(Reading::known) == Some(&false) => {
+            found.push(Problem::ask(
+                Reason::CentralManagementDown,
+                format!(
+                    "The Central Management store names {} as its active master, which does not answer: it cannot be written",
+                    clean(&cms.active_master)
+                ),
+                format!("{move_it}. If it lives, let port 5061 of it be reached from {}", clean(&v.to().management_shell.host)),
             ));
         }
         Ok(_) => {}

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::World;
+use super::site::FRONT_END_PORT;
 use crate::domain::lync::{Lync, PoolState};
 use crate::domain::pool::{ManagementShell, Pool};
 use crate::domain::problem::Problem;
 use crate::domain::reading::Reading;
 use crate::domain::side::Side;
 use crate::domain::transition::Transition;
-use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, read as shell};
+use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, reached, read as shell};
 use crate::systems::{Shell, Systems};
 
 /// Longest wait for a cmdlet that only reads.
@@ -27,8 +28,11 @@ pub async fn look_at_lync<S: Systems, C>(
     let used = &pool.sites[used].management_shell;
     let service =
         ask(systems, used, &cmdlets::get_service()).await.and_then(|o| shell::chat_service(&o, &pool.fqdn));
-    let central =
+    let mut central =
         ask(systems, used, &cmdlets::central_management()).await.and_then(|o| shell::central_management(&o));
+    if let (Ok(central), Some(_)) = (&mut central, t.filter(|t| t.route.from != t.route.to)) {
+        central.master_answers = master_answers(systems, used, &central.active_master).await;
+    }
     let replicas = ask(systems, used, &cmdlets::replicas()).await.map(|o| shell::replicas(&o));
     // The servers that are to serve now: of the target while a transition runs, else of the side that the pool uses.
     let said = state.as_ref().ok().and_then(PoolState::side);
@@ -57,6 +61,21 @@ pub async fn look_at_lync<S: Systems, C>(
         mirror_job,
         shell_trouble,
     }
+}
+
+/// Whether the master of the Central Management store can be reached, if it is another host than the one that is asked.
+async fn master_answers<S: Systems>(
+    systems: &S,
+    used: &ManagementShell,
+    master: &str,
+) -> Option<Reading<bool>> {
+    if master.is_empty() || master.eq_ignore_ascii_case(&used.host) {
+        return None;
+    }
+    let test = cmdlets::test_connection(master, FRONT_END_PORT);
+    let said = systems.shell().invoke(used, &test, CMDLET).await;
+    let told = |e| shell::problem(&e, used, test.name);
+    Some(said.map_err(told).and_then(|out| reached::port_accepts(&out, &test, used)).into())
 }
 
 /// The pool's state, which side's shell told it, and why the first one did not.

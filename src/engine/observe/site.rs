@@ -17,7 +17,7 @@ use crate::systems::{Shell, Systems};
 /// Longest wait for a cmdlet that only reads.
 const CMDLET: Duration = Duration::from_secs(60);
 /// Ports that are tried: SIP of a Front End, and Persistent Chat's own (documented defaults).
-const FRONT_END_PORT: u16 = 5061;
+pub(super) const FRONT_END_PORT: u16 = 5061;
 const CHAT_PORT: u16 = 5041;
 
 /// A side that was not looked at.

@@ -158,6 +158,7 @@ pub fn central_management(objects: &[ShellObject]) -> Result<CentralManagement, 
     Ok(CentralManagement {
         active_master: o.text("ActiveMasterFqdn").unwrap_or_default(),
         file_transfer_agents: o.list(agents).into_iter().filter(|s| !s.is_empty()).collect(),
+        master_answers: None,
     })
 }
 
