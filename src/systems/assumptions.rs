@@ -65,9 +65,66 @@ pub const LAST_ERROR: Assumption = Assumption {
                 before anything else is done, and without it the first error decides, as it did before",
 };
 
+/// What an address in `tblServerIdentity` looks like.
+pub const SERVER_ADDRESS: Assumption = Assumption {
+    values: &["net.tcp://host:port/path"],
+    believed: "tblServerIdentity.serverAddress is a URI with the server's FQDN as its host. The page of the table says \"Server address \
+               using the Windows Communication Foundation address\", and shows none",
+    used: "domain::serving",
+    not_alone: "A server also needs a session in the database. An address that names no host is nobody's in particular: then the sessions \
+                say whose the database is",
+};
+
+/// What `tblChat.chatDate` counts.
+pub const CHAT_DATE: Assumption = Assumption {
+    values: &["ticks", "FILETIME", "milliseconds", "seconds"],
+    believed: "tblChat.chatDate, a bigint by the page of the table, is one of the units that Windows programs write; the size of the \
+               number says which",
+    used: "sql_server::read",
+    not_alone: "It is told in the report of what a failover has lost, and decides nothing. A number of another size is not known",
+};
+
+/// Which locks a RESTORE holds while it runs.
+pub const RESTORE_LOCK: Assumption = Assumption {
+    values: &["DATABASE"],
+    believed: "A session that restores a database holds a lock on it that sys.dm_tran_locks shows. Nobody has recorded one",
+    used: "sql_server::statements::RESTORES",
+    not_alone: "Only a RESTORE that holds another database and not ours is passed over; one without any lock is waited for",
+};
+
+/// Which state the files of a database have while it waits for log backups.
+pub const REDO_FILES: Assumption = Assumption {
+    values: &["RESTORING", "RECOVERY_PENDING"],
+    believed: "sys.master_files shows a redo point for data files in these states and for no others: its page says so of redo_start_lsn, and \
+               not what the files of a database in STANDBY show",
+    used: "sql_server::statements::REDO",
+    not_alone: "Without a file that has a redo point the history of restores says where roll forward goes on; each RESTORE checks the point \
+                again in its own batch, and SQL Server refuses what does not fit",
+};
+
+/// At which port the master of the Central Management store answers.
+pub const MASTER_PORT: Assumption = Assumption {
+    values: &["5061"],
+    believed: "The active master of the Central Management store is a Front End, and a Front End accepts SIP at port 5061 (both documented; \
+               that nothing between two sites filters it is not)",
+    used: "steps::findings, engine::observe::lync",
+    not_alone: "A master that does not answer there holds up the recovery before it begins, and is told with both ways out: move the store, \
+                or let the port be reached. Not known holds up nothing",
+};
+
 /// All of them.
-pub const ALL: &[Assumption] =
-    &[CHAT_ROLE, FILE_TRANSFER_AGENTS, TEST_DATABASE_MIRROR, MIRROR_WARNINGS, LAST_ERROR];
+pub const ALL: &[Assumption] = &[
+    CHAT_ROLE,
+    FILE_TRANSFER_AGENTS,
+    TEST_DATABASE_MIRROR,
+    MIRROR_WARNINGS,
+    LAST_ERROR,
+    SERVER_ADDRESS,
+    CHAT_DATE,
+    RESTORE_LOCK,
+    REDO_FILES,
+    MASTER_PORT,
+];
 
 #[cfg(test)]
 mod tests {
