@@ -37,7 +37,7 @@ table() { # log
     printf '%-20s %-9s %-62s %7s %7s\n' engine version 'driven with' times failed
     awk -F '\t' -v rows="$PCF_ENGINES_ROWS" -v log_file="$1" -v powershell="$powershell" -v required="${PCF_ENGINES_REQUIRED:-}" '
         BEGIN {
-            while ((getline line <rows) > 0) { split(line, of, "\t"); times[of[1]] += of[2] }
+            while ((getline line <rows) > 0) { split(line, of, "\t"); times[of[1]] += of[2]; if (of[3] != "") told[of[1]] = told[of[1]] "    " of[3] "\n" }
             while ((getline line <log_file) > 0) {
                 if (line ~ /^ +Running /) { n = split(line, of, "/"); program = ""; if (match(line, /tests\/[a-z_]+\.rs/)) program = substr(line, RSTART + 6, RLENGTH - 9) }
                 if (line ~ /^test result:/ && program != "") { split(line, of, " "); failed[program] += of[6]; ended[program] = 1; program = "" }
@@ -50,7 +50,7 @@ table() { # log
                 printf "%-20s %-9s %-62s %s\n", $2, version, $3, "not run: no engine (PCF_ENGINES_RUN is not set" ($2 ~ /^PowerShell/ ? ", no pwsh on the PATH)" : ")")
                 if (required == "1") bad = 1
             }
-            else { printf "%-20s %-9s %-62s %7d %7d\n", $2, version, $3, times[$1], failed[$1]; if (failed[$1]) bad = 1 }
+            else { printf "%-20s %-9s %-62s %7d %7d\n%s", $2, version, $3, times[$1], failed[$1], told[$1]; if (failed[$1]) bad = 1 }
         }
         END { exit bad }' <<<"$programs" || status=1
     return $status

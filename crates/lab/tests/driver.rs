@@ -29,6 +29,7 @@ async fn microsofts_driver_finds_a_server_in_every_version() {
         assert!(out.status.success(), "{sql_server:?}: {said}");
         assert!(said.contains(CHECKS), "{sql_server:?}: {said}");
         println!("{}: {CHECKS}", sql_server.product_version());
-        psrp::engine::driven("driver", 18).unwrap();
+        let told = format!("{}: {CHECKS}", sql_server.product_version());
+        psrp::engine::driven_and_told("driver", 18, &told).unwrap();
     }
 }

@@ -295,7 +295,8 @@ async fn every_answer_is_as_it_was_recorded() {
             }
         }
         println!("{as_recorded} answered as recorded, {left_out} left out");
-        psrp::engine::driven("recorded", as_recorded).unwrap();
+        let told = format!("{as_recorded} answered as recorded, {} differ, {left_out} left out", wrong.len());
+        psrp::engine::driven_and_told("recorded", as_recorded, &told).unwrap();
         assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
     });
 }

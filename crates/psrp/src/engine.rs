@@ -67,8 +67,16 @@ fn needed<T>(found: Option<T>, missing: impl Fn() -> String) -> Result<Option<T>
 /// # Errors
 /// If the file cannot be written.
 pub fn driven(program: &str, times: usize) -> std::io::Result<()> {
+    driven_and_told(program, times, "")
+}
+
+/// The same, with what there is to say besides: how much of what, what was left out.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn driven_and_told(program: &str, times: usize, told: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     let Some(rows) = env::var_os("PCF_ENGINES_ROWS").filter(|rows| !rows.is_empty()) else { return Ok(()) };
-    let line = format!("{program}\t{times}\n");
+    let line = format!("{program}\t{times}\t{told}\n");
     std::fs::OpenOptions::new().append(true).create(true).open(rows)?.write_all(line.as_bytes())
 }
