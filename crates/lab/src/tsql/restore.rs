@@ -13,6 +13,9 @@ use crate::world::World;
 use crate::world::files::split;
 use crate::world::journal::{Effect, Outcome};
 
+/// The undo file of a copy in STANDBY cannot be read.
+const UNDO_GONE: u32 = 3441;
+
 /// What a RESTORE leaves a database as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaves {
@@ -108,6 +111,10 @@ impl Batch {
         let work = outside_of_transactions(seat).and_then(|()| possible(seat, &database, source, leaves(t)));
         let work = match work {
             Ok(work) => work,
+            // What fails while the database is started comes last (recorded).
+            Err(e) if e.number == UNDO_GONE => {
+                return seat.finish(journal, Err(e)).map_err(|e| vec![abnormal(&command), e]);
+            }
             Err(e) => return seat.finish(journal, Err(e)).map_err(|e| vec![e, abnormal(&command)]),
         };
         let (takes, file) = match &work {
@@ -271,6 +278,12 @@ fn can_be_restored<'i>(i: &'i Instance, database: &str) -> Result<&'i Database, 
             "RESTORE cannot operate on database '{database}' because it is configured for database mirroring or has joined an availability group. If you intend to restore the database, use ALTER DATABASE to remove mirroring or to remove the database from its availability group."
         );
         return refuse(3104, what);
+    }
+    if db.cannot_be_brought_up() {
+        let what = format!(
+            "During startup of warm standby database '{database}' (database ID 5), its standby file ('E:\\{database}.tuf') was inaccessible to the RESTORE statement. The operating system error was '2(The system cannot find the file specified.)'. Diagnose the operating system error, correct the problem, and retry startup."
+        );
+        return Err(SqlMessage::error(UNDO_GONE, 17, what));
     }
     if i.disk_full {
         let what = "There is insufficient free space on disk volume 'D:\\' to create the database. Operating system error 112(There is not enough space on the disk.).";

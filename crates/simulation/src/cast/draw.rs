@@ -56,6 +56,11 @@ pub fn bad_night(chance: &mut Chance, begins: Side, stays: bool, operators: usiz
     }
     night.disturb(loss);
     night.confuse(loss);
+    if night.chance.happens(300) {
+        // Before the loss or after it: until somebody leaves STANDBY nobody misses it.
+        let when = night.chance.between(0, 2000) as f64 / 1000.0 * loss;
+        night.then(when, Act::LoseUndoFile);
+    }
     night.script.sort_by(|a, b| a.0.total_cmp(&b.0));
     night.script
 }
