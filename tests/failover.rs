@@ -8,11 +8,15 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use common::matrix::{hold_first, until_held};
 use common::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, quick, runs};
 use lab::scenario::{Authentication, Scenario};
+use lab::serve::Lab;
+use lab::world::answers::{Answered, End};
 use lab::world::journal::{Entry, Outcome};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,6 +203,45 @@ async fn what_somebody_does_by_hand_meanwhile_is_gone_on_from_and_the_status_say
         assert!(done_by_others.contains(&step), "{done_by_others:?}");
     }
     assert!(!begun(&scene.lab, 0, "Set-CsPersistentChatState"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_up_without_a_word_is_tried_again_with_pauses_and_not_believed() {
+    let mut scene = Scene::ready("without_a_word", quick()).await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    // A look: nobody takes the database for one that is not there, or the table of records.
+    for what in ["is_in_standby, d.is_read_only", "OBJECT_ID(N'msdb.dbo.persistent_chat_failover')"] {
+        give_up(&scene.lab, &tries, what);
+        scene.until("a lost look", || scene.object()["status"].to_string().contains("was lost while")).await;
+        scene.wait_for("FailoverReady", "False", "OutcomeUnknown").await;
+        scene.lab.answer_by(None);
+        scene.wait_for("FailoverReady", "True", "Completed").await;
+    }
+    assert_eq!(scene.writes(), Vec::<String>::new());
+    // An effect that is never carried out and never refused.
+    scene.lose().await;
+    give_up(&scene.lab, &tries, "RESTORE LOG");
+    scene.want(1);
+    scene.wait_for("LogBackupsApplied", "False", "OutcomeUnknown").await;
+    let began = Instant::now();
+    scene.until("a few tries", || tries.load(Ordering::Relaxed) >= 4).await;
+    // One, two and four seconds, shortened by three tenths at most.
+    assert!(began.elapsed() > Duration::from_secs(3), "it is tried without a pause");
+    assert!(!begun(&scene.lab, 0, "RESTORE LOG") && !begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
+    scene.lab.answer_by(None);
+    scene.wait_until_failed_over().await;
+}
+
+/// Whatever asks the second data centre's SQL Server for something is given up by it, and counted.
+fn give_up(lab: &Lab, tries: &Arc<AtomicUsize>, what: &'static str) {
+    tries.store(0, Ordering::Relaxed);
+    let (tries, server) = (tries.clone(), lab.scenario().data_centers[1].sql_server.clone());
+    lab.answer_by(Some(Box::new(move |request| {
+        (request.text.contains(what) && request.server == server).then(|| {
+            tries.fetch_add(1, Ordering::Relaxed);
+            Answered { instead: Some(vec![]), end: End::GivenUp(0) }
+        })
+    })));
 }
 
 /// The reasons of the events that were told of a failover, each as often as it was told.

@@ -6,10 +6,15 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::plane;
 use common::scene::{Scene, backups, begun, quick};
+use lab::scenario::Scenario;
+use lab::tsql::{Cell, ColumnType, Done, Ends, Event, Kind, SqlMessage};
+use lab::world::answers::{Answered, End};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_its_target_a_new_resource_is_ready_idle_and_writes_nothing() {
@@ -178,6 +183,56 @@ async fn damaged_and_foreign_backups_and_a_store_that_cannot_be_written_stop_bef
     assert!(!begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
     scene.lab.fail_over_central_management("seattle");
     scene.wait_until_failed_over().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_copy_whose_undo_file_is_gone_is_not_tried_for_ever() {
+    let mut scene = Scene::ready("undo_file_gone", Scenario { standby: true, ..quick() }).await;
+    let copy = scene.data_center(1).sql_server.clone();
+    scene.lab.fault("lose-undo-file", &[copy]).unwrap();
+    scene.lose().await;
+    scene.want(1);
+    // The error that tells why comes behind the one that the driver gives.
+    let message = scene.wait_for_text("LogBackupsApplied", "False", "DatabaseState", "3441").await;
+    assert!(message.contains("3013") && message.contains("Restore it anew"), "{message}");
+    scene.wait_for("Stalled", "True", "DatabaseState").await;
+    assert!(!begun(&scene.lab, 0, "RESTORE LOG") && !begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovery_that_fails_when_the_database_is_started_asks_a_human() {
+    let mut scene = Scene::ready("start_fails", quick()).await;
+    scene.lose().await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let seen = tries.clone();
+    scene.lab.answer_by(Some(Box::new(move |request| {
+        request.text.contains("WITH RECOVERY").then(|| {
+            seen.fetch_add(1, Ordering::Relaxed);
+            Answered { instead: Some(start_fails()), end: End::Usual }
+        })
+    })));
+    scene.want(1);
+    let message = scene.wait_for_text("DatabaseOnline", "False", "DatabaseState", "3441").await;
+    assert!(message.contains("3013") && message.contains("Restore it anew"), "{message}");
+    scene.wait_for("Stalled", "True", "DatabaseState").await;
+    // What only a human can mend is tried again rarely.
+    assert_eq!(tries.load(Ordering::Relaxed), 1);
+    assert!(!begun(&scene.lab, 0, "Set-CsPersistentChatState"));
+}
+
+/// What is recorded of a database that cannot be started: 3013 first.
+fn start_fails() -> Vec<Event> {
+    let int = ColumnType { kind: Kind::Int(4), nullable: true };
+    let (ends, command) = (Ends::Statement, 229);
+    let done = |failed| Event::Done(Done { ends, command, count: None, failed, rows: false, nocount: false });
+    let row = Event::Rows {
+        columns: vec![("error".into(), int), ("returned".into(), int)],
+        rows: vec![vec![Cell::Int(3441), Cell::Int(0)]],
+        order: vec![],
+    };
+    let first = SqlMessage::error(3013, 16, "RESTORE DATABASE is terminating abnormally.");
+    let then = SqlMessage::error(3441, 17, "The standby file was inaccessible to the RESTORE statement.");
+    vec![Event::Error(first), Event::Error(then), done(true), row, done(false)]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

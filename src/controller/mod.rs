@@ -326,8 +326,7 @@ async fn start(context: &Context, object: &PersistentChatFailover, wish: Wish) -
 /// fields that only this one knows, and the answer to a request does not: an order would be read as another one. And the worker
 /// before this one may have written a status since, and what it said of a wish counts.
 async fn newest(context: &Context, shown: &Object) -> Result<Option<Object>, Error> {
-    let api: Api<Object> =
-        Api::namespaced(context.client.clone(), &shown.namespace().unwrap_or_default());
+    let api: Api<Object> = Api::namespaced(context.client.clone(), &shown.namespace().unwrap_or_default());
     let got = tokio::time::timeout(REQUEST, api.get_opt(&shown.name_any()))
         .await
         .map_err(|_| Error("the API server does not answer".into()))?;

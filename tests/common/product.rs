@@ -10,8 +10,14 @@ pub use persistent_chat_failover::controller::rights::{RIGHTS, Right, Where, rul
 pub use persistent_chat_failover::domain::backups::{BackupSet, FileHeaders, Folders, Lsn, RedoPoint};
 pub use persistent_chat_failover::domain::chain::{Chain, follow};
 pub use persistent_chat_failover::domain::log_shipping::{Columns, Job, SecondaryHalf};
+pub use persistent_chat_failover::domain::pool::{Pool, SqlServer};
 pub use persistent_chat_failover::domain::reading::Reading;
 pub use persistent_chat_failover::status::recording::{pack, unpack};
 pub use persistent_chat_failover::systems::management_shell::cmdlets;
+pub use persistent_chat_failover::systems::secrets::{Credentials, Password};
+pub use persistent_chat_failover::systems::settings::Settings;
 pub use persistent_chat_failover::systems::sql_server::log_shipping_script::script;
-pub use persistent_chat_failover::systems::sql_server::statements;
+pub use persistent_chat_failover::systems::sql_server::session::TdsSession;
+pub use persistent_chat_failover::systems::sql_server::{
+    Cell, Parameter, Proof, Rows, ServerError, SqlError, SqlSession, Statement, errors, read, statements,
+};

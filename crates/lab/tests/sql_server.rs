@@ -134,6 +134,38 @@ fn a_killed_restore_is_not_completed_and_only_its_file_goes_on() {
 }
 
 #[test]
+fn a_backup_that_is_cut_off_or_changed_is_refused_as_its_version_was_recorded() {
+    for (version, cut_off, changed) in
+        [(SqlServerVersion::V2022, "13(The data", 11801), (SqlServerVersion::V2016, "38(Reached", 3183)]
+    {
+        let mut b = Bench::of(version);
+        let (file, id) = (b.files()[6].clone(), b.log_in(COPY));
+        let content = b.w.files.read(&file).unwrap();
+        let text = format!("RESTORE LOG mgc FROM DISK = N'{file}' WITH NORECOVERY");
+        b.w.files.write(&file, &content[..content.len() - 100]).unwrap();
+        let out = b.send(COPY, id, &text);
+        let [Event::Error(cause), Event::Error(end)] = &out[..] else { panic!("{out:?}") };
+        assert_eq!((cause.number, cause.class, cause.state, end.number), (3203, 16, 1, 3013));
+        assert!(cause.message.contains(cut_off), "{cause:?}");
+        let mut other = content.clone();
+        let middle = other.len() - 100;
+        other[middle] ^= 1;
+        b.w.files.write(&file, &other).unwrap();
+        assert_eq!(b.errors(COPY, &text), vec![(changed, 16, 1), (3013, 16, 1)]);
+    }
+}
+
+#[test]
+fn a_standby_copy_without_its_undo_file_says_so_behind_3013() {
+    let mut b = Bench::new(Scenario { standby: true, ..Scenario::default() });
+    sql::lose_undo_file(&mut b.w, COPY).unwrap();
+    for text in ["RESTORE DATABASE mgc WITH RECOVERY", "RESTORE DATABASE mgc WITH NORECOVERY"] {
+        assert_eq!(b.errors(COPY, text), vec![(3013, 16, 1), (3441, 17, 1)], "{text}");
+    }
+    assert!(b.w.sql[COPY].databases["mgc"].standby);
+}
+
+#[test]
 fn a_log_that_ends_at_the_redo_point_is_applied_again() {
     let mut b = Bench::new(Scenario::default());
     let file = b.files()[5].clone();

@@ -30,7 +30,7 @@ pub enum SqlFate {
     /// It gives it up before it is carried out, a RESTORE in its middle: the answer ends without any error and without its row, and the
     /// session lives on.
     GivenUpBefore,
-    /// The same when it has been carried out.
+    /// The same when it has been carried out: of the rows of a look half have come.
     GivenUpAfter,
     /// An administrator has ended the session while it was idle: its lock is free, and the connection closed without a word.
     EndedIdle,

@@ -28,7 +28,8 @@ pub struct Statement {
 /// answer without any error, and the driver takes that for the end of a whole one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// A result set, with or without rows.
+    /// A result set, with or without rows, and the row of [`statements::ENDING`] behind it: a set that was broken off looks like one
+    /// with fewer rows, or none.
     ResultSet,
     /// The row of [`statements::ENDING`], as the last thing of all.
     Ending,
@@ -60,9 +61,15 @@ impl From<i32> for Parameter {
 }
 
 impl Statement {
-    /// A statement that only looks.
+    /// A statement that only looks; it is given the row that it ends in.
     pub fn read(text: impl Into<String>, parameters: Vec<Parameter>) -> Self {
-        Statement { text: text.into(), parameters, doing: "looking", long: false, proof: Proof::ResultSet }
+        Statement {
+            text: statements::ended(text),
+            parameters,
+            doing: "looking",
+            long: false,
+            proof: Proof::ResultSet,
+        }
     }
     /// A statement that writes and answers soon; its text ends in [`statements::ENDING`].
     pub fn write(doing: &'static str, text: impl Into<String>, parameters: Vec<Parameter>) -> Self {
@@ -149,27 +156,28 @@ pub struct ServerError {
 impl Answer {
     /// What is to be believed of it.
     pub fn believed(mut self, proof: Proof) -> Result<Rows, SqlError> {
+        match (self.error, self.sets.pop().and_then(|set| Ending::of(&set))) {
+            (Some(e), Some(ending)) => {
+                let last = Some(ending.error).filter(|last| *last != 0 && *last != e.number);
+                return Err(SqlError::Server(ServerError { last, ..e }));
+            }
+            (Some(e), None) => return Err(SqlError::Server(e)),
+            (None, Some(Ending { error: 0, returned: 0 })) => {}
+            (None, Some(ending)) => return Err(SqlError::Returned(ending)),
+            (None, None) => {
+                let why = "it ended without the row that says that all was carried out";
+                return Err(SqlError::Lost(why.into()));
+            }
+        }
         match proof {
-            Proof::ResultSet => match self.error {
-                Some(e) => Err(SqlError::Server(e)),
-                None if self.sets.is_empty() => Err(SqlError::Lost("it ended without any result set".into())),
-                None => {
-                    let first = self.sets.iter().position(|set| !set.rows.is_empty()).unwrap_or(0);
-                    Ok(self.sets.swap_remove(first))
-                }
-            },
-            Proof::Ending => match (self.error, self.sets.pop().and_then(|set| Ending::of(&set))) {
-                (Some(e), Some(ending)) => {
-                    let last = Some(ending.error).filter(|last| *last != 0 && *last != e.number);
-                    Err(SqlError::Server(ServerError { last, ..e }))
-                }
-                (Some(e), None) => Err(SqlError::Server(e)),
-                (None, Some(Ending { error: 0, returned: 0 })) => Ok(Rows::default()),
-                (None, Some(ending)) => Err(SqlError::Returned(ending)),
-                (None, None) => {
-                    Err(SqlError::Lost("it ended without the row that says that all was carried out".into()))
-                }
-            },
+            Proof::Ending => Ok(Rows::default()),
+            Proof::ResultSet if self.sets.is_empty() => {
+                Err(SqlError::Lost("it ended without any result set".into()))
+            }
+            Proof::ResultSet => {
+                let first = self.sets.iter().position(|set| !set.rows.is_empty()).unwrap_or(0);
+                Ok(self.sets.swap_remove(first))
+            }
         }
     }
 }
@@ -287,8 +295,17 @@ mod tests {
         let other = Answer { sets: vec![row], error: None }.believed(Proof::Ending);
         assert!(matches!(other, Err(SqlError::Lost(_))), "{other:?}");
         let empty = Rows { columns: vec!["name".into()], rows: vec![] };
-        let none = Answer { sets: vec![empty.clone()], error: None }.believed(Proof::ResultSet);
-        assert_eq!(none, Ok(empty));
+        let sets = |ended: bool| {
+            let all = [Some(empty.clone()), ended.then(|| ending(0, Cell::Int(0)))];
+            all.into_iter().flatten().collect()
+        };
+        let none = Answer { sets: sets(true), error: None }.believed(Proof::ResultSet);
+        assert_eq!(none, Ok(empty.clone()));
+        // Without the row behind it nobody knows whether there would have been more.
+        let broken_off = Answer { sets: sets(false), error: None }.believed(Proof::ResultSet);
+        assert!(matches!(broken_off, Err(SqlError::Lost(_))), "{broken_off:?}");
+        let ends_only = Answer { sets: vec![ending(0, Cell::Int(0))], error: None };
+        assert!(matches!(ends_only.believed(Proof::ResultSet), Err(SqlError::Lost(_))));
     }
 
     #[test]

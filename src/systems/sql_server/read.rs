@@ -27,19 +27,36 @@ impl Rows {
         at.and_then(|i| row.get(i)).ok_or_else(|| format!("there is no column {name}"))
     }
     fn text(&self, row: &[Cell], name: &str) -> Result<Option<String>, String> {
-        Ok(match self.cell(row, name)? {
-            Cell::Null => None,
-            Cell::Text(s) | Cell::Guid(s) => Some(s.clone()),
-            Cell::Int(n) => Some(n.to_string()),
-            Cell::Numeric(n) => Some(n.to_string()),
-            Cell::Bool(b) => Some(i32::from(*b).to_string()),
-            Cell::DateTime(d) => Some(d.to_string()),
-            Cell::Float(f) => Some(f.to_string()),
-            Cell::Bytes(_) => return Err(format!("column {name} is binary")),
-        })
+        match self.cell(row, name)? {
+            Cell::Null => Ok(None),
+            Cell::Text(s) | Cell::Guid(s) => Ok(Some(s.clone())),
+            other => Err(format!("column {name} is {other:?}, expected a text")),
+        }
     }
     fn must(&self, row: &[Cell], name: &str) -> Result<String, String> {
-        self.text(row, name)?.ok_or_else(|| format!("column {name} is NULL"))
+        required(name, self.text(row, name)?)
+    }
+    /// A text or a number, as a text.
+    fn shown(&self, row: &[Cell], name: &str) -> Result<Option<String>, String> {
+        match self.cell(row, name)? {
+            Cell::Bool(_) | Cell::Int(_) | Cell::Numeric(_) => {
+                Ok(self.int(row, name)?.map(|n| n.to_string()))
+            }
+            Cell::Null
+            | Cell::Float(_)
+            | Cell::Text(_)
+            | Cell::Guid(_)
+            | Cell::DateTime(_)
+            | Cell::Bytes(_) => self.text(row, name),
+        }
+    }
+    /// A date in the local time of whoever wrote it, as a text.
+    fn local(&self, row: &[Cell], name: &str) -> Result<Option<String>, String> {
+        match self.cell(row, name)? {
+            Cell::Null => Ok(None),
+            Cell::DateTime(d) => Ok(Some(d.to_string())),
+            other => Err(format!("column {name} is {other:?}, expected a date")),
+        }
     }
     fn int(&self, row: &[Cell], name: &str) -> Result<Option<i32>, String> {
         match self.cell(row, name)? {
@@ -52,8 +69,17 @@ impl Rows {
             other => Err(format!("column {name} is {other:?}, expected a number")),
         }
     }
+    fn number(&self, row: &[Cell], name: &str) -> Result<i32, String> {
+        required(name, self.int(row, name)?)
+    }
     fn flag(&self, row: &[Cell], name: &str) -> Result<bool, String> {
-        self.int(row, name)?.map(|n| n != 0).ok_or_else(|| format!("column {name} is NULL"))
+        self.number(row, name).map(|n| n != 0)
+    }
+    fn percent(&self, row: &[Cell], name: &str) -> Result<f64, String> {
+        match self.cell(row, name)? {
+            Cell::Float(f) => Ok(*f),
+            other => Err(format!("column {name} is {other:?}, expected a float")),
+        }
     }
     fn lsn(&self, row: &[Cell], name: &str) -> Result<Option<Lsn>, String> {
         match self.cell(row, name)? {
@@ -71,6 +97,11 @@ impl Rows {
     }
 }
 
+/// What a column must hold.
+fn required<T>(name: &str, value: Option<T>) -> Result<T, String> {
+    value.ok_or_else(|| format!("column {name} is NULL"))
+}
+
 /// Reads an instance: everything that its state makes worth asking. A part that cannot be read is unknown with its problem; a lost
 /// session fails the whole.
 pub async fn instance<S: SqlSession>(
@@ -81,12 +112,13 @@ pub async fn instance<S: SqlSession>(
     let rows = ask(session, statements::IDENTITY, vec![]).await?;
     let first = rows.rows.first().cloned().unwrap_or_default();
     let identity = |name: &str| rows.must(&first, name).map_err(SqlError::Protocol);
+    let number = |name: &str| rows.number(&first, name).map_err(SqlError::Protocol);
     let mut i = Instance {
         server_name: identity("server_name")?,
         version: identity("product_version")?,
         edition: identity("edition")?,
-        sysadmin: rows.int(&first, "is_sysadmin").map_err(SqlError::Protocol)? == Some(1),
-        zone_minutes: rows.int(&first, "zone_minutes").map_err(SqlError::Protocol)?.unwrap_or(0),
+        sysadmin: number("is_sysadmin")? == 1,
+        zone_minutes: number("zone_minutes")?,
         database: None,
         secondary_half: Reading::not_looked(),
         primary_half: Reading::not_looked(),
@@ -123,12 +155,9 @@ async fn restores<S: SqlSession>(
     part(session, server, "looking for running restores", statements::RESTORES, vec![], |r, row| {
         let text = |name: &str| r.text(row, name).map(Option::unwrap_or_default);
         Ok(RunningRestore {
-            session: r.int(row, "session_id")?.unwrap_or(0),
+            session: r.number(row, "session_id")?,
             command: r.must(row, "command")?,
-            percent: match r.cell(row, "percent_complete")? {
-                Cell::Float(f) => *f,
-                _ => 0.0,
-            },
+            percent: r.percent(row, "percent_complete")?,
             by: format!("{} on {}", text("program_name")?, text("host_name")?),
         })
     })
@@ -146,7 +175,7 @@ async fn history<S: SqlSession>(
             kind: r.must(row, "restore_type")?.trim().into(),
             last_lsn: r.lsn(row, "last_lsn")?,
             last_fork: r.text(row, "last_recovery_fork_guid")?,
-            backup_start: r.text(row, "backup_start_date")?,
+            backup_start: r.local(row, "backup_start_date")?,
             file: r.text(row, "physical_device_name")?,
         })
     })
@@ -160,7 +189,7 @@ pub async fn lock_holder<S: SqlSession>(session: &mut S, server: &SqlServer, poo
     let doing = "looking for the lock's holder";
     let held = part(session, server, doing, statements::LOCK_HOLDER, vec![name.into()], |r, row| {
         let text = |name: &str| r.text(row, name).map(Option::unwrap_or_default);
-        let session = r.int(row, "session_id")?.unwrap_or(0);
+        let session = r.number(row, "session_id")?;
         Ok(format!("{} on {} (session {session})", text("program_name")?, text("host_name")?))
     });
     held.await.ok()?.known()?.first().cloned()
@@ -175,8 +204,8 @@ async fn inside<S: SqlSession>(
     let db = || vec![Parameter::from(pool.database.as_str())];
     i.sessions = part(session, server, "looking for sessions", statements::SESSIONS, db(), |r, row| {
         Ok(Session {
-            id: r.int(row, "session_id")?.unwrap_or(0),
-            login: r.text(row, "login_name")?.unwrap_or_default(),
+            id: r.number(row, "session_id")?,
+            login: r.must(row, "login_name")?,
             host: r.text(row, "host_name")?.unwrap_or_default(),
             program: r.text(row, "program_name")?.unwrap_or_default(),
         })
@@ -206,7 +235,7 @@ async fn inside<S: SqlSession>(
             Reading::Unknown(p) => Reading::Unknown(p),
         };
     let own = part(session, server, "reading the backup history", statements::OWN_BACKUPS, db(), |r, row| {
-        Ok((r.must(row, "type")?, r.text(row, "newest")?))
+        Ok((r.must(row, "type")?, r.local(row, "newest")?))
     })
     .await?;
     i.own_backups = match own {
@@ -256,9 +285,9 @@ async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<
         let mirroring = match rows.text(row, "mirroring_guid")? {
             None => None,
             Some(_) => Some(Mirroring {
-                state: rows.int(row, "mirroring_state")?.unwrap_or(-1),
-                role: rows.int(row, "mirroring_role")?.unwrap_or(0),
-                safety: rows.int(row, "mirroring_safety_level")?.unwrap_or(0),
+                state: rows.number(row, "mirroring_state")?,
+                role: rows.number(row, "mirroring_role")?,
+                safety: rows.number(row, "mirroring_safety_level")?,
                 partner: rows.text(row, "mirroring_partner_name")?,
                 partner_instance: rows.text(row, "mirroring_partner_instance")?,
                 witness: rows.text(row, "mirroring_witness_name")?.filter(|w| !w.is_empty()),
@@ -266,10 +295,10 @@ async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<
             }),
         };
         Ok(Database {
-            state: DatabaseState::from_number(rows.int(row, "state")?.ok_or("state is NULL")?),
+            state: DatabaseState::from_number(rows.number(row, "state")?),
             standby: rows.flag(row, "is_in_standby")?,
             read_only: rows.flag(row, "is_read_only")?,
-            user_access: rows.int(row, "user_access")?.unwrap_or(-1),
+            user_access: rows.number(row, "user_access")?,
             recovery_model: rows.int(row, "recovery_model")?.unwrap_or(0),
             family: rows.text(row, "family_guid")?,
             fork: rows.text(row, "recovery_fork_guid")?,
@@ -306,8 +335,14 @@ async fn log_shipping<S: SqlSession>(
 ) -> Result<(), SqlError> {
     let doing = "reading log shipping in msdb";
     let db = || vec![Parameter::from(pool.database.as_str())];
-    let secondary = part(session, server, doing, statements::SECONDARY_HALF, db(), columns).await?;
-    let primary = part(session, server, doing, statements::PRIMARY_HALF, db(), columns).await?;
+    let secondary = part(session, server, doing, statements::SECONDARY_HALF, db(), |r, row| {
+        columns(r, row, MAY_BE_NULL_OF_SECONDARY)
+    })
+    .await?;
+    let primary = part(session, server, doing, statements::PRIMARY_HALF, db(), |r, row| {
+        columns(r, row, MAY_BE_NULL_OF_PRIMARY)
+    })
+    .await?;
     let known = part(session, server, doing, statements::PRIMARY_SECONDARIES, db(), |r, row| {
         r.must(row, "secondary_server")
     })
@@ -339,8 +374,10 @@ async fn log_shipping<S: SqlSession>(
     })
     .await?;
     for id in scheduled {
+        let of_job = vec![id.as_str().into()];
         let found =
-            part(session, server, doing, statements::SCHEDULES, vec![id.as_str().into()], columns).await?;
+            part(session, server, doing, statements::SCHEDULES, of_job, |r, row| columns(r, row, &[]));
+        let found = found.await?;
         match (&mut secondary, found) {
             (Reading::Known(Some(half)), Reading::Known(rows)) => drop(half.schedules.insert(id, rows)),
             (_, Reading::Unknown(p)) => secondary = Reading::Unknown(p),
@@ -351,8 +388,33 @@ async fn log_shipping<S: SqlSession>(
     Ok(())
 }
 
-fn columns(r: &Rows, row: &[Cell]) -> Result<BTreeMap<String, String>, String> {
-    r.columns.iter().filter_map(|n| r.text(row, n).map(|v| v.map(|v| (n.clone(), v))).transpose()).collect()
+/// What msdb's tables let be NULL of a secondary half: what was never done or never said, and what a monitor knows, who may be told
+/// nothing of it.
+const MAY_BE_NULL_OF_SECONDARY: &[&str] = &[
+    "last_copied_file",
+    "block_size",
+    "buffer_count",
+    "max_transfer_size",
+    "last_restored_file",
+    "restore_threshold",
+    "threshold_alert",
+    "threshold_alert_enabled",
+    "history_retention_period",
+];
+/// The same of a primary half.
+const MAY_BE_NULL_OF_PRIMARY: &[&str] = &["last_backup_file"];
+
+/// The columns of a row, which hold something but for those that may be NULL.
+fn columns(r: &Rows, row: &[Cell], may_be_null: &[&str]) -> Result<BTreeMap<String, String>, String> {
+    let mut all = BTreeMap::new();
+    for name in &r.columns {
+        match r.shown(row, name)? {
+            Some(value) => drop(all.insert(name.clone(), value)),
+            None if may_be_null.contains(&name.as_str()) => {}
+            None => return Err(format!("column {name} is NULL")),
+        }
+    }
+    Ok(all)
 }
 
 /// The records of the pool. A record that cannot be understood makes all of them unknown: nothing may be begun over it.
@@ -366,7 +428,10 @@ pub async fn records<S: SqlSession>(
         match part(session, server, doing, statements::RECORD_TABLE, vec![], |r, row| r.flag(row, "present"))
             .await?
         {
-            Reading::Known(v) => v.into_iter().next().unwrap_or(false),
+            Reading::Known(v) => match v.first() {
+                Some(present) => *present,
+                None => return Err(SqlError::Protocol("nobody says whether there is a record".into())),
+            },
             Reading::Unknown(p) => return Ok(Reading::Unknown(p)),
         };
     if !present {
@@ -374,11 +439,7 @@ pub async fn records<S: SqlSession>(
     }
     let rows =
         part(session, server, doing, statements::RECORDS, vec![pool.fqdn.as_str().into()], |r, row| {
-            Ok((
-                r.int(row, "schema_version")?.unwrap_or(0),
-                r.must(row, "transition")?,
-                r.must(row, "document")?,
-            ))
+            Ok((r.number(row, "schema_version")?, r.must(row, "transition")?, r.must(row, "document")?))
         })
         .await?;
     Ok(match rows {
@@ -399,10 +460,10 @@ pub async fn headers<S: SqlSession>(
 ) -> Result<Reading<Vec<BackupSet>>, SqlError> {
     let doing = format!("reading the header of {}", crate::domain::text::clean(path));
     part(session, server, &doing, statements::HEADERS, vec![path.into()], |r, row| {
-        let lsn = |name: &str| r.lsn(row, name)?.ok_or_else(|| format!("column {name} is NULL"));
+        let lsn = |name: &str| required(name, r.lsn(row, name)?);
         Ok(BackupSet {
-            position: r.int(row, "Position")?.unwrap_or(1),
-            kind: r.int(row, "BackupType")?.unwrap_or(0),
+            position: r.number(row, "Position")?,
+            kind: r.number(row, "BackupType")?,
             database: r.must(row, "DatabaseName")?,
             server: r.text(row, "ServerName")?.unwrap_or_default(),
             family: r.must(row, "FamilyGUID")?,
@@ -410,8 +471,8 @@ pub async fn headers<S: SqlSession>(
             last_lsn: lsn("LastLSN")?,
             first_fork: r.must(row, "FirstRecoveryForkID")?,
             last_fork: r.must(row, "RecoveryForkID")?,
-            start: r.must(row, "BackupStartDate")?,
-            finish: r.must(row, "BackupFinishDate")?,
+            start: required("BackupStartDate", r.local(row, "BackupStartDate")?)?,
+            finish: required("BackupFinishDate", r.local(row, "BackupFinishDate")?)?,
             checksums: r.flag(row, "HasBackupChecksums")?,
             damaged: r.flag(row, "IsDamaged")? || r.flag(row, "HasIncompleteMetaData")?,
         })

@@ -190,9 +190,10 @@ fn cell(c: &ColumnData<'static>) -> Result<Cell, tiberius::error::Error> {
         ColumnData::String(v) => v.as_ref().map_or(Cell::Null, |s| Cell::Text(s.to_string())),
         ColumnData::Guid(v) => v.map_or(Cell::Null, |g| Cell::Guid(g.to_string().to_uppercase())),
         ColumnData::Binary(v) => v.as_ref().map_or(Cell::Null, |b| Cell::Bytes(b.to_vec())),
-        ColumnData::Numeric(v) => {
-            v.map_or(Cell::Null, |n| Cell::Numeric(n.value() / 10i128.pow(n.scale().into())))
-        }
+        ColumnData::Numeric(v) => match v {
+            None => Cell::Null,
+            Some(n) => Cell::Numeric(whole(n.value(), n.scale()).ok_or_else(|| unreadable(c))?),
+        },
         other @ (ColumnData::DateTime(_) | ColumnData::SmallDateTime(_) | ColumnData::DateTime2(_)) => {
             date_time(other)?.map_or(Cell::Null, Cell::DateTime)
         }
@@ -201,9 +202,19 @@ fn cell(c: &ColumnData<'static>) -> Result<Cell, tiberius::error::Error> {
         | ColumnData::Date(_)
         | ColumnData::Time(_)
         | ColumnData::DateTimeOffset(_)) => {
-            return Err(tiberius::error::Error::Conversion(format!("a column of type {other:?}").into()));
+            return Err(unreadable(other));
         }
     })
+}
+
+fn unreadable(c: &ColumnData<'static>) -> tiberius::error::Error {
+    tiberius::error::Error::Conversion(format!("a value that is not understood: {c:?}").into())
+}
+
+/// A numeric without a fraction: one that has one is no number that we ask for.
+fn whole(value: i128, scale: u8) -> Option<i128> {
+    let unit = 10i128.checked_pow(scale.into())?;
+    (value % unit == 0).then_some(value / unit)
 }
 
 /// datetime counts 1/300 s from 1900, smalldatetime minutes, datetime2 its own fractions from year 1.
@@ -229,7 +240,7 @@ fn date_time(c: &ColumnData<'static>) -> Result<Option<jiff::civil::DateTime>, t
         )?),
         ColumnData::DateTime2(Some(d)) => {
             let unit = 10i64.pow(9 - u32::from(d.time().scale().min(9)));
-            let increments = i64::try_from(d.time().increments()).unwrap_or(0);
+            let increments = i64::try_from(d.time().increments()).map_err(|_| unreadable(c))?;
             Some(at(d.date().days().into(), jiff::civil::date(1, 1, 1), increments.saturating_mul(unit))?)
         }
         _ => None,

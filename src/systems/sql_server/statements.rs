@@ -3,8 +3,10 @@
 //! All of them run on a connection whose database is `master`; values travel as parameters (`@P1` …), never as text. The one
 //! exception is a database name inside a three-part name, which no parameter can stand for: [`quote_name`] writes it.
 
-/// What every batch that changes something ends in: one row with the error of its last statement, and what its procedure returned. An
-/// answer without it was cut off, whatever else it holds; and of several errors the driver gives the first one only.
+use super::Proof;
+
+/// What every batch ends in: one row with the error of its last statement, and what its procedure returned. An answer without it was cut
+/// off, whatever else it holds; and of several errors the driver gives the first one only.
 pub const ENDING: &str = " SELECT @@ERROR AS error, 0 AS returned;";
 /// The same for a batch that has called procedures.
 const ENDING_OF_PROCEDURES: &str = " SELECT @@ERROR AS error, @rc AS returned;";
@@ -14,7 +16,8 @@ pub fn session() -> String {
     ended("SET NOCOUNT ON; SET XACT_ABORT OFF; SET LOCK_TIMEOUT 10000; SET DEADLOCK_PRIORITY LOW;")
 }
 
-fn ended(batch: impl Into<String>) -> String {
+/// A batch with the row that it ends in.
+pub fn ended(batch: impl Into<String>) -> String {
     batch.into() + ENDING
 }
 
@@ -393,9 +396,11 @@ pub struct Listed {
     pub name: String,
     /// The text.
     pub text: String,
+    /// Without what its answer says nothing.
+    pub proof: Proof,
 }
 
-/// Every text of this module, in every variant; those that quote names with names that need it.
+/// Every text of this module, in every variant and as it is sent; those that quote names with names that need it.
 pub fn listed() -> Vec<Listed> {
     let constants = [
         ("IDENTITY", IDENTITY),
@@ -435,18 +440,34 @@ pub fn listed() -> Vec<Listed> {
         ("restore_log(false)", restore_log(false)),
         ("recover", recover()),
     ];
-    let quoted = ["mgc", "it's [the] \"chat\"; --", "SELECT"].into_iter().flat_map(|name| {
-        [
-            (format!("orphaned_users({name})"), orphaned_users(name)),
-            (format!("server_identities({name})"), server_identities(name)),
-            (format!("newest_message({name})"), newest_message(name)),
-            (format!("set_multi_user({name})"), set_multi_user(name)),
-            (format!("map_user({name})"), map_user(name, name)),
-        ]
-    });
-    let constants = constants.map(|(name, text)| (name.to_string(), text.to_string()));
+    let looks = constants.map(|(name, text)| (name.to_string(), text.to_string()));
+    let looks = looks.into_iter().chain(quoted().flat_map(looks_inside));
+    let looks = looks.map(|(name, text)| Listed { name, text: ended(text), proof: Proof::ResultSet });
     let made = made.map(|(name, text)| (name.to_string(), text));
-    constants.into_iter().chain(made).chain(quoted).map(|(name, text)| Listed { name, text }).collect()
+    let writes = made.into_iter().chain(quoted().flat_map(writes_inside));
+    looks.chain(writes.map(|(name, text)| Listed { name, text, proof: Proof::Ending })).collect()
+}
+
+/// Names that need quoting, beside one that does not.
+fn quoted() -> impl Iterator<Item = &'static str> {
+    ["mgc", "it's [the] \"chat\"; --", "SELECT"].into_iter()
+}
+
+/// The texts that look into a database.
+fn looks_inside(name: &str) -> [(String, String); 3] {
+    [
+        (format!("orphaned_users({name})"), orphaned_users(name)),
+        (format!("server_identities({name})"), server_identities(name)),
+        (format!("newest_message({name})"), newest_message(name)),
+    ]
+}
+
+/// The texts that change something in a database.
+fn writes_inside(name: &str) -> [(String, String); 2] {
+    [
+        (format!("set_multi_user({name})"), set_multi_user(name)),
+        (format!("map_user({name})"), map_user(name, name)),
+    ]
 }
 
 /// A name as a bracketed identifier: the one quoting function for identifiers.
@@ -474,13 +495,9 @@ mod tests {
 
     #[test]
     fn every_write_checks_the_lock_first_and_ends_in_the_row_that_proves_it() {
-        let reads = ["orphaned_users", "server_identities", "newest_message"];
-        let is_read = |name: &str| {
-            name.chars().next().is_some_and(char::is_uppercase) || reads.iter().any(|r| name.starts_with(r))
-        };
         let writes: Vec<String> = listed()
             .into_iter()
-            .filter(|l| !is_read(&l.name) && l.name != "session")
+            .filter(|l| l.proof == Proof::Ending && l.name != "session")
             .map(|l| l.text)
             .collect();
         assert!(writes.len() > 16);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Lab;
 use crate::sql::{self, Instance, SQL_USER, Shipment};
-use crate::world::World;
+use crate::world::{World, answers};
 use crate::{chat, scenario::Scenario};
 
 impl Lab {
@@ -82,6 +82,7 @@ impl Fault<'_> {
             "foreign-mirror-database" => sql::foreign_database_by_hand(w, self.argument(0)?)?,
             "remove-mirror" => sql::remove_mirror_by_hand(w, self.argument(0)?)?,
             "unpublish-server" => chat::unpublish_server(w, self.argument(0)?)?,
+            "lose-undo-file" => sql::lose_undo_file(w, self.argument(0)?)?,
             "remove-log-shipping" => sql::remove_log_shipping_by_hand(w, self.argument(0)?)?,
             "set-up-log-shipping" => {
                 let [from, to, share, folder] = [0, 1, 2, 3].map(|n| self.argument(n));
@@ -109,6 +110,7 @@ impl Fault<'_> {
             }
             "cms-read-only" => w.chat.read_only = self.argument(0)? == "on",
             "restore-ms" => w.scenario.restore_ms = self.number(0)?,
+            "give-up" => w.answers.set(Some(answers::give_up_next(self.argument(0)?))),
             _ => return Ok(false),
         }
         Ok(true)

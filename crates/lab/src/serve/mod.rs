@@ -22,6 +22,7 @@ use crate::chat::{self, SHELL_PASSWORD, SHELL_USER};
 use crate::ports::Reservation;
 use crate::scenario::{Authentication, DataCenter, PowerShell, Scenario};
 use crate::sql::{self, SQL_PASSWORD, SQL_USER};
+use crate::world::answers;
 use crate::world::breakpoints::{Arrival, Choice, Moment};
 use crate::world::files::DirectoryFiles;
 use crate::world::journal::Entry;
@@ -245,6 +246,10 @@ impl Lab {
     /// Sets what is held from now on, and where; `None`: nothing more.
     pub fn break_at(&self, choice: Option<Choice>) {
         self.world.now().breakpoints.set(choice);
+    }
+    /// Sets what is answered otherwise than it should be from now on; `None`: nothing more.
+    pub fn answer_by(&self, choice: Option<answers::Choice>) {
+        self.world.now().answers.set(choice);
     }
     /// What is held at the moment. Whatever loses its client is not held any more.
     pub fn held(&self) -> Vec<(Moment, Arrival)> {

@@ -9,7 +9,8 @@ use super::{Database, backup, guid, recover};
 pub fn recover_by_hand(world: &mut World, host: &str) -> Result<(), String> {
     let key = world.scenario.database.to_lowercase();
     let now = world.now;
-    if world.sql.get(host).and_then(|i| i.databases.get(&key)).is_some_and(Database::cannot_be_brought_up) {
+    let copy = world.sql.get(host).and_then(|i| i.databases.get(&key));
+    if copy.is_some_and(|db| db.standby && db.undo_lost) {
         return Err(format!("the undo file of the copy on {host} is gone (3013, 3441)"));
     }
     let text = format!("RESTORE DATABASE {} WITH RECOVERY", world.scenario.database);
@@ -45,7 +46,7 @@ pub fn foreign_database_by_hand(world: &mut World, host: &str) -> Result<(), Str
         mirroring: None,
         newest_message: None,
         interrupted: None,
-        undo_gone: false,
+        undo_lost: false,
         ..any
     };
     let i = world.sql.get_mut(host).ok_or_else(|| format!("no SQL Server {host}"))?;
@@ -85,18 +86,19 @@ pub fn break_log_chain_by_hand(world: &mut World, host: &str) -> Result<(), Stri
     }
 }
 
-/// Fault: somebody cleans up a folder, and with it the undo file of a copy in STANDBY.
-pub fn remove_undo_file_by_hand(world: &mut World, host: &str) -> Result<(), String> {
+/// Somebody deletes the file beside a STANDBY copy that takes back what it lets be read.
+pub fn lose_undo_file(world: &mut World, host: &str) -> Result<(), String> {
     world.touch();
     let key = world.scenario.database.to_lowercase();
-    let db = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key));
-    db.filter(|db| db.standby).ok_or(format!("{host} has no copy in STANDBY"))?.undo_gone = true;
+    let db = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key)).filter(|db| db.standby);
+    db.ok_or(format!("{host} has no STANDBY copy"))?.undo_lost = true;
     Ok(())
 }
 
 /// Somebody restores a copy anew, `WITH REPLACE, NORECOVERY`: from a full backup that is older than what the copy holds by at most two of
 /// the log backups that were restored into it, and by none that is not there any more.
 pub fn restore_anew_by_hand(world: &mut World, host: &str) -> Result<(), String> {
+    world.touch();
     let (key, now) = (world.scenario.database.to_lowercase(), world.now);
     let i = world.sql.get(host).ok_or_else(|| format!("no SQL Server {host}"))?;
     let db = i.databases.get(&key).ok_or("no such database")?;
@@ -122,7 +124,7 @@ pub fn restore_anew_by_hand(world: &mut World, host: &str) -> Result<(), String>
     };
     let seq = world.journal.begin(now, entry);
     if let Some(db) = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key)) {
-        (db.state, db.standby, db.read_only, db.undo_gone) = (1, false, false, false);
+        (db.state, db.standby, db.read_only, db.undo_lost) = (1, false, false, false);
         (db.redo, db.fork, db.interrupted) = (Some((lsn, fork.clone())), fork, None);
     }
     world.journal.end(seq, now, Outcome::Ok);

@@ -20,8 +20,8 @@ use crate::world::World;
 pub use agent::{Category, Job, Schedule, take_log_backup};
 use backup::BackupHeader;
 pub use hands::{
-    break_log_chain_by_hand, foreign_database_by_hand, recover_by_hand, remove_mirror_by_hand,
-    remove_undo_file_by_hand, restore_anew_by_hand,
+    break_log_chain_by_hand, foreign_database_by_hand, lose_undo_file, recover_by_hand,
+    remove_mirror_by_hand, restore_anew_by_hand,
 };
 pub(crate) use locks::lock_name;
 pub use locks::{AppLock, LockMode};
@@ -122,8 +122,8 @@ pub struct Database {
     pub identities: BTreeMap<String, Timestamp>,
     /// A log restore that was cut off: only the same file can go on.
     pub interrupted: Option<String>,
-    /// The undo file of a copy in STANDBY is gone: nothing but a new full restore brings it up.
-    pub undo_gone: bool,
+    /// The file that takes back what a STANDBY copy lets be read is gone.
+    pub undo_lost: bool,
 }
 
 impl Instance {
@@ -166,11 +166,6 @@ impl Database {
     /// Whether it takes changes: ONLINE, neither STANDBY nor read-only.
     pub fn is_live(&self) -> bool {
         self.state == 0 && !self.standby && !self.read_only
-    }
-
-    /// Whether it is in STANDBY and its undo file is gone.
-    pub(crate) fn cannot_be_brought_up(&self) -> bool {
-        self.standby && self.undo_gone
     }
 
     /// `last_log_backup_lsn`: where the next log backup begins, if one can be taken.

@@ -61,7 +61,7 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         newest_message: Some(world.now),
         identities: BTreeMap::new(),
         interrupted: None,
-        undo_gone: false,
+        undo_lost: false,
     };
     let redo = Some((database.log_end, fork));
     let mirror = Database {

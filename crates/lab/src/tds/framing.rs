@@ -110,6 +110,15 @@ impl AsyncWrite for Wrapped {
 
 /// A message of a session in packets.
 pub(super) fn frame(kind: u8, session: u32, payload: &[u8]) -> Vec<u8> {
+    packets(kind, session, payload, true)
+}
+
+/// The beginning of a message whose rest does not come.
+pub(super) fn frame_of_a_part(kind: u8, session: u32, payload: &[u8]) -> Vec<u8> {
+    packets(kind, session, payload, false)
+}
+
+fn packets(kind: u8, session: u32, payload: &[u8], whole: bool) -> Vec<u8> {
     let spid = u16::try_from(session & 0xffff).unwrap_or(0).to_be_bytes();
     let mut out = Vec::new();
     let chunks: Vec<&[u8]> =
@@ -119,7 +128,7 @@ pub(super) fn frame(kind: u8, session: u32, payload: &[u8]) -> Vec<u8> {
         let length = u16::try_from(chunk.len() + 8).unwrap_or(u16::MAX).to_be_bytes();
         out.extend_from_slice(&[
             kind,
-            u8::from(n == last),
+            u8::from(whole && n == last),
             length[0],
             length[1],
             spid[0],

@@ -23,7 +23,8 @@ use crate::tsql::batch::{Asked, Wanted};
 use crate::tsql::transactions::{COLLATION, environment_text};
 use crate::tsql::{Cell, Event, Progress, SqlMessage, batch, ends};
 use crate::world::SharedWorld;
-use framing::{Message, Wrapped, frame, message};
+use crate::world::answers::{Answered, End, Request as Arrived};
+use framing::{Message, Wrapped, frame, frame_of_a_part, message};
 use login::{Login, log_in};
 use request::{Request, request};
 use tokens::{Answer, Output};
@@ -220,6 +221,8 @@ enum Ended {
     Killed,
     /// Its client has gone.
     Gone,
+    /// Its answer ends otherwise than it should.
+    Otherwise(End),
 }
 
 impl Session {
@@ -349,17 +352,52 @@ impl Session {
                 return Ok(false);
             }
             Ended::Gone => return Ok(false),
+            Ended::Otherwise(End::Usual) => send(writer, self.id, answer.finished()).await?,
+            Ended::Otherwise(End::GivenUp(tokens)) => {
+                send(writer, self.id, answer.first(tokens).given_up()).await?;
+            }
+            Ended::Otherwise(End::Acknowledged(tokens)) => {
+                let mut answer = answer.first(tokens);
+                answer.done(0xfd, 0x20, 253, 0);
+                send(writer, self.id, answer.into_bytes()).await?;
+            }
+            Ended::Otherwise(End::CutOff(tokens)) => {
+                let part = answer.first(tokens).into_bytes();
+                writer.write_all(&frame_of_a_part(TABULAR, self.id, &part)).await?;
+                writer.flush().await?;
+                return Ok(false);
+            }
         }
         Ok(true)
     }
 
-    /// Carries out a request: how it has ended.
+    /// Answers a request: as it should, or as somebody has chosen for it.
     async fn carry_out(
         &self,
         asked: Asked,
         inbox: &mut mpsc::Receiver<Message>,
         events: &mut Vec<Event>,
     ) -> Ended {
+        let call = asked.wanted == Wanted::Call;
+        let chosen = self.world.now().answers.ask(&Arrived { server: &self.host, text: &asked.text });
+        match chosen {
+            None => self.run(asked, inbox, events).await,
+            Some(Answered { instead: Some(given), end }) => {
+                events.extend(given);
+                if call {
+                    events.push(Event::Ended(Some(0), false));
+                }
+                Ended::Otherwise(end)
+            }
+            Some(Answered { instead: None, end }) => match self.run(asked, inbox, events).await {
+                Ended::Done => Ended::Otherwise(end),
+                ended @ (Ended::Attention | Ended::Killed | Ended::Gone | Ended::Otherwise(_)) => ended,
+            },
+        }
+    }
+
+    /// Carries out a request: how it has ended.
+    async fn run(&self, asked: Asked, inbox: &mut mpsc::Receiver<Message>, events: &mut Vec<Event>) -> Ended {
         let (host, id) = (self.host.as_str(), self.id);
         let call = asked.wanted == Wanted::Call;
         let outputs = asked.outputs.clone();

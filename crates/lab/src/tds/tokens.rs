@@ -33,11 +33,13 @@ pub(super) struct Answer<'a> {
     call: bool,
     /// Where the status of the last end stands.
     last: Option<usize>,
+    /// Where each token begins.
+    begins: Vec<usize>,
 }
 
 impl<'a> Answer<'a> {
     pub(super) fn new(server: &'a str, call: bool) -> Self {
-        Answer { out: Vec::new(), server, call, last: None }
+        Answer { out: Vec::new(), server, call, last: None, begins: Vec::new() }
     }
 
     /// What a request came to.
@@ -85,6 +87,22 @@ impl<'a> Answer<'a> {
         self.out
     }
 
+    /// The first of its tokens.
+    pub(super) fn first(mut self, tokens: usize) -> Self {
+        if let Some(at) = self.begins.get(tokens) {
+            self.out.truncate(*at);
+            self.begins.truncate(tokens);
+            self.last = None;
+        }
+        self
+    }
+
+    /// A token begins.
+    fn token(&mut self, token: u8) {
+        self.begins.push(self.out.len());
+        self.out.push(token);
+    }
+
     /// The answer to what was given up: an end with an error that nobody tells (recorded).
     pub(super) fn given_up(mut self) -> Vec<u8> {
         let (token, command) =
@@ -125,7 +143,7 @@ impl<'a> Answer<'a> {
 
     /// That a statement, or everything, is done.
     pub(super) fn done(&mut self, token: u8, status: u16, command: u16, count: u64) {
-        self.out.push(token);
+        self.token(token);
         self.last = Some(self.out.len());
         self.out.extend(status.to_le_bytes());
         self.out.extend(command.to_le_bytes());
@@ -133,7 +151,7 @@ impl<'a> Answer<'a> {
     }
 
     fn returned(&mut self, code: i32) {
-        self.out.push(0x79);
+        self.token(0x79);
         self.out.extend(code.to_le_bytes());
     }
 
@@ -145,7 +163,7 @@ impl<'a> Answer<'a> {
             body.push(u8::try_from(value.len() / per).unwrap_or(0));
             body.extend(value);
         }
-        self.out.push(0xe3);
+        self.token(0xe3);
         self.out.extend(u16::try_from(body.len()).unwrap_or(0).to_le_bytes());
         self.out.extend(body);
     }
@@ -166,13 +184,13 @@ impl<'a> Answer<'a> {
         name(&mut body, self.server);
         name(&mut body, &m.procedure);
         body.extend(m.line.to_le_bytes());
-        self.out.push(token);
+        self.token(token);
         self.out.extend(u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes());
         self.out.extend(body);
     }
 
     fn rows(&mut self, columns: &[(String, ColumnType)], rows: &[Vec<Cell>], order: &[u16]) {
-        self.out.push(0x81);
+        self.token(0x81);
         self.out.extend(u16::try_from(columns.len()).unwrap_or(0).to_le_bytes());
         for (column, of) in columns {
             self.out.extend(0u32.to_le_bytes());
@@ -181,12 +199,12 @@ impl<'a> Answer<'a> {
             name(&mut self.out, column);
         }
         if !order.is_empty() {
-            self.out.push(0xa9);
+            self.token(0xa9);
             self.out.extend(u16::try_from(order.len() * 2).unwrap_or(0).to_le_bytes());
             self.out.extend(order.iter().flat_map(|n| n.to_le_bytes()));
         }
         for row in rows {
-            self.out.push(0xd1);
+            self.token(0xd1);
             for (v, (_, of)) in row.iter().zip(columns) {
                 value(&mut self.out, v, *of);
             }
@@ -195,7 +213,7 @@ impl<'a> Answer<'a> {
 
     fn output(&mut self, o: &Output) {
         let of = ColumnType { kind: o.kind, nullable: true };
-        self.out.push(0xac);
+        self.token(0xac);
         self.out.extend(o.place.to_le_bytes());
         name(&mut self.out, &o.name);
         self.out.push(1);

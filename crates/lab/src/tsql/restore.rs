@@ -7,14 +7,12 @@ use super::batch::{Batch, Wanted};
 use super::ends::{Said, command};
 use super::lexer::Token;
 use super::values::{Done, Ends, Errors, Event, SqlMessage, refuse};
+use crate::scenario::SqlServerVersion;
 use crate::sql::backup::BackupHeader;
 use crate::sql::{Database, Instance, Restored, Running, backup, catalog};
 use crate::world::World;
 use crate::world::files::split;
 use crate::world::journal::{Effect, Outcome};
-
-/// The undo file of a copy in STANDBY cannot be read.
-const UNDO_GONE: u32 = 3441;
 
 /// What a RESTORE leaves a database as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,12 +109,12 @@ impl Batch {
         let work = outside_of_transactions(seat).and_then(|()| possible(seat, &database, source, leaves(t)));
         let work = match work {
             Ok(work) => work,
-            // What fails while the database is started comes last (recorded).
-            Err(e) if e.number == UNDO_GONE => {
-                return seat.finish(journal, Err(e)).map_err(|e| vec![abnormal(&command), e]);
-            }
             Err(e) => return seat.finish(journal, Err(e)).map_err(|e| vec![e, abnormal(&command)]),
         };
+        if let Some(e) = cannot_start(seat, &database, &work) {
+            // What fails while the database is started comes after 3013 (recorded).
+            return seat.finish(journal, Err(e)).map_err(|e| vec![abnormal(&command), e]);
+        }
         let (takes, file) = match &work {
             Restoring::Log { path, .. } => {
                 (seat.world.scenario.restore_ms, Some(split(path).1.to_lowercase()))
@@ -199,6 +197,24 @@ impl Batch {
     }
 }
 
+/// Why a database cannot be started: a STANDBY copy goes on from what its undo file takes back. Recorded WITH RECOVERY; that the same is
+/// said WITH NORECOVERY is recorded nowhere, nor is what the database is left as.
+fn cannot_start(seat: &Seat<'_>, database: &str, work: &Restoring) -> Option<SqlMessage> {
+    let db = seat.instance().and_then(|i| i.databases.get(&database.to_lowercase()))?;
+    let starts = match work {
+        Restoring::Recovery | Restoring::NoRecovery => true,
+        Restoring::Log { .. } => false,
+    };
+    if !(starts && db.standby && db.undo_lost) {
+        return None;
+    }
+    let what = format!(
+        "During startup of warm standby database '{}' (database ID 5), its standby file was inaccessible to the RESTORE statement. The operating system error was '2(The system cannot find the file specified.)'. Diagnose the operating system error, correct the problem, and retry startup.",
+        db.name
+    );
+    Some(SqlMessage::error(3441, 17, what))
+}
+
 /// Leaves a database as a RESTORE leaves it, but for recovery. One that can be read is for everybody, whatever it was before (recorded).
 fn leave(seat: &mut Seat<'_>, key: &str, leaves: Leaves) {
     let Some(db) = seat.database_mut(key) else { return };
@@ -256,7 +272,8 @@ pub(crate) fn log_set(
     let (database, path) = (from.database, from.path);
     let i = world.sql.get(host).ok_or_else(|| SqlMessage::simulator("no instance"))?;
     let db = can_be_restored(i, database)?;
-    let set = backup::verify_set(world.files.as_ref(), path, from.position)?;
+    let set = backup::verify_set(world.files.as_ref(), path, from.position);
+    let set = set.map_err(|e| damage(world.scenario.dialect.sql_server, e))?;
     if !set.family.eq_ignore_ascii_case(&db.family) {
         let what = format!(
             "The backup set holds a backup of a database other than the existing '{database}' database."
@@ -266,6 +283,23 @@ pub(crate) fn log_set(
     not_in_use(i, database, session)?;
     fits(db, &set, path)?;
     Ok(set)
+}
+
+/// What a version says of a file that is cut off or changed. Recorded of 2022: code 13 for what is cut off, 11801 for what was changed and
+/// is restored; their texts are recorded but for the code, class and state of 11801 nowhere. Older versions are recorded nowhere: they
+/// say what the documentation has for it.
+fn damage(version: SqlServerVersion, e: SqlMessage) -> SqlMessage {
+    if version != SqlServerVersion::V2022 {
+        return e;
+    }
+    match e.number {
+        3203 => SqlMessage {
+            message: e.message.replace("38(Reached the end of the file.)", "13(The data is invalid.)"),
+            ..e
+        },
+        3183 => SqlMessage { number: 11801, ..e },
+        _ => e,
+    }
 }
 
 /// The database that a RESTORE is for, if there can be one at all.
@@ -278,12 +312,6 @@ fn can_be_restored<'i>(i: &'i Instance, database: &str) -> Result<&'i Database, 
             "RESTORE cannot operate on database '{database}' because it is configured for database mirroring or has joined an availability group. If you intend to restore the database, use ALTER DATABASE to remove mirroring or to remove the database from its availability group."
         );
         return refuse(3104, what);
-    }
-    if db.cannot_be_brought_up() {
-        let what = format!(
-            "During startup of warm standby database '{database}' (database ID 5), its standby file ('E:\\{database}.tuf') was inaccessible to the RESTORE statement. The operating system error was '2(The system cannot find the file specified.)'. Diagnose the operating system error, correct the problem, and retry startup."
-        );
-        return Err(SqlMessage::error(UNDO_GONE, 17, what));
     }
     if i.disk_full {
         let what = "There is insufficient free space on disk volume 'D:\\' to create the database. Operating system error 112(There is not enough space on the disk.).";

@@ -1,5 +1,6 @@
 //! The pure world: everything that the two data centres consist of, moved by a clock that its owner turns.
 
+pub mod answers;
 pub mod breakpoints;
 pub mod files;
 pub mod journal;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use crate::chat::Deployment;
 use crate::scenario::Scenario;
 use crate::sql::Instance;
+use answers::Answers;
 use breakpoints::Breakpoints;
 use files::{Files, Unreachable, Volumes};
 use journal::Journal;
@@ -36,6 +38,8 @@ pub struct World {
     pub journal: Journal,
     /// What is to be held, and what is.
     pub breakpoints: Breakpoints,
+    /// What is answered otherwise than it should be.
+    pub answers: Answers,
     /// Nothing has changed since everything that was due had happened: the journal's state and the number of changes then.
     settled: Option<(u64, u64)>,
     changes: u64,
@@ -70,6 +74,7 @@ impl World {
             unreachable,
             journal: Journal::default(),
             breakpoints: Breakpoints::default(),
+            answers: Answers::default(),
             settled: None,
             changes: 0,
         };

@@ -49,9 +49,24 @@ const MUTANTS: &[Mutant] = &[
         name: "an answer is believed without the row that it ends in",
         edits: &[(
             "src/systems/sql_server/mod.rs",
-            "                (None, None) => {\n                    Err(SqlError::Lost(\"it ended without the row that says that all was carried out\".into()))\n                }",
-            "                (None, None) => Ok(Rows::default()),",
+            "            (None, None) => {\n",
+            "            (None, None) if proof == Proof::Ending => {}\n            (None, None) => {\n",
         )],
+    },
+    Mutant {
+        name: "a look is believed without the row that it ends in",
+        edits: &[
+            (
+                "src/systems/sql_server/mod.rs",
+                "        match (self.error, self.sets.pop()",
+                "        let all = self.sets.clone();\n        match (self.error, self.sets.pop()",
+            ),
+            (
+                "src/systems/sql_server/mod.rs",
+                "            (None, None) => {\n",
+                "            (None, None) if proof == Proof::ResultSet => self.sets = all,\n            (None, None) => {\n",
+            ),
+        ],
     },
     Mutant {
         name: "of two errors the first decides alone",

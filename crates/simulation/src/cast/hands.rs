@@ -119,7 +119,7 @@ fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
     let folder = sides::copies(&w.scenario).to_string();
     let db = w.sql.get(target).and_then(|i| i.databases.get(key)).ok_or("no database")?;
     let (lsn, fork) = db.redo.clone().ok_or("not restoring")?;
-    if db.undo_gone {
+    if db.standby && db.undo_lost {
         return Err("its undo file is gone".into());
     }
     let only = db.interrupted.clone();

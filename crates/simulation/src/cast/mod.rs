@@ -141,7 +141,7 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::KillSessions => end_sessions(s, &to.sql_server, |x| x.host.contains("operator-")),
         Act::KillRestore => end_sessions(s, &to.sql_server, |x| x.running.is_some()),
         Act::ByHand(hand) => hands::carry_out(s, *hand)?,
-        Act::LoseUndoFile => sql::remove_undo_file_by_hand(&mut s.world, &to.sql_server)?,
+        Act::LoseUndoFile => sql::lose_undo_file(&mut s.world, &to.sql_server)?,
         Act::HoldJobs(on) => on_target(s, |i| i.jobs.iter_mut().for_each(|job| job.hangs = *on)),
         Act::Skew(who, seconds) => {
             if let Some(o) = s.operators.get_mut(*who) {

@@ -233,8 +233,12 @@ impl Connection {
                 Ok((self, Answer::default()))
             }
             SqlFate::GivenUpAfter => {
-                let (connection, _) = self.carry_out(statement, deadline).await?;
-                Ok((connection, Answer::default()))
+                let (connection, mut answer) = self.carry_out(statement, deadline).await?;
+                answer.sets.pop();
+                if let Some(set) = answer.sets.last_mut() {
+                    set.rows.truncate(set.rows.len() / 2);
+                }
+                Ok((connection, answer))
             }
             SqlFate::EndedIdle => {
                 self.end();
