@@ -11,57 +11,14 @@ mod common;
 
 use std::path::Path;
 
-use common::courses::Failover;
-use common::matrix::{AtWork, Course, Row, Staged, killed_within_each_step, until_runs};
-use common::scene::Scene;
-use lab::scenario::{Dialect, PowerShell, Scenario};
-use lab::serve::Lab;
-use serde_json::Value;
+use common::courses::FailoverIn;
+use common::matrix::{Row, Staged, killed_within_each_step, until_runs};
+use lab::scenario::{Dialect, PowerShell};
 
 /// A failover in a world whose Management Shells are engines.
-#[derive(Clone, Copy)]
-struct OnEngines;
-
-impl Course for OnEngines {
-    fn name(&self) -> &'static str {
-        "on_engines"
-    }
-    fn scenario(&self) -> Scenario {
-        Scenario {
-            dialect: Dialect { power_shell: PowerShell::Engine, ..Dialect::default() },
-            ..Failover.scenario()
-        }
-    }
-    async fn make_ready(&self, scene: &mut Scene) {
-        Failover.make_ready(scene).await;
-    }
-    async fn begin(&self, scene: &mut Scene) {
-        Failover.begin(scene).await;
-    }
-    fn active_at_the_end(&self) -> usize {
-        Failover.active_at_the_end()
-    }
-    fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
-        Failover.unfinished(lab, since)
-    }
-    fn once(&self) -> (&'static [&'static str], usize) {
-        Failover.once()
-    }
-    fn detached(&self) -> &'static [&'static str] {
-        Failover.detached()
-    }
-    fn early(&self) -> &'static str {
-        Failover.early()
-    }
-    fn gravest(&self) -> &'static str {
-        Failover.gravest()
-    }
-    fn moments(&self) -> Vec<AtWork> {
-        Failover.moments()
-    }
-    fn record_says(&self, document: &Value) -> Vec<String> {
-        Failover.record_says(document)
-    }
+fn on_engines() -> FailoverIn {
+    let dialect = Dialect { power_shell: PowerShell::Engine, ..Dialect::default() };
+    FailoverIn { name: "on_engines", dialect, standby: false }
 }
 
 fn there_is_an_engine() -> bool {
@@ -79,7 +36,8 @@ async fn failover_through_a_real_powershell_killed_while_it_installs_the_mirror(
         return;
     }
     let row = Row::begin(format!("failover on engines: kill -9 within {MIRROR}"));
-    let mut staged = Staged::ready(&OnEngines, "mirror").await;
+    let course = on_engines();
+    let mut staged = Staged::ready(&course, "mirror").await;
     assert!(staged.scene.directory.path().join("management-shell/ask.sock").exists());
     staged.begin().await;
     until_runs(&staged.scene, MIRROR).await;
@@ -94,5 +52,5 @@ async fn failover_through_a_real_powershell_killed_within_each_step() {
     if !common::night() || !there_is_an_engine() {
         return;
     }
-    killed_within_each_step(&OnEngines, false).await;
+    killed_within_each_step(&on_engines(), false).await;
 }

@@ -20,8 +20,12 @@ use lab::world::journal::Outcome;
 /// A failover that has not begun, on a control plane that may be the test's own. Its operator holds the lease: what takes the API
 /// server away takes that away as well.
 async fn on(plane: &Plane, test: &str) -> Staged<'static, Failover> {
+    with_lease_of(plane, test, "3s").await
+}
+
+async fn with_lease_of(plane: &Plane, test: &str, lease: &'static str) -> Staged<'static, Failover> {
     let mut scene = Scene::set_on(plane.clone(), test, world()).await;
-    (scene.env, scene.lease) = (SOON.to_vec(), Some("3s"));
+    (scene.env, scene.lease) = (SOON.to_vec(), Some(lease));
     scene.begin().await;
     Staged::in_scene(&Failover, scene).await
 }
@@ -105,7 +109,8 @@ async fn hangs_for_the_whole_transition(plane: &Plane) {
 
 async fn a_stop_without_an_api_server(plane: &Plane) {
     let row = Row::begin("SIGTERM while the API server is dead");
-    let mut staged = on(plane, "stop_without_api_server").await;
+    // Long enough to be held still when there is something to write: who does not hold it writes nothing.
+    let mut staged = with_lease_of(plane, "stop_without_api_server", "20s").await;
     plane.kill_api_server().unwrap();
     // Something that the status has to tell.
     staged.scene.lose().await;

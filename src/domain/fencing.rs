@@ -113,9 +113,22 @@ fn judge_instance(d: &DataCenter, place: Place, server: &str, i: &Instance) -> V
         )),
         (Some(m), false) if !m.is_principal() => Verdict::Alive(Problem::ask(
             Reason::SourceAlive,
-            format!("{shown} answers and still holds the mirror copy ({}), without any loss", m.state_text()),
+            // What it was before its principal was gone the state does not say any more.
+            format!(
+                "{shown} answers and still holds the mirror copy (now {}): complete, if it was SYNCHRONIZED before",
+                m.state_text()
+            ),
             "Fail over inside the data centre: Invoke-CsDatabaseFailover -PoolFqdn <pool> -DatabaseType PersistentChat \
              -NewPrincipal Mirror",
+        )),
+        (None, false) if db.mirroring_hidden => Verdict::Unknown(Problem::ask(
+            Reason::SourceUnknown,
+            format!(
+                "{shown} answers, and its database is {}; whether it is a complete mirror copy only a sysadmin may see, and the login is none",
+                db.state_text()
+            ),
+            "Give the login the role sysadmin there; or look yourself, and if it is no mirror copy, switch the server off and say so by \
+             consent",
         )),
         (_, false) => match db.state {
             DatabaseState::Recovering => Verdict::Unknown(Problem::retry(

@@ -128,6 +128,8 @@ reasons! {
     CertificateInvalid,
     /// A host cannot be reached.
     HostUnreachable,
+    /// A host accepts connections and does not answer.
+    HostUnresponsive,
     /// A share or folder cannot be read or written.
     FolderUnusable,
     /// A disk is full.

@@ -61,8 +61,9 @@ pub fn serving(lync: &Lync, instance: &Instance, here: &DataCenter, pings: Pings
             missing.push(format!("{name} has no session in the database"));
             continue;
         }
-        let among = |list: &BTreeSet<String>| list.iter().any(|host| same_host(host, server));
-        let reported = reports.iter().any(|(host, _)| same_host(host, server));
+        let is_of = |address: &str| host_in(address).is_none_or(|host| same_host(host, server));
+        let among = |list: &BTreeSet<String>| list.iter().any(|address| is_of(address));
+        let reported = reports.iter().any(|(address, _)| is_of(address));
         let holds = match pings {
             Pings::Advance => among(&instance.advancing),
             Pings::NotSilent => reported && !among(&instance.silent),
@@ -80,8 +81,59 @@ pub fn serving(lync: &Lync, instance: &Instance, here: &DataCenter, pings: Pings
     Err(missing.join("; "))
 }
 
-/// A session shows the machine's name, with or without its domain.
+/// Longest name that a Windows machine gives itself (NetBIOS; "Computer Names", Windows documentation).
+const NET_BIOS: usize = 15;
+
+/// A session shows the machine's name, with or without its domain; most clients send the NetBIOS name, which is cut off.
 fn same_host(seen: &str, fqdn: &str) -> bool {
-    seen.eq_ignore_ascii_case(fqdn)
-        || fqdn.split('.').next().is_some_and(|short| seen.eq_ignore_ascii_case(short))
+    let short = fqdn.split('.').next().unwrap_or(fqdn);
+    let cut: String = short.chars().take(NET_BIOS).collect();
+    [fqdn, short, &cut].iter().any(|name| seen.eq_ignore_ascii_case(name))
+}
+
+/// The host of a server's address: that of a URI ("using the Windows Communication Foundation address": `tblServerIdentity`, Lync
+/// Server 2013), or a name by itself, with a port or a path behind it. None: it names nobody in a form that is known; then it is nobody's
+/// in particular, and the sessions say whose the database is.
+fn host_in(address: &str) -> Option<&str> {
+    let address = address.trim();
+    let authority = address.split_once("://").map_or(address, |(_, behind)| behind);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = host.split_once(':').map_or(host, |(host, _)| host);
+    let known = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    known.then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_known_by_each_form_of_its_name() {
+        const SERVER: &str = "sea-persistentchat-01.litwareinc.com";
+        for seen in [SERVER, "SEA-PERSISTENTCHAT-01", "SEA-PERSISTENTC", "sea-persistentc"] {
+            assert!(same_host(seen, SERVER), "{seen}");
+        }
+        for seen in ["", "SEA-PERSISTENT", "SEA-PERSISTENTCHAT-02", "SEA-PERSISTENTCHAT", "litwareinc.com"] {
+            assert!(!same_host(seen, SERVER), "{seen}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_windows_communication_foundation_names_its_host() {
+        let host = "sea-cs-1.litwareinc.com";
+        for address in [
+            host.to_string(),
+            format!("net.tcp://{host}:8011/PersistentChat"),
+            format!("net.tcp://{host}"),
+            format!(" https://{host}/x?y=z "),
+            format!("{host}:8011"),
+            format!("{host}/x"),
+        ] {
+            assert_eq!(host_in(&address), Some(host), "{address}");
+        }
+        for address in ["", "net.tcp://", "net.pipe:///x", "{6F9619FF-8B86-D011-B42D-00C04FC964FF}", "a b"] {
+            assert_eq!(host_in(address), None, "{address}");
+        }
+    }
 }

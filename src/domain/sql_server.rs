@@ -101,8 +101,12 @@ pub struct Database {
     pub last_log_backup: Option<Lsn>,
     /// Where roll forward must go on; absent while ONLINE (and perhaps in STANDBY).
     pub redo: Option<RedoPoint>,
-    /// Mirroring; absent: not mirrored.
+    /// Mirroring; absent: not mirrored, or not to be seen.
     pub mirroring: Option<Mirroring>,
+    /// Whether it is mirrored cannot be seen: "To see non-NULL values on a mirror database, you must be a member of the sysadmin fixed
+    /// server role" (sys.database_mirroring).
+    #[serde(default)]
+    pub mirroring_hidden: bool,
 }
 
 impl Database {

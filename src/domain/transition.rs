@@ -74,6 +74,8 @@ pub struct Facts {
     pub last_heard: Option<Timestamp>,
     /// Backup files that SQL Server could not restore, by name.
     pub damaged: BTreeMap<String, Damaged>,
+    /// Users of the recovered database that SQL Server would not map to their logins, and why.
+    pub unmapped_users: BTreeMap<String, String>,
     /// Every run of `Install-CsMirrorDatabase`, the last one last. Written before it is started.
     pub mirror_jobs: Vec<DetachedJob>,
     /// Agent jobs that were started by us, by id.

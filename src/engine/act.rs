@@ -223,10 +223,9 @@ async fn tell_progress<S: Systems, C: Clock>(
     let seat = Seat { side: t.route.to, place: d.situation.sites[t.route.to].main_place() };
     let Some(server) = world.pool.server(seat) else { return };
     let Ok(mut session) = world.systems.sql(server).await else { return };
+    let running = Statement::read(statements::RESTORES, vec![world.pool.database.as_str().into()]);
     loop {
-        let Ok(rows) =
-            session.send(&Statement::read(statements::RESTORES, vec![]), Some(Duration::from_secs(10))).await
-        else {
+        let Ok(rows) = session.send(&running, Some(Duration::from_secs(10))).await else {
             return;
         };
         let at = |row: &[Cell], name: &str| {

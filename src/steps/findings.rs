@@ -81,6 +81,7 @@ fn target(v: &View<'_>) -> Vec<Problem> {
     if !target.sysadmin {
         found.push(not_sysadmin(&v.to().sql_server, &server));
     }
+    found.extend(another_instance(&v.to().sql_server, target));
     match v.database() {
         Err(p) => found.push(p),
         Ok(db) if !db.is_restoring() && !v.is_recovered() => found.push(Problem::ask(
@@ -281,15 +282,36 @@ fn published(service: &ChatService, property: &str, server: &SqlServer) -> Optio
     })
 }
 
-/// Whether a reference of the topology (`PersistentChatDatabase:sea-sql-1.litwareinc.com\CHAT`) names an instance.
+/// That another instance of the host answers than the one that is named: on a port that is not the named one's. `SERVERPROPERTY('ServerName')`
+/// is `machine\instance`, or the machine alone for the default instance; the machine's name may differ from the host's (an alias).
+fn another_instance(server: &SqlServer, answers: &Instance) -> Option<Problem> {
+    let named = server.instance.as_deref()?;
+    let is = answers.server_name.split_once('\\').map_or("MSSQLSERVER", |(_, instance)| instance);
+    (!is.eq_ignore_ascii_case(named)).then(|| {
+        Problem::ask(
+            Reason::InvalidSpec,
+            format!(
+                "{} names the instance {}, but {} answers on port {}",
+                server.field,
+                clean(named),
+                clean(&answers.server_name),
+                server.port
+            ),
+            format!("Correct {}.port (SQL Server Configuration Manager shows it; fix it there, it may be dynamic)", server.field),
+        )
+    })
+}
+
+/// Whether a reference of the topology (`PersistentChatDatabase:sea-sql-1.litwareinc.com`) names a server. In Microsoft's examples such
+/// an identity leaves the instance out, whatever instance it is: what is left out contradicts nothing.
 fn names_server(reference: &str, host: &str, instance: Option<&str>) -> bool {
     let name = reference.rsplit(':').next().unwrap_or(reference).trim();
-    match (name.split_once('\\'), instance) {
-        (Some((h, i)), Some(instance)) => h.eq_ignore_ascii_case(host) && i.eq_ignore_ascii_case(instance),
-        (None, None) => name.eq_ignore_ascii_case(host),
+    match name.split_once('\\') {
+        None => name.eq_ignore_ascii_case(host),
         // A default instance may be written with its service name.
-        (Some((h, i)), None) => h.eq_ignore_ascii_case(host) && i.eq_ignore_ascii_case("MSSQLSERVER"),
-        (None, Some(_)) => false,
+        Some((h, i)) => {
+            h.eq_ignore_ascii_case(host) && i.eq_ignore_ascii_case(instance.unwrap_or("MSSQLSERVER"))
+        }
     }
 }
 
@@ -365,5 +387,23 @@ fn live_rights(v: &View<'_>) -> Vec<Problem> {
         Ok(i) if !i.sysadmin => vec![not_sysadmin(&v.from().sql_server, &clean(&i.server_name))],
         Ok(_) => vec![],
         Err(p) => vec![p.clone()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_that_leaves_the_instance_out_contradicts_nothing() {
+        const HOST: &str = "sea-sql-1.litwareinc.com";
+        let names = |reference: &str, instance| names_server(reference, HOST, instance);
+        for reference in ["PersistentChatDatabase:sea-sql-1.litwareinc.com", "SEA-SQL-1.litwareinc.com"] {
+            assert!(names(reference, None) && names(reference, Some("CHAT")), "{reference}");
+        }
+        let named = r"PersistentChatDatabase:sea-sql-1.litwareinc.com\chat";
+        assert!(names(named, Some("CHAT")) && !names(named, Some("OTHER")) && !names(named, None));
+        assert!(names(r"sea-sql-1.litwareinc.com\MSSQLSERVER", None));
+        assert!(!names("PersistentChatDatabase:sea-sql-2.litwareinc.com", Some("CHAT")) && !names("", None));
     }
 }

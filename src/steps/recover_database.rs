@@ -149,7 +149,15 @@ impl Step for RecoverDatabase {
                 return Outcome::Refused(problem);
             }
         }
-        p.sql(p.target(), &statement(e, p.pool())).await
+        let done = p.sql(p.target(), &statement(e, p.pool())).await;
+        match (e, done) {
+            // A user without a login, or whose login has another user here, cannot be mapped: that keeps nobody else from chat.
+            (Effect::MapUser(user), Outcome::Refused(problem)) if problem.class != Class::Retry => {
+                let user = user.clone();
+                p.intend(move |t| _ = t.facts.unmapped_users.insert(user, problem.what)).await
+            }
+            (Effect::MapUser(_) | Effect::Recover(..) | Effect::SetMultiUser, done) => done,
+        }
     }
 }
 
@@ -173,7 +181,8 @@ fn after_recovery(v: &View<'_>, target: &Instance, db: &Database) -> Decision<Ef
             )));
         }
     };
-    if let Some(user) = users.iter().find(|u| u.has_login) {
+    let unmapped = &v.transition.facts.unmapped_users;
+    if let Some(user) = users.iter().find(|u| u.has_login && !unmapped.contains_key(&u.name)) {
         return Decision::Act(Effect::MapUser(user.name.clone()));
     }
     let mut message = format!(
@@ -181,6 +190,10 @@ fn after_recovery(v: &View<'_>, target: &Instance, db: &Database) -> Decision<Ef
         clean(&v.pool.database),
         clean(&target.server_name)
     );
+    let (left, users): (Vec<_>, Vec<_>) = users.iter().partition(|u| unmapped.contains_key(&u.name));
+    for why in left.iter().filter_map(|u| unmapped.get(&u.name)) {
+        message.push_str(&format!("; a user could not be mapped to its login: {}", clean(why)));
+    }
     if !users.is_empty() {
         let names: Vec<String> = users.iter().map(|u| clean(&u.name)).collect();
         message

@@ -47,7 +47,11 @@ async fn made<S: SqlSession>(server: &Server, of: &Of, session: &mut S) -> Optio
     let at = &of.at;
     match &of.file {
         None => {
-            let read = read::instance(session, at, &server.pool).await.ok()?;
+            let mut read = read::instance(session, at, &server.pool).await.ok()?;
+            if read.database.as_ref().is_some_and(|d| d.is_live()) {
+                let all = read::Content { reports: true, newest_message: true };
+                read::content(session, at, &server.pool, all, &mut read).await;
+            }
             Some(serde_json::to_value(read).unwrap())
         }
         Some(path) => {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use lab::scenario::{Dialect, Scenario};
 use lab::serve::Lab;
 use serde_json::Value;
 
@@ -118,6 +119,56 @@ impl Course for Failover {
 
     fn copied_to(&self, lab: &Lab) -> Option<PathBuf> {
         Some(lab.copy_folders()[1].clone())
+    }
+}
+
+/// A failover in a world of its own.
+#[derive(Clone, Copy)]
+pub struct FailoverIn {
+    pub name: &'static str,
+    pub dialect: Dialect,
+    /// The copy is in STANDBY.
+    pub standby: bool,
+}
+
+impl Course for FailoverIn {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn scenario(&self) -> Scenario {
+        Scenario { dialect: self.dialect, standby: self.standby, ..Failover.scenario() }
+    }
+    async fn make_ready(&self, scene: &mut Scene) {
+        Failover.make_ready(scene).await;
+    }
+    async fn begin(&self, scene: &mut Scene) {
+        Failover.begin(scene).await;
+    }
+    fn active_at_the_end(&self) -> usize {
+        Failover.active_at_the_end()
+    }
+    fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
+        Failover.unfinished(lab, since)
+    }
+    fn once(&self) -> (&'static [&'static str], usize) {
+        let (verbs, how_many) = Failover.once();
+        // A copy in STANDBY is made to wait for log backups again first.
+        (verbs, how_many + usize::from(self.standby))
+    }
+    fn detached(&self) -> &'static [&'static str] {
+        Failover.detached()
+    }
+    fn early(&self) -> &'static str {
+        Failover.early()
+    }
+    fn gravest(&self) -> &'static str {
+        Failover.gravest()
+    }
+    fn moments(&self) -> Vec<AtWork> {
+        Failover.moments()
+    }
+    fn record_says(&self, document: &Value) -> Vec<String> {
+        Failover.record_says(document)
     }
 }
 

@@ -19,5 +19,6 @@ pub use persistent_chat_failover::systems::settings::Settings;
 pub use persistent_chat_failover::systems::sql_server::log_shipping_script::script;
 pub use persistent_chat_failover::systems::sql_server::session::TdsSession;
 pub use persistent_chat_failover::systems::sql_server::{
-    Cell, Parameter, Proof, Rows, ServerError, SqlError, SqlSession, Statement, errors, read, statements,
+    Cell, Ending, Parameter, Proof, Rows, ServerError, SqlError, SqlSession, Statement, errors, read,
+    statements,
 };

@@ -1,12 +1,17 @@
 //! A terminal that a program runs on: tmux, which draws what a human would see.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+/// Runs a program and writes its exit code to the file that comes first: tmux knows that a program is gone, and does not always
+/// come to know how. An interrupt is the program's; what it ends with is written all the same.
+const WITH_CODE: &str = r#"trap : INT; code=$1; shift; "$@"; echo $? >"$code.new"; mv "$code.new" "$code""#;
+
 /// A terminal, and the program that runs on it. The program is hung up when this is dropped.
 pub struct Terminal {
-    /// Holds tmux's socket.
+    /// Holds tmux's socket, and the program's exit code once it has ended.
     directory: tempfile::TempDir,
 }
 
@@ -18,12 +23,14 @@ impl Terminal {
     /// Starts a program on a terminal of its own, with its arguments and what is set in its environment.
     pub fn of(command: &Command) -> Terminal {
         let terminal = Terminal { directory: tempfile::tempdir().unwrap() };
-        // What was on it stays to be seen, and with which code the program has ended.
+        // What was on it stays to be seen.
         let settings = terminal.directory.path().join("tmux.conf");
         std::fs::write(&settings, "set -g remain-on-exit on\nset -g history-limit 10000\n").unwrap();
         let mut arguments = vec!["-f".to_string(), text(settings.as_os_str()), "new-session".into()];
         // Past tmux's own idea of an environment.
-        arguments.extend(["-d", "-x200", "-y60", "env"].map(str::to_string));
+        let code = text(terminal.code().as_os_str());
+        arguments
+            .extend(["-d", "-x200", "-y60", "sh", "-c", WITH_CODE, "sh", &code, "env"].map(str::to_string));
         for (name, value) in command.get_envs() {
             arguments.push(format!("{}={}", text(name), value.map(text).unwrap_or_default()));
         }
@@ -31,6 +38,10 @@ impl Terminal {
         arguments.extend(command.get_args().map(text));
         terminal.tmux(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         terminal
+    }
+
+    fn code(&self) -> PathBuf {
+        self.directory.path().join("code")
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -77,11 +88,11 @@ impl Terminal {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    /// Waits until the program has ended, and gives its exit code: tmux knows that it is gone a moment before it knows how.
+    /// Waits until the program has ended, and gives its exit code; 128 and the signal's number if one ended it.
     pub fn end(&self) -> i32 {
-        let code = || self.tmux(&["display-message", "-p", "#{pane_dead_status}"]).trim().parse().ok();
+        let code = || std::fs::read_to_string(self.code()).ok();
         self.until("it does not end", || code().is_some());
-        code().unwrap()
+        code().unwrap().trim().parse().unwrap()
     }
 }
 

@@ -50,13 +50,47 @@ pub struct Scenario {
 }
 
 /// What the servers of a lab are: simulated through and through, or in part what Microsoft wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Dialect {
     /// What the Management Shells are.
     pub power_shell: PowerShell,
     /// Version of every SQL Server.
     pub sql_server: SqlServerVersion,
+    /// Language of every login, until its session asks for another.
+    pub language: Language,
+    /// The host names of chat servers are longer than the fifteen characters that NetBIOS keeps.
+    pub long_host_names: bool,
+    /// How many Front Ends each data centre has: the first is the host of its Management Shell, the Central Management store is on
+    /// the last one.
+    pub front_ends: u8,
+    /// Chat's databases are on named instances; otherwise on default ones.
+    pub named_instances: bool,
+}
+
+/// The language of SQL Server's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Language {
+    /// `us_english`
+    #[default]
+    English,
+    /// `Français`
+    French,
+    /// `Deutsch`
+    German,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Dialect {
+            power_shell: PowerShell::default(),
+            sql_server: SqlServerVersion::default(),
+            language: Language::default(),
+            long_host_names: false,
+            front_ends: 1,
+            named_instances: true,
+        }
+    }
 }
 
 impl Dialect {
@@ -234,7 +268,36 @@ impl Default for Scenario {
     }
 }
 
+impl DataCenter {
+    /// Its Front Ends: the host of its Management Shell, and as many more as its dialect says, named after it.
+    pub fn front_ends(&self, dialect: Dialect) -> Vec<String> {
+        let (name, domain) = self.management_shell.split_once('.').unwrap_or((&self.management_shell, ""));
+        let more = (2..=dialect.front_ends).map(|n| {
+            let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+            format!("{stem}{n}.{domain}")
+        });
+        std::iter::once(self.management_shell.clone()).chain(more).collect()
+    }
+}
+
 impl Scenario {
+    /// The scenario with its data centres as its dialect has them.
+    pub(crate) fn in_dialect(mut self) -> Scenario {
+        for d in &mut self.data_centers {
+            if self.dialect.long_host_names {
+                for server in &mut d.servers {
+                    let (name, domain) = server.split_once('.').unwrap_or((server, ""));
+                    let long = name.replacen("-cs-", "-persistentchat-", 1);
+                    *server = format!("{long}.{domain}");
+                }
+            }
+            if !self.dialect.named_instances {
+                d.instance.clear();
+            }
+        }
+        self
+    }
+
     /// Name of the data centre that a host stands in.
     pub fn data_center_of(&self, host: &str) -> Option<&str> {
         self.data_centers
@@ -244,6 +307,7 @@ impl Scenario {
                     .into_iter()
                     .chain(&d.servers)
                     .any(|h| h.eq_ignore_ascii_case(host))
+                    || d.front_ends(self.dialect).iter().any(|h| h.eq_ignore_ascii_case(host))
             })
             .map(|d| d.name.as_str())
     }

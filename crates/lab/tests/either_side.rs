@@ -304,7 +304,7 @@ fn the_topology_names_what_somebody_has_published() {
             Store::Primary => ["PersistentChatDatabase", "MirrorPersistentChatDatabase"],
             Store::Backup => ["BackupPersistentChatDatabase", "BackupMirrorPersistentChatDatabase"],
         };
-        let shown = format!(r"PersistentChatDatabase:{}\CHAT", b.standby.sql_server);
+        let shown = format!("PersistentChatDatabase:{}", b.standby.sql_server);
         assert_eq!(b.service(database), shown);
         let other = StoreServers {
             sql_server: "sql-9.litwareinc.com".into(),
@@ -312,7 +312,7 @@ fn the_topology_names_what_somebody_has_published() {
             instance: "OTHER".into(),
         };
         chat::publish_store(&mut b.w, store, other);
-        assert_eq!(b.service(database), r"PersistentChatDatabase:sql-9.litwareinc.com\OTHER");
+        assert_eq!(b.service(database), "PersistentChatDatabase:sql-9.litwareinc.com");
         assert_eq!(b.service(mirror), "");
         let server = b.live.servers[0].clone();
         chat::unpublish_server(&mut b.w, &server).unwrap();

@@ -23,6 +23,10 @@ use crate::domain::situation::Situation;
 use crate::domain::transition::Transition;
 use crate::steps::Reads;
 use crate::systems::Systems;
+use crate::systems::sql_server::read::Content;
+
+/// How often chat servers' reports are read where no transition waits for them: the database is one that chat uses.
+const REPORTS: SignedDuration = SignedDuration::from_secs(30);
 
 /// How old what is known of the other side may be where nothing that is read anew must fit to it.
 const AGE: SignedDuration = SignedDuration::from_secs(10);
@@ -35,6 +39,10 @@ pub struct Observer {
     pings: Pings,
     headers: Cache,
     lync: Option<Lync>,
+    /// When the reports of a side's chat servers were last read.
+    read_reports: Sides<Option<Timestamp>>,
+    /// The transition for which the newest message was asked for: once, whatever came of it.
+    newest_message: Option<String>,
 }
 
 /// What one look is at.
@@ -48,6 +56,8 @@ struct Gaze {
     copy: Side,
     /// The side across is seen anew; otherwise it may be a little older, or is not needed at all.
     across: Across,
+    /// What is asked of the product's own tables on each side.
+    content: Sides<Content>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +75,8 @@ impl Observer {
         reads: Reads,
         t: Option<&Transition>,
     ) -> Situation {
-        let gaze = self.gaze(reads, t);
         let began = world.clock.now();
+        let gaze = self.gaze(reads, t, began);
         let looks_across = match gaze.across {
             Across::Anew => true,
             Across::AtMost(age) => {
@@ -78,8 +88,9 @@ impl Observer {
         let (work, across, lync) = futures::join!(
             self.look_at_side(world, gaze, gaze.work, reads),
             async {
+                let side = gaze.work.other();
                 match looks_across {
-                    true => Some(self.look_at_side(world, gaze, gaze.work.other(), reads).await),
+                    true => Some(self.look_at_side(world, gaze, side, reads).await),
                     false => None,
                 }
             },
@@ -92,9 +103,17 @@ impl Observer {
         );
         let at = world.clock.now();
         let mut folders: Sides<Option<Folders>> = Sides::default();
-        for (side, (site, files)) in
+        for (side, (mut site, files)) in
             std::iter::once((gaze.work, work)).chain(across.map(|seen| (gaze.work.other(), seen)))
         {
+            if gaze.content[side].reports {
+                self.read_reports[side] = Some(began);
+            } else if let Some((_, known)) = &self.sites[side] {
+                keep_reports(known, &mut site);
+            }
+            if let Some(t) = t.filter(|_| gaze.content[side].newest_message && site.live().is_some()) {
+                self.newest_message = Some(t.id.clone());
+            }
             self.sites[side] = Some((at, site));
             if let Some(files) = files {
                 files::remember(side, &files, &mut self.headers);
@@ -121,7 +140,8 @@ impl Observer {
     }
 
     /// What this look is at: by the transition, or, where none runs, by what a failover to the side that is not active would need.
-    fn gaze(&self, reads: Reads, t: Option<&Transition>) -> Gaze {
+    fn gaze(&self, reads: Reads, t: Option<&Transition>, at: Timestamp) -> Gaze {
+        let content = Sides::of(|side| self.content_of(side, reads, t, at));
         let across = match (reads.other, reads.lync) {
             // While Lync is looked at, the other side is looked at anew: what both say must fit together.
             (true, true) => Across::Anew,
@@ -130,14 +150,36 @@ impl Observer {
         };
         let Some(t) = t else {
             let active = self.active();
-            return Gaze { work: active.other(), watched: Some(active), copy: active.other(), across };
+            return Gaze {
+                work: active.other(),
+                watched: Some(active),
+                copy: active.other(),
+                across,
+                content,
+            };
         };
         let (from, to) = (t.route.from, t.route.to);
         match t.route.procedure {
-            Procedure::Failover => Gaze { work: to, watched: Some(from), copy: to, across },
-            Procedure::Align => Gaze { work: to, watched: None, copy: to.other(), across },
+            Procedure::Failover => Gaze { work: to, watched: Some(from), copy: to, across, content },
+            Procedure::Align => Gaze { work: to, watched: None, copy: to.other(), across, content },
             // Both halves of log shipping must fit together.
-            Procedure::Protect => Gaze { work: from, watched: None, copy: to, across: Across::Anew },
+            Procedure::Protect => Gaze { work: from, watched: None, copy: to, across: Across::Anew, content },
+        }
+    }
+
+    /// What is asked of the product's own tables on a side: its chat servers' reports where a transition waits for them, otherwise from
+    /// time to time; the newest message once, between the recovery of a database and its use.
+    fn content_of(&self, side: Side, reads: Reads, t: Option<&Transition>, at: Timestamp) -> Content {
+        let is_waited_for = t.is_some_and(|t| t.route.to == side) && reads.lync;
+        let newest_message = t.is_some_and(|t| {
+            t.route.to == side
+                && t.facts.loss.as_ref().is_some_and(|l| l.newest_message.is_none())
+                && self.newest_message.as_ref() != Some(&t.id)
+        });
+        Content {
+            reports: is_waited_for
+                || self.read_reports[side].is_none_or(|last| at.duration_since(last) >= REPORTS),
+            newest_message,
         }
     }
 
@@ -168,14 +210,16 @@ impl Observer {
                 false => None,
             }
         };
-        let ((), elsewhere) =
-            futures::join!(site::look_at_partners(world, side, places, &mut site), elsewhere);
+        let ((), elsewhere) = futures::join!(
+            site::look_at_partners(world, side, places, gaze.content[side], &mut site),
+            elsewhere
+        );
         // What was live here a moment ago may be so on its partner now; and what is a mirror, or is not to be seen at all, says where the
         // principal may be.
         let elsewhere_perhaps = was_live
             || site.main().map_or(true, |i| i.database.as_ref().is_some_and(|db| db.mirroring.is_some()));
         if !needs_both && elsewhere_perhaps && site.live().is_none() {
-            site::look_at_partners(world, side, &[main.other()], &mut site).await;
+            site::look_at_partners(world, side, &[main.other()], gaze.content[side], &mut site).await;
         }
         if let Some((shell, ports)) = elsewhere {
             (site.from_the_other_shell, site.ports) = (shell, ports);
@@ -201,6 +245,18 @@ impl Observer {
             }
         }
         site
+    }
+}
+
+/// Reports that were not read anew are what they were.
+fn keep_reports(known: &Site, site: &mut Site) {
+    for partner in std::iter::once(&mut site.store).chain(&mut site.mirror) {
+        let Answer::Speaks(i) = &mut partner.answer else { continue };
+        let mut before =
+            known.instances().map(|(_, known)| known).filter(|known| known.server_name == i.server_name);
+        if let (Some(before), None) = (before.next(), i.server_identities.known()) {
+            i.server_identities = before.server_identities.clone();
+        }
     }
 }
 

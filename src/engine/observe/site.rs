@@ -8,7 +8,9 @@ use crate::domain::problem::Problem;
 use crate::domain::reading::{Reading, not_looked};
 use crate::domain::side::{Place, Side};
 use crate::domain::site::{Answer, Partner, Silence, Site};
+use crate::domain::sql_server::Database;
 use crate::systems::management_shell::{Cmdlet, ShellOutput, cmdlets, reached, read as read_shell};
+use crate::systems::sql_server::read::Content;
 use crate::systems::sql_server::{SqlError, errors, read};
 use crate::systems::{Shell, Systems};
 
@@ -31,19 +33,33 @@ pub fn unseen(d: &DataCenter) -> Site {
     }
 }
 
-/// What one server says.
-pub async fn look_at_partner<S: Systems, C>(world: &World<'_, S, C>, server: &SqlServer) -> Answer {
+/// What one server says. What its database holds of the product's is asked on a session of its own.
+pub async fn look_at_partner<S: Systems, C>(
+    world: &World<'_, S, C>,
+    server: &SqlServer,
+    content: Content,
+) -> Answer {
     let seen = async {
         let mut session = world.systems.sql(server).await?;
         read::instance(&mut session, server, world.pool).await
     };
     match seen.await {
-        Ok(i) => Answer::Speaks(Box::new(i)),
+        Ok(mut i) => {
+            let is_live = i.database.as_ref().is_some_and(Database::is_live);
+            if is_live
+                && content != Content::default()
+                && let Ok(mut session) = world.systems.sql(server).await
+            {
+                read::content(&mut session, server, world.pool, content, &mut i).await;
+            }
+            Answer::Speaks(Box::new(i))
+        }
         Err(e) => {
             let p = errors::problem(&e, server, "looking");
             match e {
                 SqlError::Unreachable(_) => Answer::Silent(p),
-                SqlError::Tls(_)
+                SqlError::Unanswered(_)
+                | SqlError::Tls(_)
                 | SqlError::Login { .. }
                 | SqlError::Server(_)
                 | SqlError::Returned(_)
@@ -60,12 +76,13 @@ pub async fn look_at_partners<S: Systems, C>(
     world: &World<'_, S, C>,
     side: Side,
     places: &[Place],
+    content: Content,
     site: &mut Site,
 ) {
     let d = &world.pool.sites[side];
     let asked = places.iter().filter_map(|place| Some((*place, d.server(*place)?)));
     let answers = asked.map(|(place, server)| async move {
-        (place, Partner { server: server.name(), answer: look_at_partner(world, server).await })
+        (place, Partner { server: server.name(), answer: look_at_partner(world, server, content).await })
     });
     for (place, partner) in futures::future::join_all(answers).await {
         match place {

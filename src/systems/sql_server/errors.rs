@@ -68,7 +68,29 @@ fn of_number(number: u32, e: &ServerError) -> ErrorClass {
     match number {
         50000 if statements::GUARDS.contains(&e.state) => ErrorClass::Guard,
         // A linked server (the monitor of log shipping) that cannot be reached or logged in to.
-        53 | 121 | 258 | 7202 | 7391 | 7399 | 7416 | 7437 | 11001 | 17 | 32052..=32055 => ErrorClass::Retry,
+        2
+        | 17
+        | 53
+        | 64
+        | 121
+        | 258
+        | 1225
+        | 1326
+        | 7202
+        | 7391
+        | 7399
+        | 7416
+        | 7437
+        | 10054
+        | 10060
+        | 10061
+        | 11001
+        | 18456
+        | 32052..=32055
+        | 65535
+        | 4_294_967_295 => ErrorClass::Retry,
+        // The Agent does not run, or the job has ended by itself since it was looked at.
+        22022 => ErrorClass::Retry,
         3153 | 4326 | 3120 | 32014 | 6106 => ErrorClass::AlreadyDone,
         3101 | 924 | 5030 | 5052 | 5061 | 5064 | 5070 | 3023 | 1205 | 1222 | 1204 | 701 | 802 | 921 | 922
         | 952 | 5059 | 3204 | 3224 | 3229 | 3230 | 3627 | 4319 | 4347 | 596 | 3013 | 3119 | 5069 => {
@@ -148,10 +170,23 @@ pub fn problem(error: &SqlError, server: &SqlServer, doing: &str) -> Problem {
             format!("{at} cannot be reached: {}", clean(why)),
             "Check the host, the port and the network",
         ),
+        SqlError::Unanswered(why) => Problem::retry(
+            Reason::HostUnresponsive,
+            format!("{at} accepts connections, but does not answer: {}", clean(why)),
+            "Something is there: look whether SQL Server on that host is starved of workers, or what else listens on that port. If it must \
+             not live, switch it off",
+        ),
         SqlError::Tls(why) => Problem::ask(
             Reason::CertificateInvalid,
-            format!("The certificate of {at} is not trusted or names another host: {}", clean(why)),
-            format!("Give the CA in {}.tls.caRef, and a certificate for that host name", server.field),
+            format!(
+                "{at} and the operator do not agree on TLS; the certificate is not trusted or names another host, or the server is too \
+                 old for TLS 1.2: {}",
+                clean(why)
+            ),
+            format!(
+                "Give the CA in {}.tls.caRef, and a certificate for that host name; SQL Server 2014 and older need the update of KB 3135244",
+                server.field
+            ),
         ),
         SqlError::Login { number, message } => Problem::ask(
             Reason::LoginRefused,

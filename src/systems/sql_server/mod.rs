@@ -210,6 +210,8 @@ impl Ending {
 pub enum SqlError {
     /// Nobody there: refused, timed out, no route, no such name. Nothing was sent.
     Unreachable(String),
+    /// Something accepted the connection and did not answer, or hung up: it is there, starved or not what it should be. Nothing was sent.
+    Unanswered(String),
     /// The certificate is not trusted or names another host, or TLS is not spoken. Nothing was sent.
     Tls(String),
     /// The login was refused.
@@ -238,6 +240,7 @@ impl SqlError {
             SqlError::Server(e) => e.class >= 20,
             SqlError::Returned(_) | SqlError::NotAsked(_) => false,
             SqlError::Unreachable(_)
+            | SqlError::Unanswered(_)
             | SqlError::Tls(_)
             | SqlError::Login { .. }
             | SqlError::Lost(_)
@@ -251,6 +254,7 @@ impl SqlError {
             SqlError::Server(e) => e.class >= 20,
             SqlError::Lost(_) | SqlError::Protocol(_) => true,
             SqlError::Unreachable(_)
+            | SqlError::Unanswered(_)
             | SqlError::Tls(_)
             | SqlError::Login { .. }
             | SqlError::Returned(_)

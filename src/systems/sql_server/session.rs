@@ -58,20 +58,21 @@ impl TdsSession {
             config.trust_cert_ca(file.path().to_string_lossy());
         }
         let (host, port) = settings.destination(&server.host, server.port);
-        let connect = async {
-            let tcp = TcpStream::connect((host.as_str(), port))
-                .await
-                .map_err(|e| SqlError::Unreachable(e.to_string()))?;
-            tcp.set_nodelay(true).map_err(|e| SqlError::Unreachable(e.to_string()))?;
-            // A RESTORE has no deadline: that its server has lost its power, or a firewall its memory, must show by itself.
-            socket2::SockRef::from(&tcp)
-                .set_tcp_keepalive(&keepalive())
-                .map_err(|e| SqlError::Unreachable(e.to_string()))?;
-            Client::connect(config, tcp.compat_write()).await.map_err(|e| connect_error(&e))
-        };
-        let client = tokio::time::timeout(CONNECT, connect)
+        // One after the other, each with a time of its own: who accepts a connection and says nothing is there (a server without a free
+        // worker does so), and nobody may take it for dead.
+        let connect = tokio::time::timeout(CONNECT, TcpStream::connect((host.as_str(), port))).await;
+        let tcp = connect
+            .map_err(|_| SqlError::Unreachable("timed out".into()))?
+            .map_err(|e| SqlError::Unreachable(e.to_string()))?;
+        tcp.set_nodelay(true).map_err(|e| SqlError::Unanswered(e.to_string()))?;
+        // A RESTORE has no deadline: that its server has lost its power, or a firewall its memory, must show by itself.
+        socket2::SockRef::from(&tcp)
+            .set_tcp_keepalive(&keepalive())
+            .map_err(|e| SqlError::Unanswered(e.to_string()))?;
+        let client = tokio::time::timeout(CONNECT, Client::connect(config, tcp.compat_write()))
             .await
-            .map_err(|_| SqlError::Unreachable("timed out".into()))??;
+            .map_err(|_| SqlError::Unanswered(format!("no answer within {} s", CONNECT.as_secs())))?
+            .map_err(|e| connect_error(&e))?;
         let mut session = TdsSession { client: Some(client) };
         session
             .send(&Statement::write("setting up the session", statements::session(), vec![]), Some(CONNECT))
@@ -173,8 +174,8 @@ fn connect_error(e: &tiberius::error::Error) -> SqlError {
             SqlError::Login { number: e.code(), message: e.message().into() }
         }
         tiberius::error::Error::Tls(why) => SqlError::Tls(why.clone()),
-        tiberius::error::Error::Io { message, .. } => SqlError::Unreachable(message.clone()),
-        other => SqlError::Unreachable(other.to_string()),
+        tiberius::error::Error::Io { message, .. } => SqlError::Unanswered(message.clone()),
+        other => SqlError::Unanswered(other.to_string()),
     }
 }
 

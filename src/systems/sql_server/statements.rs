@@ -3,17 +3,18 @@
 //! All of them run on a connection whose database is `master`; values travel as parameters (`@P1` …), never as text. The one
 //! exception is a database name inside a three-part name, which no parameter can stand for: [`quote_name`] writes it.
 
-use super::Proof;
-
 /// What every batch ends in: one row with the error of its last statement, and what its procedure returned. An answer without it was cut
 /// off, whatever else it holds; and of several errors the driver gives the first one only.
 pub const ENDING: &str = " SELECT @@ERROR AS error, 0 AS returned;";
 /// The same for a batch that has called procedures.
 const ENDING_OF_PROCEDURES: &str = " SELECT @@ERROR AS error, @rc AS returned;";
 
-/// `SET` options of every session: how errors, NULLs and deadlocks behave must not depend on a login's defaults.
+/// `SET` options of every session: how errors, NULLs and deadlocks behave, and in which language messages come ("The session language
+/// determines the datetime formats and system messages": SET LANGUAGE), must not depend on a login's defaults.
 pub fn session() -> String {
-    ended("SET NOCOUNT ON; SET XACT_ABORT OFF; SET LOCK_TIMEOUT 10000; SET DEADLOCK_PRIORITY LOW;")
+    ended(
+        "SET LANGUAGE us_english; SET NOCOUNT ON; SET XACT_ABORT OFF; SET LOCK_TIMEOUT 10000; SET DEADLOCK_PRIORITY LOW;",
+    )
 }
 
 /// A batch with the row that it ends in.
@@ -53,10 +54,11 @@ LEFT JOIN sys.database_recovery_status AS r ON r.database_id = d.database_id
 LEFT JOIN sys.database_mirroring AS m ON m.database_id = d.database_id
 WHERE d.name = @P1;";
 
-/// Where roll forward must go on, for each data file. `@P1` database.
+/// Where roll forward must go on, for each data file that has such a point: only of a file that is RESTORING or RECOVERY_PENDING it is
+/// not NULL (sys.master_files); one that was dropped, or is offline for good, has none and needs none. `@P1` database.
 pub const REDO: &str = "\
 SELECT CAST(f.file_id AS int) AS file_id, f.redo_start_lsn, f.redo_start_fork_guid
-FROM sys.master_files AS f WHERE f.database_id = DB_ID(@P1) AND f.type = 0 ORDER BY f.file_id;";
+FROM sys.master_files AS f WHERE f.database_id = DB_ID(@P1) AND f.type = 0 AND f.state IN (1, 3) ORDER BY f.file_id;";
 
 /// The secondary half of log shipping. `@P1` database.
 pub const SECONDARY_HALF: &str = "\
@@ -124,11 +126,17 @@ WHERE s.is_user_process = 1 AND s.session_id <> @@SPID
          AND l.resource_type = N'DATABASE' AND l.resource_database_id = DB_ID(@P1)))
 ORDER BY s.session_id;";
 
-/// Running RESTORE statements of the instance and how far they are. No parameters.
+/// Running RESTORE statements that change the database, and how far they are: one that only reads a file (`RESTORE HEADERON`, as the view
+/// shows it) changes nothing. One that holds a lock on another database only is that one's. `@P1` database.
 pub const RESTORES: &str = "\
 SELECT CAST(r.session_id AS int) AS session_id, r.command, CAST(r.percent_complete AS float) AS percent_complete, s.host_name, s.program_name
 FROM sys.dm_exec_requests AS r JOIN sys.dm_exec_sessions AS s ON s.session_id = r.session_id
-WHERE r.command LIKE N'RESTORE%' ORDER BY r.session_id;";
+WHERE r.command IN (N'RESTORE DATABASE', N'RESTORE LOG') AND NOT (
+  EXISTS (SELECT 1 FROM sys.dm_tran_locks AS l WHERE l.request_session_id = r.session_id
+          AND l.resource_type = N'DATABASE' AND l.resource_database_id > 4 AND l.resource_database_id <> DB_ID(@P1))
+  AND NOT EXISTS (SELECT 1 FROM sys.dm_tran_locks AS l WHERE l.request_session_id = r.session_id
+          AND l.resource_type = N'DATABASE' AND l.resource_database_id = DB_ID(@P1)))
+ORDER BY r.session_id;";
 
 /// The last log backups restored into the database. `@P1` database.
 pub const RESTORE_HISTORY: &str = "\
@@ -157,18 +165,20 @@ pub fn orphaned_users(database: &str) -> String {
     )
 }
 
-/// When each chat server last said that it is alive, from the schema of the content database.
+/// When each chat server last said that it is alive, from the schema of the content database. Whoever locks the product's tables is
+/// not waited for.
 pub fn server_identities(database: &str) -> String {
     let q = quote_name(database);
     format!(
-        "SELECT i.serverAddress, i.serverLastPingTime FROM {q}.dbo.tblServerIdentity AS i ORDER BY i.serverAddress;"
+        "SET LOCK_TIMEOUT 1000; SELECT i.serverAddress, i.serverLastPingTime FROM {q}.dbo.tblServerIdentity AS i ORDER BY i.serverAddress;"
     )
 }
 
-/// When the newest message was written.
+/// When the newest message was written. No documented index leads on the date: it may read the whole table, the largest of the product,
+/// and is never sent to a database that chat uses.
 pub fn newest_message(database: &str) -> String {
     let q = quote_name(database);
-    format!("SELECT MAX(c.chatDate) AS newest FROM {q}.dbo.tblChat AS c;")
+    format!("SET LOCK_TIMEOUT 1000; SELECT MAX(c.chatDate) AS newest FROM {q}.dbo.tblChat AS c;")
 }
 
 /// Takes the application lock of a pool for the session, or says at once that it cannot. `@P1` resource.
@@ -221,10 +231,14 @@ fn in_state(database: &str, state: &str, standby: &str) -> String {
     )
 }
 
-/// Guard: roll forward still begins where the decision says (LSN and recovery fork), in every data file.
+/// Guard: roll forward still begins where the decision says (LSN and recovery fork), in every data file that [`REDO`] looks at, and there
+/// is one.
 fn at_redo_point(database: &str, lsn: &str, fork: &str) -> String {
+    let files = format!(
+        "SELECT 1 FROM sys.master_files WHERE database_id = DB_ID({database}) AND type = 0 AND state IN (1, 3)"
+    );
     format!(
-        "IF EXISTS (SELECT 1 FROM sys.master_files WHERE database_id = DB_ID({database}) AND type = 0 \
+        "IF NOT EXISTS ({files}) OR EXISTS ({files} \
          AND (redo_start_lsn IS NULL OR redo_start_lsn <> CAST({lsn} AS numeric(25,0)) \
          OR redo_start_fork_guid IS NULL OR CAST(redo_start_fork_guid AS nvarchar(36)) <> {fork})) \
          BEGIN RAISERROR(N'PCF guard: the redo point of the database has moved', 16, {GUARD_REDO}); RETURN; END; "
@@ -396,8 +410,8 @@ pub struct Listed {
     pub name: String,
     /// The text.
     pub text: String,
-    /// Without what its answer says nothing.
-    pub proof: Proof,
+    /// Whether it only looks.
+    pub looks: bool,
 }
 
 /// Every text of this module, in every variant and as it is sent; those that quote names with names that need it.
@@ -442,10 +456,10 @@ pub fn listed() -> Vec<Listed> {
     ];
     let looks = constants.map(|(name, text)| (name.to_string(), text.to_string()));
     let looks = looks.into_iter().chain(quoted().flat_map(looks_inside));
-    let looks = looks.map(|(name, text)| Listed { name, text: ended(text), proof: Proof::ResultSet });
+    let looks = looks.map(|(name, text)| Listed { name, text: ended(text), looks: true });
     let made = made.map(|(name, text)| (name.to_string(), text));
     let writes = made.into_iter().chain(quoted().flat_map(writes_inside));
-    looks.chain(writes.map(|(name, text)| Listed { name, text, proof: Proof::Ending })).collect()
+    looks.chain(writes.map(|(name, text)| Listed { name, text, looks: false })).collect()
 }
 
 /// Names that need quoting, beside one that does not.
@@ -495,11 +509,8 @@ mod tests {
 
     #[test]
     fn every_write_checks_the_lock_first_and_ends_in_the_row_that_proves_it() {
-        let writes: Vec<String> = listed()
-            .into_iter()
-            .filter(|l| l.proof == Proof::Ending && l.name != "session")
-            .map(|l| l.text)
-            .collect();
+        let writes: Vec<String> =
+            listed().into_iter().filter(|l| !l.looks && l.name != "session").map(|l| l.text).collect();
         assert!(writes.len() > 16);
         for text in writes {
             assert!(

@@ -89,7 +89,9 @@ impl Deployment {
             return Err(format!("there is no data centre {name:?} that could be active"));
         };
         let master = Settings { pool_state: store.pool_state().into(), active: here.servers.clone() };
-        let hosts = scenario.data_centers.iter().flat_map(|d| d.servers.iter().chain([&d.management_shell]));
+        let dialect = scenario.dialect;
+        let hosts =
+            scenario.data_centers.iter().flat_map(|d| d.servers.iter().cloned().chain(d.front_ends(dialect)));
         let stores = scenario.data_centers.iter().filter_map(|d| {
             let servers = StoreServers {
                 sql_server: d.sql_server.clone(),
@@ -100,7 +102,7 @@ impl Deployment {
         });
         Ok(Deployment {
             stores: stores.collect(),
-            replicas: hosts.map(|h| (h.clone(), Replica { settings: master.clone(), due: None })).collect(),
+            replicas: hosts.map(|h| (h, Replica { settings: master.clone(), due: None })).collect(),
             servers: scenario
                 .data_centers
                 .iter()
@@ -108,7 +110,7 @@ impl Deployment {
                 .map(|h| (h.clone(), ChatServer::default()))
                 .collect(),
             master,
-            master_host: Some(here.management_shell.clone()),
+            master_host: here.front_ends(dialect).pop(),
             read_only: false,
             refused: Vec::new(),
             hidden: Vec::new(),
@@ -169,7 +171,8 @@ pub fn unpublish_server(w: &mut World, host: &str) -> Result<(), String> {
 /// Moves the Central Management store to a data centre, as its administrator does.
 pub fn fail_over_central_management(w: &mut World, data_center: &str) {
     w.touch();
-    w.chat.master_host = w.scenario.data_center(data_center).map(|d| d.management_shell.clone());
+    let dialect = w.scenario.dialect;
+    w.chat.master_host = w.scenario.data_center(data_center).and_then(|d| d.front_ends(dialect).pop());
 }
 
 /// Lets everything happen that is due: replication, chat servers that connect, disconnect and ping, cmdlets that end.

@@ -7,6 +7,7 @@ pub mod play;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -50,7 +51,7 @@ enum Service {
 struct Place {
     host: String,
     port: u16,
-    real: Reservation,
+    real: Arc<Reservation>,
     service: Service,
 }
 
@@ -105,6 +106,7 @@ fn certificates(hosts: &[String]) -> Result<(String, SslAcceptor), String> {
 impl Lab {
     /// Starts a lab in a directory.
     pub async fn start(scenario: Scenario, directory: &Path) -> Result<Lab, String> {
+        let scenario = scenario.in_dialect();
         let mut folders = Vec::new();
         for d in &scenario.data_centers {
             folders.push((d.backup_share.clone(), directory.join(logs(d))));
@@ -120,7 +122,9 @@ impl Lab {
             services.push((d.mirror.clone(), SQL_PORT, Service::Sql));
             services.push((d.management_shell.clone(), SHELL_PORT, Service::Shell));
             services.push((d.management_shell.clone(), SHELL_HTTP_PORT, Service::ShellHttp));
-            services.push((d.management_shell.clone(), FRONT_END_PORT, Service::Plain));
+            for host in d.front_ends(scenario.dialect) {
+                services.push((host, FRONT_END_PORT, Service::Plain));
+            }
             services.extend(d.servers.iter().map(|s| (s.clone(), CHAT_PORT, Service::Plain)));
         }
         let hosts: Vec<String> = services.iter().map(|(h, _, _)| h.clone()).collect();
@@ -144,7 +148,7 @@ impl Lab {
             lab.clock.spawn(answers);
         }
         for (host, port, service) in services {
-            lab.places.push(Place { host, port, real: Reservation::new()?, service });
+            lab.places.push(Place { host, port, real: Arc::new(Reservation::new()?), service });
         }
         for name in lab.scenario.data_centers.iter().map(|d| d.name.clone()).collect::<Vec<_>>() {
             lab.listen(&name).await?;
@@ -170,7 +174,10 @@ impl Lab {
             let (world, host, tls, stopped) =
                 (self.world.clone(), p.host.clone(), self.tls.clone(), stopped.clone());
             match p.service {
-                Service::Sql => drop(tasks.spawn(tds::serve(world, host, listener, tls, stopped))),
+                Service::Sql => {
+                    let port = (p.real.clone(), listener);
+                    drop(tasks.spawn(tds::serve(world, host, port, tls, stopped)));
+                }
                 Service::Shell | Service::ShellHttp => {
                     let service = shells
                         .entry(host.clone())
@@ -381,8 +388,9 @@ pub fn resource(scenario: &Scenario, ca_pem: &str, name: &str) -> String {
         };
         let sql = |host: &str| {
             format!(
-                "{{host: {host}, instance: {}, credentialsSecretRef: {{name: {}-sql}}, {tls}}}",
-                d.instance, d.name
+                "{{host: {host}, {}credentialsSecretRef: {{name: {}-sql}}, {tls}}}",
+                if d.instance.is_empty() { String::new() } else { format!("instance: {}, ", d.instance) },
+                d.name
             )
         };
         text.push_str(&format!(

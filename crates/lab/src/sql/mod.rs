@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::scenario::SqlServerVersion;
+use crate::scenario::{Language, SqlServerVersion};
 use crate::world::World;
 pub use agent::{Category, Job, Schedule, take_log_backup};
 use backup::BackupHeader;
@@ -85,6 +85,31 @@ pub struct Instance {
     store: catalog::Store,
 }
 
+/// What `tblChat.chatDate` counts: the product's page says bigint, and no unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DateUnit {
+    /// .NET's ticks: 100 ns since the year 1.
+    Ticks,
+    /// Windows' FILETIME: 100 ns since 1601.
+    FileTime,
+    /// Milliseconds since 1970.
+    Milliseconds,
+    /// Seconds since 1970.
+    Seconds,
+}
+
+impl DateUnit {
+    /// The one of a lab with this seed.
+    pub fn of(seed: u64) -> DateUnit {
+        match seed % 4 {
+            0 => DateUnit::FileTime,
+            1 => DateUnit::Ticks,
+            2 => DateUnit::Milliseconds,
+            _ => DateUnit::Seconds,
+        }
+    }
+}
+
 /// A database.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -118,6 +143,8 @@ pub struct Database {
     pub users: Vec<(String, bool)>,
     /// When the newest message was written.
     pub newest_message: Option<Timestamp>,
+    /// What its dates of messages count.
+    pub date_unit: DateUnit,
     /// `tblServerIdentity`.
     pub identities: BTreeMap<String, Timestamp>,
     /// A log restore that was cut off: only the same file can go on.
@@ -130,7 +157,11 @@ impl Instance {
     fn new(host: &str, name: &str, version: SqlServerVersion) -> Result<Self, rusqlite::Error> {
         Ok(Instance {
             host: host.into(),
-            server_name: format!(r"{}\{name}", host.split('.').next().unwrap_or(host).to_uppercase()),
+            // `SERVERPROPERTY('ServerName')`: the machine's name, and the instance's unless that is the default one.
+            server_name: match name {
+                "" => sessions::net_bios(host),
+                name => format!(r"{}\{name}", sessions::net_bios(host)),
+            },
             down: false,
             silent: false,
             refused: BTreeSet::new(),
@@ -232,6 +263,8 @@ pub struct Options {
     pub nocount: bool,
     /// `XACT_ABORT`: more errors end a batch.
     pub xact_abort: bool,
+    /// `LANGUAGE`: of messages.
+    pub language: Language,
 }
 
 /// A RESTORE at work.

@@ -10,7 +10,7 @@ use crate::world::files::split;
 
 use super::agent::{copy, take_log_backup};
 use super::log_shipping::{LastFile, Shipment, set_up_primary, set_up_secondary};
-use super::{Database, Instance, Mirroring, Restored, apply, backup, guid};
+use super::{Database, DateUnit, Instance, Mirroring, Restored, apply, backup, guid};
 
 /// Makes the instances, databases, log shipping and backup files of the scenario.
 pub fn populate(world: &mut World) -> Result<(), String> {
@@ -59,6 +59,7 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         mirroring: Some(Mirroring { role: 1, state: 4, partner: live.mirror.clone() }),
         users: users(true),
         newest_message: Some(world.now),
+        date_unit: DateUnit::of(s.seed),
         identities: BTreeMap::new(),
         interrupted: None,
         undo_lost: false,

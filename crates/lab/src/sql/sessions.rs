@@ -1,5 +1,6 @@
 //! Sessions: who logs in, what ends with them.
 
+use crate::scenario::Language;
 use crate::tsql::Batch;
 use crate::world::World;
 use crate::world::journal::Outcome;
@@ -28,6 +29,7 @@ pub fn login(
     client: &str,
     program: &str,
 ) -> Result<u32, (u32, String)> {
+    let language = world.scenario.dialect.language;
     let Some(i) = world.sql.get_mut(host) else { return Err((17187, "SQL Server is not ready".into())) };
     if !user.eq_ignore_ascii_case(SQL_USER)
         || password != SQL_PASSWORD
@@ -35,7 +37,7 @@ pub fn login(
     {
         return Err((18456, login_failed(user)));
     }
-    Ok(open_session(i, user, client, program, "master"))
+    Ok(open_session(i, language, &From { login: user, host: client, program }, "master"))
 }
 
 /// The words of error 18456, which writes a quote in a name so (recorded).
@@ -43,19 +45,26 @@ pub fn login_failed(user: &str) -> String {
     format!("Login failed for user '{}'.", user.replace('\'', "\\'"))
 }
 
-fn open_session(i: &mut Instance, login: &str, host: &str, program: &str, database: &str) -> u32 {
+/// Who opens a session, as it says itself.
+struct From<'a> {
+    login: &'a str,
+    host: &'a str,
+    program: &'a str,
+}
+
+fn open_session(i: &mut Instance, language: Language, from: &From<'_>, database: &str) -> u32 {
     let id = i.next_session;
     i.next_session += 1;
     i.sessions.insert(
         id,
         Session {
-            login: login.into(),
-            host: host.into(),
-            program: program.into(),
+            login: from.login.into(),
+            host: from.host.into(),
+            program: from.program.into(),
             database: database.into(),
             running: None,
             batch: None,
-            options: Options::default(),
+            options: Options { language, ..Options::default() },
             transaction: None,
             transactions: 0,
         },
@@ -84,10 +93,11 @@ pub fn cancel(world: &mut World, host: &str, id: u32) {
 /// What it resets besides is nowhere recorded.
 pub fn reset(world: &mut World, host: &str, id: u32, database: &str) {
     world.touch();
+    let language = world.scenario.dialect.language;
     let Some(i) = world.sql.get_mut(host) else { return };
     i.locks.retain(|l| l.holder != id);
     if let Some(s) = i.sessions.get_mut(&id) {
-        s.options = Options::default();
+        s.options = Options { language, ..Options::default() };
         s.transaction = None;
         s.database = database.to_lowercase();
     }
@@ -120,16 +130,23 @@ pub fn chat_connect(
     if !is_up(world, sql_host) {
         return Err(format!("{sql_host} does not answer"));
     }
+    let language = world.scenario.dialect.language;
     let i = world.sql.get_mut(sql_host).ok_or("no such server")?;
     let key = database.to_lowercase();
     match i.databases.get(&key) {
         Some(db) if db.is_live() && db.user_access == 0 => {
-            Ok(open_session(i, "LITWARE\\RTCComponentService", client, program, &key))
+            let from = From { login: "LITWARE\\RTCComponentService", host: &net_bios(client), program };
+            Ok(open_session(i, language, &from, &key))
         }
         Some(_) | None => {
             Err(format!("Cannot open database \"{database}\" requested by the login. The login failed."))
         }
     }
+}
+
+/// The name that a Windows machine gives itself: NetBIOS cuts it at fifteen characters, in capitals.
+pub(super) fn net_bios(host: &str) -> String {
+    host.split('.').next().unwrap_or(host).chars().take(15).collect::<String>().to_uppercase()
 }
 
 /// Whether a chat server's session still lives.

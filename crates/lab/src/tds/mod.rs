@@ -8,6 +8,7 @@ mod tokens;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_openssl::SslStream;
 
+use crate::ports::Reservation;
 use crate::scenario::SqlServerVersion;
 use crate::sql;
 use crate::tsql::batch::{Asked, Wanted};
@@ -40,21 +42,36 @@ const PRELOGIN: u8 = 18;
 /// How often a connection looks whether its session still lives: a killed one is closed without a word (recorded).
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Serves one SQL Server until `stop` says so; then every connection is cut and the port refuses.
+/// Serves one SQL Server at a port until `stop` says so; then every connection is cut and the port refuses. So it does while the machine is
+/// up and its SQL Server is not: nothing listens there.
 pub async fn serve(
     world: SharedWorld,
     host: String,
-    listener: TcpListener,
+    (port, listener): (Arc<Reservation>, TcpListener),
     tls: SslAcceptor,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = tokio::task::JoinSet::new();
+    let mut listener = Some(listener);
     loop {
+        match (sql::is_up(&world.now(), &host), &listener) {
+            (false, Some(_)) => listener = None,
+            (true, None) => match port.listen() {
+                Ok(listening) => listener = Some(listening),
+                Err(e) => tracing::warn!(host, error = %e, "cannot listen"),
+            },
+            (true, Some(_)) | (false, None) => {}
+        }
+        let accepted = async {
+            match &listener {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = stop.wait_for(|s| *s) => break,
-            accepted = listener.accept() => match accepted {
-                // The machine is up, its SQL Server is not: nothing answers.
-                Ok((tcp, _)) if !sql::is_up(&world.now(), &host) => drop(tcp),
+            () = tokio::time::sleep(LOOK) => {}
+            accepted = accepted => match accepted {
                 Ok((tcp, _)) => {
                     let (world, host, tls) = (world.clone(), host.clone(), tls.clone());
                     connections.spawn(async move {

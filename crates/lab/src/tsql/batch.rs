@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Seat;
 use super::compile::{Op, compile};
 use super::ends::{Said, command, number_of};
+use super::languages;
 use super::lexer::Token;
 use super::restore::Restoring;
 use super::values::{Cell, Ends, Errors, Event, Kind, SqlMessage};
@@ -128,7 +129,10 @@ pub fn begin_as(world: &mut World, host: &str, id: u32, asked: Asked) -> Result<
 pub fn step(world: &mut World, host: &str, id: u32, out: &mut Vec<Event>) -> Progress {
     let mut seat = Seat { world, host, id };
     let Some(mut batch) = seat.session_mut().and_then(|s| s.batch.take()) else { return Progress::Finished };
+    let before = out.len();
     let progress = batch.run(&mut seat, out);
+    let language = seat.session_mut().map(|s| s.options.language).unwrap_or_default();
+    languages::translate(language, out.get_mut(before..).unwrap_or_default());
     if let (Progress::Until(_), Some(s)) = (progress, seat.session_mut()) {
         s.batch = Some(batch);
     }

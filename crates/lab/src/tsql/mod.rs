@@ -9,6 +9,7 @@ mod backup;
 pub mod batch;
 mod compile;
 pub(crate) mod ends;
+mod languages;
 pub mod lexer;
 mod messages;
 mod named;

@@ -3,6 +3,7 @@
 use super::Seat;
 use super::batch::Batch;
 use super::ends::{Said, command};
+use super::languages;
 use super::lexer::Token;
 use super::types::Kind;
 use super::values::{Cell, Errors, Event, SqlMessage};
@@ -57,6 +58,8 @@ impl Batch {
                 s.options.nocount = !off;
             } else if option.is("XACT_ABORT") {
                 s.options.xact_abort = !off;
+            } else if option.is("LANGUAGE") {
+                languages::set(s, t)?;
             }
         }
         Ok(Said::Plain(if off { command::SET_OFF } else { command::SET_ON }))

@@ -58,6 +58,7 @@ impl World {
     /// The world of a scenario at its first moment: databases, log shipping with the backlog that the scenario asks for,
     /// backup files written, chat running in the data centre that is active.
     pub fn new(scenario: Scenario, files: Box<dyn Files>, now: Timestamp) -> Result<Self, String> {
+        let scenario = scenario.in_dialect();
         let data_centers =
             scenario.data_centers.iter().map(|d| (d.name.clone(), DataCenterState::Up)).collect();
         let chat = Deployment::new(&scenario)?;

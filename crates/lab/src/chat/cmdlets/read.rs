@@ -55,10 +55,12 @@ pub(super) fn service(w: &World) -> Finished {
     )])
 }
 
+/// A database of the pool by its server. In every published example of such an identity the instance is left out: it is a property of
+/// the database's own object.
 fn reference(w: &World, store: Store, mirror: bool) -> Value {
     let Some(servers) = w.chat.stores.get(&store) else { return Value::Null };
     match if mirror { servers.mirror.as_ref() } else { Some(&servers.sql_server) } {
-        Some(host) => Value::text(format!(r"PersistentChatDatabase:{host}\{}", servers.instance)),
+        Some(host) => Value::text(format!("PersistentChatDatabase:{host}")),
         None => Value::Null,
     }
 }

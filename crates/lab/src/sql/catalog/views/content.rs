@@ -1,8 +1,10 @@
 //! Tables of the content database itself.
 
+use jiff::Timestamp;
+
 use super::super::time;
 use super::{Table, n, s, table};
-use crate::sql::Database;
+use crate::sql::{Database, DateUnit};
 
 /// A table of the content database, by lower-case name without the database's.
 pub(super) fn of(db: &Database, name: &str) -> Option<Table> {
@@ -16,11 +18,32 @@ pub(super) fn of(db: &Database, name: &str) -> Option<Table> {
 
 fn server_identities(db: &Database) -> Table {
     let columns = ["serverID", "serverAddress", "serverLastPingTime"];
-    table(&columns, (1..).zip(&db.identities).map(|(id, (host, at))| vec![n(id), s(host), s(&time(*at))]))
+    // "Server address using the Windows Communication Foundation address" (tblServerIdentity, Lync Server 2013). Scheme and port are
+    // those of its services between servers; the path is nowhere shown, and made up.
+    let address = |host: &str| format!("net.tcp://{host}:8011/PersistentChat");
+    table(
+        &columns,
+        (1..).zip(&db.identities).map(|(id, (host, at))| vec![n(id), s(&address(host)), s(&time(*at))]),
+    )
 }
 
 fn messages(db: &Database) -> Table {
-    table(&["chatDate"], db.newest_message.map(|at| vec![s(&time(at))]))
+    table(&["chatDate"], db.newest_message.map(|at| vec![n(chat_date(at, db.date_unit))]))
+}
+
+/// `tblChat.chatDate`: a bigint (Lync Server 2013), in a unit that is nowhere shown.
+fn chat_date(at: Timestamp, unit: DateUnit) -> i64 {
+    // From the year 1, and from 1601, to 1970.
+    const TICKS: i128 = 621_355_968_000_000_000;
+    const FILE_TIME: i128 = 116_444_736_000_000_000;
+    let hundreds = at.as_nanosecond() / 100;
+    let number = match unit {
+        DateUnit::Ticks => hundreds + TICKS,
+        DateUnit::FileTime => hundreds + FILE_TIME,
+        DateUnit::Milliseconds => at.as_millisecond().into(),
+        DateUnit::Seconds => at.as_second().into(),
+    };
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn principals(db: &Database) -> Table {

@@ -75,7 +75,11 @@ pub(super) fn locks(_: &World, i: &Instance) -> Table {
             d.holder.filter(|id| i.sessions.get(id).is_some_and(|x| x.database != d.name.to_lowercase()))?;
         (d.user_access == 1).then(|| vec![n(id), s("DATABASE"), n(number), s(""), s("GRANT")])
     });
-    let inside = inside.chain(holders);
+    // Whoever restores a database holds it: that a RESTORE shows so is nowhere recorded.
+    let restoring = i.sessions.iter().filter_map(|(id, x)| x.running.as_ref().map(|r| (id, r)));
+    let restoring =
+        restoring.map(|(id, r)| vec![n(*id), s("DATABASE"), n(id_of(i, &r.database)), s(""), s("GRANT")]);
+    let inside = inside.chain(holders).chain(restoring);
     let rows = i.locks.iter().map(|lock| {
         let short: String = lock.resource.chars().take(32).collect();
         vec![
