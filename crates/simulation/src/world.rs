@@ -116,6 +116,8 @@ pub struct Shared {
     pub copy_folder_full: bool,
     /// The side whose Front End and chat ports no operator reaches, although it stands.
     pub filtered: Option<Side>,
+    /// The side to whose SQL Servers no operator gets a new connection, although it stands.
+    pub walled: Option<Side>,
     /// Sessions whose client is gone or deaf: the server goes on by itself until the moment when it notices.
     pub orphans: VecDeque<(Timestamp, String, u32)>,
     /// Detached cmdlets by shell and command id.
@@ -158,6 +160,7 @@ impl Handle {
             edits: Vec::new(),
             copy_folder_full: false,
             filtered: None,
+            walled: None,
             orphans: VecDeque::new(),
             jobs: BTreeMap::new(),
             truth: Truth::default(),

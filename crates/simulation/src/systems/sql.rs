@@ -13,6 +13,7 @@ use persistent_chat_failover::systems::sql_server::{
 
 use super::{SimSystems, die};
 use crate::fate::{self, Call, Fate, SqlFate};
+use crate::sides;
 use crate::world::Handle;
 
 /// How long a statement without a deadline may hang before the network gives it up.
@@ -27,21 +28,24 @@ impl SimSystems {
                 tokio::time::sleep(Duration::from_secs(8)).await;
                 return Err(SqlError::Unreachable("timed out".into()));
             }
-            Fate::Ok
-            | Fate::AnswerLost
-            | Fate::KillBefore
-            | Fate::KillDuring
-            | Fate::KillAfter
-            | Fate::Sql(_) => {}
+            Fate::AnswerLost => {
+                return Err(SqlError::Unanswered("the connection was closed before an answer".into()));
+            }
+            Fate::Ok | Fate::KillBefore | Fate::KillDuring | Fate::KillAfter | Fate::Sql(_) => {}
         }
         let silent = {
             let s = self.shared.now();
             let silent = s.world.sql.get(&server.host).is_some_and(|i| i.silent);
-            (silent && lab::sql::is_up(&s.world, &server.host)).then_some(s.world.scenario.connect_ms)
+            let side = s.world.scenario.data_center_of(&server.host);
+            let side = side.and_then(|d| sides::called(&s.world.scenario, d));
+            let walled = s.walled.is_some() && s.walled == side;
+            (silent && lab::sql::is_up(&s.world, &server.host))
+                .then_some((s.world.scenario.connect_ms, walled))
         };
-        if let Some(patience) = silent {
+        if let Some((patience, walled)) = silent {
             tokio::time::sleep(Duration::from_millis(patience)).await;
-            return Err(SqlError::Unreachable("timed out".into()));
+            let why = "timed out".to_string();
+            return Err(if walled { SqlError::Unreachable(why) } else { SqlError::Unanswered(why) });
         }
         let mut s = self.shared.now();
         if !lab::sql::is_up(&s.world, &server.host) {
