@@ -7,6 +7,7 @@
 pub mod cast;
 pub mod chance;
 pub mod cluster;
+pub mod fate;
 pub mod night;
 pub mod operator;
 pub mod plan;

@@ -13,10 +13,11 @@ use tokio::time::Interval;
 
 use crate::cast::human::Human;
 use crate::cast::{self, Act, edits};
+use crate::fate::Fate;
 use crate::operator::{Process, Program};
 use crate::plan::{self, Plan};
 use crate::truth::liveness;
-use crate::world::{Fate, Handle, Point, Shared};
+use crate::world::{Handle, Point, Shared};
 
 /// How a run ended.
 #[derive(Clone, Debug, Default)]

@@ -29,9 +29,10 @@ use persistent_chat_failover::status;
 use tokio::sync::watch;
 
 use crate::cluster::{Cluster, Object, Refused};
+use crate::fate::{Call, Fate};
 use crate::systems::{SimClock, SimSystems, die};
 use crate::truth::Stored;
-use crate::world::{Fate, Handle, Shared};
+use crate::world::{Handle, Shared};
 
 /// Longest wait for one request, as the controller has it.
 const REQUEST: Duration = Duration::from_secs(15);
@@ -398,12 +399,12 @@ async fn ask<T>(
     writes: bool,
     f: impl FnOnce(&mut Shared, Timestamp) -> Result<T, Refused>,
 ) -> Result<T, Refused> {
-    let (fate, latency) = shared.now().point(who, writes, || format!("API server: {what}"));
+    let (fate, latency) = shared.now().point(who, (Call::Other, writes), || format!("API server: {what}"));
     tokio::time::sleep(latency).await;
     match fate {
         Fate::KillBefore => return die(shared, who).await,
         Fate::FailBefore => return Err(Refused::Down),
-        Fate::Ok | Fate::AnswerLost | Fate::Hang | Fate::KillDuring | Fate::KillAfter => {}
+        Fate::Ok | Fate::AnswerLost | Fate::Hang | Fate::KillDuring | Fate::KillAfter | Fate::Sql(_) => {}
     }
     let result = {
         let mut s = shared.now();
@@ -417,6 +418,6 @@ async fn ask<T>(
             tokio::time::sleep(REQUEST).await;
             Err(Refused::Down)
         }
-        Fate::Ok | Fate::FailBefore | Fate::KillBefore => result,
+        Fate::Ok | Fate::FailBefore | Fate::KillBefore | Fate::Sql(_) => result,
     }
 }

@@ -14,42 +14,20 @@ use serde::{Deserialize, Serialize};
 use crate::cast::edits::Edit;
 use crate::chance::Chance;
 use crate::cluster::{Cluster, Object};
+use crate::fate::{Call, Fate};
 use crate::sides;
 use crate::truth::Truth;
-
-/// What happens to one call of an operator to the outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Fate {
-    /// It is carried out and answered.
-    Ok,
-    /// It never arrives.
-    FailBefore,
-    /// It is carried out, its answer is lost.
-    AnswerLost,
-    /// It is carried out, no answer ever comes.
-    Hang,
-    /// The process is killed before it is sent.
-    KillBefore,
-    /// The process is killed while it is carried out.
-    KillDuring,
-    /// The process is killed when the answer is there.
-    KillAfter,
-}
-
-impl Fate {
-    /// Every fate but the good one.
-    pub const BAD: [Fate; 6] =
-        [Fate::FailBefore, Fate::AnswerLost, Fate::Hang, Fate::KillBefore, Fate::KillDuring, Fate::KillAfter];
-}
 
 /// One call of an operator to the outside.
 #[derive(Clone, Debug)]
 pub struct Point {
     /// Which operator.
     pub who: usize,
+    /// What it is, as far as that decides what can befall it.
+    pub call: Call,
     /// Whether it can change the world.
     pub writes: bool,
-    /// What it is.
+    /// The same in words.
     pub what: String,
 }
 
@@ -138,6 +116,8 @@ pub struct Shared {
     pub copy_folder_full: bool,
     /// The side whose Front End and chat ports no operator reaches, although it stands.
     pub filtered: Option<Side>,
+    /// The side to whose SQL Servers no operator gets a new connection, although it stands.
+    pub walled: Option<Side>,
     /// Sessions whose client is gone or deaf: the server goes on by itself until the moment when it notices.
     pub orphans: VecDeque<(Timestamp, String, u32)>,
     /// Detached cmdlets by shell and command id.
@@ -180,6 +160,7 @@ impl Handle {
             edits: Vec::new(),
             copy_folder_full: false,
             filtered: None,
+            walled: None,
             orphans: VecDeque::new(),
             jobs: BTreeMap::new(),
             truth: Truth::default(),
@@ -290,21 +271,23 @@ impl Shared {
     }
 
     /// The one place that every call of an operator passes: draws its latency and its fate.
-    pub fn point(&mut self, who: usize, writes: bool, what: impl FnOnce() -> String) -> (Fate, Duration) {
+    pub fn point(
+        &mut self,
+        who: usize,
+        (call, writes): (Call, bool),
+        what: impl FnOnce() -> String,
+    ) -> (Fate, Duration) {
         let index = self.count;
         self.count += 1;
         let latency = Duration::from_millis(self.chance.between(1, 25));
         let seconds = self.seconds();
         // Drawn whoever decides, so that a replay of listed fates meets the same chance.
-        let (dice, which) = (self.chance.between(0, 1000), self.chance.between(0, Fate::BAD.len() as u64));
+        let (dice, which) = (self.chance.between(0, 1000), self.chance.number());
         let fate = match &self.fates {
-            Fates::At(map) => map.get(&index).copied().unwrap_or(Fate::Ok),
+            Fates::At(map) => map.get(&index).copied().filter(|fate| fate.fits(call)).unwrap_or(Fate::Ok),
             Fates::Random { per_mille, until } => {
                 let rate = if writes { per_mille.0 } else { per_mille.1 };
-                match Fate::BAD.get(usize::try_from(which).unwrap_or(0)) {
-                    Some(fate) if dice < rate && seconds < *until => *fate,
-                    Some(_) | None => Fate::Ok,
-                }
+                if dice < rate && seconds < *until { Fate::drawn(call, which) } else { Fate::Ok }
             }
         };
         if fate != Fate::Ok {
@@ -317,7 +300,7 @@ impl Shared {
                 self.tell(&format!("#{index} operator {who}: {shown} => {fate:?}"));
             }
             if self.trace.is_some() {
-                self.points.push(Point { who, writes, what: shown });
+                self.points.push(Point { who, call, writes, what: shown });
             }
         }
         (fate, latency)

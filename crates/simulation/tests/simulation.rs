@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use persistent_chat_failover::domain::side::Side;
+use simulation::fate::Fate;
 use simulation::night::{Verdict, run};
 use simulation::plan::{Kind, Plan};
 use simulation::shrink::{Regression, is_fair, shrink};
-use simulation::world::{Fate, Fates};
+use simulation::world::Fates;
 
 fn assert_well(name: &str, v: &Verdict) {
     assert!(v.violations.is_empty(), "{name}: {:#?}\nfaults: {:?}", v.violations, v.faults);
@@ -54,9 +55,9 @@ fn every_write_with_every_fate(kind: Kind, begins: Side, operators: usize) {
     let night = || Plan::clean(kind, begins, operators);
     let clean = run(&Plan { keep: true, ..night() });
     assert_well(&format!("clean {kind:?} from {begins:?}"), &clean);
-    let writes: Vec<u64> = (0u64..).zip(&clean.points).filter(|(_, p)| p.writes).map(|(n, _)| n).collect();
+    let writes: Vec<_> = (0u64..).zip(&clean.points).filter(|(_, p)| p.writes).collect();
     assert!(writes.len() >= 6, "{kind:?}: {writes:?}");
-    let all = writes.iter().flat_map(|point| Fate::BAD.map(|fate| (*point, fate)));
+    let all = writes.iter().flat_map(|(n, point)| Fate::bad(point.call).map(|fate| (*n, fate)));
     let chosen: Vec<(u64, Fate)> = sample(all.collect());
     let mut reached = 0;
     for (point, fate) in &chosen {

@@ -3,12 +3,16 @@
 use crate::world::World;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
 
-use super::{Database, guid, recover};
+use super::{Database, backup, guid, recover};
 
 /// Fault: somebody recovers the copy of a data centre by hand.
 pub fn recover_by_hand(world: &mut World, host: &str) -> Result<(), String> {
     let key = world.scenario.database.to_lowercase();
     let now = world.now;
+    let copy = world.sql.get(host).and_then(|i| i.databases.get(&key));
+    if copy.is_some_and(|db| db.standby && db.undo_lost) {
+        return Err(format!("the undo file of the copy on {host} is gone (3013, 3441)"));
+    }
     let text = format!("RESTORE DATABASE {} WITH RECOVERY", world.scenario.database);
     let entry = Begun {
         server: host,
@@ -88,5 +92,41 @@ pub fn lose_undo_file(world: &mut World, host: &str) -> Result<(), String> {
     let key = world.scenario.database.to_lowercase();
     let db = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key)).filter(|db| db.standby);
     db.ok_or(format!("{host} has no STANDBY copy"))?.undo_lost = true;
+    Ok(())
+}
+
+/// Somebody restores a copy anew, `WITH REPLACE, NORECOVERY`: from a full backup that is older than what the copy holds by at most two of
+/// the log backups that were restored into it, and by none that is not there any more.
+pub fn restore_anew_by_hand(world: &mut World, host: &str) -> Result<(), String> {
+    world.touch();
+    let (key, now) = (world.scenario.database.to_lowercase(), world.now);
+    let i = world.sql.get(host).ok_or_else(|| format!("no SQL Server {host}"))?;
+    let db = i.databases.get(&key).ok_or("no such database")?;
+    if i.sessions.values().any(|s| s.running.as_ref().is_some_and(|r| r.database == key)) {
+        return Err("a RESTORE is at work".into());
+    }
+    let (mut lsn, mut fork) = db.redo.clone().ok_or("it waits for no log backup")?;
+    for restored in i.restore_history.iter().rev().filter(|r| r.database.eq_ignore_ascii_case(&key)).take(2) {
+        let is_there = backup::verify(world.files.as_ref(), &restored.path).is_ok();
+        if !is_there || restored.set.last_lsn != lsn || !restored.set.last_fork.eq_ignore_ascii_case(&fork) {
+            break;
+        }
+        (lsn, fork) = (restored.set.first_lsn, restored.set.first_fork.clone());
+    }
+    let entry = Begun {
+        server: host,
+        kind: Kind::Statement,
+        effect: Effect::Write,
+        name: "RESTORE DATABASE FROM DISK",
+        target: Some(key.clone()),
+        text: "RESTORE DATABASE FROM DISK WITH REPLACE, NORECOVERY",
+        client: "someone",
+    };
+    let seq = world.journal.begin(now, entry);
+    if let Some(db) = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key)) {
+        (db.state, db.standby, db.read_only, db.undo_lost) = (1, false, false, false);
+        (db.redo, db.fork, db.interrupted) = (Some((lsn, fork.clone())), fork, None);
+    }
+    world.journal.end(seq, now, Outcome::Ok);
     Ok(())
 }

@@ -49,8 +49,47 @@ const MUTANTS: &[Mutant] = &[
         name: "an answer is believed without the row that it ends in",
         edits: &[(
             "src/systems/sql_server/mod.rs",
-            "                (None, None) => {\n                    Err(SqlError::Lost(\"it ended without the row that says that all was carried out\".into()))\n                }",
-            "                (None, None) => Ok(Rows::default()),",
+            "            (None, None) => {\n",
+            "            (None, None) if proof == Proof::Ending => {}\n            (None, None) => {\n",
+        )],
+    },
+    Mutant {
+        name: "a look is believed without the row that it ends in",
+        edits: &[
+            (
+                "src/systems/sql_server/mod.rs",
+                "        match (self.error, self.sets.pop()",
+                "        let all = self.sets.clone();\n        match (self.error, self.sets.pop()",
+            ),
+            (
+                "src/systems/sql_server/mod.rs",
+                "            (None, None) => {\n",
+                "            (None, None) if proof == Proof::ResultSet => self.sets = all,\n            (None, None) => {\n",
+            ),
+        ],
+    },
+    Mutant {
+        name: "of two errors the first decides alone",
+        edits: &[(
+            "src/systems/sql_server/errors.rs",
+            "        Some(last) if wraps(e.number) => of_number(last, e),\n        Some(last) => [first, of_number(last, e)].into_iter().max_by_key(|c| weight(*c)).unwrap_or(first),",
+            "        Some(_) => [first].into_iter().max_by_key(|c| weight(*c)).unwrap_or(first),",
+        )],
+    },
+    Mutant {
+        name: "of two errors the first is told alone",
+        edits: &[(
+            "src/systems/sql_server/errors.rs",
+            "e.last.map(|last| format!(\", and then error {last}\"))",
+            "e.last.filter(|_| false).map(|last| format!(\", and then error {last}\"))",
+        )],
+    },
+    Mutant {
+        name: "the end of a session is taken for the end of its statement",
+        edits: &[(
+            "src/permit.rs",
+            "            Err(e) if read::already_done(&e) => Outcome::Answered,",
+            "            Err(SqlError::Server(e)) if e.class >= 20 => Outcome::Answered,\n            Err(e) if read::already_done(&e) => Outcome::Answered,",
         )],
     },
     Mutant {

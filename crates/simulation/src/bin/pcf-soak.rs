@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use persistent_chat_failover::domain::side::Side;
+use simulation::fate::Fate;
 use simulation::night::{Verdict, run};
 use simulation::plan::{Kind, Plan};
 use simulation::shrink;
-use simulation::world::{Fate, Fates};
+use simulation::world::Fates;
 
 /// Simulates failovers: random nights by seed, or every crash point with every fate.
 #[derive(Parser)]
@@ -260,7 +261,7 @@ fn exhaustive(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
         for (n, p) in v.points.iter().enumerate() {
             if p.writes || (n as u64).is_multiple_of(a.stride) {
                 points += 1;
-                work.extend(Fate::BAD.iter().map(|f| (clean, n as u64, *f)));
+                work.extend(Fate::bad(p.call).map(|f| (clean, n as u64, f)));
             }
         }
     }

@@ -56,6 +56,11 @@ pub fn bad_night(chance: &mut Chance, begins: Side, stays: bool, operators: usiz
     }
     night.disturb(loss);
     night.confuse(loss);
+    if night.chance.happens(300) {
+        // Before the loss or after it: until somebody leaves STANDBY nobody misses it.
+        let when = night.chance.between(0, 2000) as f64 / 1000.0 * loss;
+        night.then(when, Act::LoseUndoFile);
+    }
     night.script.sort_by(|a, b| a.0.total_cmp(&b.0));
     night.script
 }
@@ -248,8 +253,10 @@ impl Drawn<'_> {
 
     /// What makes it hard to say who lives: before the loss and around it, each for a while.
     fn confuse(&mut self, loss: f64) {
-        if self.chance.happens(100) {
-            let silent = Confusion::SilentPorts(self.from);
+        if self.chance.happens(150) {
+            let walled = self.chance.happens(600);
+            let silent =
+                if walled { Confusion::SilentBehindAWall } else { Confusion::SilentPorts }(self.from);
             let from = self.chance.between(0, 300) as f64 / 1000.0 * loss;
             self.then(from, Act::Confuse(silent, true));
             if self.chance.happens(600) {

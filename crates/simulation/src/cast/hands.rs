@@ -119,6 +119,9 @@ fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
     let folder = sides::copies(&w.scenario).to_string();
     let db = w.sql.get(target).and_then(|i| i.databases.get(key)).ok_or("no database")?;
     let (lsn, fork) = db.redo.clone().ok_or("not restoring")?;
+    if db.standby && db.undo_lost {
+        return Err("its undo file is gone".into());
+    }
     let only = db.interrupted.clone();
     for (name, _) in w.files.list(&folder).map_err(|e| e.text)? {
         let path = format!(r"{folder}\{name}");
@@ -138,6 +141,15 @@ fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
         return Ok(());
     }
     Err("no log backup fits".into())
+}
+
+/// The copy on the target is restored anew from a full backup. Somebody who has been called looks first: it may live by now.
+pub fn restore_anew(s: &mut Shared) -> Result<(), String> {
+    let target = sides::to(&s.world.scenario).sql_server.clone();
+    if sides::principal(&s.world, sides::to_side(&s.world.scenario)).is_some() {
+        return Err("the database is live".into());
+    }
+    sql::restore_anew_by_hand(&mut s.world, &target)
 }
 
 /// The pool is told that chat has moved to the other side.

@@ -127,6 +127,16 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
             hands::clear_mirror(s, end);
             "moves away what stands where the mirror is to be".into()
         }
+        Reason::DatabaseState if problem.fix.contains("Restore it anew") => {
+            s.truth.called_for_a_full_restore(problem);
+            match hands::restore_anew(s) {
+                Ok(()) => "restores the copy anew from a full backup".into(),
+                Err(why) => format!("restores nothing: {why}"),
+            }
+        }
+        Reason::FolderUnusable if problem.fix.contains("service account of SQL Server") => {
+            "gives the service account its right, which it has".into()
+        }
         Reason::LogShippingDiffers => {
             for side in Side::BOTH {
                 act(s, &Act::RemoveShipping(side));

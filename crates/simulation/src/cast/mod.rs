@@ -52,6 +52,8 @@ pub enum Act {
     KillRestore,
     /// Somebody carries out one step of the runbook by hand.
     ByHand(Hand),
+    /// The undo file of the target's copy is deleted, if that is in STANDBY.
+    LoseUndoFile,
     /// The Agent's jobs hang, or not any more.
     HoldJobs(bool),
     /// An operator's clock jumps: so many seconds ahead of the true one.
@@ -139,6 +141,7 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::KillSessions => end_sessions(s, &to.sql_server, |x| x.host.contains("operator-")),
         Act::KillRestore => end_sessions(s, &to.sql_server, |x| x.running.is_some()),
         Act::ByHand(hand) => hands::carry_out(s, *hand)?,
+        Act::LoseUndoFile => sql::lose_undo_file(&mut s.world, &to.sql_server)?,
         Act::HoldJobs(on) => on_target(s, |i| i.jobs.iter_mut().for_each(|job| job.hangs = *on)),
         Act::Skew(who, seconds) => {
             if let Some(o) = s.operators.get_mut(*who) {
@@ -190,6 +193,7 @@ fn name(act: &Act) -> &'static str {
         Act::KillSessions => "sessions are killed",
         Act::KillRestore => "a RESTORE is killed",
         Act::ByHand(_) => "a step is done by hand",
+        Act::LoseUndoFile => "an undo file is deleted, if there is one",
         Act::HoldJobs(_) => "the Agent's jobs hang, or not any more",
         Act::Skew(..) => "a clock jumps",
         Act::DiskFull(_) => "the target's disk is full, or not any more",

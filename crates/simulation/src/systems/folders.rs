@@ -8,8 +8,8 @@ use persistent_chat_failover::domain::side::Side;
 use persistent_chat_failover::systems::folders::{Folders, Kind, Listing};
 
 use super::SimSystems;
+use crate::fate::Fate;
 use crate::sides;
-use crate::world::Fate;
 
 impl SimSystems {
     fn folder(&self, side: Side, kind: Kind) -> String {
@@ -34,7 +34,7 @@ impl Folders for SimSystems {
                 return Err(lost("Listing a folder"));
             }
             Fate::KillDuring | Fate::KillAfter => return self.die().await,
-            Fate::Ok | Fate::KillBefore => {}
+            Fate::Ok | Fate::KillBefore | Fate::Sql(_) => {}
         }
         let s = self.shared.now();
         let listed = s.world.files.list(&folder).map_err(|_| lost("Listing a folder"))?;
@@ -61,7 +61,7 @@ impl Folders for SimSystems {
             Fate::FailBefore | Fate::Hang => return Err(lost("Copying")),
             // What is not complete has no name that anybody takes up.
             Fate::KillDuring => return self.die().await,
-            Fate::Ok | Fate::AnswerLost | Fate::KillBefore | Fate::KillAfter => {}
+            Fate::Ok | Fate::AnswerLost | Fate::KillBefore | Fate::KillAfter | Fate::Sql(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(80)).await;
         {
@@ -81,7 +81,9 @@ impl Folders for SimSystems {
         match fate {
             Fate::KillAfter => self.die().await,
             Fate::AnswerLost => Err(lost("Copying")),
-            Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::KillDuring => Ok(()),
+            Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::KillDuring | Fate::Sql(_) => {
+                Ok(())
+            }
         }
     }
 

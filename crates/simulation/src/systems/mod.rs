@@ -14,7 +14,8 @@ use persistent_chat_failover::engine::Clock;
 use persistent_chat_failover::systems::Systems;
 use persistent_chat_failover::systems::sql_server::SqlError;
 
-use crate::world::{Fate, Handle};
+use crate::fate::{Call, Fate};
+use crate::world::Handle;
 
 pub use sql::SimSession;
 
@@ -64,9 +65,9 @@ impl SimSystems {
         die(&self.shared, self.who).await
     }
 
-    /// Every call passes here: its latency, and its fate.
+    /// Every call that is no statement passes here: its latency, and its fate.
     async fn point(&self, writes: bool, what: impl FnOnce() -> String) -> Fate {
-        let (fate, latency) = self.shared.now().point(self.who, writes, what);
+        let (fate, latency) = self.shared.now().point(self.who, (Call::Other, writes), what);
         tokio::time::sleep(latency).await;
         if fate == Fate::KillBefore { self.die().await } else { fate }
     }

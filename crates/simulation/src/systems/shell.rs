@@ -13,8 +13,8 @@ use persistent_chat_failover::systems::management_shell::{
 use psrp::message::PipelineState;
 
 use super::SimSystems;
+use crate::fate::Fate;
 use crate::sides;
-use crate::world::Fate;
 
 /// All that a cmdlet said, as it comes over the wire.
 fn output(f: Finished) -> ShellOutput {
@@ -69,7 +69,7 @@ impl SimSystems {
                 return Ok(false);
             }
             Fate::KillDuring | Fate::KillAfter => return self.die().await,
-            Fate::Ok | Fate::KillBefore => {}
+            Fate::Ok | Fate::KillBefore | Fate::Sql(_) => {}
         }
         let s = self.shared.now();
         let side = s.world.scenario.data_center_of(host).and_then(|d| sides::called(&s.world.scenario, d));
@@ -109,7 +109,8 @@ impl Shell for SimSystems {
         match fate {
             Fate::AnswerLost => return Err(ShellError::Lost("connection reset before the answer".into())),
             Fate::KillAfter => return self.die().await,
-            Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::KillDuring => {}
+            Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::KillDuring | Fate::Sql(_) => {
+            }
         }
         Ok(output(finished))
     }
@@ -143,7 +144,7 @@ impl Shell for SimSystems {
                 tokio::time::sleep(Duration::from_secs(30)).await;
                 Err(ShellError::Lost("no answer in time".into()))
             }
-            Fate::Ok | Fate::FailBefore | Fate::KillBefore => Ok(()),
+            Fate::Ok | Fate::FailBefore | Fate::KillBefore | Fate::Sql(_) => Ok(()),
         }
     }
 
@@ -155,7 +156,12 @@ impl Shell for SimSystems {
                 tokio::time::sleep(Duration::from_secs(30)).await;
                 return Err(ShellError::Lost("no answer in time".into()));
             }
-            Fate::Ok | Fate::AnswerLost | Fate::KillBefore | Fate::KillDuring | Fate::KillAfter => {}
+            Fate::Ok
+            | Fate::AnswerLost
+            | Fate::KillBefore
+            | Fate::KillDuring
+            | Fate::KillAfter
+            | Fate::Sql(_) => {}
         }
         self.shell_up(&shell.host)?;
         let state = {
@@ -176,7 +182,7 @@ impl Shell for SimSystems {
         match fate {
             Fate::KillDuring | Fate::KillAfter => self.die().await,
             Fate::AnswerLost => Err(ShellError::Lost("connection reset before the answer".into())),
-            Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore => Ok(state),
+            Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::Sql(_) => Ok(state),
         }
     }
 }

@@ -12,7 +12,9 @@ use persistent_chat_failover::systems::sql_server::{
 };
 
 use super::{SimSystems, die};
-use crate::world::{Fate, Handle};
+use crate::fate::{self, Call, Fate, SqlFate};
+use crate::sides;
+use crate::world::Handle;
 
 /// How long a statement without a deadline may hang before the network gives it up.
 const NETWORK: Duration = Duration::from_secs(180);
@@ -26,16 +28,24 @@ impl SimSystems {
                 tokio::time::sleep(Duration::from_secs(8)).await;
                 return Err(SqlError::Unreachable("timed out".into()));
             }
-            Fate::Ok | Fate::AnswerLost | Fate::KillBefore | Fate::KillDuring | Fate::KillAfter => {}
+            Fate::AnswerLost => {
+                return Err(SqlError::Unanswered("the connection was closed before an answer".into()));
+            }
+            Fate::Ok | Fate::KillBefore | Fate::KillDuring | Fate::KillAfter | Fate::Sql(_) => {}
         }
         let silent = {
             let s = self.shared.now();
             let silent = s.world.sql.get(&server.host).is_some_and(|i| i.silent);
-            (silent && lab::sql::is_up(&s.world, &server.host)).then_some(s.world.scenario.connect_ms)
+            let side = s.world.scenario.data_center_of(&server.host);
+            let side = side.and_then(|d| sides::called(&s.world.scenario, d));
+            let walled = s.walled.is_some() && s.walled == side;
+            (silent && lab::sql::is_up(&s.world, &server.host))
+                .then_some((s.world.scenario.connect_ms, walled))
         };
-        if let Some(patience) = silent {
+        if let Some((patience, walled)) = silent {
             tokio::time::sleep(Duration::from_millis(patience)).await;
-            return Err(SqlError::Unreachable("timed out".into()));
+            let why = "timed out".to_string();
+            return Err(if walled { SqlError::Unreachable(why) } else { SqlError::Unanswered(why) });
         }
         let mut s = self.shared.now();
         if !lab::sql::is_up(&s.world, &server.host) {
@@ -119,64 +129,51 @@ impl SqlSession for SimSession {
         let Some(connection) = self.connection.take() else {
             return Err(SqlError::Lost("the session has ended".into()));
         };
-        let (fate, latency) = self.shared.now().point(self.who, is_write(&statement.text), || {
+        let call = Call::of(&statement.text);
+        let (fate, latency) = self.shared.now().point(self.who, (call, is_write(&statement.text)), || {
             format!("{} {}", connection.host, brief(statement))
         });
         tokio::time::sleep(latency).await;
-        // Every second request that goes wrong is given up by the server without an error: an attention, a KILL.
-        let without_a_word = latency.as_millis() % 2 == 1;
         match fate {
             Fate::KillBefore => {
                 let _open = connection;
-                return die(&self.shared, self.who).await;
+                die(&self.shared, self.who).await
             }
-            Fate::FailBefore if without_a_word => {
-                return self.ended_with(connection, Answer::default(), statement);
-            }
-            Fate::FailBefore => return connection.lost("connection reset before anything was sent"),
-            Fate::Ok | Fate::AnswerLost | Fate::Hang | Fate::KillDuring | Fate::KillAfter => {}
-        }
-        let Some(mut events) = connection.begin(statement) else {
-            return connection.lost("connection reset by peer");
-        };
-        let mut step = connection.step(&mut events);
-        match fate {
+            Fate::FailBefore => connection.lost("connection reset before anything was sent"),
             Fate::KillDuring => {
+                if let Some(mut events) = connection.begin(statement) {
+                    connection.step(&mut events);
+                }
                 let _open = connection;
-                return die(&self.shared, self.who).await;
+                die(&self.shared, self.who).await
             }
             Fate::Hang => {
+                let Some(mut events) = connection.begin(statement) else {
+                    return connection.lost("connection reset by peer");
+                };
+                connection.step(&mut events);
                 let patience = deadline.unwrap_or(NETWORK);
                 connection.abandon(i64::try_from(patience.as_secs()).unwrap_or(60) + 5);
                 tokio::time::sleep(patience).await;
-                return Err(SqlError::Lost("no answer in time".into()));
+                Err(SqlError::Lost("no answer in time".into()))
             }
-            Fate::Ok | Fate::FailBefore | Fate::AnswerLost | Fate::KillBefore | Fate::KillAfter => {}
-        }
-        let mut waited = Duration::ZERO;
-        while let Step::Goes(pause) = step {
-            waited += pause;
-            if deadline.is_some_and(|d| waited > d) {
-                return connection.lost("no answer in time");
+            Fate::Ok => {
+                let (connection, answer) = connection.carry_out(statement, deadline).await?;
+                self.ended_with(connection, answer, statement)
             }
-            tokio::time::sleep(pause).await;
-            step = connection.step(&mut events);
-        }
-        if let Step::Cut = step {
-            return connection.lost("connection reset by peer");
-        }
-        match fate {
-            Fate::AnswerLost if without_a_word => {
-                return self.ended_with(connection, Answer::default(), statement);
+            Fate::AnswerLost => {
+                let (connection, _) = connection.carry_out(statement, deadline).await?;
+                connection.lost("connection reset before the answer")
             }
-            Fate::AnswerLost => return connection.lost("connection reset before the answer"),
             Fate::KillAfter => {
-                let _open = connection;
-                return die(&self.shared, self.who).await;
+                let (_open, _) = connection.carry_out(statement, deadline).await?;
+                die(&self.shared, self.who).await
             }
-            Fate::Ok | Fate::FailBefore | Fate::Hang | Fate::KillBefore | Fate::KillDuring => {}
+            Fate::Sql(fate) => {
+                let (connection, answer) = connection.befallen(fate, statement, deadline).await?;
+                self.ended_with(connection, answer, statement)
+            }
         }
-        self.ended_with(connection, answer(events), statement)
     }
 }
 
@@ -198,10 +195,107 @@ impl SimSession {
     }
 }
 
+impl Connection {
+    /// A statement is carried out to its end. An error: the connection is gone.
+    async fn carry_out(
+        self,
+        statement: &Statement,
+        deadline: Option<Duration>,
+    ) -> Result<(Connection, Answer), SqlError> {
+        let Some(mut events) = self.begin(statement) else { return self.gone() };
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.step(&mut events) {
+                Step::Done => return Ok((self, answer(events))),
+                Step::Cut => return self.gone(),
+                // Who ends a session that is at work is told to it.
+                Step::Ended => return Ok((self, refusal([fate::ended()]))),
+                Step::Goes(pause) => {
+                    waited += pause;
+                    if deadline.is_some_and(|d| waited > d) {
+                        self.cut();
+                        return Err(SqlError::Lost("no answer in time".into()));
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// What comes back for a statement to which the server does something. An error: the connection is gone.
+    async fn befallen(
+        self,
+        fate: SqlFate,
+        statement: &Statement,
+        deadline: Option<Duration>,
+    ) -> Result<(Connection, Answer), SqlError> {
+        let call = Call::of(&statement.text);
+        match fate {
+            SqlFate::GivenUpBefore => {
+                self.carry_out_half(call, statement).await;
+                lab::sql::cancel(&mut self.shared.now().world, &self.host, self.id);
+                Ok((self, Answer::default()))
+            }
+            SqlFate::GivenUpAfter => {
+                let (connection, mut answer) = self.carry_out(statement, deadline).await?;
+                answer.sets.pop();
+                if let Some(set) = answer.sets.last_mut() {
+                    set.rows.truncate(set.rows.len() / 2);
+                }
+                Ok((connection, answer))
+            }
+            SqlFate::EndedIdle => {
+                self.end();
+                self.gone()
+            }
+            SqlFate::EndedRunning => {
+                self.carry_out_half(call, statement).await;
+                self.end();
+                Ok((self, refusal([fate::ended()])))
+            }
+            SqlFate::EndedDone => {
+                let (connection, _) = self.carry_out(statement, deadline).await?;
+                connection.end();
+                Ok((connection, refusal([fate::ended()])))
+            }
+            SqlFate::Refused(cause, order) => {
+                let errors = cause.errors(order, call);
+                Ok((self, errors.map(refusal).unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Half of what takes its time is carried out, and nothing of what does not.
+    async fn carry_out_half(&self, call: Call, statement: &Statement) {
+        if !call.is_long() {
+            return;
+        }
+        let Some(mut events) = self.begin(statement) else { return };
+        if let Step::Goes(pause) = self.step(&mut events) {
+            tokio::time::sleep(pause / 2).await;
+        }
+    }
+
+    /// The server ends the session: its locks are free.
+    fn end(&self) {
+        let mut s = self.shared.now();
+        lab::sql::logout(&mut s.world, &self.host, self.id);
+        s.observe();
+    }
+
+    /// The server has closed the connection without a word.
+    fn gone<T>(self) -> Result<T, SqlError> {
+        self.cut();
+        Err(SqlError::Lost("connection reset by peer".into()))
+    }
+}
+
 /// How far a batch has come.
 enum Step {
-    /// Its session has been ended.
+    /// Its server is gone.
     Cut,
+    /// Its session has been ended.
+    Ended,
     /// It is carried out.
     Done,
     /// It goes on; it is worth looking again after a while.
@@ -231,8 +325,11 @@ impl Connection {
         let mut s = self.shared.now();
         let progress = s.step(&self.host, self.id, events);
         s.observe();
-        if !lab::sql::session_alive(&s.world, &self.host, self.id) {
+        if !lab::sql::is_up(&s.world, &self.host) {
             return Step::Cut;
+        }
+        if !lab::sql::session_alive(&s.world, &self.host, self.id) {
+            return Step::Ended;
         }
         match progress {
             Progress::Until(until) => Step::Goes(pause(s.time(), until)),
@@ -264,6 +361,17 @@ fn brief(statement: &Statement) -> String {
         })
         .collect();
     format!("{} [{}]", text.split_whitespace().take(7).collect::<Vec<_>>().join(" "), values.join(", "))
+}
+
+/// What the driver makes of a refusal: the first of its errors, and what the batch says of the last one if it goes on after it.
+fn refusal<const N: usize>(errors: [ServerError; N]) -> Answer {
+    let goes_on = errors.iter().all(|e| e.class < 20);
+    let last = errors.last().map_or(0, |e| i64::from(e.number));
+    let ending = Rows {
+        columns: ["error", "returned"].map(String::from).to_vec(),
+        rows: vec![vec![Cell::Int(last), Cell::Int(0)]],
+    };
+    Answer { sets: if goes_on { vec![ending] } else { vec![] }, error: errors.into_iter().next() }
 }
 
 /// What the driver makes of an answer: its result sets, and the first error.

@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use lab::sql::{Database, Instance};
 use lab::world::journal::{Effect, Entry};
 use lab::world::{DataCenterState, World};
+use persistent_chat_failover::domain::problem::Problem;
 use persistent_chat_failover::domain::route::Course;
 use persistent_chat_failover::domain::side::Side;
 
@@ -200,6 +201,13 @@ impl Truth {
         let live = sides::principal(w, sides::to_side(&w.scenario)).is_some();
         self.recovered = if live { self.recovered.or(Some(now)) } else { None };
         self.moved = if sides::has_moved(w) { self.moved.or(Some(now)) } else { None };
+    }
+
+    /// Judges what a human is called with who is to restore a copy anew: it names the error that asks for that (3441, the only one of
+    /// them that is met here), whichever the server sent first.
+    pub fn called_for_a_full_restore(&mut self, problem: &Problem) {
+        let promise = "who is to restore a copy anew is told the error that asks for it";
+        self.check(promise, problem.what.contains("3441"), || problem.what.clone());
     }
 
     /// What must hold of the whole journal when a run has ended.

@@ -1,6 +1,6 @@
 //! The one step that cannot be taken back: not too early, not twice, and with every log that there is.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use lab::sql::backup::{self, BackupHeader};
@@ -38,14 +38,21 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
 
 /// What must hold of the whole journal when a run has ended.
 pub(super) fn at_end(truth: &mut Truth, w: &World) {
-    let mut applied: BTreeMap<String, u64> = BTreeMap::new();
-    let entries = w.journal.entries().iter();
-    for e in entries.filter(|e| e.client.contains("operator-") && e.outcome == Outcome::Ok) {
-        if e.name == "RESTORE LOG" {
-            *applied.entry(e.target.clone().unwrap_or_default()).or_default() += 1;
+    let mut applied: BTreeSet<String> = BTreeSet::new();
+    let mut twice: Vec<String> = Vec::new();
+    for e in w.journal.entries().iter().filter(|e| e.outcome == Outcome::Ok) {
+        match e.name.as_str() {
+            // Another copy, which holds none of them.
+            "RESTORE DATABASE FROM DISK" => applied.clear(),
+            "RESTORE LOG" if e.client.contains("operator-") => {
+                let file = e.target.clone().unwrap_or_default();
+                if !applied.insert(file.clone()) {
+                    twice.push(file);
+                }
+            }
+            _ => {}
         }
     }
-    let twice: Vec<&String> = applied.iter().filter(|(_, n)| **n > 1).map(|(f, _)| f).collect();
     truth.check("a log is applied once", twice.is_empty(), || format!("{twice:?}"));
 }
 
