@@ -279,6 +279,6 @@ fn faults_are_told_apart_by_number() {
         let answers = recordings[name].messages.iter().map(|x| Envelope::read(&x.response).unwrap());
         answers.filter_map(|e| e.fault()).map(|f| f.code).collect()
     };
-    assert_eq!(codes("test_psrp_receive_failure"), [psrp::wsman::INVALID_SELECTORS]);
-    assert_eq!(codes("test_psrp_long_running_cmdlet"), [psrp::wsman::TIMED_OUT; 2]);
+    assert_eq!(codes("test_psrp_receive_failure"), [psrp::faults::INVALID_SELECTORS]);
+    assert_eq!(codes("test_psrp_long_running_cmdlet"), [psrp::faults::TIMED_OUT; 2]);
 }

@@ -16,6 +16,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use psrp::client::{Authentication, Client, Endpoint, Error, Output, Password, PoolOptions};
 use psrp::clixml::{Value, Writer, read};
+use psrp::faults;
 use psrp::fragment::{Assembler, Fragmenter};
 use psrp::message::{self, Command, Message, PipelineState, kind};
 use psrp::sealed::{self, Acceptor, Channel};
@@ -52,7 +53,7 @@ struct Server {
 }
 
 fn gone() -> Fault {
-    Fault { code: wsman::INVALID_SELECTORS, subcode: "w:InvalidSelectors".into(), message: "gone".into() }
+    Fault { code: faults::INVALID_SELECTORS, subcode: "w:InvalidSelectors".into(), message: "gone".into() }
 }
 
 fn streams(messages: Vec<Message>) -> String {
@@ -99,7 +100,7 @@ impl Server {
         self.changed.notify_waiters();
         Some(match answer {
             Ok(body) => (StatusCode::OK, wsman::response(&e, &body)),
-            Err(fault) => (StatusCode::INTERNAL_SERVER_ERROR, wsman::fault(&e, &fault)),
+            Err(fault) => (StatusCode::INTERNAL_SERVER_ERROR, wsman::fault(&e, &fault, wsman::Form::Wsman)),
         })
     }
 
@@ -188,7 +189,7 @@ impl Server {
             }
             if tokio::time::timeout_at(until, changed).await.is_err() {
                 return Err(Fault {
-                    code: wsman::TIMED_OUT,
+                    code: faults::TIMED_OUT,
                     subcode: "w:TimedOut".into(),
                     message: String::new(),
                 });

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::collect::{Collector, Output};
 use super::pool::{self, FRAGMENT};
 use crate::error::Error;
+use crate::faults;
 use crate::fragment::Fragmenter;
 use crate::message::{self, Command, Message, kind};
 use crate::transport::Transport as _;
@@ -90,7 +91,7 @@ pub async fn look(endpoint: &Endpoint, ids: &JobIds) -> Result<JobState, Error> 
     let resource = format!("{}/Command", wsman::SHELL);
     let ask = Ask { action: action::ENUMERATE, resource: &resource, shell: None, options: &[], body: &body };
     let answer = match transport.ask(&ask).await {
-        Err(Error::Fault(f)) if f.code == wsman::INVALID_SELECTORS => return Ok(JobState::Gone),
+        Err(Error::Fault(f)) if f.code == faults::INVALID_SELECTORS => return Ok(JobState::Gone),
         other => other?,
     };
     match state_of(&answer.body, ids) {
@@ -138,7 +139,9 @@ async fn reconnect(transport: &Wsman, ids: &JobIds) -> Result<(), Error> {
         "<rsp:Connect><connectXml xmlns=\"http://schemas.microsoft.com/powershell\">{}</connectXml></rsp:Connect>",
         BASE64.encode(bytes)
     );
-    transport.call(action::CONNECT, Some(&ids.shell), &[("protocolversion", "2.3")], &connect).await?;
+    transport
+        .call(action::CONNECT, Some(&ids.shell), &[("protocolversion", message::PROTOCOL)], &connect)
+        .await?;
     let connect = format!("<rsp:Connect CommandId=\"{}\"/>", text(&ids.command));
     transport.call(action::CONNECT, Some(&ids.shell), &[], &connect).await?;
     Ok(())

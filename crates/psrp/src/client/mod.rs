@@ -24,12 +24,12 @@ use self::pool::Pool;
 pub use self::pool::PoolOptions;
 use self::run::{Run, run};
 pub use crate::error::Error;
+use crate::faults;
 use crate::message::Command;
 use crate::transport::Transport;
 use crate::transport::server_mode::{Program, ServerMode};
 use crate::transport::wsman::Wsman;
 pub use crate::transport::wsman::{Authentication, Endpoint, Password};
-use crate::wsman;
 
 /// Windows lets a shell go to *Disconnected* when its client is silent for one to four minutes: one that nobody used for this
 /// long is replaced.
@@ -180,7 +180,7 @@ impl Drop for Client {
 fn gone(e: &Error) -> bool {
     match e {
         Error::NotBegun(_) => true,
-        Error::Fault(f) => f.code == wsman::INVALID_SELECTORS || f.code == wsman::SHELL_DISCONNECTED,
+        Error::Fault(f) => f.code == faults::INVALID_SELECTORS || f.code == faults::SHELL_DISCONNECTED,
         Error::Connect(_) | Error::Tls(_) | Error::Unauthorized | Error::Lost(_) | Error::Protocol(_) => {
             false
         }

@@ -18,6 +18,8 @@ pub use super::connection::{Authentication, Endpoint, Password};
 use super::connection::{Connection, connector};
 use super::{Doing, Received, Transport};
 use crate::error::Error;
+use crate::faults;
+use crate::message;
 use crate::wsman::{self, Envelope, Request, action};
 
 /// HTTP.sys closes idle connections after about two minutes, in silence: a connection is not used again after half of that.
@@ -172,7 +174,7 @@ impl Wsman {
             format!("<rsp:Signal CommandId=\"{}\"><rsp:Code>{code}</rsp:Code></rsp:Signal>", text(&pipeline));
         match self.call(action::SIGNAL, Some(self.of_pool()?), &[], &body).await {
             // It has ended and is gone already.
-            Err(Error::Fault(f)) if f.code == wsman::INVALID_SELECTORS => Ok(()),
+            Err(Error::Fault(f)) if f.code == faults::INVALID_SELECTORS => Ok(()),
             other => other.map(|_| ()),
         }
     }
@@ -190,7 +192,7 @@ impl Wsman {
         );
         // Known from before it is sent: a shell whose answer is lost has to be deleted too.
         self.attach(pool)?;
-        self.call(action::CREATE, None, &[("protocolversion", "2.3")], &body).await.map(|_| ())
+        self.call(action::CREATE, None, &[("protocolversion", message::PROTOCOL)], &body).await.map(|_| ())
     }
 
     async fn command(&self, pipeline: Uuid, fragments: Vec<Vec<u8>>) -> Result<(), Error> {
@@ -204,7 +206,7 @@ impl Wsman {
         let options = [("WINRS_SKIP_CMD_SHELL", "FALSE")];
         match self.call(action::COMMAND, Some(shell), &options, &body).await {
             // Not a refusal: the host gave up waiting for itself, and may still begin.
-            Err(Error::Fault(f)) if f.code == wsman::TIMED_OUT => {
+            Err(Error::Fault(f)) if f.code == faults::TIMED_OUT => {
                 return Err(Error::Lost(Error::Fault(f).to_string()));
             }
             other => other?,
@@ -226,7 +228,7 @@ impl Wsman {
         let body = format!("<rsp:Receive><rsp:DesiredStream{id}>stdout</rsp:DesiredStream></rsp:Receive>");
         let options = [("WSMAN_CMDSHELL_OPTION_KEEPALIVE", "TRUE")];
         let answer = match self.call(action::RECEIVE, Some(self.of_pool()?), &options, &body).await {
-            Err(Error::Fault(f)) if f.code == wsman::TIMED_OUT => return Ok(Received::default()),
+            Err(Error::Fault(f)) if f.code == faults::TIMED_OUT => return Ok(Received::default()),
             other => other?,
         };
         let (mut streams, mut states) = (Vec::new(), Vec::new());
@@ -244,7 +246,7 @@ impl Wsman {
     pub async fn delete(&self) -> Result<(), Error> {
         let Some(shell) = self.shell.get() else { return Ok(()) };
         match self.call(action::DELETE, Some(shell), &[], "").await {
-            Err(Error::Fault(f)) if f.code == wsman::INVALID_SELECTORS => Ok(()),
+            Err(Error::Fault(f)) if f.code == faults::INVALID_SELECTORS => Ok(()),
             other => other.map(|_| ()),
         }
     }
