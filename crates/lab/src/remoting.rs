@@ -77,14 +77,27 @@ pub fn private_data(pool: Uuid, power_shell: PowerShell) -> Message {
 /// until somebody receives.
 pub fn preparing(pool: Uuid, pipeline: Uuid) -> Message {
     let text = |t: &str| Value::text(t);
+    let types = [
+        "System.Management.Automation.ProgressRecordType",
+        "System.Enum",
+        "System.ValueType",
+        "System.Object",
+    ];
+    let kind_of_progress = Value::Object(Box::new(Object {
+        type_names: types.map(String::from).into(),
+        to_string: Some("Completed".into()),
+        base: Some(Value::I32(1)),
+        ..Object::default()
+    }));
     let body = Writer::value(&Value::Object(Box::new(Object {
         extended: vec![
             ("Activity".into(), text("Preparing modules for first use.")),
             ("ActivityId".into(), Value::I32(0)),
-            ("StatusDescription".into(), Value::Null),
+            ("StatusDescription".into(), text(" ")),
             ("CurrentOperation".into(), Value::Null),
             ("ParentActivityId".into(), Value::I32(-1)),
             ("PercentComplete".into(), Value::I32(-1)),
+            ("Type".into(), kind_of_progress),
             ("SecondsRemaining".into(), Value::I32(-1)),
         ],
         ..Object::default()

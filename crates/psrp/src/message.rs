@@ -134,7 +134,7 @@ fn enumeration(type_name: &str, shown: &str, value: i32) -> Value {
 /// 2.2 is what every server takes in both: PowerShell 4 speaks it, and PowerShell 5.1 as it was first published lets a client of another
 /// version than its own connect only if that is 2.2 and its own 2.3 (`serverremotesession.cs` of PowerShell's first public source). What
 /// 2.3 has more is the information stream, which says nothing that a step could use.
-pub const PROTOCOL: &str = "2.3";
+pub const PROTOCOL: &str = "2.2";
 
 /// SESSION_CAPABILITY of a client.
 pub fn session_capability() -> String {

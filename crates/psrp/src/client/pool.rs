@@ -126,7 +126,7 @@ impl Pool {
         let opened = tokio::time::timeout(pool.options.open_timeout, opening).await.map_err(|_| {
             Error::NotBegun(format!("the runspace pool did not open within {:?}", pool.options.open_timeout))
         })?;
-        if let Err(Error::Connect(_) | Error::Tls(_) | Error::Unauthorized | Error::Fault(_)) = &opened {
+        if let Err(Error::Connect(_) | Error::Tls(_) | Error::Unauthorized(_) | Error::Fault(_)) = &opened {
             // There is no pool to close, and another logon would count as one more failure.
             pool.closed.store(true, Ordering::SeqCst);
         }
@@ -154,10 +154,15 @@ impl Pool {
     /// Whether a command may be given to it. A shell that nobody asked for as long as `idle` is not trusted: the host may have
     /// disconnected it.
     pub fn usable(&self, idle: Option<Duration>) -> bool {
-        let free = self.runspaces.available_permits() >= usize::from(self.options.runspaces.max(1));
+        let free = self.is_free();
         let unused = self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         let stale = free && idle.is_some_and(|idle| unused > idle);
         !self.retired.load(Ordering::SeqCst) && !stale && self.transport.broken().is_none()
+    }
+
+    /// Whether nothing runs in it.
+    pub fn is_free(&self) -> bool {
+        self.runspaces.available_permits() >= usize::from(self.options.runspaces.max(1))
     }
 
     /// It was used now.
