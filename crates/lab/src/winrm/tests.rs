@@ -132,7 +132,7 @@ impl Client<'_> {
     }
 
     /// Receives until the command has ended.
-    async fn to_its_end(&self, shell: &str, command: &str) -> Vec<u32> {
+    async fn receives_to_the_end(&self, shell: &str, command: &str) -> Vec<u32> {
         let mut kinds = vec![];
         loop {
             let (messages, done) = self.receive(shell, Some(command)).await.unwrap();
@@ -215,7 +215,7 @@ async fn a_command_that_nobody_receives_from_stands_still_and_goes_on_after_one_
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     a.connect(&shell, "2.2").await.unwrap();
-    let kinds = a.to_its_end(&shell, &command).await;
+    let kinds = a.receives_to_the_end(&shell, &command).await;
     assert_eq!(kinds, [kind::PIPELINE_OUTPUT, kind::PIPELINE_STATE]);
     // What was handed out comes to nobody else.
     assert_eq!(code(a.receive(&shell, Some(&command)).await), faults::TIMED_OUT);
