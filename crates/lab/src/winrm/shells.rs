@@ -157,8 +157,10 @@ impl Registry {
             let id = e.shell_id.clone().ok_or_else(no_such_shell)?;
             let shell = inner.shells.get_mut(&id).ok_or_else(no_such_shell)?;
             shell.admits(e)?;
-            shell.serving += 1;
-            Some(id)
+            // What others ask about it is no sign of life of its client's.
+            let own = shell.session == e.session_id;
+            shell.serving += u32::from(own);
+            own.then_some(id)
         };
         inner.operations += 1;
         Ok(Asking { registry: self, shell })
@@ -237,7 +239,7 @@ impl Registry {
                     message: "The WinRM Shell client cannot process the request. The shell is currently connected to a different client.".into(),
                 });
             }
-            (shell.session, shell.connected) = (e.session_id.clone(), true);
+            (shell.session, shell.connected, shell.since) = (e.session_id.clone(), true, Instant::now());
             Ok(())
         })
     }

@@ -235,6 +235,16 @@ async fn a_shell_is_somebodys_until_it_is_left_or_nobody_has_asked_for_a_while()
     assert_eq!(code(a.receive(&shell, None).await), faults::TIMED_OUT);
     b.until_disconnected(&shell).await;
     assert_eq!(code(a.receive(&shell, None).await), faults::SHELL_DISCONNECTED);
+    // That others ask for it is no sign of life of its client's.
+    a.about(action::RECONNECT, &shell, "").await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while b.connect(&shell, "2.2").await.is_err() {
+        assert!(Instant::now() < deadline, "who asks for it keeps it from being given");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    b.disconnect(&shell).await;
+    a.connect(&shell, "2.2").await.unwrap();
+    b.until_disconnected(&shell).await;
     // The same client goes back to it, another one connects to it.
     a.about(action::RECONNECT, &shell, "").await.unwrap();
     b.until_disconnected(&shell).await;
