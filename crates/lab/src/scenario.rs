@@ -84,7 +84,7 @@ pub struct WinRm {
 
 impl Default for WinRm {
     fn default() -> Self {
-        WinRm { shells: 25, operations: 1500, disconnect_ms: 3_000, idle_second_ms: 1_000 }
+        WinRm { shells: 25, operations: 1500, disconnect_ms: 5_000, idle_second_ms: 1_000 }
     }
 }
 

@@ -206,6 +206,13 @@ impl Registry {
         Ok(idle)
     }
 
+    /// A shell is made, and its client knows it: what it took to make it counts for nothing.
+    pub(super) fn made(&self, key: &str) {
+        if let Some(shell) = self.inner().shells.get_mut(key) {
+            (shell.connected, shell.since) = (true, Instant::now());
+        }
+    }
+
     /// Forgets a shell.
     pub(super) fn remove(&self, key: &str) {
         self.inner().shells.remove(key);

@@ -71,7 +71,17 @@ pub(crate) async fn open(transport: &dyn Transport, id: Uuid, runspaces: u16) ->
     transport.open(id, bytes).await?;
     let mut assembler = Assembler::default();
     loop {
-        for state in states(transport, &mut assembler).await? {
+        // From here on there is a shell: a fault about it is no refusal to make one.
+        let states = states(transport, &mut assembler).await.map_err(|e| match e {
+            Error::Fault(_) => Error::NotBegun(e.to_string()),
+            other @ (Error::Connect(_)
+            | Error::Tls(_)
+            | Error::Unauthorized(_)
+            | Error::NotBegun(_)
+            | Error::Lost(_)
+            | Error::Protocol(_)) => other,
+        })?;
+        for state in states {
             match state {
                 (2, _) => return Ok(fragmenter),
                 (3..=5, why) => {

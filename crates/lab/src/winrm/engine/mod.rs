@@ -234,6 +234,7 @@ impl Shells {
             self.shells().remove(&key);
             gone(host, &why)
         })?;
+        host.registry.made(&key);
         Ok(created(e, &key, idle))
     }
 
