@@ -264,6 +264,13 @@ impl<'w, S: Systems> Permit<'w, S> {
 
     /// Starts a cmdlet that lives on without us: its ids are in the record before anything is sent.
     pub async fn detach(&self, cmdlet: &Cmdlet, job: DetachedJob) -> Outcome {
+        let shell = &self.pool.sites[self.to()].management_shell;
+        let job = match self.systems.shell().account(shell).await {
+            Ok(user) => {
+                DetachedJob { user: Some(user), configuration: Some(shell.configuration_name.clone()), ..job }
+            }
+            Err(e) => return Outcome::Refused(shell_read::problem(&e, shell, cmdlet.name)),
+        };
         let recorded = job.clone();
         match self.intend(move |t| t.facts.mirror_jobs.push(recorded)).await {
             Outcome::Answered => {}
@@ -272,7 +279,6 @@ impl<'w, S: Systems> Permit<'w, S> {
         if let Err(problem) = self.still_wanted() {
             return Outcome::Refused(problem);
         }
-        let shell = &self.pool.sites[self.to()].management_shell;
         match self.systems.shell().start(shell, cmdlet, &job).await {
             Ok(()) => Outcome::Answered,
             Err(e) => Outcome::Unknown(shell_read::problem(&e, shell, cmdlet.name)),

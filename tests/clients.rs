@@ -51,5 +51,5 @@ async fn clients_of_others_log_in_ask_and_are_refused_as_by_the_real_servers() {
     .unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/check.py");
     let said = tokio::task::block_in_place(|| run(Command::new(python).arg(script).arg(&description)));
-    assert_eq!(said.lines().filter(|l| l.starts_with("ok ")).count(), 6, "{said}");
+    assert_eq!(said.lines().filter(|l| l.starts_with("ok ")).count(), 8, "{said}");
 }

@@ -45,7 +45,7 @@ pub async fn explain(
         .map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let pool = Arc::new(pool);
     let silence = settings.silence;
-    let systems = RealSystems::new(pool.clone(), Arc::new(settings), secrets);
+    let systems = RealSystems::new(pool.clone(), Arc::new(settings), secrets).watching();
     let clock = SystemClock;
     let (goal, heard) = wish(resource, &pool, to, &clock)?;
     let pace = Pace { silence, poll: Duration::from_millis(500) };
@@ -58,6 +58,7 @@ pub async fn explain(
             clock.sleep(pace.poll).await;
             continue;
         }
+        systems.close().await;
         let recording = Recording::new(&pool, &goal, heard.as_ref(), &s, p.transition.as_ref());
         return Ok((told(&pool, &goal, &s, &p), recording));
     }

@@ -234,11 +234,13 @@ async fn run_engine(
         Memory::new(convert::last_wish(pool, Some(&next.borrow())))
     };
     let mut memory = fresh(&next, &wishes.newest().pool);
+    let mut closing: Vec<JoinHandle<()>> = Vec::new();
     loop {
+        closing.retain(|task| !task.is_finished());
         let wish = wishes.newest();
         // Without the lease nothing is begun; what was in hand has been carried to its end.
         if wish.stop || !wishes.leads() {
-            return;
+            break;
         }
         let pool = wish.pool;
         let systems = RealSystems::new(pool.clone(), settings.clone(), secrets.clone());
@@ -256,7 +258,10 @@ async fn run_engine(
             });
         };
         let run = drive(world, &mut memory, &mut wishes, &tell);
-        if let Err(panic) = AssertUnwindSafe(run).catch_unwind().await {
+        let run = AssertUnwindSafe(run).catch_unwind().await;
+        // Beside the next round, which may be urgent; only who ends waits for it.
+        closing.push(tokio::spawn(async move { systems.close().await }));
+        if let Err(panic) = run {
             let what = panic
                 .downcast_ref::<String>()
                 .cloned()
@@ -270,8 +275,13 @@ async fn run_engine(
             // The spec or a minute brings the next try.
             tokio::select! {
                 () = tokio::time::sleep(AFTER_A_PANIC) => {}
-                changed = wishes.changed() => if changed.is_err() { return },
+                changed = wishes.changed() => if changed.is_err() { break },
             }
+        }
+    }
+    for closed in closing {
+        if let Err(e) = closed.await {
+            tracing::error!(error = %e, "closing the systems of a pool ended badly");
         }
     }
 }

@@ -96,6 +96,8 @@ pub struct CentralManagement {
 pub enum JobState {
     /// It runs.
     Running,
+    /// It is there, and its host counts it as another client's: one that lives, or one that died a minute or two ago.
+    Elsewhere,
     /// It ended, and said this.
     Finished(Diagnostics),
     /// The host knows nothing of it (any more): it does not run.

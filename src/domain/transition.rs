@@ -165,6 +165,12 @@ pub struct DetachedJob {
     pub shell_id: String,
     /// WS-Man CommandId, chosen by us.
     pub command_id: String,
+    /// Whom it runs as: to every other account the host says that there is no such command. Absent in records from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The session configuration that it runs in: it is part of the shell's address. Absent in records from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// How it ended, once somebody has seen that it did.
     pub ended: Option<JobEnd>,
 }

@@ -25,6 +25,9 @@ use crate::systems::management_shell::{Cmdlet, cmdlets};
 const SETTLE: i64 = 10;
 /// Seconds of pause after a first run that ended without a mirror, whatever it said; doubled with each further one.
 const PAUSE: i64 = 30;
+/// Seconds after which a human is told of a command that still runs. It copies a whole database from server to server, which may take
+/// long; nobody has said how long.
+const LONG: i64 = 4 * 3600;
 /// Longest pause.
 const LONGEST: i64 = 120;
 
@@ -65,35 +68,7 @@ impl Step for EstablishMirror {
         let job = v.transition.open_job();
         let seen = v.situation.lync.mirror_job.as_ref();
         if let (Some(job), Some(seen)) = (job, seen) {
-            let age = v.situation.at.duration_since(job.at);
-            match seen.get() {
-                Err(p) => return Decision::Blocked(p.clone()),
-                Ok(JobState::Running) => {
-                    return Decision::Wait(Waiting {
-                        reason: Reason::WaitingForCmdlet,
-                        message: format!(
-                            "Install-CsMirrorDatabase runs since {}",
-                            job.at.strftime("%H:%M:%S UTC")
-                        ),
-                        until: None,
-                    });
-                }
-                Ok(JobState::Finished(said)) => return Decision::Act(Effect::Close(said.clone())),
-                Ok(JobState::Gone) if age < SignedDuration::from_secs(SETTLE) && !db.has_safe_mirror() => {
-                    return Decision::Wait(Waiting {
-                        reason: Reason::WaitingForCmdlet,
-                        message:
-                            "Install-CsMirrorDatabase is not to be seen; its request may still be on its way"
-                                .into(),
-                        until: v.situation.at.checked_add(SignedDuration::from_secs(2)).ok(),
-                    });
-                }
-                Ok(JobState::Gone) => {
-                    return Decision::Act(Effect::Close(Diagnostics::error(
-                        "the host knows nothing of the command",
-                    )));
-                }
-            }
+            return of_job(job, seen.get(), v.situation.at, db.has_safe_mirror());
         }
         if db.has_safe_mirror() {
             return Decision::Done(Evidence::new(format!(
@@ -152,6 +127,8 @@ impl Step for EstablishMirror {
                     host: to.management_shell.field.clone(),
                     shell_id: p.new_id(),
                     command_id: p.new_id(),
+                    user: None,
+                    configuration: None,
                     ended: None,
                 };
                 p.detach(&cmdlet(to, *drop_existing), job).await
@@ -165,6 +142,54 @@ impl Step for EstablishMirror {
                 })
                 .await
             }
+        }
+    }
+}
+
+/// What follows from a job whose end nobody has taken down.
+fn of_job(
+    job: &DetachedJob,
+    seen: Result<&JobState, &Problem>,
+    at: Timestamp,
+    stands: bool,
+) -> Decision<Effect> {
+    let age = at.duration_since(job.at);
+    let since = job.at.strftime("%H:%M:%S UTC");
+    let waiting =
+        |message: String, until| Decision::Wait(Waiting { reason: Reason::WaitingForCmdlet, message, until });
+    match seen {
+        Ok(JobState::Finished(said)) => Decision::Act(Effect::Close(said.clone())),
+        // What it was started for is there. Whatever the host says of it, and if it says nothing, that counts.
+        Ok(JobState::Running | JobState::Elsewhere | JobState::Gone) | Err(_) if stands => {
+            Decision::Act(Effect::Close(Diagnostics {
+                errors: vec![],
+                warnings: vec!["the mirror stands; its end was not seen".into()],
+            }))
+        }
+        Err(p) => Decision::Blocked(p.clone()),
+        Ok(JobState::Running | JobState::Elsewhere) if age > SignedDuration::from_secs(LONG) => {
+            Decision::Blocked(Problem::ask(
+                Reason::WaitingForCmdlet,
+                format!("Install-CsMirrorDatabase runs since {since}, for more than {} hours", LONG / 3600),
+                format!(
+                    "Look at {} whether it still works; if not, end its process wsmprovhost there: then it counts as ended",
+                    job.host
+                ),
+            ))
+        }
+        Ok(JobState::Running) => waiting(format!("Install-CsMirrorDatabase runs since {since}"), None),
+        Ok(JobState::Elsewhere) => waiting(
+            format!(
+                "Install-CsMirrorDatabase, started at {since}, is still counted as another client's; it is looked at again"
+            ),
+            None,
+        ),
+        Ok(JobState::Gone) if age < SignedDuration::from_secs(SETTLE) => waiting(
+            "Install-CsMirrorDatabase is not to be seen; its request may still be on its way".into(),
+            at.checked_add(SignedDuration::from_secs(2)).ok(),
+        ),
+        Ok(JobState::Gone) => {
+            Decision::Act(Effect::Close(Diagnostics::error("the host knows nothing of the command")))
         }
     }
 }
@@ -203,6 +228,8 @@ mod tests {
             host: "spec.dataCenters[1].managementShell".into(),
             shell_id: String::new(),
             command_id: String::new(),
+            user: None,
+            configuration: None,
             ended: ended.map(|(seconds, said)| JobEnd { at: at(seconds), said }),
         }
     }
@@ -226,5 +253,33 @@ mod tests {
         assert_eq!(told(&many, 220), None);
         assert_eq!(told(&[run(None)], 100), None, "it is looked after");
         assert_eq!(told(&[], 100), None);
+    }
+
+    #[test]
+    fn a_mirror_that_stands_counts_whatever_the_job_says_and_one_that_runs_for_hours_is_told_to_a_human() {
+        let job = run(None);
+        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let problem = Problem::retry(Reason::HostUnreachable, "silent", "");
+        let said = Diagnostics { errors: vec![], warnings: vec!["W".into()] };
+        let finished = JobState::Finished(said.clone());
+        let states = [Ok(&JobState::Running), Ok(&JobState::Elsewhere), Ok(&JobState::Gone), Err(&problem)];
+        for seen in states {
+            match of_job(&job, seen, at(5), true) {
+                Decision::Act(Effect::Close(said)) => assert_eq!(said.errors, Vec::<String>::new()),
+                other => panic!("{other:?}"),
+            }
+            let word = of_job(&job, seen, at(5), false);
+            assert!(!matches!(word, Decision::Act(_) | Decision::Done(_)), "{word:?}");
+        }
+        assert_eq!(of_job(&job, Ok(&finished), at(5), true), Decision::Act(Effect::Close(said)));
+        for seen in [Ok(&JobState::Running), Ok(&JobState::Elsewhere)] {
+            assert!(matches!(of_job(&job, seen, at(LONG), false), Decision::Wait(_)));
+            match of_job(&job, seen, at(LONG + 1), false) {
+                Decision::Blocked(p) => assert_eq!(p.class, crate::domain::problem::Class::AskHuman),
+                other => panic!("{other:?}"),
+            }
+        }
+        let gone = of_job(&job, Ok(&JobState::Gone), at(SETTLE), false);
+        assert!(matches!(gone, Decision::Act(Effect::Close(_))), "{gone:?}");
     }
 }

@@ -32,6 +32,16 @@ impl RealSystems {
             secrets,
         }
     }
+
+    /// The same, for who only looks: what runs on a host is not taken over.
+    pub fn watching(self) -> Self {
+        RealSystems { shell: self.shell.watching(), ..self }
+    }
+
+    /// Leaves nothing behind on the hosts, as far as they answer within seconds.
+    pub async fn close(&self) {
+        self.shell.close().await;
+    }
 }
 
 impl Systems for RealSystems {

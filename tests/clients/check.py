@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pymssql
 import pytds
-from pypsrp.exceptions import AuthenticationError
+from pypsrp.exceptions import AuthenticationError, WSManFaultError
 from pypsrp.powershell import PowerShell, RunspacePool
 from pypsrp.wsman import WSMan
 
@@ -103,6 +103,47 @@ def pypsrp_ntlm():
     run(wsman(SHELL["negotiateUrl"], "ntlm", SHELL["password"], False))
 
 
+def pypsrp_disconnect():
+    """pypsrp leaves a command that it has not received from, comes back to it, leaves it again, and another client finds it."""
+    def client():
+        return wsman(SHELL["negotiateUrl"], "ntlm", SHELL["password"], False)
+
+    # Pools that pypsrp finds are of the usual configuration.
+    pool = RunspacePool(client(), configuration_name="Microsoft.PowerShell")
+    pool.open()
+    ps = PowerShell(pool)
+    ps.add_cmdlet("Get-CsPersistentChatState")
+    ps.begin_invoke()
+    pool.disconnect()
+    pool.connect()
+    pool.disconnect()
+    other = client()
+    found = [p for p in RunspacePool.get_runspace_pools(other) if p.id.upper() == pool.id.upper()]
+    assert len(found) == 1, found
+    found = found[0]
+    commands = found.create_disconnected_power_shells()
+    assert len(commands) == 1, commands
+    found.connect()
+    objects = commands[0].connect()
+    assert [str(o.adapted_properties["PoolState"]) for o in objects] == ["Normal"], objects
+    found.close()
+    assert not [p for p in RunspacePool.get_runspace_pools(other) if p.id.upper() == pool.id.upper()]
+
+
+def pypsrp_not_twice():
+    """A pool that is connected is not given to another client."""
+    pool = RunspacePool(wsman(SHELL["url"], "basic", SHELL["password"], True), configuration_name="Microsoft.PowerShell")
+    pool.open()
+    other = wsman(SHELL["url"], "basic", SHELL["password"], True)
+    found = [p for p in RunspacePool.get_runspace_pools(other) if p.id.upper() == pool.id.upper()]
+    try:
+        found[0].connect()
+        raise AssertionError("it was given away")
+    except WSManFaultError as e:
+        assert e.code == 2150859213, e.code
+    pool.close()
+
+
 def pypsrp_refused():
     """A wrong password is refused, with Basic and with NTLM."""
     for url, auth, ssl in [(SHELL["url"], "basic", True), (SHELL["negotiateUrl"], "ntlm", False)]:
@@ -114,7 +155,7 @@ def pypsrp_refused():
 
 
 failed = 0
-for check in [freetds, python_tds, refused_login, pypsrp_basic, pypsrp_ntlm, pypsrp_refused]:
+for check in [freetds, python_tds, refused_login, pypsrp_basic, pypsrp_ntlm, pypsrp_disconnect, pypsrp_not_twice, pypsrp_refused]:
     try:
         check()
         print("ok", check.__name__)

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::chat::cmdlets::Finished;
 use crate::chat::{SHELL_PASSWORD, SHELL_USER};
+use crate::scenario::PowerShell;
 
 /// How a client logs on to a Management Shell of a lab on this machine: Basic, over TLS.
 pub fn endpoint(ca_pem: Vec<u8>, host: &str, port: u16) -> Endpoint {
@@ -30,18 +31,20 @@ pub fn endpoint(ca_pem: Vec<u8>, host: &str, port: u16) -> Endpoint {
 }
 
 /// What a server says when it has opened a pool.
-pub fn opening(pool: Uuid) -> Vec<Message> {
+pub fn opening(pool: Uuid, power_shell: PowerShell) -> Vec<Message> {
+    let [_, _, protocol] = power_shell.versions();
     let of_pool = |kind, pool, body| Message { kind, pool, pipeline: Uuid::nil(), body };
     vec![
         // Windows sends its capability with a zero pool id.
-        of_pool(kind::SESSION_CAPABILITY, Uuid::nil(), message::session_capability()),
-        of_pool(kind::APPLICATION_PRIVATE_DATA, pool, private_data()),
+        of_pool(kind::SESSION_CAPABILITY, Uuid::nil(), message::capability(protocol)),
+        private_data(pool, power_shell),
         of_pool(kind::RUNSPACEPOOL_STATE, pool, message::runspacepool_state(2)),
     ]
 }
 
 /// APPLICATION_PRIVATE_DATA: which PowerShell this is, as one of Windows Server 2012 R2 writes it.
-fn private_data() -> String {
+pub fn private_data(pool: Uuid, power_shell: PowerShell) -> Message {
+    let [own, build, protocol] = power_shell.versions();
     let dictionary = |entries: Vec<(&str, Value)>| {
         Value::Object(Box::new(Object {
             type_names: vec![
@@ -55,18 +58,51 @@ fn private_data() -> String {
     };
     let version = |v: &str| Value::Version(v.into());
     let table = dictionary(vec![
-        ("PSVersion", version("4.0")),
+        ("PSVersion", version(own)),
         ("CLRVersion", version("4.0.30319.42000")),
-        ("BuildVersion", version("6.3.9600.17400")),
-        ("PSRemotingProtocolVersion", version("2.2")),
+        ("BuildVersion", version(build)),
+        ("PSRemotingProtocolVersion", version(protocol)),
         ("WSManStackVersion", version("3.0")),
         ("SerializationVersion", version("1.1.0.1")),
     ]);
     let data = dictionary(vec![("PSVersionTable", table)]);
-    Writer::value(&Value::Object(Box::new(Object {
+    let body = Writer::value(&Value::Object(Box::new(Object {
         extended: vec![("ApplicationPrivateData".into(), data)],
         ..Object::default()
-    })))
+    })));
+    Message { kind: kind::APPLICATION_PRIVATE_DATA, pool, pipeline: Uuid::nil(), body }
+}
+
+/// The first record of the first pipeline of a pool, before its cmdlet begins: recorded Windows hosts write it, and stand still at it
+/// until somebody receives.
+pub fn preparing(pool: Uuid, pipeline: Uuid) -> Message {
+    let text = |t: &str| Value::text(t);
+    let types = [
+        "System.Management.Automation.ProgressRecordType",
+        "System.Enum",
+        "System.ValueType",
+        "System.Object",
+    ];
+    let kind_of_progress = Value::Object(Box::new(Object {
+        type_names: types.map(String::from).into(),
+        to_string: Some("Completed".into()),
+        base: Some(Value::I32(1)),
+        ..Object::default()
+    }));
+    let body = Writer::value(&Value::Object(Box::new(Object {
+        extended: vec![
+            ("Activity".into(), text("Preparing modules for first use.")),
+            ("ActivityId".into(), Value::I32(0)),
+            ("StatusDescription".into(), text(" ")),
+            ("CurrentOperation".into(), Value::Null),
+            ("ParentActivityId".into(), Value::I32(-1)),
+            ("PercentComplete".into(), Value::I32(-1)),
+            ("Type".into(), kind_of_progress),
+            ("SecondsRemaining".into(), Value::I32(-1)),
+        ],
+        ..Object::default()
+    })));
+    Message { kind: kind::PROGRESS_RECORD, pool, pipeline, body }
 }
 
 /// What a pipeline says of a cmdlet that has ended, its state last. The error that ended it comes with the state.

@@ -44,6 +44,9 @@ pub struct Scenario {
     pub authentication: Authentication,
     /// A text of an attacker's, put wherever a server's own administrator could put one: users, logins, editions, jobs.
     pub hostile_text: Option<String>,
+    /// What WinRM allows, and how long it waits.
+    #[serde(skip_serializing_if = "WinRm::is_usual")]
+    pub win_rm: WinRm,
     /// What the servers of the lab are.
     #[serde(skip_serializing_if = "Dialect::is_usual")]
     pub dialect: Dialect,
@@ -99,13 +102,43 @@ impl Dialect {
     }
 }
 
+/// What WinRM allows on every Management Shell host, and how long it waits. Windows waits longer than a lab has time for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WinRm {
+    /// Shells that a user may have on a host (`MaxShellsPerUser`).
+    pub shells: usize,
+    /// Requests of a user that a host works at at once (`MaxConcurrentOperationsPerUser`).
+    pub operations: u32,
+    /// Milliseconds after which a shell that nobody asks any more becomes *Disconnected* by itself: on Windows one to two minutes.
+    pub disconnect_ms: u64,
+    /// Milliseconds that a second of an IdleTimeOut lasts.
+    pub idle_second_ms: u64,
+}
+
+impl Default for WinRm {
+    fn default() -> Self {
+        WinRm { shells: 25, operations: 1500, disconnect_ms: 5_000, idle_second_ms: 1_000 }
+    }
+}
+
+impl WinRm {
+    fn is_usual(&self) -> bool {
+        *self == WinRm::default()
+    }
+}
+
 /// What a Management Shell is. Its cmdlets are simulated in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PowerShell {
-    /// The lab itself writes what a PowerShell would.
+    /// The lab itself writes what a PowerShell 5.1 would, as it was first published.
     #[default]
+    #[serde(alias = "5.1")]
     Simulated,
+    /// The lab itself writes what the PowerShell 4 of Windows Server 2012 R2 would.
+    #[serde(rename = "4")]
+    V4,
     /// A real PowerShell, started for each shell; see [`crate::winrm::engine`].
     Engine,
 }
@@ -135,6 +168,16 @@ pub enum SqlServerVersion {
     /// 2022
     #[serde(rename = "16")]
     V2022,
+}
+
+impl PowerShell {
+    /// The version of PowerShell, of Windows, and of the remoting protocol, as `$PSVersionTable` has them.
+    pub(crate) fn versions(self) -> [&'static str; 3] {
+        match self {
+            PowerShell::V4 => ["4.0", "6.3.9600.17400", "2.2"],
+            PowerShell::Simulated | PowerShell::Engine => ["5.1.14393.2248", "10.0.14393.2248", "2.3"],
+        }
+    }
 }
 
 impl SqlServerVersion {
@@ -263,6 +306,7 @@ impl Default for Scenario {
             standby: false,
             authentication: Authentication::Basic,
             hostile_text: None,
+            win_rm: WinRm::default(),
             dialect: Dialect::default(),
         }
     }

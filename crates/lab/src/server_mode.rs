@@ -157,7 +157,12 @@ impl Server {
         let init = read(&m.body).map_err(|e| e.to_string())?;
         let runspaces = init.get("MaxRunspaces").and_then(Value::as_i64).unwrap_or(1);
         self.runspaces = Arc::new(Semaphore::new(usize::try_from(runspaces).unwrap_or(1).max(1)));
-        tell(&self.lines, &self.fragmenter, Uuid::nil(), remoting::opening(m.pool));
+        tell(
+            &self.lines,
+            &self.fragmenter,
+            Uuid::nil(),
+            remoting::opening(m.pool, crate::scenario::PowerShell::Simulated),
+        );
         Ok(())
     }
 

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use lab::scenario::{Dialect, PowerShell, Scenario};
 use lab::serve::Lab;
 use lab::world::journal::Outcome;
-use psrp::client::{Client, Endpoint, Error, JobIds, JobState, Output, PoolOptions, look, start};
+use psrp::client::{
+    Client, Endpoint, Error, Found, JobIds, JobState, Output, PoolOptions, attach, is_there, start,
+};
 use psrp::clixml::Value;
 use psrp::message::{Command, PipelineState};
 use uuid::Uuid;
@@ -252,22 +254,27 @@ async fn a_detached_job_lives_on_without_its_client_and_is_read_when_it_has_ende
     let bench = Bench::new(PowerShell::Engine, Scenario { mirror_ms: 1500, ..Scenario::default() }).await;
     let ids = JobIds { shell: Uuid::new_v4(), command: Uuid::new_v4() };
     let endpoint = bench.endpoint(1);
-    start(&endpoint, &install(), &ids, Duration::from_secs(600)).await.unwrap();
-    assert_eq!(look(&endpoint, &ids).await.unwrap(), JobState::Running);
-    let deadline = Instant::now() + LIMIT;
-    let out = loop {
-        match look(&endpoint, &ids).await.unwrap() {
-            JobState::Finished(out) => break out,
-            JobState::Running => assert!(Instant::now() < deadline),
-            JobState::Gone => panic!("the job is gone"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let first = start(&endpoint, &install(), &ids, Duration::from_secs(600)).await.unwrap();
+    assert_eq!(first.state(Duration::ZERO).await.unwrap(), JobState::Running);
+    // As long as somebody attends it, nobody else does.
+    assert!(matches!(attach(&endpoint, &ids).await.unwrap(), Found::Elsewhere));
+    bench.until("the cmdlet", |b| b.outcome("Install-CsMirrorDatabase").is_some()).await;
+    first.leave().await;
+    let Found::Attended(second) = attach(&endpoint, &ids).await.unwrap() else { panic!("it is there") };
+    let out = match second.state(LIMIT).await.unwrap() {
+        JobState::Finished(out) => out,
+        other @ (JobState::Running | JobState::Ended | JobState::Gone) => panic!("{other:?}"),
     };
     // Chat does not live there: the lab refuses it, and says why.
     assert_eq!(out.state, PipelineState::Completed);
     assert_eq!(out.errors[0].id, "InstallMirrorFailed,Install-CsMirrorDatabase");
     assert!(matches!(bench.outcome("Install-CsMirrorDatabase"), Some(Outcome::Failed(_))));
-    assert_eq!(look(&endpoint, &ids).await.unwrap(), JobState::Gone);
+    // Its shell is deleted with its end.
+    let deadline = Instant::now() + LIMIT;
+    while is_there(&endpoint, &ids).await.unwrap() {
+        assert!(Instant::now() < deadline, "its shell is still there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     until_no_engine_of(&bench).await;
 }
 
@@ -296,7 +303,8 @@ async fn the_engines_of_a_lost_data_centre_are_gone_and_so_are_all_when_the_lab_
         Bench::new(PowerShell::Engine, Scenario { mirror_ms: 60_000, ..Scenario::default() }).await;
     let ids = JobIds { shell: Uuid::new_v4(), command: Uuid::new_v4() };
     let lost = bench.endpoint(1);
-    start(&lost, &install(), &ids, Duration::from_secs(600)).await.unwrap();
+    let job = start(&lost, &install(), &ids, Duration::from_secs(600)).await.unwrap();
+    bench.until("the installation", |b| b.outcome("Install-CsMirrorDatabase").is_some()).await;
     let client = bench.client(0).await;
     let state = command("Get-CsPersistentChatState", &[]);
     client.invoke(&state, LIMIT).await.unwrap();
@@ -305,7 +313,8 @@ async fn the_engines_of_a_lost_data_centre_are_gone_and_so_are_all_when_the_lab_
     bench.until("the end of one engine", |b| engines_of(b.directory.path()).len() == 1).await;
     assert_eq!(bench.outcome("Install-CsMirrorDatabase"), Some(Outcome::Aborted));
     bench.lab.restore("seattle").await.unwrap();
-    assert_eq!(look(&lost, &ids).await.unwrap(), JobState::Gone);
+    assert!(!is_there(&lost, &ids).await.unwrap());
+    drop(job);
     // A client whose engine is gone asks for another.
     client.invoke(&state, LIMIT).await.unwrap();
     bench.lab.lose("atlanta").await.unwrap();
@@ -365,7 +374,7 @@ async fn a_lab_that_is_killed_leaves_no_engine_behind() {
     let endpoint = lab::remoting::endpoint(ca, "sea-fe-1.litwareinc.com", port);
     // In the middle of a cmdlet.
     let ids = JobIds { shell: Uuid::new_v4(), command: Uuid::new_v4() };
-    start(&endpoint, &install(), &ids, Duration::from_secs(600)).await.unwrap();
+    let _job = start(&endpoint, &install(), &ids, Duration::from_secs(600)).await.unwrap();
     assert_eq!(engines_of(directory.path()).len(), 1);
     lab.kill().unwrap();
     lab.wait().unwrap();

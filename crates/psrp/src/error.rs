@@ -11,9 +11,9 @@ pub enum Error {
     /// TLS failed: certificate, name, or no TLS at all. Nothing was sent.
     #[error("TLS: {0}")]
     Tls(String),
-    /// The logon was refused.
-    #[error("the logon was refused")]
-    Unauthorized,
+    /// The logon was refused, and what the host says that it would take. Nothing was done.
+    #[error("the logon was refused ({0})")]
+    Unauthorized(String),
     /// The service answered with a fault.
     #[error("WS-Man fault {:#x} {}: {}", .0.code, .0.subcode, .0.message)]
     Fault(wsman::Fault),
@@ -37,7 +37,7 @@ impl Error {
             Error::Protocol(why) => Error::Protocol(why),
             other @ (Error::Connect(_)
             | Error::Tls(_)
-            | Error::Unauthorized
+            | Error::Unauthorized(_)
             | Error::Fault(_)
             | Error::NotBegun(_)) => Error::Lost(other.to_string()),
         }
@@ -50,7 +50,7 @@ impl Error {
             strange @ Error::Protocol(_) => Error::NotBegun(strange.to_string()),
             other @ (Error::Connect(_)
             | Error::Tls(_)
-            | Error::Unauthorized
+            | Error::Unauthorized(_)
             | Error::Fault(_)
             | Error::NotBegun(_)) => other,
         }
@@ -61,7 +61,7 @@ impl Error {
         match self {
             Error::Connect(_)
             | Error::Tls(_)
-            | Error::Unauthorized
+            | Error::Unauthorized(_)
             | Error::Fault(_)
             | Error::NotBegun(_) => false,
             Error::Lost(_) | Error::Protocol(_) => true,

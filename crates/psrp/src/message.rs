@@ -129,10 +129,27 @@ fn enumeration(type_name: &str, shown: &str, value: i32) -> Value {
     }))
 }
 
-/// SESSION_CAPABILITY.
+/// The version of the protocol that a client declares, when it opens a pool and when it connects to one.
+///
+/// 2.2 is what every server takes in both: PowerShell 4 speaks it, and PowerShell 5.1 as it was first published lets a client of another
+/// version than its own connect only if that is 2.2 and its own 2.3 (`serverremotesession.cs` of PowerShell's first public source). What
+/// 2.3 has more is the information stream, which says nothing that a step could use.
+pub const PROTOCOL: &str = "2.2";
+
+/// SESSION_CAPABILITY of a client.
 pub fn session_capability() -> String {
+    capability(PROTOCOL)
+}
+
+/// The protocol version that a SESSION_CAPABILITY declares.
+pub fn protocol_version(body: &str) -> Result<Option<String>, Malformed> {
+    Ok(read(body)?.get("protocolversion").map(Value::shown))
+}
+
+/// SESSION_CAPABILITY of whoever speaks a version.
+pub fn capability(version: &str) -> String {
     Writer::value(&members(vec![
-        ("protocolversion", Value::Version("2.3".into())),
+        ("protocolversion", Value::Version(version.into())),
         ("PSVersion", Value::Version("2.0".into())),
         ("SerializationVersion", Value::Version("1.1.0.1".into())),
     ]))

@@ -20,6 +20,8 @@ pub mod action {
     pub const DISCONNECT: &str = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell/Disconnect";
     /// Takes over a shell that was left.
     pub const CONNECT: &str = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell/Connect";
+    /// Goes back to a shell that the same client has left.
+    pub const RECONNECT: &str = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell/Reconnect";
     /// Lists shells or commands.
     pub const ENUMERATE: &str = "http://schemas.xmlsoap.org/ws/2004/09/enumeration/Enumerate";
     /// Of every fault.
@@ -36,15 +38,6 @@ pub const SIGNAL_TERMINATE: &str = "http://schemas.microsoft.com/wbem/wsman/1/wi
 pub const SIGNAL_STOP: &str = "powershell/signal/crtl_c";
 /// Command state of a command that has ended.
 pub const DONE: &str = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell/CommandState/Done";
-
-/// Fault: nothing to receive within OperationTimeout. The normal answer of a waiting Receive.
-pub const TIMED_OUT: u32 = 2_150_858_793;
-/// Fault: no such shell or command.
-pub const INVALID_SELECTORS: u32 = 2_150_858_843;
-/// Fault: the shell is there but disconnected; nothing of the request was done.
-pub const SHELL_DISCONNECTED: u32 = 2_150_859_204;
-/// Fault: access denied.
-pub const ACCESS_DENIED: u32 = 5;
 
 /// An element of a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,7 +143,16 @@ impl Envelope {
     /// The fault that it is, if it is one: code, subcode, text.
     pub fn fault(&self) -> Option<Fault> {
         let fault = self.body.children.iter().find(|c| c.name == "Fault")?;
-        let code = fault.find("WSManFault").and_then(|f| f.attribute("Code")).and_then(|c| c.parse().ok());
+        // Two forms, both recorded: `f:WSManFault Code="…"`, and `p:MSFT_WmiError` with an element `error_Code` (newer WinRM). What a
+        // provider adds lies inside of the first; where that says nothing, the provider counts.
+        let mut forms = Vec::new();
+        fault.all("WSManFault", &mut forms);
+        let nested: Vec<&Element> = forms.iter().flat_map(|f| f.children.iter()).collect();
+        let mut inner = Vec::new();
+        nested.iter().for_each(|c| c.all("WSManFault", &mut inner));
+        let of_forms = forms.iter().chain(&inner).filter_map(|f| f.attribute("Code"));
+        let of_error = fault.find("error_Code").map(|e| e.text.as_str());
+        let code = of_forms.chain(of_error).filter_map(code_of).find(|c| *c != 0);
         let subcode = fault
             .find("Subcode")
             .and_then(|s| s.find("Value"))
@@ -158,11 +160,18 @@ impl Envelope {
             .unwrap_or_default();
         let message = fault
             .find("Message")
+            .filter(|e| !flat(e).trim().is_empty())
             .or_else(|| fault.find("Text"))
             .map(|e| flat(e).split_whitespace().collect::<Vec<_>>().join(" "))
             .unwrap_or_default();
         Some(Fault { code: code.unwrap_or(0), subcode, message })
     }
+}
+
+/// A code as it is written: unsigned, or the same number as a negative one.
+fn code_of(text: &str) -> Option<u32> {
+    let text = text.trim();
+    text.parse().ok().or_else(|| text.parse::<i32>().ok().map(i32::cast_unsigned))
 }
 
 fn flat(e: &Element) -> String {
@@ -274,18 +283,36 @@ pub fn response(request: &Envelope, body: &str) -> String {
     )
 }
 
+/// In which form a server tells a fault. Both are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `f:WSManFault`, with the code as an attribute.
+    Wsman,
+    /// `p:MSFT_WmiError`, with the code as an element.
+    Wmi,
+}
+
 /// A fault of a server.
-pub fn fault(request: &Envelope, fault: &Fault) -> String {
+pub fn fault(request: &Envelope, fault: &Fault, form: Form) -> String {
+    let (code, text) = (fault.code, xml(&fault.message));
+    let detail = match form {
+        Form::Wsman => format!(
+            "<f:WSManFault xmlns:f=\"http://schemas.microsoft.com/wbem/wsman/1/wsmanfault\" Code=\"{code}\" Machine=\"lab\"><f:Message>{text}</f:Message></f:WSManFault>"
+        ),
+        Form::Wmi => format!(
+            "<p:MSFT_WmiError b:IsCIM_Error=\"true\" xmlns:b=\"http://schemas.dmtf.org/wbem/wsman/1/cimbinding.xsd\" xmlns:p=\"http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/MSFT_WmiError\">\
+             <p:CIMStatusCode>27</p:CIMStatusCode><p:Message>{text}</p:Message><p:MessageID>HRESULT {code:#x}</p:MessageID><p:error_Category>30</p:error_Category>\
+             <p:error_Code>{code}</p:error_Code><p:error_Type>HRESULT</p:error_Type><p:error_WindowsErrorMessage>{text}</p:error_WindowsErrorMessage></p:MSFT_WmiError>"
+        ),
+    };
     format!(
         "<s:Envelope {NAMESPACES} xml:lang=\"en-US\"><s:Header><a:Action>{}</a:Action><a:MessageID>uuid:{}</a:MessageID>\
          <a:To>http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:To><a:RelatesTo>{}</a:RelatesTo></s:Header><s:Body><s:Fault>\
          <s:Code><s:Value>s:Receiver</s:Value><s:Subcode><s:Value>{}</s:Value></s:Subcode></s:Code><s:Reason><s:Text xml:lang=\"en-US\">{text}</s:Text></s:Reason>\
-         <s:Detail><f:WSManFault xmlns:f=\"http://schemas.microsoft.com/wbem/wsman/1/wsmanfault\" Code=\"{}\" Machine=\"lab\"><f:Message>{text}</f:Message></f:WSManFault></s:Detail></s:Fault></s:Body></s:Envelope>",
+         <s:Detail>{detail}</s:Detail></s:Fault></s:Body></s:Envelope>",
         action::FAULT,
         uuid::Uuid::new_v4().to_string().to_uppercase(),
         xml(&request.message_id),
         xml(&fault.subcode),
-        fault.code,
-        text = xml(&fault.message)
     )
 }

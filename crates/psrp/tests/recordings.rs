@@ -17,8 +17,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::{Ssl, SslAcceptor, SslMethod};
-use psrp::client::{Authentication, Client, Endpoint, Output, Password};
+use psrp::client::{
+    Authentication, Client, Endpoint, Found, JobIds, JobState, Output, Password, attach, start,
+};
 use psrp::clixml::{self, Value, Writer};
+use psrp::faults::{self, Meaning};
 use psrp::fragment::Assembler;
 use psrp::message::{Command, Message, PipelineState};
 use psrp::wsman::{Element, Envelope, action};
@@ -101,9 +104,13 @@ struct Replay {
 
 impl Replay {
     fn new(recording: &Recording) -> Replay {
+        Replay::of(&recording.messages)
+    }
+
+    fn of(exchanges: &[Exchange]) -> Replay {
         let mut answers: BTreeMap<String, VecDeque<String>> = BTreeMap::new();
         let (mut shell, mut command) = (String::new(), String::new());
-        for x in &recording.messages {
+        for x in exchanges {
             let request = Envelope::read(&x.request).unwrap();
             let find = |name: &str| {
                 let mut all = Vec::new();
@@ -141,10 +148,11 @@ impl Replay {
         request.body.all("DesiredStream", &mut ids);
         request.body.all("CommandLine", &mut ids);
         let ours = ids.iter().find_map(|e| e.attribute("CommandId"));
-        if let Some(ours) = ours {
+        // Who connects to what was recorded asks with the ids that were recorded.
+        if let Some(ours) = ours.filter(|_| !self.command.is_empty()) {
             text = text.replace(&self.command, ours);
         }
-        if let Some(ours) = &request.shell_id {
+        if let Some(ours) = request.shell_id.as_ref().filter(|_| !self.shell.is_empty()) {
             text = text.replace(&self.shell, ours);
         }
         let fault = Envelope::read(&text).unwrap().fault().is_some();
@@ -152,9 +160,9 @@ impl Replay {
     }
 }
 
-async fn replay(name: &str) -> (Result<Output, psrp::client::Error>, Vec<String>) {
-    let recording = recordings().remove(name).unwrap();
-    let replay = Arc::new(Mutex::new(Replay::new(&recording)));
+/// Answers with what a recording holds.
+async fn serve(replay: Replay) -> (Endpoint, Arc<Mutex<Replay>>) {
+    let replay = Arc::new(Mutex::new(replay));
     let certificate = rcgen::generate_simple_self_signed(vec!["windows.host".into()]).unwrap();
     let mut tls = SslAcceptor::mozilla_intermediate(SslMethod::tls_server()).unwrap();
     let key = openssl::pkey::PKey::private_key_from_pem(certificate.signing_key.serialize_pem().as_bytes())
@@ -197,6 +205,11 @@ async fn replay(name: &str) -> (Result<Output, psrp::client::Error>, Vec<String>
         connect_timeout: Duration::from_secs(5),
         operation_timeout: Duration::from_secs(20),
     };
+    (endpoint, replay)
+}
+
+async fn replay(name: &str) -> (Result<Output, psrp::client::Error>, Vec<String>) {
+    let (endpoint, replay) = serve(Replay::new(&recordings().remove(name).unwrap())).await;
     let client = Client::connect(&endpoint).await.unwrap();
     let command = Command { name: "Get-Anything".into(), parameters: vec![] };
     let out = client.invoke(&command, Duration::from_secs(10)).await;
@@ -272,6 +285,135 @@ async fn errors_are_errors_whether_the_pipeline_failed_or_completed() {
     }
 }
 
+/// What a command said that was recorded while it was left and taken over: `Write-Output 'a'; Start-Sleep 5; Write-Output 'b'`.
+fn said_a_and_b(state: JobState) {
+    match state {
+        JobState::Finished(out) => {
+            let objects: Vec<String> = out.objects.iter().map(Value::shown).collect();
+            assert_eq!((objects, out.state), (vec!["a".to_string(), "b".into()], PipelineState::Completed));
+            let progress = out.progress.unwrap();
+            assert_eq!(progress.activity, "Preparing modules for first use.");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn until_deleted(replay: &Mutex<Replay>) -> Vec<String> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let asked = replay.lock().unwrap().asked.clone();
+        if asked.last().is_some_and(|a| a == "Delete") {
+            return asked;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{asked:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_was_left_on_a_real_host_is_found_taken_over_and_read_to_its_end() {
+    let recording = recordings().remove("test_psrp_disconnected_commands").unwrap();
+    let all = &recording.messages;
+    // The second of its two shells; its client left it at once, so the host held everything back.
+    let about = |x: &Exchange| {
+        let request = Envelope::read(&x.request).unwrap();
+        let ids = format!("{}{:?}", request.shell_id.clone().unwrap_or_default(), request.body);
+        let response = Envelope::read(&x.response).unwrap();
+        let in_answer = format!("{:?}", response.body);
+        (ids.contains("BCEF62AD") || in_answer.contains("DB4E8DCF"), request)
+    };
+    let ours: Vec<Exchange> = all.iter().filter(|x| about(x).0).cloned().collect();
+    let of = |action: &str| ours.iter().filter(|x| about(x).1.action.ends_with(action)).count();
+    assert_eq!((of("/Command"), of("/Disconnect"), of("/Connect"), of("/Receive")), (1, 1, 2, 5));
+    let left = ours.iter().position(|x| about(x).1.action == action::DISCONNECT).unwrap();
+    let received_before = |x: &&Exchange| {
+        let request = about(x).1;
+        request.body.find("DesiredStream").is_some_and(|d| d.attribute("CommandId").is_some())
+    };
+    assert_eq!(ours[..left].iter().filter(received_before).count(), 0, "it was left without a Receive");
+    let after = &ours[left + 1..];
+    let mut replay = Replay::of(after);
+    let ids = JobIds {
+        shell: "BCEF62AD-380E-4314-B2A4-EB6748019B41".parse().unwrap(),
+        command: "DB4E8DCF-51CC-423F-A7DF-5D0EA0D6FA08".parse().unwrap(),
+    };
+    // Two lists were asked for, of the shells and of the commands: ours asks for the second.
+    replay.answers.get_mut(action::ENUMERATE).unwrap().retain(|x| x.contains("CommandState"));
+    let (endpoint, replay) = serve(replay).await;
+    let Found::Attended(job) = attach(&endpoint, &ids).await.unwrap() else { panic!("it was there") };
+    said_a_and_b(job.state(Duration::from_secs(10)).await.unwrap());
+    let asked = until_deleted(&replay).await;
+    assert_eq!(
+        asked,
+        ["Enumerate", "Connect", "Receive", "Connect", "Receive", "Receive", "Delete"],
+        "as the client did that was recorded"
+    );
+    // What it said is kept for whoever asks later: the host has it no more.
+    said_a_and_b(job.state(Duration::ZERO).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_job_is_received_from_at_once_and_deleted_when_it_has_ended() {
+    let recording = recordings().remove("test_psrp_disconnected_commands").unwrap();
+    // The same shell, as if its client had stayed: it receives in place of what it did in between.
+    let stays = |x: &&Exchange| {
+        let request = Envelope::read(&x.request).unwrap();
+        let about = format!("{}{:?}", request.shell_id.clone().unwrap_or_default(), request.body);
+        let left = [action::DISCONNECT, action::CONNECT, action::RECONNECT, action::ENUMERATE];
+        about.contains("BCEF62AD") && !left.contains(&request.action.as_str())
+    };
+    // Besides what the pool says to who connects: the third answer about the pool itself.
+    let of_pool = |x: &Exchange| {
+        let request = Envelope::read(&x.request).unwrap();
+        request.body.find("DesiredStream").is_some_and(|d| d.attribute("CommandId").is_none())
+    };
+    let mut pool = 0;
+    let kept = recording.messages.iter().filter(stays).filter(|x| {
+        pool += usize::from(of_pool(x));
+        !of_pool(x) || pool < 3
+    });
+    let kept: Vec<Exchange> = kept.cloned().collect();
+    let (endpoint, replay) = serve(Replay::of(&kept)).await;
+    let ids = JobIds { shell: uuid::Uuid::new_v4(), command: uuid::Uuid::new_v4() };
+    let command = Command { name: "Get-Anything".into(), parameters: vec![] };
+    let job = start(&endpoint, &command, &ids, Duration::from_secs(24 * 3600)).await.unwrap();
+    said_a_and_b(job.state(Duration::from_secs(10)).await.unwrap());
+    let asked = until_deleted(&replay).await;
+    assert_eq!(asked, ["Create", "Receive", "Receive", "Command", "Receive", "Receive", "Delete"]);
+}
+
+#[test]
+fn faults_of_real_hosts_are_read_in_both_forms() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/faults");
+    let fault = |name: &str| {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        Envelope::read(&text).unwrap().fault().unwrap()
+    };
+    for name in ["soap_fault_v1.xml", "soap_fault_v2.xml"] {
+        let f = fault(name);
+        assert_eq!((f.code, f.subcode.as_str()), (2_150_858_778, "n:CannotProcessFilter"), "{name}");
+        assert!(f.message.starts_with("The specified class does not exist in the given namespace."), "{f:?}");
+    }
+    let quota = fault("wmi_error_v2.xml");
+    assert_eq!((quota.code, quota.subcode.as_str()), (faults::MAX_SHELLS, "w:QuotaLimit"));
+    assert_eq!(faults::meaning(quota.code), Some(Meaning::Shells));
+    assert!(quota.message.contains("maximum number of 30 concurrent shells"), "{}", quota.message);
+}
+
+#[test]
+fn every_fault_that_was_recorded_is_known() {
+    let mut codes = std::collections::BTreeSet::new();
+    for (name, recording) in recordings() {
+        for x in &recording.messages {
+            if let Some(f) = Envelope::read(&x.response).unwrap().fault() {
+                assert!(faults::meaning(f.code).is_some(), "{name}: {f:?}");
+                codes.insert(f.code);
+            }
+        }
+    }
+    assert!(codes.contains(&faults::TIMED_OUT) && codes.contains(&faults::INVALID_SELECTORS), "{codes:?}");
+}
+
 #[test]
 fn faults_are_told_apart_by_number() {
     let recordings = recordings();
@@ -279,6 +421,6 @@ fn faults_are_told_apart_by_number() {
         let answers = recordings[name].messages.iter().map(|x| Envelope::read(&x.response).unwrap());
         answers.filter_map(|e| e.fault()).map(|f| f.code).collect()
     };
-    assert_eq!(codes("test_psrp_receive_failure"), [psrp::wsman::INVALID_SELECTORS]);
-    assert_eq!(codes("test_psrp_long_running_cmdlet"), [psrp::wsman::TIMED_OUT; 2]);
+    assert_eq!(codes("test_psrp_receive_failure"), [psrp::faults::INVALID_SELECTORS]);
+    assert_eq!(codes("test_psrp_long_running_cmdlet"), [psrp::faults::TIMED_OUT; 2]);
 }

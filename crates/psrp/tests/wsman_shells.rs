@@ -16,6 +16,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use psrp::client::{Authentication, Client, Endpoint, Error, Output, Password, PoolOptions};
 use psrp::clixml::{Value, Writer, read};
+use psrp::faults;
 use psrp::fragment::{Assembler, Fragmenter};
 use psrp::message::{self, Command, Message, PipelineState, kind};
 use psrp::sealed::{self, Acceptor, Channel};
@@ -44,6 +45,10 @@ struct Host {
     asked: Vec<String>,
     /// Requests that the host breaks off, by their action's last part.
     breaks: Vec<&'static str>,
+    /// Requests that the host answers with a fault, by their action's last part.
+    faults: Vec<(&'static str, u32)>,
+    /// HTTP statuses with which the next requests are answered in place of WinRM.
+    statuses: Vec<u16>,
 }
 
 struct Server {
@@ -52,7 +57,7 @@ struct Server {
 }
 
 fn gone() -> Fault {
-    Fault { code: wsman::INVALID_SELECTORS, subcode: "w:InvalidSelectors".into(), message: "gone".into() }
+    Fault { code: faults::INVALID_SELECTORS, subcode: "w:InvalidSelectors".into(), message: "gone".into() }
 }
 
 fn streams(messages: Vec<Message>) -> String {
@@ -95,11 +100,19 @@ impl Server {
                 return None;
             }
         }
-        let answer = self.operation(&e).await;
+        let planned = {
+            let mut host = self.host();
+            let at = host.faults.iter().position(|(action, _)| *action == what);
+            at.map(|at| host.faults.remove(at).1)
+        };
+        let answer = match planned {
+            Some(code) => Err(Fault { code, subcode: "w:InternalError".into(), message: "planned".into() }),
+            None => self.operation(&e).await,
+        };
         self.changed.notify_waiters();
         Some(match answer {
             Ok(body) => (StatusCode::OK, wsman::response(&e, &body)),
-            Err(fault) => (StatusCode::INTERNAL_SERVER_ERROR, wsman::fault(&e, &fault)),
+            Err(fault) => (StatusCode::INTERNAL_SERVER_ERROR, wsman::fault(&e, &fault, wsman::Form::Wsman)),
         })
     }
 
@@ -188,7 +201,7 @@ impl Server {
             }
             if tokio::time::timeout_at(until, changed).await.is_err() {
                 return Err(Fault {
-                    code: wsman::TIMED_OUT,
+                    code: faults::TIMED_OUT,
                     subcode: "w:TimedOut".into(),
                     message: String::new(),
                 });
@@ -208,6 +221,20 @@ async fn answer(
     session: Arc<Mutex<Session>>,
     r: Request<hyper::body::Incoming>,
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
+    // Of the logon as little as of anything else.
+    let status = {
+        let mut host = server.host();
+        if host.statuses.is_empty() { None } else { Some(host.statuses.remove(0)) }
+    };
+    if let Some(status) = status {
+        let mut response = Response::new(Full::new(Bytes::from("<h2>Service Unavailable</h2>")));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        if status == 401 {
+            response.headers_mut().append("WWW-Authenticate", "Negotiate".parse().unwrap());
+            response.headers_mut().append("WWW-Authenticate", "Kerberos".parse().unwrap());
+        }
+        return Ok(response);
+    }
     let token = r.headers().get("Authorization").and_then(|v| v.to_str().ok()).map(str::to_string);
     let body = r.into_body().collect().await.unwrap().to_bytes();
     let before = std::mem::replace(&mut *session.lock().unwrap(), Session::Fresh);
@@ -356,5 +383,91 @@ async fn a_pool_that_does_not_open_leaves_no_command_in_doubt() {
     server.host().breaks.push("Signal");
     is_usable(&client).await;
     is_usable(&client).await;
+    client.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deadline_stops_the_command_on_the_host_before_it_is_told() {
+    let (server, client) = start(PoolOptions::default()).await;
+    let command = Command { name: "Wait".into(), parameters: vec![] };
+    let e = client.invoke(&command, Duration::from_millis(500)).await.unwrap_err();
+    assert!(matches!(&e, Error::Lost(why) if why.ends_with("it has stopped")), "{e}");
+    let stopped = |h: &Host| h.asked.iter().any(|a| a == "Signal crtl_c");
+    assert!(stopped(&server.host()), "it was told before it was stopped");
+    is_usable(&client).await;
+    client.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_gives_up_or_breaks_off_has_perhaps_begun_and_one_at_its_limit_has_not() {
+    for (action, code, unknown) in [
+        ("Command", faults::TIMED_OUT, true),
+        ("Command", 995, true),
+        ("Command", faults::MAX_OPERATIONS, false),
+        ("Create", faults::MAX_SHELLS, false),
+        ("Create", faults::TIMED_OUT, false),
+    ] {
+        let (server, client) = start(PoolOptions::default()).await;
+        server.host().faults.push((action, code));
+        let e = ask(&client, "Answer").await.unwrap_err();
+        assert_eq!(e.outcome_unknown(), unknown, "{action} {code}: {e}");
+        is_usable(&client).await;
+        client.close().await.unwrap();
+        assert!(server.host().shells.is_empty(), "{action} {code}: a shell is left behind");
+    }
+}
+
+#[tokio::test]
+async fn a_shell_that_was_lost_before_anything_was_sent_is_replaced_and_there_is_only_one_at_a_time() {
+    for code in [faults::SHELL_DISCONNECTED, faults::INVALID_SELECTORS, faults::SESSION_MISMATCH] {
+        let (server, client) = start(PoolOptions::default()).await;
+        is_usable(&client).await;
+        server.until(|h| h.shells.values().all(BTreeMap::is_empty)).await;
+        server.host().faults.push(("Command", code));
+        is_usable(&client).await;
+        let asked = server.host().asked.clone();
+        let at = |what: &str| asked.iter().rposition(|a| a == what);
+        assert!(at("Delete") < at("Create"), "the old one goes before the new one comes: {asked:?}");
+        client.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_there_is_not_spoiled_by_a_signal_that_fails() {
+    for code in [faults::INVALID_SELECTORS, 995, faults::TIMED_OUT, 0x8007_03FA] {
+        let (server, client) = start(PoolOptions::default()).await;
+        server.host().faults.push(("Signal", code));
+        is_usable(&client).await;
+        is_usable(&client).await;
+        client.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_is_to_log_on_again_does_and_what_http_sys_says_in_the_place_of_winrm_has_done_nothing() {
+    let (server, client) = start(PoolOptions::default()).await;
+    is_usable(&client).await;
+    server.until(|h| h.shells.values().all(BTreeMap::is_empty)).await;
+    // A logon that has run out: another one, and the same request. (Not where the connection is new: then it is refused.)
+    let mut again = 0;
+    while again == 0 {
+        server.host().statuses.push(401);
+        match ask(&client, "Answer").await {
+            Ok(_) => again += 1,
+            Err(e) => assert!(matches!(e, Error::Unauthorized(_)), "{e}"),
+        }
+    }
+    // A logon that is refused.
+    server.host().statuses.extend([401; 9]);
+    let e = ask(&client, "Answer").await.unwrap_err();
+    assert_eq!(e, Error::Unauthorized("it offers Negotiate, Kerberos".into()));
+    for status in [503, 404] {
+        server.host().statuses = vec![status; 9];
+        let e = ask(&client, "Answer").await.unwrap_err();
+        assert!(matches!(&e, Error::Connect(why) if why.contains("Service Unavailable")), "{status}: {e}");
+        assert!(!e.outcome_unknown());
+        server.host().statuses.clear();
+        is_usable(&client).await;
+    }
     client.close().await.unwrap();
 }

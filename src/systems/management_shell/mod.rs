@@ -125,9 +125,25 @@ pub enum ShellError {
     /// The certificate is not trusted or names another host.
     Tls(String),
     /// The logon was refused.
-    Login(String),
-    /// The host refused: no such configuration, no right, a quota, a fault.
+    Login {
+        /// Who wanted to log on.
+        user: String,
+        /// What the host said.
+        why: String,
+    },
+    /// The host refused for now, and has done nothing: a quota, a shell that was lost, a service that ends.
+    Busy(String),
+    /// The host refused because of the account that the session configuration runs as.
+    RunAs(String),
+    /// The host refused: no such configuration, no right, a fault.
     Refused(String),
+    /// A job was started by another account than the one that is used now, which cannot see it.
+    OtherAccount {
+        /// Who started it.
+        recorded: String,
+        /// Who asks now.
+        now: String,
+    },
     /// The answer was lost: it may have run.
     Lost(String),
     /// The host said something that we cannot read.
@@ -145,6 +161,8 @@ pub trait Shell: Send + Sync {
         cmdlet: &Cmdlet,
         deadline: Duration,
     ) -> impl Future<Output = Result<ShellOutput, ShellError>> + Send;
+    /// Whom cmdlets run as on a host.
+    fn account(&self, shell: &ManagementShell) -> impl Future<Output = Result<String, ShellError>> + Send;
     /// Starts a cmdlet that lives on without us, under the ids of the job.
     fn start(
         &self,

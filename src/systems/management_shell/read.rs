@@ -199,13 +199,40 @@ pub fn problem(error: &ShellError, shell: &ManagementShell, doing: &str) -> Prob
             format!("The certificate of {at} is not trusted or names another host: {}", clean(why)),
             format!("Give the CA in {}.tls.caRef, and a certificate for that host name", shell.field),
         ),
-        ShellError::Login(user) => Problem::ask(
+        ShellError::Login { user, why } => Problem::ask(
             Reason::LoginRefused,
-            format!("{at} refused the logon of user {}", clean(user)),
+            format!("{at} refused the logon of user {} ({})", clean(user), clean(why)),
             format!(
-                "Correct the Secret {} ({}.credentialsSecretRef), or the account",
+                "Correct the Secret {} ({}.credentialsSecretRef), or the account; a locked account, a domain controller that the host does not \
+                 reach, a policy against NTLM, and one that wants channel bindings look the same",
                 clean(&shell.credentials),
                 shell.field
+            ),
+        ),
+        ShellError::Busy(why) => Problem::retry(
+            Reason::EffectFailed,
+            format!("{at} does not take {doing} now: {}", clean(why)),
+            "It is tried again; shells of this account that nobody uses any more end by themselves",
+        ),
+        ShellError::RunAs(why) => Problem::ask(
+            Reason::LoginRefused,
+            format!("{at} cannot run {doing} as the account of its session configuration: {}", clean(why)),
+            format!(
+                "Correct the RunAs account of the session configuration {} there",
+                clean(&shell.configuration_name)
+            ),
+        ),
+        ShellError::OtherAccount { recorded, now } => Problem::ask(
+            Reason::LoginRefused,
+            format!(
+                "{doing}: it was started as {}, and {at} shows it to nobody else; the Secret names {} now",
+                clean(recorded),
+                clean(now)
+            ),
+            format!(
+                "Put {} back into the Secret {} until it has ended; or wait until the mirror stands",
+                clean(recorded),
+                clean(&shell.credentials)
             ),
         ),
         ShellError::Refused(why) => Problem::ask(

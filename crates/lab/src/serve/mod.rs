@@ -65,6 +65,8 @@ pub struct Lab {
     ca_pem: String,
     /// For each data centre: how to stop its servers, and their tasks.
     running: BTreeMap<String, (watch::Sender<bool>, JoinSet<()>)>,
+    /// The Management Shells, by host.
+    shells: BTreeMap<String, winrm::Service>,
     /// The Management Shells' engines, if they are real ones.
     engines: Option<winrm::engine::Engines>,
     /// What belongs to the lab as a whole: its clock, and who answers the engines.
@@ -139,6 +141,7 @@ impl Lab {
             tls,
             ca_pem,
             running: BTreeMap::new(),
+            shells: BTreeMap::new(),
             engines: None,
             clock: JoinSet::new(),
         };
@@ -168,7 +171,6 @@ impl Lab {
     async fn listen(&mut self, data_center: &str) -> Result<(), String> {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let mut shells: BTreeMap<String, winrm::Service> = BTreeMap::new();
         for p in self.places.iter().filter(|p| self.scenario.data_center_of(&p.host) == Some(data_center)) {
             let listener = p.real.listen()?;
             let (world, host, tls, stopped) =
@@ -179,7 +181,8 @@ impl Lab {
                     drop(tasks.spawn(tds::serve(world, host, port, tls, stopped)));
                 }
                 Service::Shell | Service::ShellHttp => {
-                    let service = shells
+                    let service = self
+                        .shells
                         .entry(host.clone())
                         .or_insert_with(|| winrm::Service::new(world, &host, self.engines.clone()));
                     let transport = match p.service {
@@ -272,10 +275,12 @@ impl Lab {
     }
     /// What every server holds.
     pub fn state(&self) -> serde_json::Value {
+        let shells: BTreeMap<&String, winrm::Count> =
+            self.shells.iter().map(|(host, service)| (host, service.count())).collect();
         let w = self.world.now();
         let up: BTreeMap<&String, bool> =
             w.data_centers.iter().map(|(n, s)| (n, *s == crate::world::DataCenterState::Up)).collect();
-        json!({"dataCenters": up, "sqlServers": sql::state(&w), "chat": chat::state(&w)})
+        json!({"dataCenters": up, "sqlServers": sql::state(&w), "chat": chat::state(&w), "shells": shells})
     }
 
     /// How to start `pcf-operator` against this lab.

@@ -1,12 +1,18 @@
 //! What WinRM answers whatever is behind it: its faults, whose a shell is, and the parts of its answers.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use psrp::wsman::{self, Element, Envelope, Fault, action};
+use psrp::clixml::{Object, Value, Writer};
+use psrp::faults;
+use psrp::message::{self, Message, kind};
+use psrp::wsman::{self, Element, Envelope, Fault};
 use uuid::Uuid;
+
+use super::shells::Registry;
+use crate::chat::SHELL_USER;
+use crate::scenario::PowerShell;
 
 /// When a Receive is answered although there is nothing.
 pub(super) fn deadline(e: &Envelope) -> tokio::time::Instant {
@@ -15,15 +21,42 @@ pub(super) fn deadline(e: &Envelope) -> tokio::time::Instant {
 
 pub(super) fn timed_out() -> Fault {
     Fault {
-        code: wsman::TIMED_OUT,
+        code: faults::TIMED_OUT,
         subcode: "w:TimedOut".into(),
         message: "The WS-Management service cannot complete the operation within the time specified in OperationTimeout.".into(),
     }
 }
 
+pub(super) fn disconnected() -> Fault {
+    Fault {
+        code: faults::SHELL_DISCONNECTED,
+        subcode: "w:InternalError".into(),
+        message: "The WinRM Shell client cannot process the request. The shell is disconnected.".into(),
+    }
+}
+
+/// Whether a PowerShell lets a client of a version connect to a pool: [`PROTOCOL`](psrp::message::PROTOCOL) says which do. `messages`
+/// holds what the client has sent.
+pub(super) fn negotiated(messages: &[Message], server: PowerShell) -> Result<(), Fault> {
+    let [_, _, own] = server.versions();
+    let capability = messages.iter().find(|m| m.kind == kind::SESSION_CAPABILITY);
+    let version =
+        capability.and_then(|m| message::protocol_version(&m.body).ok().flatten()).unwrap_or_default();
+    if version == own || (version == "2.2" && own == "2.3") {
+        return Ok(());
+    }
+    Err(Fault {
+        code: faults::CONNECT_FAILED,
+        subcode: "w:InternalError".into(),
+        message: format!(
+            "Server could not negotiate: the client's protocolversion is {version:?}, that of the server {own}."
+        ),
+    })
+}
+
 pub(super) fn no_such_shell() -> Fault {
     Fault {
-        code: wsman::INVALID_SELECTORS,
+        code: faults::INVALID_SELECTORS,
         subcode: "w:InvalidSelectors".into(),
         message:
             "The request for the Windows Remote Shell failed because the shell was not found on the server."
@@ -38,7 +71,7 @@ pub(super) fn session_configuration(e: &Envelope) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault {
-        code: 2_150_859_173,
+        code: faults::NO_CONFIGURATION,
         subcode: "w:InvalidResourceURI".into(),
         message: format!("Cannot find the session configuration {name:?} on this host."),
     })
@@ -48,55 +81,30 @@ pub(super) fn bad(message: impl Into<String>) -> Fault {
     Fault { code: 2_150_858_817, subcode: "w:SchemaValidationError".into(), message: message.into() }
 }
 
-/// The answer to Create. Clients take the selectors of later requests from here.
-pub(super) fn created(e: &Envelope, key: &str) -> String {
+/// What a shell's answers say of it besides its state. As recorded; who asks from where is not the lab's to know.
+fn described(key: &str, resource: &str, name: Option<&str>, idle: f64) -> String {
+    let name = name.map(|n| format!("<rsp:Name>{}</rsp:Name>", wsman::xml(n))).unwrap_or_default();
     format!(
-        "<x:ResourceCreated xmlns:x=\"http://schemas.xmlsoap.org/ws/2004/09/transfer\"><a:Address>{}</a:Address><a:ReferenceParameters><w:ResourceURI>{}</w:ResourceURI>\
-         <w:SelectorSet><w:Selector Name=\"ShellId\">{key}</w:Selector></w:SelectorSet></a:ReferenceParameters></x:ResourceCreated>\
-         <rsp:Shell><rsp:ShellId>{key}</rsp:ShellId><rsp:ResourceUri>{1}</rsp:ResourceUri><rsp:State>Connected</rsp:State></rsp:Shell>",
-        wsman::xml(&e.to),
-        wsman::xml(&e.resource_uri)
+        "<rsp:ShellId>{key}</rsp:ShellId>{name}<rsp:ResourceUri>{}</rsp:ResourceUri><rsp:Owner>{}</rsp:Owner><rsp:ClientIP>127.0.0.1</rsp:ClientIP>\
+         <rsp:ProcessId>1640</rsp:ProcessId><rsp:IdleTimeOut>PT{idle:.3}S</rsp:IdleTimeOut><rsp:InputStreams>stdin pr</rsp:InputStreams>\
+         <rsp:OutputStreams>stdout</rsp:OutputStreams><rsp:MaxIdleTimeOut>PT2147483.647S</rsp:MaxIdleTimeOut><rsp:Locale>en-US</rsp:Locale>\
+         <rsp:DataLocale>en-US</rsp:DataLocale><rsp:CompressionMode>NoCompression</rsp:CompressionMode><rsp:ProfileLoaded>Yes</rsp:ProfileLoaded>\
+         <rsp:Encoding>UTF8</rsp:Encoding>",
+        wsman::xml(resource),
+        wsman::xml(SHELL_USER)
     )
 }
 
-/// What a request about a shell must agree with.
-pub(super) struct Owned {
-    resource: String,
-    session: String,
-    /// Its client has not left it.
-    pub(super) connected: bool,
-}
-
-/// Whether a request may be about a shell of another session's, or of one that was left.
-pub(super) fn takes_over(e: &Envelope) -> bool {
-    e.action == action::CONNECT || e.action == action::DELETE
-}
-
-impl Owned {
-    /// By whoever creates it.
-    pub(super) fn by(e: &Envelope) -> Owned {
-        Owned { resource: e.resource_uri.clone(), session: e.session_id.clone(), connected: true }
-    }
-
-    /// Taken over by another client.
-    pub(super) fn connect(&mut self, e: &Envelope) {
-        (self.session, self.connected) = (e.session_id.clone(), true);
-    }
-
-    /// Same resource URI as its Create, and its session, unless it is being taken over.
-    pub(super) fn admits(&self, e: &Envelope) -> Result<(), Fault> {
-        if !self.resource.eq_ignore_ascii_case(&e.resource_uri) {
-            return Err(no_such_shell());
-        }
-        if e.session_id.is_empty() || (!takes_over(e) && self.session != e.session_id) {
-            return Err(Fault {
-                code: 0x8033_810F,
-                subcode: "w:InternalError".into(),
-                message: "The SessionId is missing or another client's.".into(),
-            });
-        }
-        Ok(())
-    }
+/// The answer to Create. Clients take the selectors of later requests from here.
+pub(super) fn created(e: &Envelope, key: &str, idle: f64) -> String {
+    format!(
+        "<x:ResourceCreated xmlns:x=\"http://schemas.xmlsoap.org/ws/2004/09/transfer\"><a:Address>{}</a:Address><a:ReferenceParameters><w:ResourceURI>{}</w:ResourceURI>\
+         <w:SelectorSet><w:Selector Name=\"ShellId\">{key}</w:Selector></w:SelectorSet></a:ReferenceParameters></x:ResourceCreated>\
+         <rsp:Shell>{}<rsp:State>Connected</rsp:State></rsp:Shell>",
+        wsman::xml(&e.to),
+        wsman::xml(&e.resource_uri),
+        described(key, &e.resource_uri, None, idle)
+    )
 }
 
 pub(super) fn not_simulated(action: &str) -> Fault {
@@ -125,10 +133,27 @@ pub(super) fn stops(signal: &Element) -> bool {
     signal.find("Code").is_some_and(|c| c.text.trim().ends_with(wsman::SIGNAL_STOP))
 }
 
+/// What a PowerShell says to a client that connects to its pool (`[MS-PSRP]` 3.2.5.4.13): the first part in the answer, the second
+/// through the next Receive. As recorded.
+pub(super) fn taken_over(pool: Uuid, server: PowerShell, runspaces: (Value, Value)) -> (Message, Message) {
+    let [_, _, own] = server.versions();
+    let of = |kind, pool, body| Message { kind, pool, pipeline: Uuid::nil(), body };
+    let (min, max) = runspaces;
+    let init = Value::Object(Box::new(Object {
+        extended: vec![("MinRunspaces".into(), min), ("MaxRunspaces".into(), max)],
+        ..Object::default()
+    }));
+    (
+        of(kind::SESSION_CAPABILITY, Uuid::nil(), message::capability(own)),
+        of(kind::RUNSPACEPOOL_INIT_DATA, pool, Writer::value(&init)),
+    )
+}
+
 /// The answer to Connect, with what the pool says to a client that takes it over.
 pub(super) fn connected(fragments: &[u8]) -> String {
     format!(
-        "<rsp:ConnectResponse><pwsh:connectResponseXml xmlns:pwsh=\"http://schemas.microsoft.com/powershell\">{}</pwsh:connectResponseXml></rsp:ConnectResponse>",
+        "<rsp:ConnectResponse><rsp:InputStreams>stdin pr</rsp:InputStreams><rsp:OutputStreams>stdout</rsp:OutputStreams>\
+         <connectResponseXml xmlns=\"http://schemas.microsoft.com/powershell\">{}</connectResponseXml></rsp:ConnectResponse>",
         BASE64.encode(fragments)
     )
 }
@@ -141,35 +166,38 @@ pub(super) fn done(attribute: &str) -> String {
     )
 }
 
-/// The answer to Enumerate: the commands of one shell, each with whether it has ended, or the shells.
-pub(super) fn enumerated<S>(
+/// The answer to Enumerate: the commands of one shell, each with whether it has ended, or the shells. As recorded: without
+/// attributes, and the state is a bare word.
+pub(super) fn enumerated(
     e: &Envelope,
-    shells: &BTreeMap<String, S>,
-    owned: impl Fn(&S) -> &Owned,
-    commands: impl Fn(&S) -> Vec<(String, bool)>,
+    shells: &Registry,
+    commands: impl FnOnce(&str) -> Option<Vec<(String, bool)>>,
 ) -> Result<String, Fault> {
     let mut items = String::new();
     if e.resource_uri.ends_with("/Command") {
         let mut selectors = Vec::new();
         e.body.all("Selector", &mut selectors);
         let id = selectors.first().map(|s| s.text.trim().to_uppercase()).unwrap_or_default();
-        for (key, ended) in commands(shells.get(&id).ok_or_else(no_such_shell)?) {
+        for (key, ended) in commands(&id).ok_or_else(no_such_shell)? {
             let state = if ended { "Done" } else { "Running" };
             items.push_str(&format!(
-                "<rsp:Command ShellId=\"{id}\" CommandId=\"{key}\" State=\"{}/CommandState/{state}\"><rsp:CommandId>{key}</rsp:CommandId></rsp:Command>",
-                wsman::SHELL
+                "<rsp:Command><rsp:CommandId>{key}</rsp:CommandId><rsp:CommandLine></rsp:CommandLine><rsp:CommandState>{state}</rsp:CommandState></rsp:Command>"
             ));
         }
     } else {
-        for (id, s) in shells {
-            let state = if owned(s).connected { "Connected" } else { "Disconnected" };
-            items.push_str(&format!(
-                "<rsp:Shell><rsp:ShellId>{id}</rsp:ShellId><rsp:State>{state}</rsp:State></rsp:Shell>"
-            ));
+        for shell in shells.each(|id, s| {
+            format!(
+                "<rsp:Shell>{}<rsp:BufferMode>{}</rsp:BufferMode><rsp:State>{}</rsp:State><rsp:ShellRunTime>P0DT0H0M1S</rsp:ShellRunTime><rsp:ShellInactivity>P0DT0H0M0S</rsp:ShellInactivity></rsp:Shell>",
+                described(id, s.resource(), s.name.as_deref(), s.idle),
+                s.buffer,
+                s.state()
+            )
+        }) {
+            items.push_str(&shell);
         }
     }
     Ok(format!(
-        "<n:EnumerateResponse xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\"><n:EnumerationContext/><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
+        "<n:EnumerateResponse xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\"><n:EnumerationContext></n:EnumerationContext><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
     ))
 }
 

@@ -3,78 +3,80 @@
 
 mod answers;
 pub mod engine;
+mod http;
+mod shells;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::HeaderValue;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use openssl::ssl::{Ssl, SslAcceptor};
+use hyper::StatusCode;
+use psrp::clixml::Value;
 use psrp::fragment::{Assembler, Fragmenter};
-use psrp::message::{self, Message, kind};
-use psrp::sealed::{self, Acceptor, Channel, SealError};
+use psrp::message::{self, Command, Message, kind};
 use psrp::wsman::{self, Element, Envelope, Fault, action};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::answers::{
-    Owned, bad, connected, created, deadline, decoded, done, enumerated, id_of, key_of, no_such_shell,
-    not_simulated, session_configuration, stops, stream, timed_out,
+    bad, connected, created, deadline, decoded, done, enumerated, id_of, key_of, negotiated, no_such_shell,
+    not_simulated, session_configuration, stops, stream, taken_over, timed_out,
 };
-use crate::chat::cmdlets;
-use crate::chat::{SHELL_PASSWORD, SHELL_USER};
+pub use self::http::Transport;
+use self::http::connection;
+pub use self::shells::Count;
+use self::shells::Registry;
+use crate::chat::SHELL_USER;
+use crate::chat::cmdlets::{self, Finished};
 use crate::remoting;
+use crate::scenario::PowerShell;
 use crate::world::SharedWorld;
 use crate::world::breakpoints::{Arrival, Moment};
 
 struct Host {
     name: String,
     world: SharedWorld,
+    power_shell: PowerShell,
+    /// The shells as WinRM knows them.
+    registry: Registry,
+    /// What is in them, if the lab itself writes what a PowerShell would.
     shells: Mutex<BTreeMap<String, Shell>>,
-    /// The shells, if they are a real PowerShell's.
+    /// The same, if they are a real PowerShell's.
     engines: Option<engine::Shells>,
 }
 
 struct Shell {
     id: Uuid,
-    owned: Owned,
+    runspaces: (Value, Value),
     fragmenter: Fragmenter,
     assembler: Assembler,
     /// What the pool itself still has to tell, fragment by fragment.
     pending: Vec<Vec<u8>>,
+    /// Whether its first pipeline has begun.
+    used: bool,
     commands: BTreeMap<String, Running>,
+}
+
+/// What has become of a command.
+enum Stage {
+    /// Nobody has received from it yet: it stands still at its first record, which it writes before its cmdlet begins.
+    Still(Box<Command>),
+    /// Its cmdlet.
+    Begun(u64),
+    /// It was stopped before it began.
+    Stopped,
 }
 
 struct Running {
     pipeline: Uuid,
-    cmdlet: Option<u64>,
-}
-
-/// What one connection is logged on as. NTLM authenticates connections, not requests.
-enum Session {
-    Fresh,
-    Negotiating(Box<Acceptor>),
-    Sealed(Box<Channel>),
-}
-
-/// How a listener speaks: over TLS, or in clear, where only sealed bodies are taken (`AllowUnencrypted` is false).
-#[derive(Clone)]
-pub enum Transport {
-    /// Port 5986.
-    Https(SslAcceptor),
-    /// Port 5985.
-    Http,
+    stage: Stage,
+    /// Its records before the last: what comes, comes once.
+    pending: Vec<Vec<u8>>,
+    /// Its end has been told, to whoever it was.
+    told: bool,
 }
 
 /// One Management Shell host. Its shells are seen through all of its listeners.
@@ -84,16 +86,35 @@ pub struct Service(Arc<Host>);
 impl Service {
     /// Of a host; with engines, its shells are theirs.
     pub fn new(world: SharedWorld, name: &str, engines: Option<engine::Engines>) -> Service {
-        let engines = engines.map(engine::Shells::new);
-        Service(Arc::new(Host { name: name.into(), world, shells: Mutex::new(BTreeMap::new()), engines }))
+        let (power_shell, limits) = {
+            let world = world.now();
+            (world.scenario.dialect.power_shell, world.scenario.win_rm)
+        };
+        Service(Arc::new(Host {
+            name: name.into(),
+            world,
+            power_shell,
+            registry: Registry::new(limits),
+            shells: Mutex::new(BTreeMap::new()),
+            engines: engines.map(engine::Shells::new),
+        }))
+    }
+
+    /// How many shells there are, and were.
+    pub fn count(&self) -> Count {
+        self.0.pass_time();
+        self.0.registry.count()
     }
 
     /// Serves one listener until `stop` says so.
     pub async fn serve(self, listener: TcpListener, transport: Transport, mut stop: watch::Receiver<bool>) {
         let host = self.0;
         let mut connections = tokio::task::JoinSet::new();
+        // What stays too long goes also if nobody asks.
+        let mut clock = tokio::time::interval(Duration::from_millis(250));
         loop {
             tokio::select! {
+                _ = clock.tick() => host.pass_time(),
                 _ = stop.wait_for(|s| *s) => break,
                 accepted = listener.accept() => match accepted {
                     Ok((tcp, _)) => {
@@ -110,143 +131,7 @@ impl Service {
             }
         }
         connections.shutdown().await;
-        if let Some(engines) = &host.engines {
-            engines.power_off();
-        }
-    }
-}
-
-async fn connection(
-    host: Arc<Host>,
-    tcp: TcpStream,
-    transport: Transport,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    tcp.set_nodelay(true)?;
-    let session = Arc::new(Mutex::new(Session::Fresh));
-    match transport {
-        Transport::Https(tls) => {
-            let mut stream = tokio_openssl::SslStream::new(Ssl::new(tls.context())?, tcp)?;
-            Pin::new(&mut stream).accept().await?;
-            let service = service_fn(|r| answer(host.clone(), session.clone(), true, r));
-            http1::Builder::new().serve_connection(TokioIo::new(stream), service).await?;
-        }
-        Transport::Http => {
-            let service = service_fn(|r| answer(host.clone(), session.clone(), false, r));
-            http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await?;
-        }
-    }
-    Ok(())
-}
-
-const SOAP: &str = "application/soap+xml;charset=UTF-8";
-
-fn make(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert("Content-Type", HeaderValue::from_static(content_type));
-    response
-}
-
-/// 401 with what may be tried; `token` goes on with a Negotiate logon.
-fn challenge(tls: bool, token: Option<&[u8]>) -> Response<Full<Bytes>> {
-    let mut response = make(StatusCode::UNAUTHORIZED, SOAP, Vec::new());
-    let negotiate = token.map_or("Negotiate".to_string(), |t| format!("Negotiate {}", BASE64.encode(t)));
-    // Base64 is always a header value.
-    if let Ok(value) = HeaderValue::from_str(&negotiate) {
-        response.headers_mut().append("WWW-Authenticate", value);
-    }
-    if tls && token.is_none() {
-        response.headers_mut().append("WWW-Authenticate", HeaderValue::from_static("Basic realm=\"WSMAN\""));
-    }
-    response
-}
-
-async fn answer(
-    host: Arc<Host>,
-    session: Arc<Mutex<Session>>,
-    tls: bool,
-    r: Request<hyper::body::Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (head, body) = r.into_parts();
-    let header =
-        |name: &str| head.headers.get(name).and_then(|h| h.to_str().ok()).unwrap_or_default().to_string();
-    let body = match Limited::new(body, 512 * 1024).collect().await {
-        Ok(b) => b.to_bytes(),
-        Err(e) => return Ok(make(StatusCode::PAYLOAD_TOO_LARGE, SOAP, e.to_string().into_bytes())),
-    };
-    let refused = host.world.now().chat.refused.contains(&host.name);
-    let take =
-        || std::mem::replace(&mut *session.lock().unwrap_or_else(PoisonError::into_inner), Session::Fresh);
-    let keep = |s: Session| *session.lock().unwrap_or_else(PoisonError::into_inner) = s;
-    let authorization = header("Authorization");
-    if refused {
-        return Ok(challenge(tls, None));
-    }
-    if let Some(token) = authorization.strip_prefix("Negotiate ") {
-        if !body.is_empty() {
-            // A body would have come in clear.
-            return Ok(make(StatusCode::BAD_REQUEST, SOAP, Vec::new()));
-        }
-        let (next, response) = negotiate(&host.name, tls, take(), token);
-        keep(next);
-        return Ok(response);
-    }
-    if header("Content-Type").starts_with("multipart/encrypted") {
-        let Session::Sealed(mut channel) = take() else { return Ok(challenge(tls, None)) };
-        let Ok(plain) = channel.unseal(&body) else {
-            // What Windows says to a body that it cannot unseal.
-            return Ok(make(StatusCode::BAD_REQUEST, SOAP, Vec::new()));
-        };
-        let (status, text) = soap(host, plain).await;
-        let Ok(sealed) = channel.seal(&text) else {
-            return Ok(make(StatusCode::INTERNAL_SERVER_ERROR, SOAP, Vec::new()));
-        };
-        keep(Session::Sealed(channel));
-        return Ok(make(status, sealed::CONTENT_TYPE, sealed));
-    }
-    let expected = format!("Basic {}", BASE64.encode(format!("{SHELL_USER}:{SHELL_PASSWORD}")));
-    if !tls || authorization != expected {
-        return Ok(challenge(tls, None));
-    }
-    Ok(match std::str::from_utf8(&body) {
-        Ok(text) => {
-            let (status, text) = soap(host, text.into()).await;
-            make(status, SOAP, text.into_bytes())
-        }
-        Err(e) => make(StatusCode::BAD_REQUEST, SOAP, e.to_string().into_bytes()),
-    })
-}
-
-/// One leg of a logon.
-fn negotiate(host: &str, tls: bool, session: Session, token: &str) -> (Session, Response<Full<Bytes>>) {
-    let acceptor = match session {
-        Session::Negotiating(a) => Ok(*a),
-        Session::Fresh | Session::Sealed(_) => Acceptor::new(SHELL_USER, SHELL_PASSWORD),
-    };
-    let stepped = acceptor.and_then(|mut a| {
-        let token = BASE64.decode(token.trim()).map_err(|e| SealError::Ntlm(e.to_string()))?;
-        a.step(&token).map(|leg| (a, leg))
-    });
-    match stepped {
-        Ok((a, leg)) if leg.complete => {
-            (Session::Sealed(Box::new(a.channel())), make(StatusCode::OK, SOAP, Vec::new()))
-        }
-        Ok((a, leg)) => (Session::Negotiating(Box::new(a)), challenge(tls, Some(&leg.token))),
-        Err(e) => {
-            tracing::debug!(host, error = %e, "logon refused");
-            (Session::Fresh, challenge(tls, None))
-        }
-    }
-}
-
-/// One envelope and its answer. The future of a request is dropped when its client is gone; what may outlive it needs a task.
-async fn soap(host: Arc<Host>, text: String) -> (StatusCode, String) {
-    if !host.world.now().breakpoints.outlives_its_client() {
-        return host.soap(&text).await;
-    }
-    match tokio::spawn(async move { host.soap(&text).await }).await {
-        Ok(answer) => answer,
-        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+        host.power_off();
     }
 }
 
@@ -259,7 +144,12 @@ impl Host {
         };
         match self.operation(&envelope).await {
             Ok(body) => (StatusCode::OK, wsman::response(&envelope, &body)),
-            Err(fault) => (StatusCode::INTERNAL_SERVER_ERROR, wsman::fault(&envelope, &fault)),
+            Err(fault) => {
+                // What newer WinRM says of its quotas is recorded in the other form.
+                let quota = fault.subcode == "w:QuotaLimit" && self.power_shell != PowerShell::V4;
+                let form = if quota { wsman::Form::Wmi } else { wsman::Form::Wsman };
+                (StatusCode::INTERNAL_SERVER_ERROR, wsman::fault(&envelope, &fault, form))
+            }
         }
     }
 
@@ -267,18 +157,65 @@ impl Host {
         self.shells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The shell of a request, if it agrees with whose that is.
+    /// What is in the shell of a request.
     fn with<T>(&self, e: &Envelope, f: impl FnOnce(&mut Shell) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut shells = self.shells();
-        let shell = e.shell_id.as_ref().and_then(|id| shells.get_mut(id)).ok_or_else(no_such_shell)?;
-        shell.owned.admits(e)?;
-        f(shell)
+        f(e.shell_id.as_ref().and_then(|id| shells.get_mut(id)).ok_or_else(no_such_shell)?)
+    }
+
+    /// Lets go what nobody has asked for for too long.
+    fn pass_time(&self) {
+        for key in self.registry.pass_time() {
+            self.end(&key);
+            if let Some(engines) = &self.engines {
+                engines.end(&key);
+            }
+        }
+    }
+
+    /// Nothing runs any more where there is no power. What a cmdlet has begun in the world is the world's to end.
+    fn power_off(&self) {
+        self.registry.clear();
+        self.shells().clear();
+        if let Some(engines) = &self.engines {
+            engines.power_off();
+        }
+    }
+
+    /// Ends what runs in a shell.
+    fn end(&self, key: &str) {
+        let shell = self.shells().remove(key);
+        for r in shell.into_iter().flat_map(|s| s.commands.into_values()) {
+            if let Stage::Begun(c) = r.stage {
+                cmdlets::abort(&mut self.world.now(), c);
+            }
+        }
     }
 
     async fn operation(&self, e: &Envelope) -> Result<String, Fault> {
-        if let Some(engines) = &self.engines {
-            return engines.operation(self, e).await;
+        self.pass_time();
+        let _asking = self.registry.ask(e)?;
+        if e.action == action::DELETE {
+            // From here on it is gone for everybody, also if who asked does not wait for the end.
+            e.shell_id.iter().for_each(|key| self.registry.remove(key));
         }
+        match e.action.as_str() {
+            action::DISCONNECT => {
+                self.registry.disconnect(e)?;
+                Ok("<rsp:DisconnectResponse/>".into())
+            }
+            action::RECONNECT => {
+                self.registry.reconnect(e)?;
+                Ok("<rsp:ReconnectResponse/>".into())
+            }
+            _ => match &self.engines {
+                Some(engines) => engines.operation(self, e).await,
+                None => self.simulated(e).await,
+            },
+        }
+    }
+
+    async fn simulated(&self, e: &Envelope) -> Result<String, Fault> {
         match e.action.as_str() {
             action::CREATE => self.create(e),
             action::COMMAND => self.command(e).await,
@@ -289,21 +226,8 @@ impl Host {
                 Ok("<rsp:SignalResponse/>".into())
             }
             action::DELETE => {
-                self.with(e, |_| Ok(()))?;
-                let shell = e.shell_id.as_ref().and_then(|id| self.shells().remove(id));
-                for r in shell.into_iter().flat_map(|s| s.commands.into_values()) {
-                    if let Some(c) = r.cmdlet {
-                        cmdlets::abort(&mut self.world.now(), c);
-                    }
-                }
+                e.shell_id.iter().for_each(|key| self.end(key));
                 Ok(String::new())
-            }
-            action::DISCONNECT => {
-                self.with(e, |s| {
-                    s.owned.connected = false;
-                    Ok(())
-                })?;
-                Ok("<rsp:DisconnectResponse/>".into())
             }
             action::CONNECT => self.connect(e),
             action::ENUMERATE => self.enumerate(e),
@@ -317,9 +241,15 @@ impl Host {
         // What was told to stop still says so through Receive.
         let stops = stops(signal);
         let cmdlet = self.with(e, |s| {
-            let cmdlet = s.commands.get(&id).and_then(|r| r.cmdlet);
+            let command = s.commands.get_mut(&id).ok_or_else(no_such_shell)?;
+            let cmdlet = match command.stage {
+                Stage::Begun(cmdlet) => Some(cmdlet),
+                Stage::Still(_) | Stage::Stopped => None,
+            };
             if !stops {
                 s.commands.remove(&id);
+            } else if cmdlet.is_none() {
+                command.stage = Stage::Stopped;
             }
             Ok(cmdlet)
         })?;
@@ -334,31 +264,27 @@ impl Host {
 
     fn create(&self, e: &Envelope) -> Result<String, Fault> {
         session_configuration(e)?;
-        let shell = e.body.find("Shell").ok_or_else(|| bad("no Shell"))?;
-        let id = id_of(shell, "ShellId").unwrap_or_else(Uuid::new_v4);
-        let bytes = decoded(shell.find("creationXml"))?;
+        let wanted = e.body.find("Shell").ok_or_else(|| bad("no Shell"))?;
+        let id = id_of(wanted, "ShellId").unwrap_or_else(Uuid::new_v4);
+        let bytes = decoded(wanted.find("creationXml"))?;
         let mut assembler = Assembler::default();
         let messages = assembler.push(&bytes).map_err(bad)?;
-        let kinds: Vec<u32> =
-            messages.iter().filter_map(|m| Message::decode(m).ok()).map(|m| m.kind).collect();
-        if kinds != [kind::SESSION_CAPABILITY, kind::INIT_RUNSPACEPOOL] {
-            return Err(bad("creationXml must hold SESSION_CAPABILITY and INIT_RUNSPACEPOOL"));
-        }
+        let messages: Vec<Message> = messages.iter().filter_map(|m| Message::decode(m).ok()).collect();
+        let runspaces = pool_of(&messages)?;
         let mut shell = Shell {
             id,
-            owned: Owned::by(e),
+            runspaces,
             fragmenter: Fragmenter::new(32 * 1024),
             assembler,
             pending: Vec::new(),
+            used: false,
             commands: BTreeMap::new(),
         };
-        shell.tell(remoting::opening(id));
+        shell.tell(remoting::opening(id, self.power_shell));
         let key = key_of(id);
-        if self.shells().contains_key(&key) {
-            return Err(bad("the ShellId is taken"));
-        }
+        let idle = self.registry.create(e, &key, wanted)?;
         self.shells().insert(key.clone(), shell);
-        Ok(created(e, &key))
+        Ok(created(e, &key, idle))
     }
 
     async fn command(&self, e: &Envelope) -> Result<String, Fault> {
@@ -383,19 +309,46 @@ impl Host {
         // A client that is gone while its request is held takes the request with it, unless that outlives it.
         let arrival = cmdlets::arrival(&self.name, command);
         self.hold(Moment::Before, arrival.as_ref()).await;
-        let cmdlet = cmdlets::start(&mut self.world.now(), &self.name, SHELL_USER, command);
+        let stage = Stage::Still(Box::new(command.clone()));
+        let running = Running { pipeline: pipeline.pipeline, stage, pending: Vec::new(), told: false };
         self.with(e, |s| {
-            s.commands.insert(key.clone(), Running { pipeline: pipeline.pipeline, cmdlet: Some(cmdlet) });
+            s.commands.insert(key.clone(), running);
             Ok(())
         })?;
-        self.hold(Moment::Started, arrival.as_ref()).await;
         Ok(format!("<rsp:CommandResponse><rsp:CommandId>{key}</rsp:CommandId></rsp:CommandResponse>"))
+    }
+
+    /// Somebody receives: a command that stood still goes on, and its cmdlet begins.
+    async fn begin(&self, e: &Envelope, command: &str) -> Result<(), Fault> {
+        let began = self.with(e, |s| {
+            let (pool, first) = (s.id, !s.used);
+            let running = s.commands.get_mut(command).ok_or_else(no_such_shell)?;
+            let Stage::Still(cmdlet) = &running.stage else { return Ok(None) };
+            let arrival = cmdlets::arrival(&self.name, cmdlet);
+            let id = cmdlets::start(&mut self.world.now(), &self.name, SHELL_USER, cmdlet);
+            running.stage = Stage::Begun(id);
+            if first {
+                let m = remoting::preparing(pool, running.pipeline);
+                running.pending.extend(s.fragmenter.fragment(&m.encode(false)));
+                s.used = true;
+            }
+            Ok(Some(arrival))
+        })?;
+        if let Some(arrival) = began {
+            self.hold(Moment::Started, arrival.as_ref()).await;
+        }
+        Ok(())
     }
 
     /// The cmdlet of a command, if it may change something.
     fn arrival_of(&self, e: &Envelope, command: &str) -> Option<Arrival> {
-        let cmdlet = self.with(e, |s| Ok(s.commands.get(command).and_then(|r| r.cmdlet))).ok().flatten()?;
-        cmdlets::arrival_of(&self.world.now(), cmdlet)
+        let cmdlet = self.with(e, |s| {
+            Ok(match s.commands.get(command).map(|r| &r.stage) {
+                Some(Stage::Begun(cmdlet)) => Some(*cmdlet),
+                Some(Stage::Still(_) | Stage::Stopped) | None => None,
+            })
+        });
+        cmdlets::arrival_of(&self.world.now(), cmdlet.ok().flatten()?)
     }
 
     /// Holds a request for as long as a breakpoint says, or until its client is gone.
@@ -412,10 +365,16 @@ impl Host {
         let command =
             e.body.find("DesiredStream").and_then(|d| d.attribute("CommandId")).map(str::to_uppercase);
         let deadline = deadline(e);
+        if let Some(command) = command.as_deref() {
+            self.begin(e, command).await?;
+        }
         loop {
-            if let Some(body) = self.output(e, command.as_deref())? {
-                let ended = command.as_deref().and_then(|c| self.arrival_of(e, c));
-                self.hold(Moment::After, ended.as_ref()).await;
+            self.registry.still(e)?;
+            if let Some((body, ended)) = self.output(e, command.as_deref())? {
+                if ended {
+                    let ended = command.as_deref().and_then(|c| self.arrival_of(e, c));
+                    self.hold(Moment::After, ended.as_ref()).await;
+                }
                 return Ok(body);
             }
             let wait = Duration::from_millis(20);
@@ -429,58 +388,90 @@ impl Host {
         }
     }
 
-    fn output(&self, e: &Envelope, command: Option<&str>) -> Result<Option<String>, Fault> {
+    /// What is there for a Receive, and whether it is a command's end. From here on it is this answer's, and comes to nobody else.
+    fn output(&self, e: &Envelope, command: Option<&str>) -> Result<Option<(String, bool)>, Fault> {
         let Some(command) = command else {
             return self.with(e, |s| {
                 if s.pending.is_empty() {
                     return Ok(None);
                 }
                 let streams: String = s.pending.drain(..).map(|f| stream("", &f)).collect();
-                Ok(Some(format!("<rsp:ReceiveResponse>{streams}</rsp:ReceiveResponse>")))
+                Ok(Some((format!("<rsp:ReceiveResponse>{streams}</rsp:ReceiveResponse>"), false)))
             });
         };
-        let cmdlet = self.with(e, |s| s.commands.get(command).map(|r| r.cmdlet).ok_or_else(no_such_shell))?;
-        let Some(finished) = cmdlet.and_then(|c| cmdlets::poll(&self.world.now(), c)) else {
-            return Ok(None);
-        };
         self.with(e, |s| {
-            let (id, pipeline) = (s.id, s.commands.get(command).map_or(Uuid::nil(), |r| r.pipeline));
-            s.tell(remoting::ending(&finished, id, pipeline));
+            let running = s.commands.get_mut(command).ok_or_else(no_such_shell)?;
+            let finished = if running.told { None } else { finished(&self.world, &running.stage) };
+            let mut fragments = std::mem::take(&mut running.pending);
+            if let Some(finished) = &finished {
+                running.told = true;
+                let said = remoting::ending(finished, s.id, running.pipeline);
+                fragments.extend(said.iter().flat_map(|m| s.fragmenter.fragment(&m.encode(false))));
+            }
+            if fragments.is_empty() {
+                return Ok(None);
+            }
             let attribute = format!(" CommandId=\"{command}\"");
-            let streams: String = s.pending.drain(..).map(|f| stream(&attribute, &f)).collect();
-            Ok(Some(format!("<rsp:ReceiveResponse>{streams}{}</rsp:ReceiveResponse>", done(&attribute))))
+            let streams: String = fragments.iter().map(|f| stream(&attribute, f)).collect();
+            let done = if finished.is_some() { done(&attribute) } else { String::new() };
+            Ok(Some((
+                format!("<rsp:ReceiveResponse>{streams}{done}</rsp:ReceiveResponse>"),
+                finished.is_some(),
+            )))
         })
     }
 
     fn connect(&self, e: &Envelope) -> Result<String, Fault> {
         let body: &Element = e.body.find("Connect").ok_or_else(|| bad("no Connect"))?;
         if let Some(id) = body.attribute("CommandId").map(str::to_uppercase) {
+            self.registry.still(e)?;
             self.with(e, |s| if s.commands.contains_key(&id) { Ok(()) } else { Err(no_such_shell()) })?;
             return Ok("<rsp:ConnectResponse/>".into());
         }
+        let sent = Assembler::default().push(&decoded(body.find("connectXml"))?).map_err(bad)?;
+        let sent: Vec<Message> = sent.iter().filter_map(|m| Message::decode(m).ok()).collect();
+        negotiated(&sent, self.power_shell)?;
+        self.registry.connect(e)?;
         self.with(e, |s| {
-            s.owned.connect(e);
-            s.fragmenter = Fragmenter::new(32 * 1024);
+            // The client counts its objects anew, the server goes on counting: recorded.
             s.assembler = Assembler::default();
+            let said: [Message; 2] = taken_over(s.id, self.power_shell, s.runspaces.clone()).into();
+            let answer = said.iter().flat_map(|m| s.fragmenter.fragment(&m.encode(false)));
+            let answer = answer.flatten().collect::<Vec<u8>>();
             s.pending.clear();
-            let m = Message {
-                kind: kind::SESSION_CAPABILITY,
-                pool: Uuid::nil(),
-                pipeline: Uuid::nil(),
-                body: message::session_capability(),
-            };
-            let fragments = s.fragmenter.fragment(&m.encode(false)).concat();
-            Ok(connected(&fragments))
+            s.tell(vec![remoting::private_data(s.id, self.power_shell)]);
+            Ok(connected(&answer))
         })
     }
 
     fn enumerate(&self, e: &Envelope) -> Result<String, Fault> {
-        let ended = |s: &Shell| {
-            let ended = |r: &Running| r.cmdlet.is_none_or(|c| cmdlets::poll(&self.world.now(), c).is_some());
-            s.commands.iter().map(|(key, r)| (key.clone(), ended(r))).collect()
-        };
-        enumerated(e, &self.shells(), |s| &s.owned, ended)
+        enumerated(e, &self.registry, |id| {
+            let shells = self.shells();
+            let commands = shells.get(id)?.commands.iter();
+            Some(commands.map(|(key, r)| (key.clone(), finished(&self.world, &r.stage).is_some())).collect())
+        })
     }
+}
+
+/// How a command has ended, if it has. One that stands still has not.
+fn finished(world: &SharedWorld, stage: &Stage) -> Option<Finished> {
+    match stage {
+        Stage::Still(_) => None,
+        Stage::Begun(cmdlet) => cmdlets::poll(&world.now(), *cmdlet),
+        Stage::Stopped => Some(Finished::stopped()),
+    }
+}
+
+/// What a pool is opened with: how many runspaces it has at least and at most.
+fn pool_of(messages: &[Message]) -> Result<(Value, Value), Fault> {
+    let wanted = || bad("creationXml must hold SESSION_CAPABILITY and INIT_RUNSPACEPOOL");
+    let [capability, init] = messages else { return Err(wanted()) };
+    if (capability.kind, init.kind) != (kind::SESSION_CAPABILITY, kind::INIT_RUNSPACEPOOL) {
+        return Err(wanted());
+    }
+    let init = psrp::clixml::read(&init.body).map_err(|x| bad(x.to_string()))?;
+    let runspaces = |name: &str| init.get(name).cloned().unwrap_or(Value::I32(1));
+    Ok((runspaces("MinRunspaces"), runspaces("MaxRunspaces")))
 }
 
 /// Nothing is held any more for a client that is gone.

@@ -69,6 +69,16 @@ impl Collector {
         }
     }
 
+    /// Of a command that has said something before, to somebody else; or of which something may be missing.
+    pub fn after_a_gap() -> Collector {
+        Collector { assembler: Assembler::with_gaps(), ..Collector::new(false) }
+    }
+
+    /// Something may be missing from here on.
+    pub fn gap(&mut self) {
+        self.assembler.gap();
+    }
+
     /// Takes what came; gives the output if that was its end.
     pub fn take(&mut self, received: &Received) -> Result<Option<Output>, Error> {
         for bytes in &received.fragments {

@@ -19,21 +19,24 @@ use tokio::time::Instant;
 
 pub(crate) use self::collect::too_much;
 pub use self::collect::{MAX_OUTPUT, Output};
-pub use self::job::{JobIds, JobState, look, start};
+pub use self::job::{Found, Job, JobIds, JobState, attach, is_there, start};
 use self::pool::Pool;
 pub use self::pool::PoolOptions;
 use self::run::{Run, run};
 pub use crate::error::Error;
+use crate::faults::{self, Meaning};
 use crate::message::Command;
 use crate::transport::Transport;
 use crate::transport::server_mode::{Program, ServerMode};
 use crate::transport::wsman::Wsman;
 pub use crate::transport::wsman::{Authentication, Endpoint, Password};
-use crate::wsman;
 
 /// Windows lets a shell go to *Disconnected* when its client is silent for one to four minutes: one that nobody used for this
 /// long is replaced.
 const SHELL_IDLE: Duration = Duration::from_secs(45);
+
+/// How long the next pool waits for the end of the one before it.
+const REPLACED: Duration = Duration::from_secs(5);
 
 /// Where pools come from.
 enum Source {
@@ -161,7 +164,7 @@ impl Client {
 
     /// Waits for the commands that still run or stop, and closes the pool: nothing is left behind on the server. A pool that is
     /// still being opened, for a command that nobody waits for any more, is closed in the background.
-    pub async fn close(self) -> Result<(), Error> {
+    pub async fn close(&self) -> Result<(), Error> {
         match self.shared.close() {
             Some(pool) => pool.close().await,
             None => Ok(()),
@@ -180,8 +183,21 @@ impl Drop for Client {
 fn gone(e: &Error) -> bool {
     match e {
         Error::NotBegun(_) => true,
-        Error::Fault(f) => f.code == wsman::INVALID_SELECTORS || f.code == wsman::SHELL_DISCONNECTED,
-        Error::Connect(_) | Error::Tls(_) | Error::Unauthorized | Error::Lost(_) | Error::Protocol(_) => {
+        Error::Fault(f) => match faults::meaning(f.code) {
+            Some(Meaning::Gone | Meaning::Disconnected | Meaning::Elsewhere) => true,
+            Some(
+                Meaning::TimedOut
+                | Meaning::Shells
+                | Meaning::Operations
+                | Meaning::BrokenOff
+                | Meaning::RunAs
+                | Meaning::IdleTimeOut
+                | Meaning::Denied
+                | Meaning::Configuration,
+            )
+            | None => false,
+        },
+        Error::Connect(_) | Error::Tls(_) | Error::Unauthorized(_) | Error::Lost(_) | Error::Protocol(_) => {
             false
         }
     }
@@ -219,11 +235,13 @@ impl Shared {
                 State::Opening(opening, _) => opening.clone(),
                 State::Open(_) | State::Empty => {
                     let (done, opening) = watch::channel(None);
-                    let task = tokio::spawn(self.clone().open(done));
-                    let now = State::Opening(opening.clone(), task.abort_handle());
-                    if let State::Open(old) = std::mem::replace(&mut *state, now) {
-                        old.retire();
-                    }
+                    let old = match std::mem::replace(&mut *state, State::Empty) {
+                        State::Open(old) => Some(old),
+                        State::Empty | State::Opening(..) | State::Closed => None,
+                    };
+                    old.iter().for_each(|old| old.retire());
+                    let task = tokio::spawn(self.clone().open(old, done));
+                    *state = State::Opening(opening.clone(), task.abort_handle());
                     opening
                 }
             }
@@ -238,7 +256,13 @@ impl Shared {
         }
     }
 
-    async fn open(self: Arc<Self>, done: watch::Sender<Opened>) {
+    async fn open(self: Arc<Self>, old: Option<Arc<Pool>>, done: watch::Sender<Opened>) {
+        // Two shells would count against the account where one is enough. One in which something still runs is closed when that ends.
+        if let Some(old) = old.filter(|old| old.is_free())
+            && tokio::time::timeout(REPLACED, old.close()).await.is_err()
+        {
+            tracing::debug!("a pool that is replaced was not closed in time");
+        }
         let opened = self.transport().await;
         let opened = match opened {
             Ok(transport) => Pool::open(transport, self.options.clone()).await,

@@ -71,7 +71,17 @@ pub(crate) async fn open(transport: &dyn Transport, id: Uuid, runspaces: u16) ->
     transport.open(id, bytes).await?;
     let mut assembler = Assembler::default();
     loop {
-        for state in states(transport, &mut assembler).await? {
+        // From here on there is a shell: a fault about it is no refusal to make one.
+        let states = states(transport, &mut assembler).await.map_err(|e| match e {
+            Error::Fault(_) => Error::NotBegun(e.to_string()),
+            other @ (Error::Connect(_)
+            | Error::Tls(_)
+            | Error::Unauthorized(_)
+            | Error::NotBegun(_)
+            | Error::Lost(_)
+            | Error::Protocol(_)) => other,
+        })?;
+        for state in states {
             match state {
                 (2, _) => return Ok(fragmenter),
                 (3..=5, why) => {
@@ -126,7 +136,7 @@ impl Pool {
         let opened = tokio::time::timeout(pool.options.open_timeout, opening).await.map_err(|_| {
             Error::NotBegun(format!("the runspace pool did not open within {:?}", pool.options.open_timeout))
         })?;
-        if let Err(Error::Connect(_) | Error::Tls(_) | Error::Unauthorized | Error::Fault(_)) = &opened {
+        if let Err(Error::Connect(_) | Error::Tls(_) | Error::Unauthorized(_) | Error::Fault(_)) = &opened {
             // There is no pool to close, and another logon would count as one more failure.
             pool.closed.store(true, Ordering::SeqCst);
         }
@@ -154,10 +164,15 @@ impl Pool {
     /// Whether a command may be given to it. A shell that nobody asked for as long as `idle` is not trusted: the host may have
     /// disconnected it.
     pub fn usable(&self, idle: Option<Duration>) -> bool {
-        let free = self.runspaces.available_permits() >= usize::from(self.options.runspaces.max(1));
+        let free = self.is_free();
         let unused = self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         let stale = free && idle.is_some_and(|idle| unused > idle);
         !self.retired.load(Ordering::SeqCst) && !stale && self.transport.broken().is_none()
+    }
+
+    /// Whether nothing runs in it.
+    pub fn is_free(&self) -> bool {
+        self.runspaces.available_permits() >= usize::from(self.options.runspaces.max(1))
     }
 
     /// It was used now.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::collect::{Collector, Output};
 use super::pool::Pool;
 use crate::error::Error;
-use crate::message::{self, Command, kind};
+use crate::message::{self, Command, PipelineState, kind};
 use crate::transport::{Doing, Received, Transport};
 
 /// A command that has its runspace.
@@ -33,6 +33,8 @@ struct Caller {
     answer: Option<oneshot::Sender<Result<Output, Error>>>,
     until: Instant,
     waited: Duration,
+    /// Why there is no use in going on; it is told when the command has stopped, or has not.
+    gave_up: Option<String>,
 }
 
 impl Caller {
@@ -43,15 +45,32 @@ impl Caller {
         }
     }
 
-    /// Waits until there is no use in going on, and says why; for ever once the caller has its answer.
+    /// Waits until there is no use in going on, and says why; for ever once that is known, or the caller has its answer.
     async fn gives_up(&mut self) -> String {
-        let Some(answer) = &mut self.answer else { return std::future::pending().await };
+        let Some(answer) = self.answer.as_mut().filter(|_| self.gave_up.is_none()) else {
+            return std::future::pending().await;
+        };
         tokio::select! {
             () = tokio::time::sleep_until(self.until) => {
                 let waited = self.waited.as_secs_f64();
                 format!("the deadline passed, {waited:.1} s of it before a runspace was free; the command was told to stop")
             }
             () = answer.closed() => "nobody waits for it any more".into(),
+        }
+    }
+
+    /// The end of a command that was told to stop: what it did may be undone, done in part, or whole.
+    fn told_to_stop(&mut self, how: &str) {
+        if let Some(why) = self.gave_up.take() {
+            self.tell(Err(Error::Lost(format!("{why}; {how}"))));
+        }
+    }
+
+    /// Its output is here. That of a command which was told to stop counts if it had come to its end before.
+    fn has(&mut self, output: Output) {
+        if self.gave_up.is_none() || output.state == PipelineState::Completed {
+            self.gave_up = None;
+            self.tell(Ok(output));
         }
     }
 }
@@ -69,7 +88,7 @@ enum End {
 /// Runs a command.
 pub(crate) async fn run(run: Run) {
     let Run { pool, runspace, command, until, waited, answer } = run;
-    let mut caller = Caller { answer: Some(answer), until, waited };
+    let mut caller = Caller { answer: Some(answer), until, waited, gave_up: None };
     let pipeline = Uuid::new_v4();
     let fragments = pool.fragments(kind::CREATE_PIPELINE, pipeline, message::create_pipeline(&command));
     let limit = pool.options.stop_timeout;
@@ -78,7 +97,7 @@ pub(crate) async fn run(run: Run) {
         biased;
         begun = &mut begin => Ok(begun),
         why = caller.gives_up() => {
-            caller.tell(Err(Error::Lost(why)));
+            caller.gave_up = Some(why);
             tokio::time::timeout(limit, &mut begin).await
         }
     };
@@ -95,6 +114,11 @@ pub(crate) async fn run(run: Run) {
         }
         Err(_) => End::Runs,
     };
+    caller.told_to_stop(match end {
+        End::Ended => "it has stopped",
+        End::Unknown => "whether it has stopped is not known",
+        End::Runs => "it does not stop",
+    });
     // Frees the command on the server: a shell may hold a thousand only. The answer is told: nothing here can spoil it.
     let finished = tokio::time::timeout(limit, pool.transport.finish(pipeline)).await;
     match (end, finished) {
@@ -110,8 +134,8 @@ pub(crate) async fn run(run: Run) {
 /// Receives until the pipeline has ended.
 async fn collect(transport: &dyn Transport, pipeline: Uuid, caller: &mut Caller, limit: Duration) -> End {
     let mut collector = Collector::new(transport.pushes());
-    let mut stop: Option<Stop<'_>> = None;
     let begin_stop = || Some(Stop { told: Some(transport.stop(pipeline)), by: Instant::now() + limit });
+    let mut stop: Option<Stop<'_>> = if caller.gave_up.is_some() { begin_stop() } else { None };
     // Never dropped in the middle: what a Receive brings exists once.
     let mut receive = transport.receive(Some(pipeline));
     loop {
@@ -119,7 +143,7 @@ async fn collect(transport: &dyn Transport, pipeline: Uuid, caller: &mut Caller,
             // First what a flood of output must not hold up.
             biased;
             why = caller.gives_up() => {
-                caller.tell(Err(Error::Lost(why)));
+                caller.gave_up = Some(why);
                 stop = begin_stop();
                 continue;
             }
@@ -135,15 +159,18 @@ async fn collect(transport: &dyn Transport, pipeline: Uuid, caller: &mut Caller,
             Ok(received) => match collector.take(&received) {
                 Ok(None) => {}
                 Ok(Some(output)) => {
-                    caller.tell(Ok(output));
+                    caller.has(output);
                     return End::Ended;
                 }
                 Err(e) => {
+                    caller.gave_up = None;
                     caller.tell(Err(e.after_start()));
                     if collector.discard(&Received { done: received.done, ..Received::default() }) {
                         return End::Ended;
                     }
-                    stop = begin_stop();
+                    if stop.is_none() {
+                        stop = begin_stop();
+                    }
                 }
             },
             // More than is held came at once; it still runs.
@@ -154,7 +181,9 @@ async fn collect(transport: &dyn Transport, pipeline: Uuid, caller: &mut Caller,
                 }
             }
             Err(e) => {
-                caller.tell(Err(e.after_start()));
+                if caller.gave_up.is_none() {
+                    caller.tell(Err(e.after_start()));
+                }
                 return End::Unknown;
             }
         }

@@ -142,8 +142,10 @@ impl Connection {
         let (head, body) = tokio::time::timeout(limit, exchange(&mut self.sender, request))
             .await
             .map_err(|_| Error::Lost("no answer in time".into()))??;
-        if head.status.as_u16() == 401 {
-            return Err(Error::Unauthorized);
+        match head.status.as_u16() {
+            401 => return Err(Error::Unauthorized(offered(&head))),
+            404 | 503 => return Err(not_there(&head, &body)),
+            _ => {}
         }
         let xml = match &mut self.logon {
             Logon::Basic(_) => {
@@ -200,7 +202,7 @@ async fn exchange(
 /// Logs the connection on with requests that have no body: a body would go out in clear.
 async fn log_on(endpoint: &Endpoint, sender: &mut SendRequest<Full<Bytes>>) -> Result<Channel, Error> {
     let refused = |e: SealError| match e {
-        SealError::UserName(_) => Error::Unauthorized,
+        SealError::UserName(why) => Error::Unauthorized(why.to_string()),
         SealError::Ntlm(_) | SealError::Framing(_) | SealError::Altered(_) => Error::Protocol(e.to_string()),
     };
     let mut initiator =
@@ -215,24 +217,47 @@ async fn log_on(endpoint: &Endpoint, sender: &mut SendRequest<Full<Bytes>>) -> R
             .body(Full::new(Bytes::new()))
             .map_err(|e| Error::Protocol(e.to_string()))?;
         // Nothing was asked for yet: whatever goes wrong here has changed nothing.
-        let (head, _) = exchange(sender, request).await.map_err(|e| Error::Connect(e.to_string()))?;
+        let (head, body) = exchange(sender, request).await.map_err(|e| Error::Connect(e.to_string()))?;
         match head.status.as_u16() {
             200..=299 if leg > 0 => return Ok(initiator.channel()),
             401 => {
-                let offered = head.headers.get_all("WWW-Authenticate").iter().filter_map(|v| v.to_str().ok());
-                let token = offered.filter_map(|v| v.strip_prefix("Negotiate ")).next_back();
+                let offers = head.headers.get_all("WWW-Authenticate").iter().filter_map(|v| v.to_str().ok());
+                let token = offers.filter_map(|v| v.strip_prefix("Negotiate ")).next_back();
                 match token.map(|t| BASE64.decode(t.trim())) {
                     Some(Ok(bytes)) => challenge = bytes,
                     Some(Err(e)) => {
                         return Err(Error::Protocol(format!("a challenge that is not base64: {e}")));
                     }
-                    None => return Err(Error::Unauthorized),
+                    None => return Err(Error::Unauthorized(offered(&head))),
                 }
             }
+            404 | 503 => return Err(not_there(&head, &body)),
             _ => return Err(Error::Protocol(format!("HTTP status {} while logging on", head.status))),
         }
     }
-    Err(Error::Unauthorized)
+    Err(Error::Unauthorized("it asks for more and more".into()))
+}
+
+/// Which ways to log on a host offers that refuses this one: what a policy forbids shows here, a wrong password does not.
+fn offered(head: &hyper::http::response::Parts) -> String {
+    let offers = head.headers.get_all("WWW-Authenticate").iter().filter_map(|v| v.to_str().ok());
+    let schemes: Vec<&str> = offers.filter_map(|v| v.split_whitespace().next()).collect();
+    if schemes.is_empty() {
+        "it offers no way to log on".into()
+    } else {
+        format!("it offers {}", schemes.join(", "))
+    }
+}
+
+/// What HTTP.sys says in the place of WinRM, which is not there: it starts, stops, or nothing listens under this path. Nothing of the
+/// request has come to anybody.
+fn not_there(head: &hyper::http::response::Parts, body: &[u8]) -> Error {
+    let said = String::from_utf8_lossy(&body[..body.len().min(1024)])
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let said: String = said.chars().take(200).collect();
+    Error::Connect(format!("WinRM does not serve: HTTP status {} {said}", head.status).trim_end().to_string())
 }
 
 /// What all connections to an endpoint share: whom they trust. Made once, for it takes more memory than a connection.

@@ -18,6 +18,8 @@ pub use super::connection::{Authentication, Endpoint, Password};
 use super::connection::{Connection, connector};
 use super::{Doing, Received, Transport};
 use crate::error::Error;
+use crate::faults::{self, Meaning};
+use crate::message;
 use crate::wsman::{self, Envelope, Request, action};
 
 /// HTTP.sys closes idle connections after about two minutes, in silence: a connection is not used again after half of that.
@@ -26,6 +28,9 @@ const CONNECTION_IDLE: Duration = Duration::from_secs(60);
 /// Connections that are kept while they serve nothing. What comes at once, with each look, opens others for as long as it lasts: an
 /// operator with many pools would hold thousands.
 const KEPT: usize = 2;
+
+/// Least time that a Receive takes which brings nothing.
+const NOTHING: Duration = Duration::from_millis(100);
 
 /// As Windows writes ids.
 pub(crate) fn text(id: &Uuid) -> String {
@@ -126,8 +131,9 @@ impl Wsman {
         .write();
         let old = match self.take() {
             Some(mut connection) => match connection.exchange(&self.endpoint, &envelope).await {
-                // The host closed it meanwhile, so nothing was sent: a new one is no repetition.
-                Err(Error::Connect(_)) => None,
+                // The host closed it meanwhile, so nothing was sent; or it wants another logon, so nothing was done: a new one is no
+                // repetition.
+                Err(Error::Connect(_) | Error::Unauthorized(_)) => None,
                 other => Some((other?, connection)),
             },
             None => None,
@@ -172,8 +178,8 @@ impl Wsman {
             format!("<rsp:Signal CommandId=\"{}\"><rsp:Code>{code}</rsp:Code></rsp:Signal>", text(&pipeline));
         match self.call(action::SIGNAL, Some(self.of_pool()?), &[], &body).await {
             // It has ended and is gone already.
-            Err(Error::Fault(f)) if f.code == wsman::INVALID_SELECTORS => Ok(()),
-            other => other.map(|_| ()),
+            Err(Error::Fault(f)) if faults::meaning(f.code) == Some(Meaning::Gone) => Ok(()),
+            other => other.map(|_| ()).map_err(in_doubt),
         }
     }
 
@@ -190,7 +196,10 @@ impl Wsman {
         );
         // Known from before it is sent: a shell whose answer is lost has to be deleted too.
         self.attach(pool)?;
-        self.call(action::CREATE, None, &[("protocolversion", "2.3")], &body).await.map(|_| ())
+        self.call(action::CREATE, None, &[("protocolversion", message::PROTOCOL)], &body)
+            .await
+            .map(|_| ())
+            .map_err(in_doubt)
     }
 
     async fn command(&self, pipeline: Uuid, fragments: Vec<Vec<u8>>) -> Result<(), Error> {
@@ -202,13 +211,7 @@ impl Wsman {
             BASE64.encode(fragments.next().unwrap_or_default())
         );
         let options = [("WINRS_SKIP_CMD_SHELL", "FALSE")];
-        match self.call(action::COMMAND, Some(shell), &options, &body).await {
-            // Not a refusal: the host gave up waiting for itself, and may still begin.
-            Err(Error::Fault(f)) if f.code == wsman::TIMED_OUT => {
-                return Err(Error::Lost(Error::Fault(f).to_string()));
-            }
-            other => other?,
-        };
+        self.call(action::COMMAND, Some(shell), &options, &body).await.map_err(in_doubt)?;
         for fragment in fragments {
             let body = format!(
                 "<rsp:Send><rsp:Stream Name=\"stdin\" CommandId=\"{}\">{}</rsp:Stream></rsp:Send>",
@@ -225,8 +228,11 @@ impl Wsman {
         let id = command.map(|c| format!(" CommandId=\"{}\"", text(&c))).unwrap_or_default();
         let body = format!("<rsp:Receive><rsp:DesiredStream{id}>stdout</rsp:DesiredStream></rsp:Receive>");
         let options = [("WSMAN_CMDSHELL_OPTION_KEEPALIVE", "TRUE")];
+        let asked = Instant::now();
         let answer = match self.call(action::RECEIVE, Some(self.of_pool()?), &options, &body).await {
-            Err(Error::Fault(f)) if f.code == wsman::TIMED_OUT => return Ok(Received::default()),
+            Err(Error::Fault(f)) if faults::meaning(f.code) == Some(Meaning::TimedOut) => {
+                return Ok(Received::default());
+            }
             other => other?,
         };
         let (mut streams, mut states) = (Vec::new(), Vec::new());
@@ -237,16 +243,49 @@ impl Wsman {
             .map(|s| BASE64.decode(s.text.split_whitespace().collect::<String>()))
             .collect::<Result<_, _>>()
             .map_err(|e| Error::Protocol(e.to_string()))?;
-        Ok(Received { fragments, done: states.iter().any(|s| s.attribute("State") == Some(wsman::DONE)) })
+        let received =
+            Received { fragments, done: states.iter().any(|s| s.attribute("State") == Some(wsman::DONE)) };
+        if received.fragments.is_empty() && !received.done {
+            // A host that says nothing at once, again and again, is not asked faster than this.
+            tokio::time::sleep(NOTHING.saturating_sub(asked.elapsed())).await;
+        }
+        Ok(received)
     }
 
     /// Deletes the shell. One that is gone already is no error.
     pub async fn delete(&self) -> Result<(), Error> {
         let Some(shell) = self.shell.get() else { return Ok(()) };
         match self.call(action::DELETE, Some(shell), &[], "").await {
-            Err(Error::Fault(f)) if f.code == wsman::INVALID_SELECTORS => Ok(()),
+            Err(Error::Fault(f)) if faults::meaning(f.code) == Some(Meaning::Gone) => Ok(()),
             other => other.map(|_| ()),
         }
+    }
+}
+
+/// A fault that is no refusal: the host gave up waiting for itself, or broke the request off, and may have begun.
+fn in_doubt(e: Error) -> Error {
+    match e {
+        Error::Fault(f) => match faults::meaning(f.code) {
+            Some(Meaning::TimedOut | Meaning::BrokenOff) => Error::Lost(Error::Fault(f).to_string()),
+            Some(
+                Meaning::Gone
+                | Meaning::Disconnected
+                | Meaning::Elsewhere
+                | Meaning::Shells
+                | Meaning::Operations
+                | Meaning::RunAs
+                | Meaning::IdleTimeOut
+                | Meaning::Denied
+                | Meaning::Configuration,
+            )
+            | None => Error::Fault(f),
+        },
+        e @ (Error::Connect(_)
+        | Error::Tls(_)
+        | Error::Unauthorized(_)
+        | Error::NotBegun(_)
+        | Error::Lost(_)
+        | Error::Protocol(_)) => e,
     }
 }
 

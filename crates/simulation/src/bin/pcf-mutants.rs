@@ -210,8 +210,8 @@ const MUTANTS: &[Mutant] = &[
         name: "a detached cmdlet that runs is started again",
         edits: &[(
             "src/steps/establish_mirror.rs",
-            "                Ok(JobState::Running) => {\n                    return Decision::Wait",
-            "                Ok(JobState::Running) if age > SignedDuration::from_secs(1) => {\n                    return Decision::Act(Effect::Close(Diagnostics::default()));\n                }\n                Ok(JobState::Running) => {\n                    return Decision::Wait",
+            "        Ok(JobState::Running) => waiting(",
+            "        Ok(JobState::Running) if age > SignedDuration::from_secs(1) => {\n            Decision::Act(Effect::Close(Diagnostics::default()))\n        }\n        Ok(JobState::Running) => waiting(",
         )],
     },
     Mutant {

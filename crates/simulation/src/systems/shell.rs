@@ -115,6 +115,11 @@ impl Shell for SimSystems {
         Ok(output(finished))
     }
 
+    async fn account(&self, _: &ManagementShell) -> Result<String, ShellError> {
+        // The Secrets of every operator of a run name the same one.
+        Ok("operator".into())
+    }
+
     async fn start(
         &self,
         shell: &ManagementShell,

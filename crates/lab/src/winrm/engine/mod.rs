@@ -5,8 +5,9 @@
 //! lab's (`management-shell/Lync.psm1`) that ask the world what to answer, and make of it what PowerShell has for that.
 //!
 //! Two things an engine in server mode does not do, so the relay does them: reconnecting (`CONNECT_RUNSPACEPOOL`), which it answers
-//! by what it has heard, and holding output that nobody receives, as WinRM does with `BufferMode` Block. What one Receive has
-//! carried is repeated for a client that takes the command over: it may have been lost with the one before.
+//! by what it has heard, and holding output that nobody receives, as WinRM does with `BufferMode` Block. A pipeline that nobody has
+//! ever received from would stand still at its first record; here it is not given to the engine before. What one Receive has carried
+//! comes to nobody else.
 
 mod ask;
 mod plain;
@@ -17,22 +18,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use psrp::clixml::{Object, Value, Writer, read};
+use psrp::clixml::Value;
 use psrp::fragment::{Assembler, Fragmenter};
-use psrp::message::{self, Message, kind};
+use psrp::message::{self, Message, PipelineState, kind};
 use psrp::server_mode::{Line, Stream};
 use psrp::transport::server_mode::Program;
-use psrp::wsman::{self, Element, Envelope, Fault, action};
+use psrp::wsman::{Element, Envelope, Fault, action};
 use tokio::net::UnixListener;
 use uuid::Uuid;
 
 use self::process::{Engine, data};
 use super::Host;
 use super::answers::{
-    Owned, bad, connected, created, deadline, decoded, done, enumerated, id_of, key_of, no_such_shell,
-    not_simulated, session_configuration, stops, stream, takes_over, timed_out,
+    bad, connected, created, deadline, decoded, done, enumerated, id_of, key_of, negotiated, no_such_shell,
+    not_simulated, session_configuration, stops, stream, taken_over, timed_out,
 };
+use super::pool_of;
 use crate::chat::cmdlets;
+use crate::scenario::PowerShell;
 use crate::world::SharedWorld;
 use crate::world::breakpoints::{Arrival, Moment};
 
@@ -86,16 +89,38 @@ struct Command {
     id: Uuid,
     /// Of its CREATE_PIPELINE, as long as that is not complete.
     incoming: Assembler,
+    /// Whether that is complete.
+    complete: bool,
     /// If it may change something.
     arrival: Option<Arrival>,
+    stage: Stage,
+}
+
+/// What has become of a command.
+enum Stage {
+    /// Nobody has received from it yet: these lines are its engine's when somebody does.
+    Still(Vec<Line>),
+    /// Its engine has it.
+    Begun,
+    /// It was stopped before it began, and whether that has been told.
+    Stopped { told: bool },
 }
 
 struct Shell {
     id: Uuid,
-    owned: Owned,
     runspaces: (Value, Value),
     engine: Arc<Engine>,
     commands: BTreeMap<String, Command>,
+}
+
+/// What a Receive finds.
+enum Next {
+    /// A command that has begun.
+    Nothing,
+    /// One that was stopped before it began: its end.
+    Tell(String),
+    /// One that stood still: what its engine is to be told.
+    Say(Arc<Engine>, Uuid, Vec<Line>, Option<Arrival>),
 }
 
 /// The shells of a host.
@@ -111,6 +136,18 @@ fn gone(host: &Host, why: &str) -> Fault {
 }
 
 impl Command {
+    /// Keeps a line for when the command begins; gives it back if it has.
+    fn queue(&mut self, line: Line) -> Option<Line> {
+        match &mut self.stage {
+            Stage::Still(lines) => {
+                lines.push(line);
+                None
+            }
+            Stage::Begun => Some(line),
+            Stage::Stopped { .. } => None,
+        }
+    }
+
     /// Takes fragments; says whether the pipeline is complete with them.
     fn take_in(&mut self, host: &str, bytes: &[u8]) -> Result<bool, Fault> {
         let messages = self.incoming.push(bytes).map_err(bad)?;
@@ -118,6 +155,7 @@ impl Command {
             if m.kind == kind::CREATE_PIPELINE {
                 let commands = message::parse_create_pipeline(&m.body).map_err(|x| bad(x.to_string()))?;
                 self.arrival = commands.iter().find_map(|(c, _)| cmdlets::arrival(host, c));
+                self.complete = true;
                 return Ok(true);
             }
         }
@@ -141,19 +179,18 @@ impl Shells {
         self.shells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The shell of a request: see [`Host::with`]. One that was left is asked for nothing but to be taken over, or deleted.
+    /// Ends what was in a shell that is gone.
+    pub(super) fn end(&self, key: &str) {
+        if let Some(shell) = self.shells().remove(key) {
+            // To its end, also if nobody waits for it.
+            drop(tokio::spawn(async move { shell.engine.close().await }));
+        }
+    }
+
+    /// What is in the shell of a request: see [`Host::with`].
     fn with<T>(&self, e: &Envelope, f: impl FnOnce(&mut Shell) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut shells = self.shells();
-        let shell = e.shell_id.as_ref().and_then(|id| shells.get_mut(id)).ok_or_else(no_such_shell)?;
-        shell.owned.admits(e)?;
-        if !takes_over(e) && !shell.owned.connected {
-            return Err(Fault {
-                code: wsman::SHELL_DISCONNECTED,
-                subcode: "w:InternalError".into(),
-                message: "The shell is disconnected.".into(),
-            });
-        }
-        f(shell)
+        f(e.shell_id.as_ref().and_then(|id| shells.get_mut(id)).ok_or_else(no_such_shell)?)
     }
 
     pub(super) async fn operation(&self, host: &Host, e: &Envelope) -> Result<String, Fault> {
@@ -164,63 +201,41 @@ impl Shells {
             action::RECEIVE => self.receive(host, e).await,
             action::SIGNAL => self.signal(host, e).await,
             action::DELETE => self.delete(e).await,
-            action::DISCONNECT => {
-                self.with(e, |s| {
-                    s.owned.connected = false;
-                    Ok(())
-                })?;
-                Ok("<rsp:DisconnectResponse/>".into())
-            }
-            action::CONNECT => self.connect(e),
-            action::ENUMERATE => self.enumerate(e),
+            action::CONNECT => self.connect(host, e),
+            action::ENUMERATE => self.enumerate(host, e),
             other => Err(not_simulated(other)),
         }
     }
 
     async fn create(&self, host: &Host, e: &Envelope) -> Result<String, Fault> {
         session_configuration(e)?;
-        let shell = e.body.find("Shell").ok_or_else(|| bad("no Shell"))?;
-        let id = id_of(shell, "ShellId").unwrap_or_else(Uuid::new_v4);
-        let bytes = decoded(shell.find("creationXml"))?;
+        let wanted = e.body.find("Shell").ok_or_else(|| bad("no Shell"))?;
+        let id = id_of(wanted, "ShellId").unwrap_or_else(Uuid::new_v4);
+        let bytes = decoded(wanted.find("creationXml"))?;
         let messages = Assembler::default().push(&bytes).map_err(bad)?;
         let messages: Vec<Message> = messages.iter().filter_map(|m| Message::decode(m).ok()).collect();
-        let [capability, init] = messages.as_slice() else {
-            return Err(bad("creationXml must hold SESSION_CAPABILITY and INIT_RUNSPACEPOOL"));
-        };
-        if (capability.kind, init.kind) != (kind::SESSION_CAPABILITY, kind::INIT_RUNSPACEPOOL) {
-            return Err(bad("creationXml must hold SESSION_CAPABILITY and INIT_RUNSPACEPOOL"));
-        }
-        let init = read(&init.body).map_err(|x| bad(x.to_string()))?;
-        let runspaces = |name: &str| init.get(name).cloned().unwrap_or(Value::I32(1));
+        let runspaces = pool_of(&messages)?;
         let key = key_of(id);
         let environment = [
             ("PCF_LAB_SOCKET", self.engines.socket.display().to_string()),
             ("PCF_LAB_HOST", host.name.clone()),
         ];
-        let engine = {
-            let mut shells = self.shells();
-            if shells.contains_key(&key) {
-                return Err(bad("the ShellId is taken"));
-            }
-            let engine =
-                Engine::start(&self.engines.program, &environment).map_err(|why| gone(host, &why))?;
-            engine.expect(Uuid::nil());
-            let shell = Shell {
-                id,
-                owned: Owned::by(e),
-                runspaces: (runspaces("MinRunspaces"), runspaces("MaxRunspaces")),
-                engine: engine.clone(),
-                commands: BTreeMap::new(),
-            };
-            shells.insert(key.clone(), shell);
-            engine
-        };
+        let idle = host.registry.create(e, &key, wanted)?;
+        let engine = Engine::start(&self.engines.program, &environment).map_err(|why| {
+            host.registry.remove(&key);
+            gone(host, &why)
+        })?;
+        engine.expect(Uuid::nil());
+        let shell = Shell { id, runspaces, engine: engine.clone(), commands: BTreeMap::new() };
+        self.shells().insert(key.clone(), shell);
         let opened = engine.say(vec![data(Uuid::nil(), Stream::Default, bytes)]).await;
         opened.map_err(|why| {
+            host.registry.remove(&key);
             self.shells().remove(&key);
             gone(host, &why)
         })?;
-        Ok(created(e, &key))
+        host.registry.made(&key);
+        Ok(created(e, &key, idle))
     }
 
     async fn command(&self, host: &Host, e: &Envelope) -> Result<String, Fault> {
@@ -228,27 +243,27 @@ impl Shells {
         let id = id_of(line, "CommandId").unwrap_or_else(Uuid::new_v4);
         let key = key_of(id);
         let bytes = decoded(line.find("Arguments"))?;
-        let mut command = Command { id, incoming: Assembler::default(), arrival: None };
+        let mut command = Command {
+            id,
+            incoming: Assembler::default(),
+            complete: false,
+            arrival: None,
+            stage: Stage::Still(vec![Line::Command(id)]),
+        };
         let complete = command.take_in(&host.name, &bytes)?;
         if self.with(e, |s| Ok(s.commands.contains_key(&key)))? {
             return Err(bad("the CommandId is taken"));
         }
-        let arrival = command.arrival.clone();
         if complete {
             // A client that is gone while its request is held takes the request with it, unless that outlives it.
-            host.hold(Moment::Before, arrival.as_ref()).await;
+            host.hold(Moment::Before, command.arrival.as_ref()).await;
         }
-        let engine = self.with(e, |s| {
-            s.commands.insert(key.clone(), command);
+        command.queue(data(id, Stream::Default, bytes));
+        self.with(e, |s| {
             s.engine.expect(id);
-            Ok(s.engine.clone())
+            s.commands.insert(key.clone(), command);
+            Ok(())
         })?;
-        let lines = vec![Line::Command(id), data(id, Stream::Default, bytes)];
-        let began = journal_length(host);
-        engine.say(lines).await.map_err(|why| gone(host, &why))?;
-        if complete {
-            started(host, &engine, id, arrival.as_ref().map(|a| (began, a))).await;
-        }
         Ok(format!("<rsp:CommandResponse><rsp:CommandId>{key}</rsp:CommandId></rsp:CommandResponse>"))
     }
 
@@ -260,33 +275,87 @@ impl Shells {
         };
         let bytes = decoded(Some(body))?;
         let key = body.attribute("CommandId").map(str::to_uppercase);
-        let (engine, id, complete, arrival) = self.with(e, |s| {
-            let Some(key) = &key else { return Ok((s.engine.clone(), Uuid::nil(), false, None)) };
+        let (line, complete, arrival) = self.with(e, |s| {
+            let Some(key) = &key else { return Ok((data(Uuid::nil(), of, bytes), false, None)) };
             let command = s.commands.get_mut(key).ok_or_else(no_such_shell)?;
-            let complete = of == Stream::Default && command.take_in(&host.name, &bytes)?;
-            Ok((s.engine.clone(), command.id, complete, command.arrival.clone()))
+            let complete =
+                of == Stream::Default && !command.complete && command.take_in(&host.name, &bytes)?;
+            Ok((data(command.id, of, bytes), complete, command.arrival.clone()))
         })?;
         if complete {
             host.hold(Moment::Before, arrival.as_ref()).await;
         }
-        let began = journal_length(host);
-        engine.say(vec![data(id, of, bytes)]).await.map_err(|why| gone(host, &why))?;
-        if complete {
-            started(host, &engine, id, arrival.as_ref().map(|a| (began, a))).await;
+        let direct = self.with(e, |s| {
+            let command = key.as_ref().and_then(|key| s.commands.get_mut(key));
+            Ok(match command {
+                Some(command) => command.queue(line),
+                None => Some(line),
+            }
+            .map(|line| (s.engine.clone(), line)))
+        })?;
+        if let Some((engine, line)) = direct {
+            engine.say(vec![line]).await.map_err(|why| gone(host, &why))?;
         }
         Ok("<rsp:SendResponse/>".into())
+    }
+
+    /// Somebody receives: a command that stood still is its engine's from now on. Gives its end if it was stopped before.
+    async fn begin(&self, host: &Host, e: &Envelope, key: &str) -> Result<Option<String>, Fault> {
+        let began = journal_length(host);
+        let next = self.with(e, |s| {
+            let pool = s.id;
+            let command = s.commands.get_mut(key).ok_or_else(no_such_shell)?;
+            // What is not complete yet is no pipeline that could begin.
+            if !command.complete {
+                return Ok(Next::Nothing);
+            }
+            match std::mem::replace(&mut command.stage, Stage::Begun) {
+                Stage::Still(lines) => {
+                    Ok(Next::Say(s.engine.clone(), command.id, lines, command.arrival.clone()))
+                }
+                Stage::Begun => Ok(Next::Nothing),
+                Stage::Stopped { told } => {
+                    command.stage = Stage::Stopped { told: true };
+                    // What was told once comes to nobody else.
+                    if told { Err(timed_out()) } else { Ok(Next::Tell(stopped(pool, command.id, key))) }
+                }
+            }
+        })?;
+        match next {
+            Next::Nothing => Ok(None),
+            Next::Tell(body) => Ok(Some(body)),
+            Next::Say(engine, id, lines, arrival) => {
+                engine.say(lines).await.map_err(|why| gone(host, &why))?;
+                started(host, &engine, id, arrival.as_ref().map(|a| (began, a))).await;
+                Ok(None)
+            }
+        }
     }
 
     async fn receive(&self, host: &Host, e: &Envelope) -> Result<String, Fault> {
         let wanted = e.body.find("DesiredStream").ok_or_else(|| bad("no DesiredStream"))?;
         let key = wanted.attribute("CommandId").map(str::to_uppercase);
+        if let Some(key) = &key
+            && let Some(body) = self.begin(host, e, key).await?
+        {
+            return Ok(body);
+        }
         let (engine, id, arrival) = self.with(e, |s| {
             let Some(key) = &key else { return Ok((s.engine.clone(), Uuid::nil(), None)) };
             let command = s.commands.get(key).ok_or_else(no_such_shell)?;
             Ok((s.engine.clone(), command.id, command.arrival.clone()))
         })?;
-        let ready = tokio::time::timeout_at(deadline(e), engine.ready(id)).await.map_err(|_| timed_out())?;
-        if ready.map_err(|why| gone(host, &why))? {
+        let deadline = deadline(e);
+        let ended = loop {
+            host.registry.still(e)?;
+            let next = deadline.min(tokio::time::Instant::now() + Duration::from_millis(100));
+            match tokio::time::timeout_at(next, engine.ready(id)).await {
+                Ok(ready) => break ready.map_err(|why| gone(host, &why))?,
+                Err(_) if next == deadline => return Err(timed_out()),
+                Err(_) => {}
+            }
+        };
+        if ended {
             host.hold(Moment::After, arrival.as_ref()).await;
         }
         // From here on it is this answer's.
@@ -304,12 +373,14 @@ impl Shells {
         let stops = stops(signal);
         let key = signal.attribute("CommandId").unwrap_or_default().to_uppercase();
         let found = self.with(e, |s| {
-            let command = if stops {
-                s.commands.get(&key).map(|c| c.id)
-            } else {
-                s.commands.remove(&key).map(|c| c.id)
-            };
-            Ok(command.map(|id| (s.engine.clone(), id)))
+            let command = s.commands.get_mut(&key).ok_or_else(no_such_shell)?;
+            let (id, begun) = (command.id, matches!(command.stage, Stage::Begun));
+            if !stops {
+                s.commands.remove(&key);
+            } else if !begun {
+                command.stage = Stage::Stopped { told: false };
+            }
+            Ok(begun.then(|| (s.engine.clone(), id)))
         })?;
         if let Some((engine, id)) = found {
             let line = if stops { Line::Signal(id) } else { Line::Close(id) };
@@ -323,7 +394,6 @@ impl Shells {
     }
 
     async fn delete(&self, e: &Envelope) -> Result<String, Fault> {
-        self.with(e, |_| Ok(()))?;
         if let Some(shell) = e.shell_id.as_ref().and_then(|id| self.shells().remove(id)) {
             // To its end, also if the client does not wait for it.
             let closing = tokio::spawn(async move { shell.engine.close().await });
@@ -332,59 +402,66 @@ impl Shells {
         Ok(String::new())
     }
 
-    fn connect(&self, e: &Envelope) -> Result<String, Fault> {
+    fn connect(&self, host: &Host, e: &Envelope) -> Result<String, Fault> {
         let body: &Element = e.body.find("Connect").ok_or_else(|| bad("no Connect"))?;
         if let Some(key) = body.attribute("CommandId").map(str::to_uppercase) {
-            self.with(e, |s| {
-                let command = s.commands.get(&key).ok_or_else(no_such_shell)?;
-                s.engine.rewind(command.id);
-                Ok(())
-            })?;
+            host.registry.still(e)?;
+            self.with(e, |s| if s.commands.contains_key(&key) { Ok(()) } else { Err(no_such_shell()) })?;
             return Ok("<rsp:ConnectResponse/>".into());
         }
+        let sent = Assembler::default().push(&decoded(body.find("connectXml"))?).map_err(bad)?;
+        let sent: Vec<Message> = sent.iter().filter_map(|m| Message::decode(m).ok()).collect();
+        negotiated(&sent, PowerShell::Engine)?;
+        if self.with(e, |s| Ok(s.engine.over().is_some()))? {
+            return Err(no_such_shell());
+        }
+        host.registry.connect(e)?;
         self.with(e, |s| {
-            if s.engine.over().is_some() {
-                return Err(no_such_shell());
+            let (capability, init) = taken_over(s.id, PowerShell::Engine, s.runspaces.clone());
+            let mut fragmenter = Fragmenter::new(32 * 1024);
+            let mut fragments = |m: &Message| {
+                fragmenter.fragment(&m.encode(false)).into_iter().flatten().collect::<Vec<u8>>()
+            };
+            let answer = [capability, init].iter().flat_map(&mut fragments).collect::<Vec<u8>>();
+            if let Some(body) = s.engine.private_data() {
+                let m =
+                    Message { kind: kind::APPLICATION_PRIVATE_DATA, pool: s.id, pipeline: Uuid::nil(), body };
+                s.engine.put(Uuid::nil(), fragments(&m));
             }
-            s.owned.connect(e);
-            Ok(connected(&s.connected_again()))
+            Ok(connected(&answer))
         })
     }
 
-    fn enumerate(&self, e: &Envelope) -> Result<String, Fault> {
+    fn enumerate(&self, host: &Host, e: &Envelope) -> Result<String, Fault> {
         let mut shells = self.shells();
         // A shell whose engine has ended is no more.
-        shells.retain(|_, s| s.engine.over().is_none());
-        let ended =
-            |s: &Shell| s.commands.iter().map(|(key, c)| (key.clone(), s.engine.has_ended(c.id))).collect();
-        enumerated(e, &shells, |s| &s.owned, ended)
+        shells.retain(|key, s| {
+            let lives = s.engine.over().is_none();
+            if !lives {
+                host.registry.remove(key);
+            }
+            lives
+        });
+        enumerated(e, &host.registry, |id| {
+            let shell = shells.get(id)?;
+            let ended = |c: &Command| match c.stage {
+                Stage::Still(_) => false,
+                Stage::Begun => shell.engine.has_ended(c.id),
+                Stage::Stopped { .. } => true,
+            };
+            Some(shell.commands.iter().map(|(key, c)| (key.clone(), ended(c))).collect())
+        })
     }
 }
 
-impl Shell {
-    /// What a server answers to CONNECT_RUNSPACEPOOL (`[MS-PSRP]` 3.2.5.4.13): SESSION_CAPABILITY, RUNSPACEPOOL_INIT_DATA, and the
-    /// APPLICATION_PRIVATE_DATA that the engine sent when the pool was opened.
-    fn connected_again(&self) -> Vec<u8> {
-        let (min, max) = self.runspaces.clone();
-        let init = Value::Object(Box::new(Object {
-            extended: vec![("MinRunspaces".into(), min), ("MaxRunspaces".into(), max)],
-            ..Object::default()
-        }));
-        let mut messages = vec![
-            (kind::SESSION_CAPABILITY, Uuid::nil(), message::session_capability()),
-            (kind::RUNSPACEPOOL_INIT_DATA, self.id, Writer::value(&init)),
-        ];
-        messages
-            .extend(self.engine.private_data().map(|body| (kind::APPLICATION_PRIVATE_DATA, self.id, body)));
-        let mut fragmenter = Fragmenter::new(32 * 1024);
-        messages
-            .into_iter()
-            .flat_map(|(kind, pool, body)| {
-                let m = Message { kind, pool, pipeline: Uuid::nil(), body };
-                fragmenter.fragment(&m.encode(false)).concat()
-            })
-            .collect()
-    }
+/// The end of a command that was stopped before its engine had it.
+fn stopped(pool: Uuid, pipeline: Uuid, key: &str) -> String {
+    let body = message::pipeline_state(PipelineState::Stopped, None);
+    let m = Message { kind: kind::PIPELINE_STATE, pool, pipeline, body };
+    let attribute = format!(" CommandId=\"{key}\"");
+    let fragments = Fragmenter::new(32 * 1024).fragment(&m.encode(false));
+    let streams: String = fragments.iter().map(|f| stream(&attribute, f)).collect();
+    format!("<rsp:ReceiveResponse>{streams}{}</rsp:ReceiveResponse>", done(&attribute))
 }
 
 fn journal_length(host: &Host) -> usize {

@@ -27,8 +27,6 @@ const CARRIED: usize = 256 * 1024;
 #[derive(Default)]
 struct Output {
     chunks: VecDeque<Vec<u8>>,
-    /// What the last Receive took: it may have been lost with its client.
-    last: Vec<Vec<u8>>,
     assembler: Assembler,
     ended: bool,
 }
@@ -172,21 +170,18 @@ impl Engine {
             chunks.extend(output.chunks.pop_front());
         }
         *held -= size;
-        output.last.clone_from(&chunks);
         let done = output.ended && output.chunks.is_empty();
         self.said.changed.notify_waiters();
         Taken { chunks, done }
     }
 
-    /// Puts back what the last Receive took, for a client that has taken over.
-    pub fn rewind(&self, id: Uuid) {
+    /// Something that WinRM says in the engine's place.
+    pub fn put(&self, id: Uuid, bytes: Vec<u8>) {
         let mut state = lock(&self.said.state);
         let State { outputs, held, .. } = &mut *state;
         let Some(output) = outputs.get_mut(&id) else { return };
-        for chunk in std::mem::take(&mut output.last).into_iter().rev() {
-            *held += chunk.len();
-            output.chunks.push_front(chunk);
-        }
+        *held += bytes.len();
+        output.chunks.push_back(bytes);
         self.said.changed.notify_waiters();
     }
 
@@ -412,9 +407,8 @@ mod tests {
             }
         }
         assert_eq!((taken, held()), (fragments, 0));
-        // What the last answer carried may be lost with its client.
-        engine.rewind(id);
-        assert!(engine.ready(id).await.unwrap() && !engine.take(id).chunks.is_empty());
+        // What was taken comes to nobody else.
+        assert!(engine.take(id).chunks.is_empty());
         engine.forget(id);
         assert!(engine.ready(id).await.is_err() && held() == 0);
         engine.kill();
