@@ -182,6 +182,8 @@ fn what_is_read_of_a_server_is_read_on_either_side() {
             (statements::DATABASE, mgc.to_vec()),
             (statements::REDO, mgc.to_vec()),
             (statements::HEADERS, vec![text(&file)]),
+            (statements::LABEL, vec![text(&file)]),
+            (statements::FOLDER_LISTING, vec![text(&folder)]),
             (statements::OWN_BACKUPS, mgc.to_vec()),
             (statements::LOCK_HOLDER, vec![text(LOCK)]),
             (statements::RECORD_TABLE, vec![]),
@@ -332,8 +334,8 @@ fn a_log_backup_is_applied_and_the_copy_recovered() {
         let [lsn, fork] = b.redo();
         let file = text(&format!(r"{folder}\{name}"));
         let parameters = [text(LOCK), text("mgc"), lsn, fork, file, Cell::Int(1)];
-        b.works(COPY, &statements::restore_log(checksum), &parameters);
-        let [error] = &b.errors(COPY, &statements::restore_log(checksum), &parameters)[..] else { panic!() };
+        b.works(COPY, &statements::restore_log(checksum, 1), &parameters);
+        let [error] = &b.errors(COPY, &statements::restore_log(checksum, 1), &parameters)[..] else { panic!() };
         assert_eq!(
             (error.number, error.state),
             (50000, *statements::GUARDS.end()),

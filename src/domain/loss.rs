@@ -4,24 +4,27 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 
 use super::chain::Chain;
-use super::site::Site;
 use super::situation::Situation;
 use super::transition::{Loss, Transition};
 
 /// The loss if the database were recovered where the chain ends.
+///
+/// A backup's times are local times of the server that took it. How far that one was from UTC at that moment, only the history of what
+/// was restored says (`msdb.dbo.backupset.time_zone`): no server's zone of today, and least of all another server's, is put in its place.
 pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
     let (from, to) = (&s.sites[t.route.from], &s.sites[t.route.to]);
     let history = to.main().ok().and_then(|i| i.history.known());
     let last_restored = history.and_then(|h| h.iter().find(|r| r.kind == "L"));
-    let (file, start) = match chain.links.last() {
-        Some(link) => (Some(link.file.clone()), Some(link.set.start.clone())),
+    let (file, start, zone) = match chain.links.last() {
+        Some(link) => (Some(link.file.clone()), Some(link.set.start.clone()), None),
         None => (
             last_restored.and_then(|r| r.file.clone()).map(|f| file_name(&f).to_string()),
             last_restored.and_then(|r| r.backup_start.clone()),
+            last_restored.and_then(|r| r.zone_minutes),
         ),
     };
     Loss {
-        kept_until: start.as_deref().and_then(|text| to_utc(text, zone_of_backups(from, to))),
+        kept_until: start.as_deref().and_then(|text| to_utc(text, zone)),
         kept_until_local: start,
         lost_at_most_until: from.silence.last_heard.or(t.facts.last_heard),
         last_file: file,
@@ -29,13 +32,6 @@ pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
         not_applied: chain.stuck.iter().map(|s| s.problem.what.clone()).collect(),
         newest_message: None,
     }
-}
-
-/// Minutes of the zone in which the headers' times are meant, if a server of either side told it. Both servers of a stretched pool
-/// usually keep the same zone; where they do not, the word of the side that took the backups wins.
-fn zone_of_backups(from: &Site, to: &Site) -> Option<i32> {
-    let told = |site: &Site| site.instances().next().map(|(_, i)| i.zone_minutes);
-    told(from).or_else(|| told(to))
 }
 
 /// A server's local time (as backup headers and histories have it) in UTC; none if its zone is not known.

@@ -27,6 +27,8 @@ pub mod acceptance;
 pub mod active;
 pub mod chain;
 pub mod fencing;
+mod lacking;
+mod lives;
 pub mod loss;
 pub mod premises;
 pub mod proofs;

@@ -2,7 +2,7 @@
 
 use crate::domain::acceptance::{Acceptance, Asked, terms};
 use crate::domain::backups::Folders;
-use crate::domain::chain::{self, Chain};
+use crate::domain::chain::{self, Chain, Link};
 use crate::domain::consent::Consent;
 use crate::domain::decision::{Decision, Evidence};
 use crate::domain::fencing::{Verdict, verdict};
@@ -123,9 +123,9 @@ impl<'a> View<'a> {
         }
         self.chain.as_ref().map_err(|p| Decision::Blocked(p.clone()))
     }
-    /// Whether SQL Server has read the header of a file where it was copied to.
-    pub fn is_read_from_copy(&self, file: &str) -> bool {
-        self.folders().is_ok_and(|f| f.headers.get(file).is_some_and(|h| h.from_copy))
+    /// Whether SQL Server has read the headers of all files of a link where they were copied to.
+    pub fn is_read_from_copy(&self, link: &Link) -> bool {
+        self.folders().is_ok_and(|f| link.files().all(|file| f.headers.get(file).is_some_and(|h| h.from_copy)))
     }
     /// Whether the live side has the mirror that the resource names (or names none), and nobody is building one.
     pub fn mirror_stands(&self) -> bool {

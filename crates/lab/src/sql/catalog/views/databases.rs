@@ -86,13 +86,15 @@ pub(super) fn mirroring(w: &World, i: &Instance) -> Table {
 }
 
 pub(super) fn master_files(_: &World, i: &Instance) -> Table {
-    let columns = ["database_id", "file_id", "type", "redo_start_lsn", "redo_start_fork_guid"];
+    let columns = ["database_id", "file_id", "type", "state", "redo_start_lsn", "redo_start_fork_guid"];
     let rows = numbered(i).flat_map(|(id, d)| {
         let (redo, fork) = match &d.redo {
             Some((at, fork)) if d.state == 1 => (lsn(*at), s(fork)),
             Some(_) | None => (Sqlite::Null, Sqlite::Null),
         };
-        [vec![n(id), n(1), n(0), redo, fork], vec![n(id), n(2), n(1), Sqlite::Null, Sqlite::Null]]
+        let state = n(i64::from(d.state));
+        let data = vec![n(id), n(1), n(0), state.clone(), redo, fork];
+        [data, vec![n(id), n(2), n(1), state, Sqlite::Null, Sqlite::Null]]
     });
     table(&columns, rows)
 }
