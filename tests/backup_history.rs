@@ -85,7 +85,11 @@ fn folders(logs: &[BackupSet]) -> Folders {
 
 fn chain(from: Lsn, logs: &[BackupSet]) -> Chain {
     let redo = RedoPoint { lsn: from, fork: FORK.to_uppercase() };
-    follow(&Copy { redo: &redo, family: Some("FAMILY"), database: "MGC", restored: &[] }, &folders(logs), None)
+    follow(
+        &Copy { redo: &redo, family: Some("FAMILY"), database: "MGC", restored: &[] },
+        &folders(logs),
+        None,
+    )
 }
 
 /// Each link begins where the one before it ends, or before: nothing between them is skipped.

@@ -5,7 +5,10 @@
 #[path = "common/product.rs"]
 mod product;
 
-use product::{BackupSet, Chain, Copy, FileHeaders, Folders, Lsn, Reading, RedoPoint, follow, volume};
+use product::{
+    BackupSet, Chain, Copy, FileHeaders, Folders, Label, Lsn, Problem, Reading, Reason, RedoPoint, follow,
+    volume,
+};
 
 fn set(first: i128, last: i128, fork: &str, start: &str) -> BackupSet {
     BackupSet {
@@ -26,9 +29,8 @@ fn set(first: i128, last: i128, fork: &str, start: &str) -> BackupSet {
 }
 
 fn folders(files: Vec<(&str, Vec<BackupSet>)>) -> Folders {
-    let headers = files.into_iter().map(|(name, sets)| {
-        (name.to_string(), FileHeaders::of(true, Reading::Known(sets)))
-    });
+    let headers =
+        files.into_iter().map(|(name, sets)| (name.to_string(), FileHeaders::of(true, Reading::Known(sets))));
     Folders {
         share: Reading::Known(vec![]),
         copy: Reading::Known(vec![]),
@@ -93,4 +95,64 @@ fn a_log_of_a_database_that_was_damaged_is_tried() {
     damaged.damaged = true;
     let c = chain(10, "F1", &folders(vec![("1", vec![damaged])]));
     assert_eq!((c.links.len(), c.stuck.len()), (1, 0));
+}
+
+#[test]
+fn stripes_are_restored_together_or_not_at_all() {
+    let striped = |file: &str, family: i32, families: i32| {
+        let mut set = set(10, 20, "F1", "2026-11-22T09:00:00");
+        set.guid = Some("SET".into());
+        let label = Some(Label { media_set: "MEDIA".into(), families, family });
+        (file.to_string(), FileHeaders { label, ..FileHeaders::of(true, Reading::Known(vec![set])) })
+    };
+    let mut f = folders(vec![("next", vec![set(20, 30, "F1", "2026-11-22T09:15:00")])]);
+    // A copy of one of them under another name is one of them.
+    f.headers.extend([striped("b", 1, 3), striped("a", 3, 3), striped("c", 2, 3), striped("z", 2, 3)]);
+    let c = chain(10, "F1", &f);
+    let files: Vec<Vec<&str>> = c.links.iter().map(|l| l.files().collect()).collect();
+    assert_eq!((files, stuck(&c).len()), (vec![vec!["b", "c", "a"], vec!["next"]], 0));
+    f.headers.remove("a");
+    let c = chain(10, "F1", &f);
+    assert_eq!((c.links.len(), stuck(&c)), (0, vec!["b", "next"]));
+    // Once it is behind, what is missing of it is nobody's loss.
+    assert!(chain(20, "F1", &f).stuck.is_empty());
+}
+
+#[test]
+fn a_file_with_several_sets_is_applied_set_by_set_and_a_hidden_one_may_be_the_last() {
+    let mut second = set(20, 30, "F1", "2026-11-22T09:15:00");
+    second.position = 2;
+    let other = BackupSet { database: "mgccomp".into(), position: 3, ..second.clone() };
+    let mut f = folders(vec![("all.bak", vec![set(10, 20, "F1", "2026-11-22T09:00:00"), second, other])]);
+    let c = chain(10, "F1", &f);
+    assert_eq!(c.links.iter().map(|l| l.set.position).collect::<Vec<_>>(), [1, 2]);
+    assert!(c.links[0].key() == "all.bak" && c.links[1].key() != "all.bak");
+    let hidden = Problem::ask(Reason::UnexpectedAnswer, "a set behind a password", "");
+    f.headers.get_mut("all.bak").unwrap().hidden = Some(hidden);
+    let c = chain(10, "F1", &f);
+    assert_eq!((c.links.len(), stuck(&c)), (2, vec!["all.bak"]));
+}
+
+#[test]
+fn a_server_that_was_taken_back_shows_by_its_clock() {
+    // A snapshot of its disks: the same fork, smaller LSNs, later.
+    let before = set(4900, 5000, "F1", "2026-11-22T09:15:00");
+    let after = set(3000, 3100, "F1", "2026-11-23T09:00:00");
+    let empty = set(5000, 5000, "F1", "2026-11-23T12:00:00");
+    let c = chain(5000, "F1", &folders(vec![("1", vec![before]), ("2", vec![after]), ("3", vec![empty])]));
+    assert_eq!(stuck(&c), ["2"]);
+}
+
+#[test]
+fn of_several_that_fit_the_furthest_is_applied_and_none_twice() {
+    let at = "2026-11-22T09:15:00";
+    let sets = [(100, 200), (150, 250), (200, 200), (200, 260)];
+    let files = ["a", "b", "c", "d"].into_iter().zip(sets.map(|(f, l)| vec![set(f, l, "F1", at)]));
+    let c = chain(200, "F1", &folders(files.collect()));
+    assert_eq!(c.links.iter().map(|l| l.file.as_str()).collect::<Vec<_>>(), ["d"]);
+    assert!(c.stuck.is_empty());
+    // A log backup to NUL exists nowhere.
+    let c = chain(200, "F1", &folders(vec![("x", vec![set(260, 300, "F1", at)])]));
+    assert_eq!(c.gap, Some((Lsn(200), Lsn(260))));
+    assert!(c.stuck[0].problem.fix.contains("NUL"));
 }

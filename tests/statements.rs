@@ -335,7 +335,9 @@ fn a_log_backup_is_applied_and_the_copy_recovered() {
         let file = text(&format!(r"{folder}\{name}"));
         let parameters = [text(LOCK), text("mgc"), lsn, fork, file, Cell::Int(1)];
         b.works(COPY, &statements::restore_log(checksum, 1), &parameters);
-        let [error] = &b.errors(COPY, &statements::restore_log(checksum, 1), &parameters)[..] else { panic!() };
+        let [error] = &b.errors(COPY, &statements::restore_log(checksum, 1), &parameters)[..] else {
+            panic!()
+        };
         assert_eq!(
             (error.number, error.state),
             (50000, *statements::GUARDS.end()),

@@ -190,7 +190,21 @@ impl BackupSet {
 /// What log shipping and its administrators put beside log backups and never is one, by the end of its name: SQL Server says of these too
 /// that they hold no backup, and then nothing is lost with them. Whatever else cannot be read may be a backup.
 const DOCUMENTS: [&str; 16] = [
-    ".txt", ".sql", ".md", ".ps1", ".psm1", ".cmd", ".bat", ".ini", ".xml", ".json", ".csv", ".html", ".url", ".lnk", ".rtf",
+    ".txt",
+    ".sql",
+    ".md",
+    ".ps1",
+    ".psm1",
+    ".cmd",
+    ".bat",
+    ".ini",
+    ".xml",
+    ".json",
+    ".csv",
+    ".html",
+    ".url",
+    ".lnk",
+    ".rtf",
     ".ds_store",
 ];
 

@@ -102,8 +102,8 @@ pub struct Tried<'a> {
 struct Found {
     /// What can be tried.
     usable: Vec<Link>,
-    /// What cannot, each with how far it would reach: what lies behind the end of the chain takes nothing away.
-    broken: Vec<(Lsn, Stuck)>,
+    /// What cannot, each with the reason: what lies behind the end of the chain takes nothing away.
+    broken: Vec<(Link, Problem)>,
 }
 
 /// Follows the chain of a copy from its redo point.
@@ -116,8 +116,10 @@ pub fn follow(copy: &Copy<'_>, files: &Folders, tried: Option<Tried<'_>>) -> Cha
     let found = found(copy, files, tried, &mut chain.stuck);
     let at = walk(copy.redo, &found.usable, &mut chain);
     // A broken file that lies wholly before the end of the chain takes nothing away.
-    chain.stuck.extend(found.broken.into_iter().filter(|(reaches, _)| *reaches > at.lsn).map(|(_, stuck)| stuck));
-    chain.stuck.extend(lives::behind(copy, &at, &chain.links, &found.usable).into_iter().map(|(link, why)| {
+    let ahead = found.broken.iter().filter(|(link, _)| link.set.last_lsn > at.lsn);
+    chain.stuck.extend(ahead.map(|(link, why)| stuck(&link.file, why.clone())));
+    let all: Vec<&Link> = found.usable.iter().chain(found.broken.iter().map(|(link, _)| link)).collect();
+    chain.stuck.extend(lives::behind(copy, &at, &chain.links, &all).into_iter().map(|(link, why)| {
         let problem = match why {
             lives::Strange::OtherLife => newer_life(&link.file, &link.set),
             lives::Strange::Later => taken_later(&link.file, &link.set),
@@ -154,10 +156,13 @@ fn unseen(files: &Folders, copy: &Copy<'_>) -> Vec<Stuck> {
     out
 }
 
+/// Files that one set is striped over, each with its number.
+type Families = Vec<(i32, Link)>;
+
 /// Sorts what the files hold.
 fn found(copy: &Copy<'_>, files: &Folders, tried: Option<Tried<'_>>, told: &mut Vec<Stuck>) -> Found {
     let mut out = Found::default();
-    let mut stripes: BTreeMap<(&str, Lsn, i32), Vec<(i32, Link)>> = BTreeMap::new();
+    let mut stripes: BTreeMap<(&str, Lsn, i32), Families> = BTreeMap::new();
     for (file, headers) in &files.headers {
         told.extend(headers.hidden.iter().map(|p| stuck(file, unreadable(file, p))));
         let sets = match &headers.sets {
@@ -191,14 +196,15 @@ fn found(copy: &Copy<'_>, files: &Folders, tried: Option<Tried<'_>>, told: &mut 
     out.usable = usable;
     for link in failed {
         if let Some(damaged) = self::failed(tried, files, &link) {
-            out.broken.push((link.set.last_lsn, stuck(&link.file, not_restored(&link, damaged))));
+            let why = not_restored(&link, damaged);
+            out.broken.push((link, why));
         }
     }
     out
 }
 
 /// A set that is striped over several files: restored from all of them, or stuck.
-fn striped(files: &Folders, mut found: Vec<(i32, Link)>, out: &mut Found) {
+fn striped(files: &Folders, mut found: Families, out: &mut Found) {
     found.sort_by(|(a, x), (b, y)| (a, &x.file).cmp(&(b, &y.file)));
     // Mirrors of a media set have the same numbers: one of them is enough.
     found.dedup_by_key(|(family, _)| *family);
@@ -210,7 +216,7 @@ fn striped(files: &Folders, mut found: Vec<(i32, Link)>, out: &mut Found) {
         out.usable.push(Link { others, ..first.clone() });
     } else {
         let problem = stripes_missing(&first.file, found.len(), families);
-        out.broken.push((first.set.last_lsn, stuck(&first.file, problem)));
+        out.broken.push((first.clone(), problem));
     }
 }
 
@@ -257,7 +263,9 @@ pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> 
     // Once log shipping has been removed, the record has what it said.
     let half = instance.secondary_half.known().and_then(Option::as_ref);
     if let Some(half) = half.or_else(|| t.and_then(|t| t.facts.log_shipping.as_ref())) {
-        chain.stuck.extend(lacking::of(half, database, folders).into_iter().map(|(folder, p)| stuck(folder, p)));
+        chain
+            .stuck
+            .extend(lacking::of(half, database, folders).into_iter().map(|(folder, p)| stuck(folder, p)));
         chain.stuck.sort();
     }
     Ok(chain)
@@ -336,7 +344,10 @@ fn unread() -> Problem {
 fn not_listed(file: &str) -> Problem {
     Problem::ask(
         Reason::FolderUnusable,
-        format!("SQL Server sees {} in a folder of log shipping, and the operator's mount of it does not show it", clean(file)),
+        format!(
+            "SQL Server sees {} in a folder of log shipping, and the operator's mount of it does not show it",
+            clean(file)
+        ),
         "Mount the folder anew; a client that answers from an old listing leaves files out",
     )
 }
@@ -430,9 +441,8 @@ pub fn is_fetched_again(t: &Transition, files: &Folders, name: &str) -> bool {
 
 /// The log backups of a copy that a file holds have all been applied to it: they are on its fork, and reach no further.
 pub fn is_behind(sets: &[BackupSet], copy: &Copy<'_>) -> bool {
-    let applied = |s: &BackupSet| {
-        s.last_lsn <= copy.redo.lsn && s.last_fork.eq_ignore_ascii_case(&copy.redo.fork)
-    };
+    let applied =
+        |s: &BackupSet| s.last_lsn <= copy.redo.lsn && s.last_fork.eq_ignore_ascii_case(&copy.redo.fork);
     let mut ours = sets.iter().filter(|s| copy.is_of_family(s)).peekable();
     ours.peek().is_some() && ours.all(applied)
 }
@@ -470,6 +480,7 @@ mod tests {
     use super::super::backups::{BackupFile, FileHeaders};
     use super::super::reading::Reading;
     use super::super::route::Route;
+    use super::super::transition::Refused;
     use super::*;
 
     fn set(first: i128, last: i128) -> BackupSet {
@@ -506,7 +517,13 @@ mod tests {
     fn at(lsn: i128) -> RedoPoint {
         RedoPoint { lsn: Lsn(lsn), fork: "f1".into() }
     }
-    fn follow(redo: &RedoPoint, family: Option<&str>, database: &str, f: &Folders, t: Option<&Transition>) -> Chain {
+    fn follow(
+        redo: &RedoPoint,
+        family: Option<&str>,
+        database: &str,
+        f: &Folders,
+        t: Option<&Transition>,
+    ) -> Chain {
         let tried = t.map(|t| Tried { t, now: Timestamp::UNIX_EPOCH });
         super::follow(&Copy { redo, family, database, restored: &[] }, f, tried)
     }
@@ -620,7 +637,8 @@ mod tests {
         f.copy = Reading::Known(vec![file.clone()]);
         let mut t =
             Transition::begin("p", Route::failover(Side::Backup), "F1", 0, jiff::Timestamp::UNIX_EPOCH);
-        let damaged = |times| Damaged { file: file.clone(), why: "3203".into(), times, fetched: false, refused: None };
+        let damaged =
+            |times| Damaged { file: file.clone(), why: "3203".into(), times, fetched: false, refused: None };
         let stuck = |f: &Folders, t: &Transition| follow(&at(10), Some("FAM"), "mgc", f, Some(t)).stuck.len();
         t.facts.damaged.insert("2".into(), damaged(1));
         assert_eq!(stuck(&f, &t), 1, "the share does not have it");
@@ -634,6 +652,32 @@ mod tests {
         // Somebody replaced it, by one of the same length.
         f.copy = Reading::Known(vec![BackupFile { modified: 2, ..file.clone() }]);
         assert_eq!(stuck(&f, &t), 0);
+    }
+
+    #[test]
+    fn a_refused_log_is_stuck_for_that_reason_and_tried_again_after_a_while() {
+        let file = BackupFile { name: "2".into(), length: 5, modified: 1 };
+        let mut second = set(20, 30);
+        second.position = 2;
+        let mut f = folders(vec![("1", set(10, 20)), ("2", second)]);
+        (f.copy, f.share) = (Reading::Known(vec![file.clone()]), Reading::Known(vec![file.clone()]));
+        let mut t = Transition::begin("p", Route::failover(Side::Backup), "F1", 0, Timestamp::UNIX_EPOCH);
+        let refused =
+            Refused { at: Timestamp::UNIX_EPOCH, reason: Reason::BackupRefused, fix: "WITH MOVE".into() };
+        let failed = Damaged { file, why: "5133".into(), times: 1, fetched: false, refused: Some(refused) };
+        t.facts.damaged.insert("2:2".into(), failed);
+        let copy_of = at(10);
+        let copy = Copy { redo: &copy_of, family: Some("FAM"), database: "mgc", restored: &[] };
+        let after = |minutes| {
+            let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_mins(minutes);
+            super::follow(&copy, &f, Some(Tried { t: &t, now }))
+        };
+        let c = after(1);
+        assert_eq!(names(&c), ["1"], "no copy of the file would help");
+        let problem = &c.stuck.first().unwrap().problem;
+        assert_eq!((problem.reason, problem.fix.as_str()), (Reason::BackupRefused, "WITH MOVE"));
+        assert_eq!(names(&after(5)), ["1", "2"]);
+        assert!(!is_fetched_again(&t, &f, "2"));
     }
 
     #[test]

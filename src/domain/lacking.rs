@@ -46,3 +46,58 @@ fn lacks(folder: &str, copied: &str) -> Problem {
         "Check the mount and the file server behind it. If the files are gone indeed, what was in them is lost by consent only",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::reading::Reading;
+    use super::*;
+
+    const COPIED: &str = "mgc_20261123094500.trn";
+
+    fn half(copied: &str, restored: &str) -> SecondaryHalf {
+        let column = |name: &str, file: &str| (name.to_string(), format!(r"E:\copies\{file}"));
+        let columns = [column("last_copied_file", copied), column("last_restored_file", restored)].into();
+        SecondaryHalf { columns, schedules: BTreeMap::new() }
+    }
+    fn folders(share: Option<&[&str]>, copy: &[&str]) -> Folders {
+        let list = |names: &[&str]| {
+            let file = |n: &&str| BackupFile { name: (*n).to_string(), length: 1, modified: 1 };
+            Reading::Known(names.iter().map(file).collect())
+        };
+        Folders {
+            share: share.map_or_else(Reading::not_looked, list),
+            copy: list(copy),
+            copy_free: Reading::Known(1),
+            headers: BTreeMap::new(),
+            ignored: vec![],
+            unread: 0,
+            unlisted: BTreeMap::new(),
+        }
+    }
+    fn lacking(half: &SecondaryHalf, f: &Folders) -> Vec<&'static str> {
+        of(half, "mgc", f).into_iter().map(|(folder, _)| folder).collect()
+    }
+
+    #[test]
+    fn a_listing_without_what_log_shipping_copied_is_not_believed() {
+        let behind = half(COPIED, "mgc_20261123093000.trn");
+        let newer = "mgc_20261123100000.trn";
+        // The mount is gone, and a folder that is empty stands in its place.
+        assert_eq!(lacking(&behind, &folders(Some(&[]), &[COPIED])), ["the backup share"]);
+        assert_eq!(lacking(&behind, &folders(Some(&[]), &[])), ["the backup share", "the copy folder"]);
+        // Short listings: only what is older, only files of others.
+        let older = ["mgc_20261123093000.trn", "zzz.trn", "mgccomp_20991123094500.trn"];
+        assert_eq!(lacking(&behind, &folders(Some(&older), &[COPIED])), ["the backup share"]);
+        // Whole ones: it is there, or retention has taken it and something newer is there.
+        for share in [[COPIED], [newer], ["MGC_20261123094500.TRN"]] {
+            assert!(lacking(&behind, &folders(Some(&share), &[])).is_empty(), "{share:?}");
+        }
+        // A lost share, and a copy folder that lacks what the copy still needs, or needs no more.
+        assert_eq!(lacking(&behind, &folders(None, &[])), ["the copy folder"]);
+        assert!(lacking(&half(COPIED, COPIED), &folders(None, &[])).is_empty());
+        // Nothing was ever copied.
+        assert!(lacking(&half("", ""), &folders(Some(&[]), &[])).is_empty());
+    }
+}

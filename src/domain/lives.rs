@@ -56,13 +56,13 @@ pub(super) fn behind<'l>(
     copy: &Copy<'_>,
     end: &RedoPoint,
     links: &[Link],
-    all: &'l [Link],
+    all: &[&'l Link],
 ) -> Vec<(&'l Link, Strange)> {
     let forks = path(copy, end, links, all);
     let taken = taken(copy, &forks, all);
     let latest = extreme(&taken, i64::max);
     let mut out = Vec::new();
-    let mut behind: Vec<&Link> = all.iter().filter(|l| l.set.last_lsn <= end.lsn).collect();
+    let mut behind: Vec<&Link> = all.iter().filter(|l| l.set.last_lsn <= end.lsn).copied().collect();
     behind.sort_by_key(|l| std::cmp::Reverse(l.set.last_lsn));
     // When the earliest of those was taken that reach further, by server.
     let (mut further, mut earliest) = (taken.iter().peekable(), BTreeMap::new());
@@ -84,7 +84,7 @@ pub(super) fn behind<'l>(
 }
 
 /// The forks of the copy's own path: where it stands, what was restored into it, and what led to each of these.
-fn path(copy: &Copy<'_>, end: &RedoPoint, links: &[Link], all: &[Link]) -> Forks {
+fn path(copy: &Copy<'_>, end: &RedoPoint, links: &[Link], all: &[&Link]) -> Forks {
     let mut forks = Forks::new();
     own(&mut forks, &copy.redo.fork, copy.redo.lsn);
     own(&mut forks, &end.fork, end.lsn);
@@ -113,7 +113,7 @@ fn path(copy: &Copy<'_>, end: &RedoPoint, links: &[Link], all: &[Link]) -> Forks
 }
 
 /// The backups of the copy's own path whose time is known, the one that reaches furthest first.
-fn taken(copy: &Copy<'_>, forks: &Forks, all: &[Link]) -> Vec<Taken> {
+fn taken(copy: &Copy<'_>, forks: &Forks, all: &[&Link]) -> Vec<Taken> {
     let sets = all.iter().map(|l| &l.set).filter(|s| is_own(forks, &s.last_fork, s.last_lsn));
     let sets = sets.filter_map(|s| {
         Some(Taken { last: s.last_lsn, at: seconds(&s.start)?, server: s.server.to_lowercase() })

@@ -123,7 +123,9 @@ impl Step for ApplyLogBackups {
                 None | Some(Outcome::Answered) => outcome,
                 Some(other @ (Outcome::Refused(_) | Outcome::Unknown(_))) => other,
             },
-            (Effect::LeaveStandby, _) | (Effect::Apply(..), Outcome::Answered | Outcome::Unknown(_)) => outcome,
+            (Effect::LeaveStandby, _) | (Effect::Apply(..), Outcome::Answered | Outcome::Unknown(_)) => {
+                outcome
+            }
         }
     }
 }

@@ -129,6 +129,11 @@ fn wanted<'v>(v: &View<'_>, folders: &'v Folders) -> Vec<&'v BackupFile> {
 /// Whether a file of the share is needed: it is a link of the chain, or nobody could read it where it is.
 fn matters(v: &View<'_>, folders: &Folders, name: &str) -> bool {
     let linked = v.chain.as_ref().is_ok_and(|c| c.links.iter().any(|l| l.files().any(|f| f == name)));
-    let unread = |h: &FileHeaders| !h.from_copy && matches!(h.sets, Reading::Unknown(_));
+    // What SQL Server has read, and says holds no backup, is somebody's file of any size, unless log shipping calls its backups so.
+    let name_of_ours = [".trn", ".wrk"].iter().any(|end| name.to_lowercase().ends_with(end));
+    let unread = |h: &FileHeaders| match &h.sets {
+        Reading::Unknown(p) => !h.from_copy && (name_of_ours || p.reason != Reason::BackupDamaged),
+        Reading::Known(_) => false,
+    };
     linked || folders.headers.get(name).is_some_and(unread)
 }

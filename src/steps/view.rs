@@ -125,7 +125,8 @@ impl<'a> View<'a> {
     }
     /// Whether SQL Server has read the headers of all files of a link where they were copied to.
     pub fn is_read_from_copy(&self, link: &Link) -> bool {
-        self.folders().is_ok_and(|f| link.files().all(|file| f.headers.get(file).is_some_and(|h| h.from_copy)))
+        self.folders()
+            .is_ok_and(|f| link.files().all(|file| f.headers.get(file).is_some_and(|h| h.from_copy)))
     }
     /// Whether the live side has the mirror that the resource names (or names none), and nobody is building one.
     pub fn mirror_stands(&self) -> bool {

@@ -73,7 +73,8 @@ pub async fn look_at_folders<S: Systems, C: Clock>(
     else {
         return Ok(None);
     };
-    let mut reader = Reader { world, side, shipping, cache, session: None, until: world.clock.now() + READING, lost: 0 };
+    let mut reader =
+        Reader { world, side, shipping, cache, session: None, until: world.clock.now() + READING, lost: 0 };
     let (mut share, mut copy, copy_free) = futures::join!(
         reader.list(Kind::BackupShare),
         reader.list(Kind::CopyFolder),
@@ -179,6 +180,10 @@ impl<S: Systems, C: Clock> Reader<'_, S, C> {
             let behind = copy.is_some_and(|c| sets.is_some_and(|s| chain::is_behind(s, &c)));
             applied = if behind { applied + 1 } else { 0 };
         }
+        // What has failed before comes last: a slow one holds up no other.
+        let (side, mut others) = (self.side, others);
+        self.cache
+            .heard(|h| others.sort_by_cached_key(|(c, f)| h.failed.contains_key(&(side, *c, f.clone()))));
         for (from_copy, file) in others {
             self.read_into(from_copy, file, folders).await?;
         }
@@ -197,7 +202,12 @@ impl<S: Systems, C: Clock> Reader<'_, S, C> {
 
     /// One file: what is known of it, or that it is not looked into yet. What SQL Server says holds no backup, and is called as a
     /// document, is told and no loss.
-    async fn read_into(&mut self, from_copy: bool, file: BackupFile, folders: &mut Folders) -> Result<(), Problem> {
+    async fn read_into(
+        &mut self,
+        from_copy: bool,
+        file: BackupFile,
+        folders: &mut Folders,
+    ) -> Result<(), Problem> {
         let name = file.name.clone();
         match self.header(from_copy, file).await? {
             None => folders.unread += 1,
@@ -275,7 +285,9 @@ impl<S: Systems, C: Clock> Reader<'_, S, C> {
         }
         let names: BTreeSet<String> = twins.into_values().filter(|names| names.len() > 1).flatten().collect();
         for name in names {
-            let Some(headers) = folders.headers.get_mut(&name).filter(|h| h.label.is_none()) else { continue };
+            let Some(headers) = folders.headers.get_mut(&name).filter(|h| h.label.is_none()) else {
+                continue;
+            };
             if self.world.clock.now() >= self.until {
                 folders.unread += 1;
                 return Ok(());
@@ -288,7 +300,8 @@ impl<S: Systems, C: Clock> Reader<'_, S, C> {
             }
             let (side, from_copy, label) = (self.side, headers.from_copy, headers.label.clone());
             self.cache.heard(|h| {
-                let same = h.headers.iter_mut().filter(|(k, _)| (k.0, k.1) == (side, from_copy) && k.2.name == name);
+                let same =
+                    h.headers.iter_mut().filter(|(k, _)| (k.0, k.1) == (side, from_copy) && k.2.name == name);
                 same.for_each(|(_, known)| known.label.clone_from(&label));
             });
         }
@@ -394,3 +407,6 @@ fn candidates(folders: &Folders) -> Vec<(bool, BackupFile)> {
     }
     out.into_values().collect()
 }
+
+#[cfg(test)]
+mod tests;

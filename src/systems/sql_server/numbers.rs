@@ -27,7 +27,11 @@ pub fn known(number: u32) -> Option<&'static Known> {
 
 /// All of them.
 pub const ALL: &[Known] = &[
-    known_as(&[50000], ErrorClass::Guard, "A guard of the operator's own batch, if its state is one of theirs"),
+    known_as(
+        &[50000],
+        ErrorClass::Guard,
+        "A guard of the operator's own batch, if its state is one of theirs",
+    ),
     known_as(
         &[53, 121, 258, 7202, 7391, 7399, 7416, 7437, 11001, 17, 32052, 32053, 32054, 32055],
         ErrorClass::Retry,
@@ -41,8 +45,16 @@ pub const ALL: &[Known] = &[
         ErrorClass::Retry,
         "The database is between two states, or something else is done to it",
     ),
-    known_as(&[1205, 1222, 1204, 701, 802, 3224, 3627], ErrorClass::Retry, "A deadlock, a lock, memory or threads"),
-    known_as(&[3204, 3229, 3230, 596], ErrorClass::Retry, "It was cut off, or a device did not answer in time"),
+    known_as(
+        &[1205, 1222, 1204, 701, 802, 3224, 3627],
+        ErrorClass::Retry,
+        "A deadlock, a lock, memory or threads",
+    ),
+    known_as(
+        &[3204, 3229, 3230, 596],
+        ErrorClass::Retry,
+        "It was cut off, or a device did not answer in time",
+    ),
     known_as(&[4319, 4347], ErrorClass::Retry, "An earlier restore was cut off; the same one goes on"),
     known_as(&[3013, 3119, 5069], ErrorClass::Retry, "It failed; another error says why"),
     known_as(&[14262], ErrorClass::Retry, "A job or schedule was removed since it was looked at"),
@@ -57,7 +69,11 @@ pub const ALL: &[Known] = &[
         ErrorClass::Damaged,
         "The backup is damaged or cut off (3182: its database was damaged when it was taken)",
     ),
-    known_as(&[3143, 3241, 3242, 3254], ErrorClass::Damaged, "The file holds no backup, or its beginning is damaged"),
+    known_as(
+        &[3143, 3241, 3242, 3254],
+        ErrorClass::Damaged,
+        "The file holds no backup, or its beginning is damaged",
+    ),
     Known {
         numbers: &[3132, 3231, 3258],
         class: ErrorClass::Refused,

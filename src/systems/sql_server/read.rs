@@ -152,11 +152,15 @@ async fn history<S: SqlSession>(
             first_fork: r.text(row, "first_recovery_fork_guid")?,
             fork_point: r.lsn(row, "fork_point_lsn")?,
             server: r.text(row, "server_name")?,
-            // Quarter hours; 127 is unknown.
-            zone_minutes: r.int(row, "time_zone")?.filter(|q| (-56..=56).contains(q)).map(|q| q * 15),
+            zone_minutes: zone_minutes(r.int(row, "time_zone")?),
         })
     })
     .await
+}
+
+/// `backupset.time_zone` counts quarter hours (-20 is Eastern Standard Time), and 127 is unknown.
+fn zone_minutes(quarters: Option<i32>) -> Option<i32> {
+    quarters.filter(|q| (-56..=56).contains(q)).map(|q| q * 15)
 }
 
 /// Who holds the lock of a pool on an instance, if somebody does and that can be told.
@@ -408,12 +412,17 @@ pub async fn headers<S: SqlSession>(
 ) -> Result<FileHeaders, SqlError> {
     let doing = format!("reading the header of {}", crate::domain::text::clean(path));
     // A set that says too little hides nothing of the others in the file.
-    let rows = part(session, server, &doing, statements::HEADERS, vec![path.into()], |r, row| Ok(set(r, row)));
+    let rows =
+        part(session, server, &doing, statements::HEADERS, vec![path.into()], |r, row| Ok(set(r, row)));
     let mut hidden = None;
     let sets = rows.await?.map(|rows| {
         let told = |why: String| {
             let why = format!("a set in it says too little: {why}");
-            Problem::ask(Reason::UnexpectedAnswer, why, "Restore it by hand, or move it out of the folders if it is none of ours")
+            Problem::ask(
+                Reason::UnexpectedAnswer,
+                why,
+                "Restore it by hand, or move it out of the folders if it is none of ours",
+            )
         };
         let (known, other): (Vec<_>, Vec<_>) = rows.into_iter().partition(Result::is_ok);
         hidden = other.into_iter().find_map(Result::err).map(told);
@@ -492,4 +501,15 @@ pub async fn folder<S: SqlSession>(
 /// Whether an error says that the goal already holds.
 pub fn already_done(e: &SqlError) -> bool {
     matches!(e, SqlError::Server(e) if classify(e) == ErrorClass::AlreadyDone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_has_the_zone_of_the_server_that_took_it_or_none() {
+        let read = [Some(-20), Some(4), Some(0), Some(127), None].map(zone_minutes);
+        assert_eq!(read, [Some(-300), Some(60), Some(0), None, None]);
+    }
 }

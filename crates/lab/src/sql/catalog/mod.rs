@@ -384,10 +384,7 @@ fn set_guid(seat: &Seat<'_>, h: &BackupHeader) -> String {
 }
 
 /// The row of `RESTORE LABELONLY`.
-pub(crate) fn label(
-    seat: &Seat<'_>,
-    h: &BackupHeader,
-) -> (Vec<(String, ColumnType)>, Vec<Vec<Cell>>) {
+pub(crate) fn label(seat: &Seat<'_>, h: &BackupHeader) -> (Vec<(String, ColumnType)>, Vec<Vec<Cell>>) {
     let version = seat.world.scenario.dialect.sql_server;
     let columns: Vec<(String, ColumnType)> = shapes::columns("RESTORE LABELONLY", version)
         .map(|all| all.map(|c| (c.name.to_string(), c.kind)).collect())

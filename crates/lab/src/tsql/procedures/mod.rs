@@ -453,7 +453,8 @@ impl Batch {
     fn listed(&mut self, seat: &mut Seat<'_>, arguments: &[Token], out: &mut Vec<Event>) -> Said {
         let folder = self.value(arguments.first());
         let files = seat.world.files.list(&folder).unwrap_or_default();
-        let columns = [("subdirectory", Kind::NVarChar(512)), ("depth", Kind::Int(4)), ("file", Kind::Int(4))];
+        let columns =
+            [("subdirectory", Kind::NVarChar(512)), ("depth", Kind::Int(4)), ("file", Kind::Int(4))];
         let columns = columns.map(|(name, kind)| (name.to_string(), ColumnType::null(kind))).to_vec();
         let row = |(name, _)| vec![Cell::Text(name), Cell::Int(1), Cell::Int(1)];
         let rows: Vec<Vec<Cell>> = files.into_iter().map(row).collect();
