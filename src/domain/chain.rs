@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::backups::{BackupSet, Folders, Lsn, RedoPoint};
+use super::links::{Copy, Link};
 use super::problem::{Problem, Reason};
 use super::reading::Reading;
 use super::side::Side;
 use super::situation::Situation;
-use super::sql_server::{Instance, RestoreHistory};
+use super::sql_server::Instance;
 use super::text::clean;
 use super::transition::{Damaged, Transition};
 use super::{lacking, lives};
@@ -37,55 +38,6 @@ pub struct Stuck {
     pub file: String,
     /// What is wrong with it.
     pub problem: Problem,
-}
-
-/// One log backup of the chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Link {
-    /// Name of the file; of several that it is striped over the first.
-    pub file: String,
-    /// The other files that it is striped over, in the order of the media set.
-    #[serde(default)]
-    pub others: Vec<String>,
-    /// The set in it.
-    pub set: BackupSet,
-}
-
-impl Link {
-    /// Every file that it is restored from.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.file).chain(&self.others).map(String::as_str)
-    }
-    /// Under which name it is remembered that it could not be restored: another set of the file, or the same from more files, may well
-    /// be. (No name of a file holds a colon.)
-    pub fn key(&self) -> String {
-        match (self.set.position, self.others.len()) {
-            (..=1, 0) => self.file.clone(),
-            (position, 0) => format!("{}:{position}", self.file),
-            (position, others) => format!("{}:{position}:{}", self.file, others + 1),
-        }
-    }
-}
-
-/// The copy whose chain is followed.
-#[derive(Clone, Copy, Debug)]
-pub struct Copy<'a> {
-    /// Where its roll forward stands.
-    pub redo: &'a RedoPoint,
-    /// Its family, as far as the server shows it.
-    pub family: Option<&'a str>,
-    /// Its name.
-    pub database: &'a str,
-    /// What was restored into it.
-    pub restored: &'a [RestoreHistory],
-}
-
-impl Copy<'_> {
-    /// Whether a set is a log backup of this database, and of its family as far as that is known.
-    fn is_of_family(&self, set: &BackupSet) -> bool {
-        set.is_log_of(self.database) && self.family.is_none_or(|f| f.eq_ignore_ascii_case(&set.family))
-    }
 }
 
 /// What was tried in vain, and what time it is.
@@ -147,7 +99,7 @@ fn unseen(files: &Folders, copy: &Copy<'_>) -> Vec<Stuck> {
     for (file, headers) in &files.unlisted {
         let may_matter = match &headers.sets {
             Reading::Unknown(_) => true,
-            Reading::Known(sets) => sets.iter().any(|s| is_ahead(s, copy)),
+            Reading::Known(sets) => sets.iter().any(|s| copy.is_behind(s)),
         };
         if may_matter {
             out.push(stuck(file, not_listed(file)));
@@ -447,20 +399,6 @@ pub fn is_behind(sets: &[BackupSet], copy: &Copy<'_>) -> bool {
     ours.peek().is_some() && ours.all(applied)
 }
 
-/// Whether a set is a log backup of a copy that reaches further than it.
-pub fn is_ahead(set: &BackupSet, copy: &Copy<'_>) -> bool {
-    copy.is_of_family(set) && set.last_lsn > copy.redo.lsn
-}
-
-/// Whether a name is one that log shipping itself gives to backups of a database: `<database>_<14 digits>.trn`. Only the order
-/// of such names says anything about their age; what somebody rescued by hand has any name.
-pub fn is_regular(name: &str, database: &str) -> bool {
-    let name = name.to_lowercase();
-    let rest = name.strip_prefix(&database.to_lowercase()).and_then(|r| r.strip_prefix('_'));
-    rest.and_then(|r| r.strip_suffix(".trn"))
-        .is_some_and(|digits| digits.len() == 14 && digits.bytes().all(|b| b.is_ascii_digit()))
-}
-
 fn foreign_fork(file: &str, set: &BackupSet) -> Problem {
     Problem::ask(
         Reason::ForeignBackup,
@@ -478,6 +416,7 @@ fn foreign_fork(file: &str, set: &BackupSet) -> Problem {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::backups::{BackupFile, FileHeaders};
+    use super::super::links::is_regular;
     use super::super::reading::Reading;
     use super::super::route::Route;
     use super::super::transition::Refused;

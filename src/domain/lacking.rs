@@ -2,9 +2,8 @@
 //! file server may leave files out, both without any error.
 
 use super::backups::{BackupFile, Folders};
-use super::chain::is_regular;
+use super::links::{file_name, is_regular};
 use super::log_shipping::SecondaryHalf;
-use super::loss::file_name;
 use super::problem::{Problem, Reason};
 use super::text::clean;
 

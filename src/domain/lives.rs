@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::civil::DateTime;
 
 use super::backups::{Lsn, RedoPoint};
-use super::chain::{Copy, Link};
+use super::links::{Copy, Link};
 
 /// What two servers' local times may differ by at most, in seconds: from UTC-12 to UTC+14.
 const OTHER_SERVER: i64 = 26 * 3600;

@@ -6,6 +6,7 @@
 pub mod backups;
 pub mod consent;
 pub mod decision;
+pub mod links;
 pub mod log_shipping;
 pub mod lync;
 pub mod pool;

@@ -73,7 +73,7 @@ pub struct Facts {
     pub loss: Option<Loss>,
     /// When the side that is left last answered, as far as was known when the transition began.
     pub last_heard: Option<Timestamp>,
-    /// Log backups that SQL Server could not restore, by [`super::chain::Link::key`].
+    /// Log backups that SQL Server could not restore, by [`super::links::Link::key`].
     pub damaged: BTreeMap<String, Damaged>,
     /// Every run of `Install-CsMirrorDatabase`, the last one last. Written before it is started.
     pub mirror_jobs: Vec<DetachedJob>,
@@ -111,9 +111,10 @@ const IN_VAIN: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Loss {
-    /// Everything written before this moment is kept for certain: the start of the last applied backup.
+    /// Everything written before this moment is kept for certain: the start of the last applied backup, or of an earlier one if nobody
+    /// can say what that was in UTC.
     pub kept_until: Option<Timestamp>,
-    /// The same moment in the local time of the server that took the backup, as its header has it.
+    /// The start of the last applied backup in the local time of the server that took it, as its header has it.
     pub kept_until_local: Option<String>,
     /// Nothing after this moment was written before the side that is left was lost: the last successful look at it. Absent:
     /// nobody knows, because the operator did not see that side alive.

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::{Reads, Step, View};
 use crate::domain::backups::RedoPoint;
-use crate::domain::chain::{self, Link};
+use crate::domain::chain;
 use crate::domain::decision::{Decision, Evidence, Left, Outcome, Waiting};
+use crate::domain::links::Link;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::route::Route;

@@ -2,10 +2,11 @@
 
 use crate::domain::acceptance::{Acceptance, Asked, terms};
 use crate::domain::backups::Folders;
-use crate::domain::chain::{self, Chain, Link};
+use crate::domain::chain::{self, Chain};
 use crate::domain::consent::Consent;
 use crate::domain::decision::{Decision, Evidence};
 use crate::domain::fencing::{Verdict, verdict};
+use crate::domain::links::Link;
 use crate::domain::pool::{DataCenter, Pool, Shipping};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::Route;

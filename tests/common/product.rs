@@ -10,7 +10,8 @@ pub use persistent_chat_failover::controller::rights::{RIGHTS, Right, Where, rul
 pub use persistent_chat_failover::domain::backups::{
     BackupFile, BackupSet, FileHeaders, Folders, Label, Lsn, RedoPoint,
 };
-pub use persistent_chat_failover::domain::chain::{Chain, Copy, follow};
+pub use persistent_chat_failover::domain::chain::{Chain, follow};
+pub use persistent_chat_failover::domain::links::Copy;
 pub use persistent_chat_failover::domain::log_shipping::{Columns, Job, SecondaryHalf};
 pub use persistent_chat_failover::domain::problem::{Problem, Reason};
 pub use persistent_chat_failover::domain::reading::Reading;

@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::{Clock, World};
 use crate::domain::backups::{BackupFile, FileHeaders, Folders, is_document, leave_unfinished_twins};
-use crate::domain::chain::{self, Copy};
+use crate::domain::chain;
+use crate::domain::links::{Copy, is_regular};
 use crate::domain::pool::Shipping;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::{Reading, not_looked};
@@ -168,7 +169,7 @@ impl<S: Systems, C: Clock> Reader<'_, S, C> {
         });
         let (regular, others): (Vec<_>, Vec<_>) = candidates(folders)
             .into_iter()
-            .partition(|(_, f)| chain::is_regular(&f.name, &self.world.pool.database));
+            .partition(|(_, f)| is_regular(&f.name, &self.world.pool.database));
         let mut regular = regular.into_iter().rev();
         let mut applied = 0;
         while applied < OVERLAP
@@ -278,7 +279,7 @@ impl<S: Systems, C: Clock> Reader<'_, S, C> {
         let mut twins: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, headers) in &folders.headers {
             let sets = headers.sets.known().into_iter().flatten();
-            let matters = |s: &&_| chain::is_ahead(s, &copy);
+            let matters = |s: &&_| copy.is_behind(s);
             for guid in sets.filter(matters).filter_map(|s| s.guid.clone()) {
                 twins.entry(guid).or_default().push(name.clone());
             }

@@ -1,37 +1,10 @@
 //! Classes of SQL Server's errors, and what they mean to a human.
 
-use super::numbers::{Known, known};
+use super::numbers::{ErrorClass, Known, known};
 use super::{ServerError, SqlError, statements};
 use crate::domain::pool::SqlServer;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::text::clean;
-
-/// What an error number asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ErrorClass {
-    /// The goal already holds; the next look will show it.
-    AlreadyDone,
-    /// It may pass: somebody is in the way, a deadlock, a resource.
-    Retry,
-    /// The file is damaged or cut off.
-    Damaged,
-    /// The backup is sound, and cannot be restored as things stand.
-    Refused,
-    /// The chain does not fit: gap, other fork, other database.
-    Chain,
-    /// A right is missing.
-    Permission,
-    /// A disk is full.
-    DiskFull,
-    /// A file, share or folder cannot be opened.
-    Folder,
-    /// The database cannot be brought up as its files stand: only a new full restore helps.
-    Unusable,
-    /// A guard of our own batch: the world is not what the decision was made on.
-    Guard,
-    /// Anything else: a human must look.
-    Other,
-}
 
 /// Numbers that only wrap another error of the same statement.
 fn wraps(number: u32) -> bool {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::SqlSession;
-use super::errors::{ErrorClass, classify, problem};
+use super::errors::{classify, problem};
+use super::numbers::ErrorClass;
 use super::{Cell, Parameter, Rows, SqlError, Statement, statements};
 use crate::domain::backups::{BackupSet, FileHeaders, Label, Lsn, RedoPoint};
 use crate::domain::log_shipping::{Job, PrimaryHalf, SecondaryHalf};
