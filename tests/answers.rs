@@ -16,8 +16,8 @@ use std::time::Duration;
 use lab::tsql::{ColumnType, Done, Ends, Event, Kind};
 use lab::world::answers::{Answered, End};
 use product::{
-    Cell, Ending, Proof, Rows, ServerError, SqlError, SqlSession as _, Statement, TdsSession, errors,
-    statements,
+    Cell, Ending, ErrorClass, Proof, Rows, ServerError, SqlError, SqlSession as _, Statement, TdsSession,
+    errors, statements,
 };
 use server::{Server, error, info};
 
@@ -226,7 +226,7 @@ async fn after_3013(server: &Server, listed: &statements::Listed, session: &mut 
     server.answer(&listed.text, Answered { instead: Some(answer), end: End::Usual });
     match session.send(&statement(listed), Some(PATIENCE)).await {
         Err(SqlError::Server(e @ ServerError { number: 3013, last: Some(3441), .. }))
-            if errors::classify(&e) == errors::ErrorClass::Unusable =>
+            if errors::classify(&e) == ErrorClass::Unusable =>
         {
             vec![]
         }

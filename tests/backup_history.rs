@@ -5,7 +5,7 @@
 #[path = "common/product.rs"]
 mod product;
 
-use product::{BackupSet, Chain, FileHeaders, Folders, Lsn, Reading, RedoPoint, follow};
+use product::{BackupSet, Chain, Copy, FileHeaders, Folders, Lsn, Reading, RedoPoint, follow};
 
 const FORK: &str = "3b085538-ee7b-46ac-9b63-1916d40a59cf";
 
@@ -35,7 +35,7 @@ fn set(kind: i32, first: i128, last: i128, fork: &str) -> BackupSet {
         start: String::new(),
         finish: String::new(),
         checksums: false,
-        damaged: false,
+        ..BackupSet::default()
     }
 }
 
@@ -74,15 +74,22 @@ fn folders(logs: &[BackupSet]) -> Folders {
             // Names that say nothing about the order.
             .map(|(n, s)| {
                 let name = format!("{:05}.trn", (n * 7919) % 10007);
-                (name, FileHeaders { from_copy: true, sets: Reading::Known(vec![s.clone()]) })
+                (name, FileHeaders::of(true, Reading::Known(vec![s.clone()])))
             })
             .collect(),
         ignored: vec![],
+        unread: 0,
+        unlisted: Default::default(),
     }
 }
 
 fn chain(from: Lsn, logs: &[BackupSet]) -> Chain {
-    follow(&RedoPoint { lsn: from, fork: FORK.to_uppercase() }, Some("FAMILY"), "MGC", &folders(logs), None)
+    let redo = RedoPoint { lsn: from, fork: FORK.to_uppercase() };
+    follow(
+        &Copy { redo: &redo, family: Some("FAMILY"), database: "MGC", restored: &[] },
+        &folders(logs),
+        None,
+    )
 }
 
 /// Each link begins where the one before it ends, or before: nothing between them is skipped.

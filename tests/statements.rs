@@ -181,12 +181,18 @@ fn what_is_read_of_a_server_is_read_on_either_side() {
             (statements::IDENTITY, vec![]),
             (statements::DATABASE, mgc.to_vec()),
             (statements::HEADERS, vec![text(&file)]),
+            (statements::LABEL, vec![text(&file)]),
+            (statements::FOLDER_LISTING, vec![text(&folder)]),
             (statements::OWN_BACKUPS, mgc.to_vec()),
             (statements::LOCK_HOLDER, vec![text(LOCK)]),
             (statements::RECORD_TABLE, vec![]),
             (statements::HELD, vec![text(LOCK)]),
         ] {
-            let empty = statement == statements::OWN_BACKUPS && host == COPY;
+            // A copy takes no backups, and what is live has no redo point.
+            let empty = match host {
+                COPY => statement == statements::OWN_BACKUPS,
+                _ => statement == statements::REDO,
+            };
             assert_eq!(b.rows(host, statement, &parameters).is_empty(), empty, "{statement}");
         }
         b.rows(host, statements::RESTORES, &mgc);
@@ -333,8 +339,10 @@ fn a_log_backup_is_applied_and_the_copy_recovered() {
         let [lsn, fork] = b.redo();
         let file = text(&format!(r"{folder}\{name}"));
         let parameters = [text(LOCK), text("mgc"), lsn, fork, file, Cell::Int(1)];
-        b.works(COPY, &statements::restore_log(checksum), &parameters);
-        let [error] = &b.errors(COPY, &statements::restore_log(checksum), &parameters)[..] else { panic!() };
+        b.works(COPY, &statements::restore_log(checksum, 1), &parameters);
+        let [error] = &b.errors(COPY, &statements::restore_log(checksum, 1), &parameters)[..] else {
+            panic!()
+        };
         assert_eq!(
             (error.number, error.state),
             (50000, *statements::GUARDS.end()),

@@ -196,7 +196,13 @@ fn log_backups(out: &mut String, pool: &Pool, s: &Situation, copy: Side) {
                 let header = s.folders[copy].as_ref().and_then(|f| f.headers.get(&l.file));
                 let place = if header.is_some_and(|h| h.from_copy) { "copied" } else { "in the share" };
                 let (first, last) = (l.set.first_lsn, l.set.last_lsn);
-                let _ = writeln!(out, "    {} (LSN {first} to {last}, {place})", clean(&l.file));
+                let files: Vec<String> = l.files().map(clean).collect();
+                let note = match (l.set.tail, l.set.incomplete) {
+                    (true, _) => ", the tail of a database that nobody could write to any more",
+                    (false, true) => ", the tail of a database that could not be opened",
+                    (false, false) => "",
+                };
+                let _ = writeln!(out, "    {} (LSN {first} to {last}, {place}{note})", files.join(" + "));
             }
         }
         Err(p) => {

@@ -1,14 +1,20 @@
 //! The log chain: which backups follow the redo point, by LSN, recovery fork and family. Never by name or date.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::backups::{BackupSet, Folders, Lsn, RedoPoint};
+use super::links::{Copy, Link};
 use super::problem::{Problem, Reason};
+use super::reading::Reading;
 use super::side::Side;
 use super::situation::Situation;
 use super::sql_server::Instance;
 use super::text::clean;
 use super::transition::{Damaged, Transition};
+use super::{lacking, lives};
 
 /// What can be applied from the redo point on, and what stops it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,101 +40,161 @@ pub struct Stuck {
     pub problem: Problem,
 }
 
-/// One log backup of the chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Link {
-    /// Name of the file.
-    pub file: String,
-    /// The set in it.
-    pub set: BackupSet,
+/// What was tried in vain, and what time it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried<'a> {
+    /// The transition that remembers it.
+    pub t: &'a Transition,
+    /// Now: some of it is tried again after a while.
+    pub now: Timestamp,
 }
 
-/// Follows the chain from a redo point.
+/// Log backups that may be links.
+#[derive(Default)]
+struct Found {
+    /// What can be tried.
+    usable: Vec<Link>,
+    /// What cannot, each with the reason: what lies behind the end of the chain takes nothing away.
+    broken: Vec<(Link, Problem)>,
+}
+
+/// Follows the chain of a copy from its redo point.
 ///
 /// The rule (SQL Server, `RESTORE HEADERONLY` and `sys.master_files`): a log backup applies if
 /// `FirstLSN <= redo_start_lsn < LastLSN` and its `FirstRecoveryForkID` is `redo_start_fork_guid`; of several the one that
 /// reaches furthest. It leaves the redo point at its `LastLSN` and `RecoveryForkID`.
-pub fn follow(
-    redo: &RedoPoint,
-    family: Option<&str>,
-    database: &str,
-    files: &Folders,
-    t: Option<&Transition>,
-) -> Chain {
-    let mut chain = Chain { end: Some(redo.clone()), ..Chain::default() };
-    let mut sets: Vec<Link> = Vec::new();
-    // Files that cannot be restored, each with how far it would reach: what lies behind the end of the chain takes nothing away.
-    let mut broken: Vec<(Option<Lsn>, Stuck)> = Vec::new();
-    for (file, headers) in &files.headers {
-        let found = match &headers.sets {
-            super::reading::Reading::Unknown(p) => {
-                chain.stuck.push(stuck(file, unreadable(file, p)));
-                continue;
-            }
-            super::reading::Reading::Known(found) => found,
+pub fn follow(copy: &Copy<'_>, files: &Folders, tried: Option<Tried<'_>>) -> Chain {
+    let mut chain = Chain { stuck: unseen(files, copy), ..Chain::default() };
+    let found = found(copy, files, tried, &mut chain.stuck);
+    let at = walk(copy.redo, &found.usable, &mut chain);
+    // A broken file that lies wholly before the end of the chain takes nothing away.
+    let ahead = found.broken.iter().filter(|(link, _)| link.set.last_lsn > at.lsn);
+    chain.stuck.extend(ahead.map(|(link, why)| stuck(&link.file, why.clone())));
+    let all: Vec<&Link> = found.usable.iter().chain(found.broken.iter().map(|(link, _)| link)).collect();
+    chain.stuck.extend(lives::behind(copy, &at, &chain.links, &all).into_iter().map(|(link, why)| {
+        let problem = match why {
+            lives::Strange::OtherLife => newer_life(&link.file, &link.set),
+            lives::Strange::Later => taken_later(&link.file, &link.set),
         };
-        // A readable backup of another database is nobody's loss: its name only looks like one of ours, or it shares the folder.
-        let ours = found.iter().filter(|s| s.kind == 2 && s.database.eq_ignore_ascii_case(database));
-        let (family, foreign): (Vec<&BackupSet>, Vec<&BackupSet>) =
-            ours.partition(|s| family.is_none_or(|f| f.eq_ignore_ascii_case(&s.family)));
-        chain.stuck.extend(foreign.iter().map(|set| stuck(file, foreign_family(file, set))));
-        if found.is_empty() {
-            chain.stuck.push(stuck(file, empty(file)));
-        }
-        match t.and_then(|t| damage(t, files, file)).filter(|_| !family.is_empty()) {
-            Some(damaged) if !can_be_fetched_again(files, damaged) => {
-                let reaches = family.iter().map(|s| s.last_lsn).max();
-                broken.push((reaches, stuck(file, damaged_file(file, &damaged.why))));
-            }
-            Some(_) | None => {
-                sets.extend(family.into_iter().map(|set| Link { file: file.clone(), set: set.clone() }));
-            }
-        }
-    }
-    for (folder, reading) in [("the backup share", &files.share), ("the copy folder", &files.copy)] {
-        if let super::reading::Reading::Unknown(p) = reading {
-            chain.stuck.push(stuck(folder, p.clone()));
-        }
-    }
-
-    let mut at = redo.clone();
-    loop {
-        let covers = |l: &&Link| l.set.first_lsn <= at.lsn && at.lsn < l.set.last_lsn;
-        let same_fork = |l: &&Link| l.set.first_fork.eq_ignore_ascii_case(&at.fork);
-        let next =
-            sets.iter().filter(covers).filter(same_fork).max_by_key(|l| (l.set.last_lsn, !l.set.damaged));
-        match next {
-            Some(link) if link.set.damaged => {
-                let why = damaged_file(&link.file, "SQL Server marks the set as damaged or incomplete");
-                chain.stuck.push(stuck(&link.file, why));
-                break;
-            }
-            Some(link) => {
-                at = RedoPoint { lsn: link.set.last_lsn, fork: link.set.last_fork.clone() };
-                chain.links.push(link.clone());
-            }
-            None => {
-                for other in sets.iter().filter(covers).filter(|l| !same_fork(l)) {
-                    chain.stuck.push(stuck(&other.file, foreign_fork(&other.file, &other.set)));
-                }
-                let beyond = sets.iter().filter(|l| l.set.first_lsn > at.lsn).min_by_key(|l| l.set.first_lsn);
-                if let Some(beyond) = beyond {
-                    chain.gap = Some((at.lsn, beyond.set.first_lsn));
-                    chain.stuck.push(stuck(&beyond.file, gap(at.lsn, &beyond.file, &beyond.set)));
-                }
-                break;
-            }
-        }
-    }
-    // A broken file that lies wholly before the end of the chain takes nothing away; one whose LSNs are not known may be the
-    // last link.
-    let matters = broken.into_iter().filter(|(reaches, _)| reaches.is_none_or(|lsn| lsn > at.lsn));
-    chain.stuck.extend(matters.map(|(_, stuck)| stuck));
+        stuck(&link.file, problem)
+    }));
     chain.end = Some(at);
     chain.stuck.sort();
     chain.stuck.dedup();
     chain
+}
+
+/// Folders, and files in them, of which nobody knows what they hold.
+fn unseen(files: &Folders, copy: &Copy<'_>) -> Vec<Stuck> {
+    let mut out = Vec::new();
+    for (folder, reading) in [("the backup share", &files.share), ("the copy folder", &files.copy)] {
+        if let Reading::Unknown(p) = reading {
+            out.push(stuck(folder, p.clone()));
+        }
+    }
+    if files.unread > 0 {
+        // One name for all of them, without their number: it changes with every look.
+        out.push(stuck("files not looked into yet", unread()));
+    }
+    for (file, headers) in &files.unlisted {
+        let may_matter = match &headers.sets {
+            Reading::Unknown(_) => true,
+            Reading::Known(sets) => sets.iter().any(|s| copy.is_behind(s)),
+        };
+        if may_matter {
+            out.push(stuck(file, not_listed(file)));
+        }
+    }
+    out
+}
+
+/// Files that one set is striped over, each with its number.
+type Families = Vec<(i32, Link)>;
+
+/// Sorts what the files hold.
+fn found(copy: &Copy<'_>, files: &Folders, tried: Option<Tried<'_>>, told: &mut Vec<Stuck>) -> Found {
+    let mut out = Found::default();
+    let mut stripes: BTreeMap<(&str, Lsn, i32), Families> = BTreeMap::new();
+    for (file, headers) in &files.headers {
+        told.extend(headers.hidden.iter().map(|p| stuck(file, unreadable(file, p))));
+        let sets = match &headers.sets {
+            Reading::Unknown(p) => {
+                told.push(stuck(file, unreadable(file, p)));
+                continue;
+            }
+            Reading::Known(sets) => sets,
+        };
+        if sets.is_empty() && headers.hidden.is_none() {
+            told.push(stuck(file, empty(file)));
+        }
+        // A readable backup of another database is nobody's loss: its name only looks like one of ours, or it shares the folder.
+        for set in sets.iter().filter(|s| s.is_log_of(copy.database)) {
+            let link = Link { file: file.clone(), others: vec![], set: set.clone() };
+            match &headers.label {
+                _ if !copy.is_of_family(set) => told.push(stuck(file, foreign_family(file, set))),
+                Some(label) if label.families > 1 => {
+                    let key = (label.media_set.as_str(), set.last_lsn, set.position);
+                    stripes.entry(key).or_default().push((label.family, link));
+                }
+                Some(_) | None => out.usable.push(link),
+            }
+        }
+    }
+    for (_, found) in stripes {
+        striped(files, found, &mut out);
+    }
+    let (usable, failed): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut out.usable).into_iter().partition(|link| failed(tried, files, link).is_none());
+    out.usable = usable;
+    for link in failed {
+        if let Some(damaged) = self::failed(tried, files, &link) {
+            let why = not_restored(&link, damaged);
+            out.broken.push((link, why));
+        }
+    }
+    out
+}
+
+/// A set that is striped over several files: restored from all of them, or stuck.
+fn striped(files: &Folders, mut found: Families, out: &mut Found) {
+    found.sort_by(|(a, x), (b, y)| (a, &x.file).cmp(&(b, &y.file)));
+    // Mirrors of a media set have the same numbers: one of them is enough.
+    found.dedup_by_key(|(family, _)| *family);
+    let Some((_, first)) = found.first() else { return };
+    let label = files.headers.get(&first.file).and_then(|h| h.label.as_ref());
+    let families = label.map_or(0, |l| l.families);
+    if usize::try_from(families) == Ok(found.len()) {
+        let others = found.iter().skip(1).map(|(_, l)| l.file.clone()).collect();
+        out.usable.push(Link { others, ..first.clone() });
+    } else {
+        let problem = stripes_missing(&first.file, found.len(), families);
+        out.broken.push((first.clone(), problem));
+    }
+}
+
+/// Goes from link to link as far as there are any; where it ends.
+fn walk(redo: &RedoPoint, usable: &[Link], chain: &mut Chain) -> RedoPoint {
+    let mut at = redo.clone();
+    loop {
+        let covers = |l: &&Link| l.set.first_lsn <= at.lsn && at.lsn < l.set.last_lsn;
+        let same_fork = |l: &&Link| l.set.first_fork.eq_ignore_ascii_case(&at.fork);
+        let next = usable.iter().filter(covers).filter(same_fork);
+        // Of two that reach as far the one that is certainly sound, then the one that stands in one file.
+        if let Some(link) = next.max_by_key(|l| (l.set.last_lsn, !l.set.damaged, l.others.is_empty())) {
+            at = RedoPoint { lsn: link.set.last_lsn, fork: link.set.last_fork.clone() };
+            chain.links.push(link.clone());
+            continue;
+        }
+        for other in usable.iter().filter(covers).filter(|l| !same_fork(l)) {
+            chain.stuck.push(stuck(&other.file, foreign_fork(&other.file, &other.set)));
+        }
+        let beyond = usable.iter().filter(|l| l.set.first_lsn > at.lsn).min_by_key(|l| l.set.first_lsn);
+        if let Some(beyond) = beyond {
+            chain.gap = Some((at.lsn, beyond.set.first_lsn));
+            chain.stuck.push(stuck(&beyond.file, gap(at.lsn, &beyond.file, &beyond.set)));
+        }
+        return at;
+    }
 }
 
 /// The chain of a side's copy: from its redo point, or why there is none.
@@ -142,10 +208,19 @@ pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> 
         ));
     };
     let Some(redo) = redo_of(instance) else { return Err(no_redo(&instance.server_name, database)) };
-    match &s.folders[side] {
-        Some(folders) => Ok(follow(&redo, db.family.as_deref(), database, folders, t)),
-        None => Err(super::reading::not_looked()),
+    let folders = s.folders[side].as_ref().ok_or_else(super::reading::not_looked)?;
+    let restored = instance.history.known().map_or(&[][..], Vec::as_slice);
+    let copy = Copy { redo: &redo, family: db.family.as_deref(), database, restored };
+    let mut chain = follow(&copy, folders, t.map(|t| Tried { t, now: s.at }));
+    // Once log shipping has been removed, the record has what it said.
+    let half = instance.secondary_half.known().and_then(Option::as_ref);
+    if let Some(half) = half.or_else(|| t.and_then(|t| t.facts.log_shipping.as_ref())) {
+        chain
+            .stuck
+            .extend(lacking::of(half, database, folders).into_iter().map(|(folder, p)| stuck(folder, p)));
+        chain.stuck.sort();
     }
+    Ok(chain)
 }
 
 /// Where roll forward of an instance's database goes on. In STANDBY the catalog may say nothing; then it is the end of the set
@@ -170,7 +245,8 @@ pub(crate) fn no_redo(server: &str, database: &str) -> Problem {
     Problem::ask(
         Reason::DatabaseState,
         format!("{} does not say where roll forward of {} goes on", clean(server), clean(database)),
-        "Give the login VIEW ANY DEFINITION; if it has it, the database is not in the middle of a restore sequence",
+        "Give the login VIEW ANY DEFINITION. If it has it, the database is not in the middle of a restore sequence, or its files stand at \
+         different points (sys.master_files, redo_start_lsn): then restore the backup again that was cut off",
     )
 }
 
@@ -182,7 +258,8 @@ fn gap(at: Lsn, file: &str, next: &BackupSet) -> Problem {
             clean(file),
             next.first_lsn
         ),
-        "Find the missing log backup (retention may have deleted it; other tools may have taken it) and put it into the backup share",
+        "Find the missing log backup (retention may have deleted it; other tools may have taken it) and put it into the backup share, \
+         under any name. It may exist nowhere (a backup to NUL, a change to the simple recovery model): then what it held is lost",
     )
 }
 
@@ -200,11 +277,71 @@ fn unreadable(file: &str, why: &Problem) -> Problem {
     }
 }
 
-fn damaged_file(file: &str, why: &str) -> Problem {
+fn not_restored(link: &Link, failed: &Damaged) -> Problem {
+    let what = format!("The log backup {} cannot be restored: {}", clean(&link.file), clean(&failed.why));
+    match &failed.refused {
+        None => Problem::ask(Reason::BackupDamaged, what, "Replace it by an undamaged copy"),
+        Some(refused) => Problem::ask(refused.reason, what, refused.fix.clone()),
+    }
+}
+
+fn unread() -> Problem {
+    Problem::retry(
+        Reason::InProgress,
+        "The folders of log shipping hold more files than one look reads; what the others hold is not known yet",
+        "Nothing to do: the next looks read on. Files of others in these folders make it take longer",
+    )
+}
+
+fn not_listed(file: &str) -> Problem {
     Problem::ask(
-        Reason::BackupDamaged,
-        format!("The log backup {} cannot be restored: {}", clean(file), clean(why)),
-        "Replace it by an undamaged copy",
+        Reason::FolderUnusable,
+        format!(
+            "SQL Server sees {} in a folder of log shipping, and the operator's mount of it does not show it",
+            clean(file)
+        ),
+        "Mount the folder anew; a client that answers from an old listing leaves files out",
+    )
+}
+
+fn stripes_missing(file: &str, here: usize, families: i32) -> Problem {
+    Problem::ask(
+        Reason::BackupRefused,
+        format!(
+            "The log backup {} is striped over {families} files, and {here} of them are there: it is restored from all of them or not at all",
+            clean(file)
+        ),
+        "Put the other files of the media set into the backup share, under any name",
+    )
+}
+
+fn newer_life(file: &str, set: &BackupSet) -> Problem {
+    Problem::ask(
+        Reason::ForeignBackup,
+        format!(
+            "The log backup {} of {} (LSN {} to {}, fork {}) looks older than the copy, but it is on another recovery path, and nothing \
+             shows that ours was taken later: the database may have been restored to an earlier point, and written to since",
+            clean(file),
+            clean(&set.server),
+            set.first_lsn,
+            set.last_lsn,
+            clean(&set.first_fork)
+        ),
+        "Find out whether the live database was restored. If so, seed the copy anew from it; if not, move the file out of the folders",
+    )
+}
+
+fn taken_later(file: &str, set: &BackupSet) -> Problem {
+    Problem::ask(
+        Reason::ForeignBackup,
+        format!(
+            "The log backup {} of {} ends at LSN {}, before others of the same recovery path, and was taken later than they were: the \
+             server may have been taken back to an earlier state",
+            clean(file),
+            clean(&set.server),
+            set.last_lsn
+        ),
+        "Find out whether the live server was reverted (a snapshot of its machine or disks). If so, seed the copy anew from it",
     )
 }
 
@@ -229,39 +366,37 @@ fn empty(file: &str) -> Problem {
 }
 
 /// That the very file that stands in the copy folder could not be restored, if so.
-pub fn damage<'a>(t: &'a Transition, files: &Folders, name: &str) -> Option<&'a Damaged> {
-    let here = files.copy.known().and_then(|list| list.iter().find(|f| f.name == name));
-    t.facts.damaged.get(name).filter(|d| !d.fetched && here.is_none_or(|f| *f == d.file))
+fn here<'a>(files: &Folders, damaged: &'a Damaged) -> Option<&'a Damaged> {
+    let here = files.copy.known().and_then(|list| list.iter().find(|f| f.name == damaged.file.name));
+    Some(damaged).filter(|d| here.is_none_or(|f| *f == d.file))
+}
+
+/// That a link could not be restored, and is not tried again as it is.
+fn failed<'a>(tried: Option<Tried<'a>>, files: &Folders, link: &Link) -> Option<&'a Damaged> {
+    let tried = tried?;
+    let damaged = here(files, tried.t.facts.damaged.get(&link.key())?)?;
+    (!damaged.is_over(tried.now) && !can_be_fetched_again(files, damaged)).then_some(damaged)
 }
 
 /// Whether the share may hold a sound copy of a file that could not be restored: it is fetched once more.
-pub fn can_be_fetched_again(files: &Folders, damaged: &Damaged) -> bool {
-    damaged.times < 2
+fn can_be_fetched_again(files: &Folders, damaged: &Damaged) -> bool {
+    damaged.refused.is_none()
+        && damaged.times < 2
         && files.share.known().is_some_and(|list| list.iter().any(|f| f.name == damaged.file.name))
 }
 
 /// Whether what stands in the copy folder could not be restored, and the share's own file has not been fetched once more.
 pub fn is_fetched_again(t: &Transition, files: &Folders, name: &str) -> bool {
-    damage(t, files, name).is_some_and(|d| can_be_fetched_again(files, d))
+    let of_file = t.facts.damaged.values().filter(|d| d.file.name == name && !d.fetched);
+    of_file.filter_map(|d| here(files, d)).any(|d| can_be_fetched_again(files, d))
 }
 
-/// The log backup of a database and family that a file holds reaches no further than this point: it has been applied.
-pub fn is_behind(sets: &[BackupSet], redo: &RedoPoint, family: Option<&str>, database: &str) -> bool {
-    let ours = |s: &&BackupSet| {
-        s.kind == 2
-            && s.database.eq_ignore_ascii_case(database)
-            && family.is_none_or(|f| f.eq_ignore_ascii_case(&s.family))
-    };
-    sets.iter().any(|s| ours(&s)) && sets.iter().filter(ours).all(|s| s.last_lsn <= redo.lsn)
-}
-
-/// Whether a name is one that log shipping itself gives to backups of a database: `<database>_<14 digits>.trn`. Only the order
-/// of such names says anything about their age; what somebody rescued by hand has any name.
-pub fn is_regular(name: &str, database: &str) -> bool {
-    let name = name.to_lowercase();
-    let rest = name.strip_prefix(&database.to_lowercase()).and_then(|r| r.strip_prefix('_'));
-    rest.and_then(|r| r.strip_suffix(".trn"))
-        .is_some_and(|digits| digits.len() == 14 && digits.bytes().all(|b| b.is_ascii_digit()))
+/// The log backups of a copy that a file holds have all been applied to it: they are on its fork, and reach no further.
+pub fn is_behind(sets: &[BackupSet], copy: &Copy<'_>) -> bool {
+    let applied =
+        |s: &BackupSet| s.last_lsn <= copy.redo.lsn && s.last_fork.eq_ignore_ascii_case(&copy.redo.fork);
+    let mut ours = sets.iter().filter(|s| copy.is_of_family(s)).peekable();
+    ours.peek().is_some() && ours.all(applied)
 }
 
 fn foreign_fork(file: &str, set: &BackupSet) -> Problem {
@@ -281,8 +416,10 @@ fn foreign_fork(file: &str, set: &BackupSet) -> Problem {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::backups::{BackupFile, FileHeaders};
+    use super::super::links::is_regular;
     use super::super::reading::Reading;
     use super::super::route::Route;
+    use super::super::transition::Refused;
     use super::*;
 
     fn set(first: i128, last: i128) -> BackupSet {
@@ -299,7 +436,7 @@ mod tests {
             start: "2026-11-23T09:30:00".into(),
             finish: "2026-11-23T09:30:01".into(),
             checksums: false,
-            damaged: false,
+            ..BackupSet::default()
         }
     }
     fn folders(sets: Vec<(&str, BackupSet)>) -> Folders {
@@ -309,13 +446,28 @@ mod tests {
             copy_free: Reading::Known(1),
             headers: sets
                 .into_iter()
-                .map(|(n, s)| (n.to_string(), FileHeaders { from_copy: true, sets: Reading::Known(vec![s]) }))
+                .map(|(n, s)| (n.to_string(), FileHeaders::of(true, Reading::Known(vec![s]))))
                 .collect(),
             ignored: vec![],
+            unread: 0,
+            unlisted: BTreeMap::new(),
         }
     }
     fn at(lsn: i128) -> RedoPoint {
         RedoPoint { lsn: Lsn(lsn), fork: "f1".into() }
+    }
+    fn follow(
+        redo: &RedoPoint,
+        family: Option<&str>,
+        database: &str,
+        f: &Folders,
+        t: Option<&Transition>,
+    ) -> Chain {
+        let tried = t.map(|t| Tried { t, now: Timestamp::UNIX_EPOCH });
+        super::follow(&Copy { redo, family, database, restored: &[] }, f, tried)
+    }
+    fn is_behind(sets: &[BackupSet], redo: &RedoPoint, family: Option<&str>, database: &str) -> bool {
+        super::is_behind(sets, &Copy { redo, family, database, restored: &[] })
     }
     fn names(c: &Chain) -> Vec<&str> {
         c.links.iter().map(|l| l.file.as_str()).collect()
@@ -354,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn another_fork_another_family_and_damage_stop_the_chain() {
+    fn another_fork_and_another_family_stop_the_chain() {
         let mut fork = set(10, 20);
         fork.first_fork = "F2".into();
         let c = follow(&at(10), Some("FAM"), "mgc", &folders(vec![("x", fork)]), None);
@@ -366,17 +518,18 @@ mod tests {
         let c = follow(&at(10), Some("FAM"), "mgc", &folders(vec![("x", family)]), None);
         assert_eq!((c.links.len(), c.stuck.first().unwrap().problem.reason), (0, Reason::ForeignBackup));
 
+        // That its database was damaged is for SQL Server to say.
         let mut damaged = set(10, 20);
         damaged.damaged = true;
         let c = follow(&at(10), Some("FAM"), "mgc", &folders(vec![("x", damaged)]), None);
-        assert_eq!((c.links.len(), c.stuck.first().unwrap().problem.reason), (0, Reason::BackupDamaged));
+        assert_eq!((c.links.len(), c.stuck.len()), (1, 0));
     }
 
     #[test]
     fn a_file_that_nobody_can_read_may_be_the_last_link() {
         let mut f = folders(vec![("1", set(10, 20))]);
         let why = Problem::ask(Reason::BackupDamaged, "3241", "");
-        f.headers.insert("2".into(), FileHeaders { from_copy: true, sets: Reading::Unknown(why) });
+        f.headers.insert("2".into(), FileHeaders::of(true, Reading::Unknown(why)));
         let c = follow(&at(10), Some("FAM"), "mgc", &f, None);
         assert_eq!(names(&c), ["1"]);
         assert_eq!(c.stuck.len(), 1);
@@ -423,7 +576,8 @@ mod tests {
         f.copy = Reading::Known(vec![file.clone()]);
         let mut t =
             Transition::begin("p", Route::failover(Side::Backup), "F1", 0, jiff::Timestamp::UNIX_EPOCH);
-        let damaged = |times| Damaged { file: file.clone(), why: "3203".into(), times, fetched: false };
+        let damaged =
+            |times| Damaged { file: file.clone(), why: "3203".into(), times, fetched: false, refused: None };
         let stuck = |f: &Folders, t: &Transition| follow(&at(10), Some("FAM"), "mgc", f, Some(t)).stuck.len();
         t.facts.damaged.insert("2".into(), damaged(1));
         assert_eq!(stuck(&f, &t), 1, "the share does not have it");
@@ -437,6 +591,32 @@ mod tests {
         // Somebody replaced it, by one of the same length.
         f.copy = Reading::Known(vec![BackupFile { modified: 2, ..file.clone() }]);
         assert_eq!(stuck(&f, &t), 0);
+    }
+
+    #[test]
+    fn a_refused_log_is_stuck_for_that_reason_and_tried_again_after_a_while() {
+        let file = BackupFile { name: "2".into(), length: 5, modified: 1 };
+        let mut second = set(20, 30);
+        second.position = 2;
+        let mut f = folders(vec![("1", set(10, 20)), ("2", second)]);
+        (f.copy, f.share) = (Reading::Known(vec![file.clone()]), Reading::Known(vec![file.clone()]));
+        let mut t = Transition::begin("p", Route::failover(Side::Backup), "F1", 0, Timestamp::UNIX_EPOCH);
+        let refused =
+            Refused { at: Timestamp::UNIX_EPOCH, reason: Reason::BackupRefused, fix: "WITH MOVE".into() };
+        let failed = Damaged { file, why: "5133".into(), times: 1, fetched: false, refused: Some(refused) };
+        t.facts.damaged.insert("2:2".into(), failed);
+        let copy_of = at(10);
+        let copy = Copy { redo: &copy_of, family: Some("FAM"), database: "mgc", restored: &[] };
+        let after = |minutes| {
+            let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_mins(minutes);
+            super::follow(&copy, &f, Some(Tried { t: &t, now }))
+        };
+        let c = after(1);
+        assert_eq!(names(&c), ["1"], "no copy of the file would help");
+        let problem = &c.stuck.first().unwrap().problem;
+        assert_eq!((problem.reason, problem.fix.as_str()), (Reason::BackupRefused, "WITH MOVE"));
+        assert_eq!(names(&after(5)), ["1", "2"]);
+        assert!(!is_fetched_again(&t, &f, "2"));
     }
 
     #[test]

@@ -62,6 +62,10 @@ impl SecondaryHalf {
     pub fn last_copied_file(&self) -> &str {
         self.column("last_copied_file")
     }
+    /// The file that was restored last.
+    pub fn last_restored_file(&self) -> &str {
+        self.column("last_restored_file")
+    }
     /// Columns without which it cannot be set up again, and which a saved one lacks.
     pub fn missing(&self) -> Vec<&'static str> {
         let needed = ["backup_source_directory", "backup_destination_directory", "restore_mode"];

@@ -4,24 +4,28 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 
 use super::chain::Chain;
+use super::links::{Link, file_name};
 use super::site::Site;
 use super::situation::Situation;
+use super::sql_server::RestoreHistory;
 use super::transition::{Loss, Transition};
 
 /// The loss if the database were recovered where the chain ends.
 pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
     let (from, to) = (&s.sites[t.route.from], &s.sites[t.route.to]);
     let history = to.main().ok().and_then(|i| i.history.known());
-    let last_restored = history.and_then(|h| h.iter().find(|r| r.kind == "L"));
-    let (file, start) = match chain.links.last() {
-        Some(link) => (Some(link.file.clone()), Some(link.set.start.clone())),
-        None => (
-            last_restored.and_then(|r| r.file.clone()).map(|f| file_name(&f).to_string()),
-            last_restored.and_then(|r| r.backup_start.clone()),
-        ),
+    let restored = history.and_then(|h| h.iter().find(|r| r.kind == "L"));
+    let link = chain.links.last();
+    let start = match link {
+        Some(link) => Some(link.set.start.clone()),
+        None => restored.and_then(|r| r.backup_start.clone()),
+    };
+    let file = match link {
+        Some(link) => Some(link.file.clone()),
+        None => restored.and_then(|r| r.file.as_deref()).map(|f| file_name(f).to_string()),
     };
     Loss {
-        kept_until: start.as_deref().and_then(|text| to_utc(text, zone_of_backups(from, to))),
+        kept_until: kept_until(from, link, restored),
         kept_until_local: start,
         lost_at_most_until: from.silence.last_heard.or(t.facts.last_heard),
         last_file: file,
@@ -31,11 +35,22 @@ pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
     }
 }
 
-/// Minutes of the zone in which the headers' times are meant, if a server of either side told it. Both servers of a stretched pool
-/// usually keep the same zone; where they do not, the word of the side that took the backups wins.
-fn zone_of_backups(from: &Site, to: &Site) -> Option<i32> {
-    let told = |site: &Site| site.instances().next().map(|(_, i)| i.zone_minutes);
-    told(from).or_else(|| told(to))
+/// Everything before this moment is kept for certain.
+///
+/// A backup's times are local times of the server that took it. How far that one was from UTC at that moment, the history of what was
+/// restored says (`msdb.dbo.backupset.time_zone`). Of what is not restored yet only the server itself can tell, while it speaks; and never
+/// another one's clock, for the data centres have zones of their own. Where nobody can, what was restored last is kept for certain.
+fn kept_until(from: &Site, link: Option<&Link>, restored: Option<&RestoreHistory>) -> Option<Timestamp> {
+    let own_zone = |server: &str| {
+        let mut instances = from.instances().map(|(_, i)| i);
+        instances.find(|i| i.server_name.eq_ignore_ascii_case(server)).map(|i| i.zone_minutes)
+    };
+    let not_yet = link.and_then(|l| to_utc(&l.set.start, own_zone(&l.set.server)));
+    let before = restored.and_then(|r| {
+        let zone = r.zone_minutes.or_else(|| own_zone(r.server.as_deref()?));
+        to_utc(r.backup_start.as_deref()?, zone)
+    });
+    not_yet.or(before)
 }
 
 /// A server's local time (as backup headers and histories have it) in UTC; none if its zone is not known.
@@ -45,14 +60,39 @@ pub fn to_utc(local: &str, zone_minutes: Option<i32>) -> Option<Timestamp> {
     zone.to_timestamp(local).ok()
 }
 
-/// The name at the end of a Windows path.
-pub fn file_name(path: &str) -> &str {
-    path.rsplit(['\\', '/']).next().unwrap_or(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::problem::{Problem, Reason};
+    use super::super::site::{Answer, Partner, Silence};
     use super::*;
+
+    #[test]
+    fn no_other_servers_zone_is_put_in_the_place_of_the_backups_own() {
+        let restored = |zone_minutes| RestoreHistory {
+            kind: "L".into(),
+            last_lsn: None,
+            last_fork: None,
+            backup_start: Some("2026-10-25T01:50:00".into()),
+            file: None,
+            first_fork: None,
+            fork_point: None,
+            server: Some("ATL-SQL-1".into()),
+            zone_minutes,
+        };
+        let gone = Answer::Silent(Problem::retry(Reason::HostUnreachable, "", ""));
+        let store = Partner { server: "s".into(), answer: gone };
+        let from = Site {
+            store,
+            mirror: None,
+            from_the_other_shell: vec![],
+            ports: vec![],
+            silence: Silence::default(),
+        };
+        // The night in which the clocks change: what it was then, not what it is now.
+        let then = kept_until(&from, None, Some(&restored(Some(120))));
+        assert_eq!(then.map(|t| t.to_string()).as_deref(), Some("2026-10-24T23:50:00Z"));
+        assert_eq!(kept_until(&from, None, Some(&restored(None))), None);
+    }
 
     #[test]
     fn local_times_become_utc_only_when_the_zone_is_known() {

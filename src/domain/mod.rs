@@ -6,6 +6,7 @@
 pub mod backups;
 pub mod consent;
 pub mod decision;
+pub mod links;
 pub mod log_shipping;
 pub mod lync;
 pub mod pool;
@@ -27,6 +28,8 @@ pub mod acceptance;
 pub mod active;
 pub mod chain;
 pub mod fencing;
+mod lacking;
+mod lives;
 pub mod loss;
 pub mod premises;
 pub mod proofs;

@@ -108,6 +108,8 @@ reasons! {
     LogChainGap,
     /// A backup file is damaged, cut off, or none of ours.
     BackupDamaged,
+    /// A log backup is sound, and SQL Server cannot restore it as things stand.
+    BackupRefused,
     /// A backup belongs to another recovery path or another database.
     ForeignBackup,
     /// The database is in a state that no step can go on from.

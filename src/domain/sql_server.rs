@@ -266,6 +266,18 @@ pub struct RestoreHistory {
     pub backup_start: Option<String>,
     /// The file it came from.
     pub file: Option<String>,
+    /// The fork at its beginning.
+    #[serde(default)]
+    pub first_fork: Option<String>,
+    /// Where the fork changed, if it did within the set.
+    #[serde(default)]
+    pub fork_point: Option<Lsn>,
+    /// The server that took it.
+    #[serde(default)]
+    pub server: Option<String>,
+    /// Minutes that the local time of that server was ahead of UTC then (`backupset.time_zone`); absent: it is not known.
+    #[serde(default)]
+    pub zone_minutes: Option<i32>,
 }
 
 /// A RESTORE that somebody else runs on the instance is waited for: ending it would leave the copy between two states.

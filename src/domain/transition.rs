@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -10,6 +10,7 @@ use super::backups::{BackupFile, Lsn, RedoPoint};
 use super::consent::AcceptedConsent;
 use super::log_shipping::SecondaryHalf;
 use super::lync::Diagnostics;
+use super::problem::Reason;
 use super::route::Route;
 use super::side::Side;
 use super::step::StepId;
@@ -72,7 +73,7 @@ pub struct Facts {
     pub loss: Option<Loss>,
     /// When the side that is left last answered, as far as was known when the transition began.
     pub last_heard: Option<Timestamp>,
-    /// Backup files that SQL Server could not restore, by name.
+    /// Log backups that SQL Server could not restore, by [`super::links::Link::key`].
     pub damaged: BTreeMap<String, Damaged>,
     /// Users of the recovered database that SQL Server would not map to their logins, and why.
     pub unmapped_users: BTreeMap<String, String>,
@@ -112,9 +113,10 @@ const IN_VAIN: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Loss {
-    /// Everything written before this moment is kept for certain: the start of the last applied backup.
+    /// Everything written before this moment is kept for certain: the start of the last applied backup, or of an earlier one if nobody
+    /// can say what that was in UTC.
     pub kept_until: Option<Timestamp>,
-    /// The same moment in the local time of the server that took the backup, as its header has it.
+    /// The start of the last applied backup in the local time of the server that took it, as its header has it.
     pub kept_until_local: Option<String>,
     /// Nothing after this moment was written before the side that is left was lost: the last successful look at it. Absent:
     /// nobody knows, because the operator did not see that side alive.
@@ -151,6 +153,32 @@ pub struct Damaged {
     pub times: u32,
     /// Whether it has been fetched from the share once more since: then it is tried again.
     pub fetched: bool,
+    /// That SQL Server refused it for a reason that is no damage; absent: it is damaged.
+    #[serde(default)]
+    pub refused: Option<Refused>,
+}
+
+/// Why a log backup was refused that is not damaged. Whatever is in the way may be mended without a change of any file (a certificate, a
+/// folder on the server): it is tried again from time to time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refused {
+    /// When.
+    pub at: Timestamp,
+    /// The reason.
+    pub reason: Reason,
+    /// What to do about it by hand.
+    pub fix: String,
+}
+
+/// How long a refusal is believed.
+const REFUSED: SignedDuration = SignedDuration::from_mins(5);
+
+impl Damaged {
+    /// Whether it is tried again by now as it is.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.fetched || self.refused.as_ref().is_some_and(|r| now.duration_since(r.at) >= REFUSED)
+    }
 }
 
 /// A cmdlet that lives on without us.

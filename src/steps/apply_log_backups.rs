@@ -4,15 +4,16 @@ use serde::Serialize;
 
 use super::{Reads, Step, View};
 use crate::domain::backups::RedoPoint;
-use crate::domain::chain::{self, Link};
+use crate::domain::chain;
 use crate::domain::decision::{Decision, Evidence, Left, Outcome, Waiting};
+use crate::domain::links::Link;
 use crate::domain::pool::Pool;
-use crate::domain::problem::{Problem, Reason};
+use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::route::Route;
 use crate::domain::sql_server::{DatabaseState, wait_for_restores};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
-use crate::domain::transition::{Damaged, Transition};
+use crate::domain::transition::{Damaged, Refused, Transition};
 use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::sql_server::{Statement, statements};
@@ -74,7 +75,7 @@ impl Step for ApplyLogBackups {
         };
         match (chain.links.first(), &db.redo) {
             (Some(link), Some(redo))
-                if v.is_read_from_copy(&link.file)
+                if v.is_read_from_copy(link)
                     && !v.folders().is_ok_and(|f| chain::is_fetched_again(v.transition, f, &link.file)) =>
             {
                 Decision::Act(Effect::Apply(link.clone(), redo.clone()))
@@ -118,24 +119,47 @@ impl Step for ApplyLogBackups {
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
         let outcome = p.sql(p.target(), &statement(e, p.pool(), p.route())).await;
-        if let (Effect::Apply(link, _), Outcome::Refused(problem)) = (e, &outcome) {
-            // SQL Server read the header but not the rest. Remembered, or it would be tried for ever.
-            if problem.reason == Reason::BackupDamaged {
-                // A file that is gone by now is not remembered: whatever comes in its place is another one.
-                let Some(file) = p.in_copy_folder(&link.file) else { return outcome };
-                let why = problem.what.clone();
-                let note = move |t: &mut Transition| {
-                    let times = t.facts.damaged.get(&file.name).map_or(0, |d| d.times) + 1;
-                    t.facts.damaged.insert(file.name.clone(), Damaged { file, why, times, fetched: false });
-                };
-                return match p.intend(note).await {
-                    Outcome::Answered => outcome,
-                    other @ (Outcome::Refused(_) | Outcome::Unknown(_)) => other,
-                };
+        match (e, &outcome) {
+            (Effect::Apply(link, _), Outcome::Refused(problem)) => match remember(link, problem, p).await {
+                None | Some(Outcome::Answered) => outcome,
+                Some(other @ (Outcome::Refused(_) | Outcome::Unknown(_))) => other,
+            },
+            (Effect::LeaveStandby, _) | (Effect::Apply(..), Outcome::Answered | Outcome::Unknown(_)) => {
+                outcome
             }
         }
-        outcome
     }
+}
+
+/// What a refusal of one log backup may be about, and nothing but that one. What concerns the database or the login is no loss that a
+/// human could accept: it stands in the way of the recovery as well.
+const ABOUT_THE_BACKUP: [Reason; 5] = [
+    Reason::BackupDamaged,
+    Reason::BackupRefused,
+    Reason::LogChainGap,
+    Reason::FolderUnusable,
+    Reason::EffectFailed,
+];
+
+/// SQL Server read the header but did not restore the backup. Remembered, or it would be tried for ever: then it is stuck for that
+/// reason, and a human may accept the loss. What may pass by itself is tried again instead.
+async fn remember<S: Systems>(link: &Link, problem: &Problem, p: &Permit<'_, S>) -> Option<Outcome> {
+    if problem.class == Class::Retry || !ABOUT_THE_BACKUP.contains(&problem.reason) {
+        return None;
+    }
+    // A file that is gone by now is not remembered: whatever comes in its place is another one.
+    let file = p.in_copy_folder(&link.file)?;
+    let refused = (problem.reason != Reason::BackupDamaged).then(|| Refused {
+        at: p.now(),
+        reason: problem.reason,
+        fix: problem.fix.clone(),
+    });
+    let (key, why) = (link.key(), problem.what.clone());
+    let note = move |t: &mut Transition| {
+        let times = t.facts.damaged.get(&key).map_or(0, |d| d.times) + 1;
+        t.facts.damaged.insert(key, Damaged { file, why, times, fetched: false, refused });
+    };
+    Some(p.intend(note).await)
 }
 
 fn statement(e: &Effect, pool: &Pool, route: Route) -> Statement {
@@ -149,19 +173,18 @@ fn statement(e: &Effect, pool: &Pool, route: Route) -> Statement {
         ),
         Effect::Apply(link, redo) => {
             let folder = pool.sites[route.to].log_shipping.as_ref().map(|s| &s.copy_folder);
-            let path = folder.map_or_else(|| link.file.clone(), |f| f.file(&link.file));
-            Statement::long(
-                "RESTORE LOG",
-                statements::restore_log(link.set.checksums),
-                vec![
-                    lock.into(),
-                    database.into(),
-                    redo.lsn.to_string().into(),
-                    redo.fork.clone().into(),
-                    path.into(),
-                    link.set.position.into(),
-                ],
-            )
+            let path = |file: &str| folder.map_or_else(|| file.to_string(), |f| f.file(file));
+            let mut parameters = vec![
+                lock.into(),
+                database.into(),
+                redo.lsn.to_string().into(),
+                redo.fork.clone().into(),
+                path(&link.file).into(),
+                link.set.position.into(),
+            ];
+            parameters.extend(link.others.iter().map(|file| path(file).into()));
+            let text = statements::restore_log(link.set.checksums, link.files().count());
+            Statement::long("RESTORE LOG", text, parameters)
         }
     }
 }

@@ -64,7 +64,7 @@ impl Step for CopyBackups {
         if let Err(problem) = v.accepted.require() {
             return Decision::Blocked(problem);
         }
-        if chain.links.iter().any(|l| !v.is_read_from_copy(&l.file)) {
+        if chain.links.iter().any(|l| !v.is_read_from_copy(l)) {
             return Decision::Wait(Waiting {
                 reason: Reason::InProgress,
                 message: "SQL Server has not yet read the headers of all copied files".into(),
@@ -89,7 +89,7 @@ impl Step for CopyBackups {
 
     fn progress(v: &View<'_>) -> Option<Left> {
         let chain = v.while_restoring::<Effect>().ok()?;
-        let pieces = chain.links.iter().filter(|l| !v.is_read_from_copy(&l.file)).count() as i64;
+        let pieces = chain.links.iter().filter(|l| !v.is_read_from_copy(l)).count() as i64;
         Some(Left { pieces, unit: "files", restores: false })
     }
 
@@ -104,12 +104,12 @@ impl Step for CopyBackups {
         let Effect::Copy(file) = e;
         let outcome = p.copy(file).await;
         // Fetched once more because the first copy could not be restored: that has to be remembered, or it would be for ever.
-        if outcome == Outcome::Answered && p.transition().facts.damaged.contains_key(&file.name) {
+        let is_known = p.transition().facts.damaged.values().any(|d| d.file.name == file.name);
+        if outcome == Outcome::Answered && is_known {
             let name = file.name.clone();
             let note = move |t: &mut Transition| {
-                if let Some(damaged) = t.facts.damaged.get_mut(&name) {
-                    damaged.fetched = true;
-                }
+                let of_file = t.facts.damaged.values_mut().filter(|d| d.file.name == name);
+                of_file.for_each(|damaged| damaged.fetched = true);
             };
             return p.intend(note).await;
         }
@@ -128,7 +128,12 @@ fn wanted<'v>(v: &View<'_>, folders: &'v Folders) -> Vec<&'v BackupFile> {
 
 /// Whether a file of the share is needed: it is a link of the chain, or nobody could read it where it is.
 fn matters(v: &View<'_>, folders: &Folders, name: &str) -> bool {
-    let linked = v.chain.as_ref().is_ok_and(|c| c.links.iter().any(|l| l.file == name));
-    let unread = |h: &FileHeaders| !h.from_copy && matches!(h.sets, Reading::Unknown(_));
+    let linked = v.chain.as_ref().is_ok_and(|c| c.links.iter().any(|l| l.files().any(|f| f == name)));
+    // What SQL Server has read, and says holds no backup, is somebody's file of any size, unless log shipping calls its backups so.
+    let name_of_ours = [".trn", ".wrk"].iter().any(|end| name.to_lowercase().ends_with(end));
+    let unread = |h: &FileHeaders| match &h.sets {
+        Reading::Unknown(p) => !h.from_copy && (name_of_ours || p.reason != Reason::BackupDamaged),
+        Reading::Known(_) => false,
+    };
     linked || folders.headers.get(name).is_some_and(unread)
 }

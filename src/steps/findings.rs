@@ -166,9 +166,9 @@ fn chain_and_folders(v: &View<'_>) -> Vec<Problem> {
     }
     if let (Ok(chain), Some(share), Some(free)) = (&v.chain, folders.share.known(), folders.copy_free.known())
     {
-        let missing = chain.links.iter().filter(|l| !v.is_read_from_copy(&l.file));
+        let missing = chain.links.iter().filter(|l| !v.is_read_from_copy(l)).flat_map(|l| l.files());
         let bytes: u64 =
-            missing.filter_map(|l| share.iter().find(|f| f.name == l.file)).map(|f| f.length).sum();
+            missing.filter_map(|name| share.iter().find(|f| f.name == name)).map(|f| f.length).sum();
         if bytes > *free {
             found.push(Problem::retry(
                 Reason::DiskFull,

@@ -6,6 +6,7 @@ use crate::domain::chain::{self, Chain};
 use crate::domain::consent::Consent;
 use crate::domain::decision::{Decision, Evidence};
 use crate::domain::fencing::{Verdict, verdict};
+use crate::domain::links::Link;
 use crate::domain::pool::{DataCenter, Pool, Shipping};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::Route;
@@ -123,9 +124,10 @@ impl<'a> View<'a> {
         }
         self.chain.as_ref().map_err(|p| Decision::Blocked(p.clone()))
     }
-    /// Whether SQL Server has read the header of a file where it was copied to.
-    pub fn is_read_from_copy(&self, file: &str) -> bool {
-        self.folders().is_ok_and(|f| f.headers.get(file).is_some_and(|h| h.from_copy))
+    /// Whether SQL Server has read the headers of all files of a link where they were copied to.
+    pub fn is_read_from_copy(&self, link: &Link) -> bool {
+        self.folders()
+            .is_ok_and(|f| link.files().all(|file| f.headers.get(file).is_some_and(|h| h.from_copy)))
     }
     /// Whether the live side has the mirror that the resource names (or names none), and nobody is building one.
     pub fn mirror_stands(&self) -> bool {

@@ -65,6 +65,16 @@ pub const LAST_ERROR: Assumption = Assumption {
                 before anything else is done, and without it the first error decides, as it did before",
 };
 
+/// How SQL Server lists a folder.
+pub const FOLDER_LISTING: Assumption = Assumption {
+    values: &["master.sys.xp_dirtree", "subdirectory", "depth", "file"],
+    believed: "EXEC master.sys.xp_dirtree path, 1, 1 gives a row for each entry of a folder, with file = 1 for a file. Microsoft documents the \
+               procedure nowhere; SQL Server First Responder Kit (sp_DatabaseRestore) reads folders of backups by it, in all versions",
+    used: "sql_server::statements::FOLDER_LISTING, engine::observe::files",
+    not_alone: "It only adds: a file that it shows and the mount does not is a loss that a human must accept, unless its header shows that it \
+                has been applied. An empty or refused answer says nothing, and without it the mount's listing stands as before",
+};
+
 /// What an address in `tblServerIdentity` looks like.
 pub const SERVER_ADDRESS: Assumption = Assumption {
     values: &["net.tcp://host:port/path"],
@@ -124,6 +134,7 @@ pub const ALL: &[Assumption] = &[
     RESTORE_LOCK,
     REDO_FILES,
     MASTER_PORT,
+    FOLDER_LISTING,
 ];
 
 #[cfg(test)]

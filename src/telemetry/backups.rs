@@ -67,7 +67,7 @@ impl Copy {
 /// The part of a chain that stands beside the copy: what is in the share only may be lost with it.
 fn arrived(folders: Option<&Folders>, chain: &Chain) -> Chain {
     let here = |file: &str| folders.is_some_and(|f| f.headers.get(file).is_some_and(|h| h.from_copy));
-    let links = chain.links.iter().take_while(|l| here(&l.file)).cloned().collect();
+    let links = chain.links.iter().take_while(|l| l.files().all(here)).cloned().collect();
     Chain { links, ..chain.clone() }
 }
 

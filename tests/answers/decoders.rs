@@ -55,7 +55,7 @@ async fn made<S: SqlSession>(server: &Server, of: &Of, session: &mut S) -> Optio
             Some(serde_json::to_value(read).unwrap())
         }
         Some(path) => {
-            let read = read::headers(session, at, path).await.ok()?;
+            let read = read::headers(session, at, true, path).await.ok()?;
             Some(serde_json::to_value(read).unwrap())
         }
     }
@@ -67,10 +67,13 @@ struct Of {
     file: Option<String>,
 }
 
-/// How many parts of it are unknown.
+/// How many parts of it are unknown, or told as hiding something.
 fn unknown(v: &Value) -> usize {
     match v {
-        Value::Object(all) => all.iter().map(|(key, v)| usize::from(key == "unknown") + unknown(v)).sum(),
+        Value::Object(all) => all
+            .iter()
+            .map(|(key, v)| usize::from(key == "unknown" || key == "hidden" && !v.is_null()) + unknown(v))
+            .sum(),
         Value::Array(all) => all.iter().map(unknown).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
@@ -113,10 +116,17 @@ const NULL_SAYS_SOMETHING: &[(&str, &str)] = &[
     ("REDO", "redo_start_lsn"),
     ("REDO", "redo_start_fork_guid"),
     ("HEADERS", "ServerName"),
+    // A date that is not there proves no age, and a backup without an identity is none that was met before.
+    ("HEADERS", "BackupFinishDate"),
+    ("HEADERS", "BackupSetGUID"),
+    ("HEADERS", "BackupStartDate"),
     ("JOBS", "category"),
     ("OWN_BACKUPS", "newest"),
     ("RESTORE_HISTORY", "backup_start_date"),
+    ("RESTORE_HISTORY", "first_recovery_fork_guid"),
     ("RESTORE_HISTORY", "last_lsn"),
+    ("RESTORE_HISTORY", "server_name"),
+    ("RESTORE_HISTORY", "time_zone"),
     ("RESTORE_HISTORY", "last_recovery_fork_guid"),
     ("RESTORE_HISTORY", "physical_device_name"),
     ("SESSIONS", "host_name"),

@@ -116,7 +116,6 @@ impl Observer {
             }
             self.sites[side] = Some((at, site));
             if let Some(files) = files {
-                files::remember(side, &files, &mut self.headers);
                 folders[side] = Some(files);
             }
         }

@@ -65,7 +65,8 @@ impl Ear {
 pub fn newest_backup(files: &Folders, database: &str) -> Option<(Lsn, String)> {
     let sets = files.headers.iter().filter_map(|(name, h)| Some((name, h.sets.known()?)));
     sets.flat_map(|(name, sets)| sets.iter().map(move |s| (s, name)))
-        .filter(|(s, _)| s.kind == 2 && s.database.eq_ignore_ascii_case(database))
+        // What somebody rescued from a database that was closed is no sign that it lives.
+        .filter(|(s, _)| s.is_log_of(database) && !s.is_rescued())
         .map(|(s, name)| (s.last_lsn, name.clone()))
         .max()
 }

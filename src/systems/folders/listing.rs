@@ -14,7 +14,7 @@ pub enum Kind {
 /// What a folder holds.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// Files whose name ends in `.trn` or `.wrk`.
+    /// Every file that may hold a log backup, whatever it is called.
     pub files: Vec<BackupFile>,
     /// Names that cannot be log backups for us, and why.
     pub ignored: Vec<(String, String)>,

@@ -13,7 +13,7 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::text::clean;
 
 /// Suffix of a file that is not complete. It is not `.trn`: no job takes it up.
-const PARTIAL: &str = "pcf-partial";
+pub const PARTIAL: &str = "pcf-partial";
 
 fn io(field: &str, doing: &str, e: &std::io::Error) -> Problem {
     if e.kind() == std::io::ErrorKind::StorageFull || e.raw_os_error() == Some(libc::EFBIG) {
@@ -41,7 +41,20 @@ fn unusable(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Lists a folder.
+/// Why a file is surely no log backup. What somebody rescued by hand may be called anything: every other name is looked into.
+fn never_a_backup(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    if name.ends_with(&format!(".{PARTIAL}")) {
+        Some("an operator is copying it, or was stopped while it did")
+    } else if name.ends_with(".tuf") {
+        // It stands in the copy folder while the copy is in STANDBY (SQL Server's documentation of log shipping).
+        Some("it is the undo file of a copy in STANDBY")
+    } else {
+        None
+    }
+}
+
+/// Lists a folder: every file of it, whatever it is called.
 pub fn list(directory: &Path, field: &str) -> Result<Listing, Problem> {
     let mut out = Listing::default();
     for entry in std::fs::read_dir(directory).map_err(|e| io(field, "Listing", &e))? {
@@ -50,11 +63,7 @@ pub fn list(directory: &Path, field: &str) -> Result<Listing, Problem> {
             out.ignored.push((clean(&entry.file_name().to_string_lossy()), "the name is not Unicode".into()));
             continue;
         };
-        let lower = name.to_lowercase();
-        if !lower.ends_with(".trn") && !lower.ends_with(".wrk") {
-            continue;
-        }
-        if let Some(why) = unusable(&name) {
+        if let Some(why) = unusable(&name).or_else(|| never_a_backup(&name)) {
             out.ignored.push((clean(&name), why.into()));
             continue;
         }
@@ -171,7 +180,8 @@ mod tests {
         assert_eq!(std::fs::read(to.path().join("a.trn")).unwrap(), b"content");
         assert_eq!(std::fs::read(to.path().join("other.txt")).unwrap(), b"mine");
         let listed = list(to.path(), "f").unwrap().files;
-        assert!(listed.len() == 1 && listed.iter().all(|f| f.is_copy_of(&file) && f.modified > 0));
+        let copied: Vec<_> = listed.iter().filter(|f| f.is_copy_of(&file) && f.modified > 0).collect();
+        assert_eq!((listed.len(), copied.len()), (2, 1));
     }
 
     #[test]
@@ -197,7 +207,8 @@ mod tests {
         }
         std::os::unix::fs::symlink("/etc/passwd", d.path().join("link.trn")).unwrap();
         let l = list(d.path(), "f").unwrap();
-        assert_eq!(l.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["half.wrk", "ok.TRN"]);
+        let names: Vec<&str> = l.files.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(names, ["half.wrk", "note.txt", "ok.TRN"]);
         assert_eq!(l.ignored.len(), 4);
         assert!(l.ignored.iter().all(|(n, _)| !n.chars().any(char::is_control)));
     }

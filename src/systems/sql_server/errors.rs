@@ -1,34 +1,10 @@
 //! Classes of SQL Server's errors, and what they mean to a human.
 
+use super::numbers::{ErrorClass, Known, known};
 use super::{ServerError, SqlError, statements};
 use crate::domain::pool::SqlServer;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::text::clean;
-
-/// What an error number asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// The goal already holds; the next look will show it.
-    AlreadyDone,
-    /// It may pass: somebody is in the way, a deadlock, a resource.
-    Retry,
-    /// The file is damaged or cut off.
-    Damaged,
-    /// The chain does not fit: gap, other fork, other database.
-    Chain,
-    /// A right is missing.
-    Permission,
-    /// A disk is full.
-    DiskFull,
-    /// A file, share or folder cannot be opened.
-    Folder,
-    /// The database cannot be brought up as its files stand: only a new full restore helps.
-    Unusable,
-    /// A guard of our own batch: the world is not what the decision was made on.
-    Guard,
-    /// Anything else: a human must look.
-    Other,
-}
 
 /// Numbers that only wrap another error of the same statement.
 fn wraps(number: u32) -> bool {
@@ -57,58 +33,23 @@ fn weight(class: ErrorClass) -> u8 {
         ErrorClass::Folder => 4,
         ErrorClass::Other => 5,
         ErrorClass::Permission => 6,
-        ErrorClass::Chain => 7,
-        ErrorClass::Damaged => 8,
-        ErrorClass::Unusable => 9,
+        ErrorClass::Refused => 7,
+        ErrorClass::Chain => 8,
+        ErrorClass::Damaged => 9,
+        ErrorClass::Unusable => 10,
     }
 }
 
-/// Numbers as documented in SQL Server's tables of system errors, and as recorded.
+/// The class of a number. The table says it; where it stands for several things, its message or state does.
 fn of_number(number: u32, e: &ServerError) -> ErrorClass {
-    match number {
-        50000 if statements::GUARDS.contains(&e.state) => ErrorClass::Guard,
-        // A linked server (the monitor of log shipping) that cannot be reached or logged in to.
-        2
-        | 17
-        | 53
-        | 64
-        | 121
-        | 258
-        | 1225
-        | 1326
-        | 7202
-        | 7391
-        | 7399
-        | 7416
-        | 7437
-        | 10054
-        | 10060
-        | 10061
-        | 11001
-        | 18456
-        | 32052..=32055
-        | 65535
-        | 4_294_967_295 => ErrorClass::Retry,
-        // The Agent does not run, or the job has ended by itself since it was looked at.
-        22022 => ErrorClass::Retry,
-        3153 | 4326 | 3120 | 32014 | 6106 => ErrorClass::AlreadyDone,
-        3101 | 924 | 5030 | 5052 | 5061 | 5064 | 5070 | 3023 | 1205 | 1222 | 1204 | 701 | 802 | 921 | 922
-        | 952 | 5059 | 3204 | 3224 | 3229 | 3230 | 3627 | 4319 | 4347 | 596 | 3013 | 3119 | 5069 => {
-            ErrorClass::Retry
+    match known(number) {
+        Some(Known { class: ErrorClass::Folder, .. }) => operating_system(number, &e.message),
+        Some(Known { class: ErrorClass::Guard, .. }) if !statements::GUARDS.contains(&e.state) => {
+            ErrorClass::Other
         }
-        // "The specified … does not exist": a job or schedule that somebody removed since it was looked at.
-        14262 => ErrorClass::Retry,
-        3201..=3203 | 3634 => operating_system(number, &e.message),
-        3182 | 3183 | 3186 | 3189 | 3208 | 3241 | 3242 | 3254 | 3256 | 3266 | 3287 | 11801 => {
-            ErrorClass::Damaged
-        }
-        3167 | 3414 | 3441 | 41316 => ErrorClass::Unusable,
-        4305 | 4312 | 4303 | 4330 | 4333 | 4331 | 4349 | 3154 | 3143 => ErrorClass::Chain,
-        // 5011 has one text for all: no right, no such database, or one in a state that allows no look at rights.
-        229 | 230 | 262 | 297 | 300 | 916 | 3110 | 5011 | 6102 | 15247 | 21089 => ErrorClass::Permission,
-        3257 | 3181 | 9002 | 1105 => ErrorClass::DiskFull,
-        _ if (17..20).contains(&e.class) && number == e.number => ErrorClass::Retry,
-        _ => ErrorClass::Other,
+        Some(known) => known.class,
+        None if (17..20).contains(&e.class) && number == e.number => ErrorClass::Retry,
+        None => ErrorClass::Other,
     }
 }
 
@@ -158,6 +99,12 @@ fn closing(opening: char) -> char {
         '‚' => '‘',
         other => other,
     }
+}
+
+/// What to do by hand about a log backup that is sound and is refused: by the error that says why.
+fn by_hand(e: &ServerError) -> String {
+    let why = [Some(e.number), e.last].into_iter().flatten().filter_map(known);
+    why.into_iter().map(|k| k.by_hand).find(|fix| !fix.is_empty()).unwrap_or_default().to_string()
 }
 
 /// An error as a problem: where it happened, while doing what, and what to do.
@@ -235,6 +182,7 @@ fn refused(e: &ServerError, at: &str, secret: &str, doing: &str) -> Problem {
         ErrorClass::Damaged => {
             Problem::ask(Reason::BackupDamaged, what, "Replace the file by an undamaged copy")
         }
+        ErrorClass::Refused => Problem::ask(Reason::BackupRefused, what, by_hand(e)),
         ErrorClass::Unusable => Problem::ask(
             Reason::DatabaseState,
             what,

@@ -2,6 +2,7 @@
 
 pub mod errors;
 pub mod log_shipping_script;
+pub mod numbers;
 pub mod read;
 pub mod session;
 pub mod statements;

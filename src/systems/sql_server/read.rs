@@ -6,11 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::SqlSession;
-use super::errors::{ErrorClass, classify, problem};
+use super::errors::{classify, problem};
+use super::numbers::ErrorClass;
 use super::{Cell, Parameter, Rows, SqlError, Statement, statements};
-use crate::domain::backups::{BackupSet, Lsn, RedoPoint};
+use crate::domain::backups::{BackupSet, FileHeaders, Label, Lsn, RedoPoint};
 use crate::domain::log_shipping::{Job, PrimaryHalf, SecondaryHalf};
 use crate::domain::pool::{Pool, SqlServer};
+use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::record;
 use crate::domain::sql_server::{
@@ -207,9 +209,18 @@ async fn history<S: SqlSession>(
             last_fork: r.text(row, "last_recovery_fork_guid")?,
             backup_start: r.local(row, "backup_start_date")?,
             file: r.text(row, "physical_device_name")?,
+            first_fork: r.text(row, "first_recovery_fork_guid")?,
+            fork_point: r.lsn(row, "fork_point_lsn")?,
+            server: r.text(row, "server_name")?,
+            zone_minutes: zone_minutes(r.int(row, "time_zone")?),
         })
     })
     .await
+}
+
+/// `backupset.time_zone` counts quarter hours (-20 is Eastern Standard Time), and 127 is unknown.
+fn zone_minutes(quarters: Option<i32>) -> Option<i32> {
+    quarters.filter(|q| (-56..=56).contains(q)).map(|q| q * 15)
 }
 
 /// Who holds the lock of a pool on an instance, if somebody does and that can be told.
@@ -388,13 +399,15 @@ async fn database<S: SqlSession>(
             let point =
                 (|| Ok((rows.lsn(row, "redo_start_lsn")?, rows.text(row, "redo_start_fork_guid")?)))()
                     .map_err(SqlError::Protocol)?;
-            if let (Some(lsn), Some(fork)) = point {
-                points.push(RedoPoint { lsn, fork });
-            }
+            points.push(match point {
+                (Some(lsn), Some(fork)) => Some(RedoPoint { lsn, fork }),
+                (_, None) | (None, _) => None,
+            });
         }
-        // Files that stand at different points are no state that a log backup can go on from: then there is none.
+        // Files that stand at different points, or one that has none, are no state that a log backup can go on from: then there is none,
+        // as the guard of each batch has it.
         let same = points.windows(2).all(|w| w.first() == w.last());
-        d.redo = points.into_iter().next().filter(|_| same);
+        d.redo = points.into_iter().next().flatten().filter(|_| same);
     }
     Ok(Some(d))
 }
@@ -529,28 +542,94 @@ pub async fn records<S: SqlSession>(
 pub async fn headers<S: SqlSession>(
     session: &mut S,
     server: &SqlServer,
+    from_copy: bool,
     path: &str,
-) -> Result<Reading<Vec<BackupSet>>, SqlError> {
+) -> Result<FileHeaders, SqlError> {
     let doing = format!("reading the header of {}", crate::domain::text::clean(path));
-    part(session, server, &doing, statements::HEADERS, vec![path.into()], |r, row| {
-        let lsn = |name: &str| required(name, r.lsn(row, name)?);
-        Ok(BackupSet {
-            position: r.number(row, "Position")?,
-            kind: r.number(row, "BackupType")?,
-            database: r.must(row, "DatabaseName")?,
-            server: r.text(row, "ServerName")?.unwrap_or_default(),
-            family: r.must(row, "FamilyGUID")?,
-            first_lsn: lsn("FirstLSN")?,
-            last_lsn: lsn("LastLSN")?,
-            first_fork: r.must(row, "FirstRecoveryForkID")?,
-            last_fork: r.must(row, "RecoveryForkID")?,
-            start: required("BackupStartDate", r.local(row, "BackupStartDate")?)?,
-            finish: required("BackupFinishDate", r.local(row, "BackupFinishDate")?)?,
-            checksums: r.flag(row, "HasBackupChecksums")?,
-            damaged: r.flag(row, "IsDamaged")? || r.flag(row, "HasIncompleteMetaData")?,
-        })
+    // A set that says too little hides nothing of the others in the file.
+    let rows =
+        part(session, server, &doing, statements::HEADERS, vec![path.into()], |r, row| Ok(set(r, row)));
+    let mut hidden = None;
+    let sets = rows.await?.map(|rows| {
+        let told = |why: String| {
+            let why = format!("a set in it says too little: {why}");
+            Problem::ask(
+                Reason::UnexpectedAnswer,
+                why,
+                "Restore it by hand, or move it out of the folders if it is none of ours",
+            )
+        };
+        let (known, other): (Vec<_>, Vec<_>) = rows.into_iter().partition(Result::is_ok);
+        hidden = other.into_iter().find_map(Result::err).map(told);
+        known.into_iter().filter_map(Result::ok).collect()
+    });
+    Ok(FileHeaders { hidden, ..FileHeaders::of(from_copy, sets) })
+}
+
+/// A row of `RESTORE HEADERONLY`. Only of a log backup everything is needed.
+fn set(r: &Rows, row: &[Cell]) -> Result<BackupSet, String> {
+    let (kind, position) = (r.number(row, "BackupType")?, r.number(row, "Position")?);
+    let text = |name: &str| r.text(row, name).map(Option::unwrap_or_default);
+    let (database, server) = (text("DatabaseName")?, text("ServerName")?);
+    if kind != LOG {
+        return Ok(BackupSet { kind, position, database, server, ..BackupSet::default() });
+    }
+    let lsn = |name: &str| required(name, r.lsn(row, name)?);
+    let flag = |name: &str| r.int(row, name).map(|n| n == Some(1));
+    Ok(BackupSet {
+        position,
+        kind,
+        database: r.must(row, "DatabaseName")?,
+        server,
+        family: r.must(row, "FamilyGUID")?,
+        first_lsn: lsn("FirstLSN")?,
+        last_lsn: lsn("LastLSN")?,
+        first_fork: r.must(row, "FirstRecoveryForkID")?,
+        last_fork: r.must(row, "RecoveryForkID")?,
+        // A date that is not there proves no age.
+        start: r.local(row, "BackupStartDate")?.unwrap_or_default(),
+        finish: r.local(row, "BackupFinishDate")?.unwrap_or_default(),
+        checksums: flag("HasBackupChecksums")?,
+        damaged: flag("IsDamaged")?,
+        incomplete: flag("HasIncompleteMetaData")?,
+        tail: flag("IsForceOffline")?,
+        guid: r.text(row, "BackupSetGUID")?,
+        fork_point: r.lsn(row, "ForkPointLSN")?,
     })
-    .await
+}
+
+/// `BackupType` of a log backup.
+const LOG: i32 = 2;
+
+/// The place of a file in its media set; none: SQL Server does not say.
+pub async fn label<S: SqlSession>(
+    session: &mut S,
+    server: &SqlServer,
+    path: &str,
+) -> Result<Option<Label>, SqlError> {
+    let doing = format!("reading the label of {}", crate::domain::text::clean(path));
+    let rows = part(session, server, &doing, statements::LABEL, vec![path.into()], |r, row| {
+        Ok(Label {
+            media_set: r.must(row, "MediaSetId")?,
+            families: r.number(row, "FamilyCount")?,
+            family: r.number(row, "FamilySequenceNumber")?,
+        })
+    });
+    Ok(rows.await?.known().and_then(|rows| rows.first().cloned()))
+}
+
+/// The files that SQL Server itself sees in a folder; unknown: it says nothing of it.
+pub async fn folder<S: SqlSession>(
+    session: &mut S,
+    server: &SqlServer,
+    path: &str,
+) -> Result<Reading<Vec<String>>, SqlError> {
+    let doing = format!("listing {}", crate::domain::text::clean(path));
+    let rows = part(session, server, &doing, statements::FOLDER_LISTING, vec![path.into()], |r, row| {
+        let is_file = r.int(row, "file")? == Some(1) && r.int(row, "depth")? == Some(1);
+        Ok(r.text(row, "subdirectory")?.filter(|_| is_file))
+    });
+    Ok(rows.await?.map(|names| names.into_iter().flatten().collect()))
 }
 
 /// Whether an error says that the goal already holds.
@@ -576,5 +655,11 @@ mod tests {
         for n in [0, -1, 20_260_301, i64::MAX, i64::MIN, hundreds] {
             assert_eq!(chat_date(n), None, "{n}");
         }
+    }
+
+    #[test]
+    fn a_backup_has_the_zone_of_the_server_that_took_it_or_none() {
+        let read = [Some(-20), Some(4), Some(0), Some(127), None].map(zone_minutes);
+        assert_eq!(read, [Some(-300), Some(60), Some(0), None, None]);
     }
 }

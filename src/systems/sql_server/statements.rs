@@ -114,6 +114,12 @@ WHERE CAST(k.job_id AS nvarchar(36)) = @P1 ORDER BY c.name;";
 /// Header of every backup set in a file. `@P1` path.
 pub const HEADERS: &str = "RESTORE HEADERONLY FROM DISK = @P1;";
 
+/// The place of a file in its media set. `@P1` path.
+pub const LABEL: &str = "RESTORE LABELONLY FROM DISK = @P1;";
+
+/// What SQL Server itself sees in a folder (`systems::assumptions::FOLDER_LISTING`). `@P1` path.
+pub const FOLDER_LISTING: &str = "EXEC master.sys.xp_dirtree @P1, 1, 1;";
+
 /// Sessions that are in the database or hold a lock on it; which database a session is in, SQL Server 2008 R2 says in sysprocesses only
 /// (`sys.dm_exec_sessions.database_id` came with 2012). `@P1` database.
 pub const SESSIONS: &str = "\
@@ -141,7 +147,8 @@ ORDER BY r.session_id;";
 /// The last log backups restored into the database. `@P1` database.
 pub const RESTORE_HISTORY: &str = "\
 SELECT TOP (20) CAST(h.restore_history_id AS int) AS restore_history_id, h.restore_date, h.restore_type,
-       s.last_lsn, s.last_recovery_fork_guid, s.backup_start_date, s.backup_finish_date, s.server_name, m.physical_device_name
+       s.last_lsn, s.last_recovery_fork_guid, s.first_recovery_fork_guid, s.fork_point_lsn, s.backup_start_date, s.backup_finish_date,
+       CAST(s.time_zone AS int) AS time_zone, s.server_name, m.physical_device_name
 FROM msdb.dbo.restorehistory AS h
 JOIN msdb.dbo.backupset AS s ON s.backup_set_id = h.backup_set_id
 LEFT JOIN msdb.dbo.backupmediafamily AS m ON m.media_set_id = s.media_set_id AND m.mirror = 0
@@ -370,12 +377,14 @@ pub fn leave_standby() -> String {
     ended(guards + &kill_sessions("@P2") + " RESTORE DATABASE @P2 WITH NORECOVERY;")
 }
 
-/// Applies one log backup. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork, `@P5` path, `@P6` position.
-pub fn restore_log(checksum: bool) -> String {
+/// Applies one log backup. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork, `@P5` path, `@P6` position, `@P7` … the other files
+/// that it is striped over.
+pub fn restore_log(checksum: bool, files: usize) -> String {
+    let others: String = (7..).take(files.saturating_sub(1)).map(|n| format!(", DISK = @P{n}")).collect();
     let guards = locked("@P1") + &in_state("@P2", "1", "0") + &at_redo_point("@P2", "@P3", "@P4");
     let checksum = if checksum { ", CHECKSUM" } else { "" };
     ended(format!(
-        "{guards}RESTORE LOG @P2 FROM DISK = @P5 WITH FILE = @P6, NORECOVERY{checksum}, STATS = 5;"
+        "{guards}RESTORE LOG @P2 FROM DISK = @P5{others} WITH FILE = @P6, NORECOVERY{checksum}, STATS = 5;"
     ))
 }
 
@@ -426,6 +435,8 @@ pub fn listed() -> Vec<Listed> {
         ("JOBS", JOBS),
         ("SCHEDULES", SCHEDULES),
         ("HEADERS", HEADERS),
+        ("LABEL", LABEL),
+        ("FOLDER_LISTING", FOLDER_LISTING),
         ("SESSIONS", SESSIONS),
         ("RESTORES", RESTORES),
         ("RESTORE_HISTORY", RESTORE_HISTORY),
@@ -450,8 +461,8 @@ pub fn listed() -> Vec<Listed> {
         ("remove_log_shipping(true)", remove_log_shipping(true)),
         ("remove_log_shipping(false)", remove_log_shipping(false)),
         ("leave_standby", leave_standby()),
-        ("restore_log(true)", restore_log(true)),
-        ("restore_log(false)", restore_log(false)),
+        ("restore_log(true, 1)", restore_log(true, 1)),
+        ("restore_log(false, 3)", restore_log(false, 3)),
         ("recover", recover()),
     ];
     let looks = constants.map(|(name, text)| (name.to_string(), text.to_string()));
@@ -529,7 +540,7 @@ mod tests {
     #[test]
     fn no_batch_holds_both_a_log_restore_and_recovery() {
         // A failed RESTORE ends its statement, not its batch: recovery behind it would run over the gap.
-        assert!(!restore_log(true).contains("WITH RECOVERY"));
+        assert!(!restore_log(true, 1).contains("WITH RECOVERY"));
         assert!(!recover().contains("RESTORE LOG"));
         assert!(!leave_standby().contains("WITH RECOVERY"));
     }

@@ -38,6 +38,48 @@ pub struct BackupHeader {
     pub checksums: bool,
     /// Bytes of payload that follow the header.
     pub payload: u64,
+    /// What few sets have.
+    #[serde(default, skip_serializing_if = "Extra::is_none")]
+    pub extra: Extra,
+}
+
+/// What few sets have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Extra {
+    /// `IsDamaged`: a RESTORE answers 3182.
+    pub damaged: bool,
+    /// `HasIncompleteMetaData`.
+    pub incomplete: bool,
+    /// `IsForceOffline`.
+    pub tail: bool,
+    /// `IsCopyOnly`.
+    pub copy_only: bool,
+    /// `HasBulkLoggedData`.
+    pub bulk: bool,
+    /// It is behind a password: its row has NULLs.
+    pub hidden: bool,
+    /// Its place in a media set of several files.
+    pub stripe: Option<Stripe>,
+    /// The error by which a RESTORE is refused although the backup is sound.
+    pub refused: Option<u32>,
+}
+
+impl Extra {
+    fn is_none(&self) -> bool {
+        *self == Extra::default()
+    }
+}
+
+/// A place in a media set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stripe {
+    /// `MediaSetId`.
+    pub media_set: String,
+    /// `FamilyCount`.
+    pub families: u32,
+    /// `FamilySequenceNumber`, from 1.
+    pub family: u32,
 }
 
 /// Longest header line of a file, with what stands before it.
@@ -156,4 +198,38 @@ pub fn verify_set(files: &dyn Files, path: &str, position: usize) -> Result<Back
         return Err(SqlMessage::refusal(3183, what));
     }
     Ok(header_only)
+}
+
+/// Reads one set whole from all files that it is striped over, as `RESTORE LOG` does.
+pub fn verify_striped(
+    files: &dyn Files,
+    path: &str,
+    others: &[String],
+    position: usize,
+) -> Result<BackupHeader, SqlMessage> {
+    let set = verify_set(files, path, position)?;
+    let mut families: Vec<u32> = set.extra.stripe.iter().map(|s| s.family).collect();
+    for other in others {
+        let own = verify_set(files, other, position)?.extra.stripe;
+        let same = |s: &&Stripe| set.extra.stripe.as_ref().is_some_and(|x| x.media_set == s.media_set);
+        families.extend(own.iter().filter(same).map(|s| s.family));
+    }
+    families.sort_unstable();
+    families.dedup();
+    let needed = set.extra.stripe.as_ref().map_or(0, |s| s.families);
+    if u32::try_from(families.len()).is_ok_and(|given| given < needed) {
+        let what = format!(
+            "The media set has {needed} media families but only {} are provided. All members must be provided.",
+            families.len()
+        );
+        return Err(SqlMessage::refusal(3132, what));
+    }
+    if set.extra.damaged {
+        let what = "The backup set was written with damaged data by a BACKUP WITH CONTINUE_AFTER_ERROR.";
+        return Err(SqlMessage::refusal(3182, what).in_state(2));
+    }
+    match set.extra.refused {
+        Some(number) => Err(SqlMessage::refusal(number, "It cannot be restored here as things stand.")),
+        None => Ok(set),
+    }
 }

@@ -57,6 +57,7 @@ pub fn mirror_establish(world: &mut World, principal: &str, mirror: &str, databa
             finish: now,
             checksums: false,
             payload: 0,
+            extra: crate::sql::backup::Extra::default(),
         });
     }
     if let Some(i) = world.sql.get_mut(mirror) {

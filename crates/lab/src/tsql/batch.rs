@@ -293,6 +293,7 @@ impl Batch {
             "KILL" => Ok(self.kill(seat, t)?),
             "ALTER" => self.alter(seat, t, out),
             "RESTORE" if second == "HEADERONLY" => self.headers(seat, t, out),
+            "RESTORE" if second == "LABELONLY" => self.label(seat, t, out),
             "RESTORE" => self.restore(seat, t),
             "BACKUP" => self.backup(seat, t, out),
             _ => Err(SqlMessage::simulator(format!("does not know the statement {first} {second}")).into()),

@@ -74,6 +74,29 @@ impl Batch {
         t.iter().position(|x| x.is("DISK")).map(|i| self.value(t.get(i + 2)))
     }
 
+    /// The paths behind all of `DISK =`.
+    fn disks(&self, t: &[Token]) -> Vec<String> {
+        let at = t.iter().enumerate().filter(|(_, x)| x.is("DISK")).map(|(i, _)| i);
+        at.map(|i| self.value(t.get(i + 2))).collect()
+    }
+
+    /// `RESTORE LABELONLY`. How its ends are told is not recorded: as those of HEADERONLY.
+    pub(super) fn label(
+        &mut self,
+        seat: &mut Seat<'_>,
+        t: &[Token],
+        out: &mut Vec<Event>,
+    ) -> Result<Said, Errors> {
+        let path = self.disk(t).unwrap_or_default();
+        let entry = self.journal(seat, Effect::Read, "RESTORE LABELONLY", Some(path.clone()));
+        let result = backup::read(seat.world.files.as_ref(), &path);
+        let set = seat.finish(entry, result).map_err(|e| vec![e, abnormal("RESTORE LABELONLY")])?;
+        let (columns, rows) = catalog::label(seat, &set);
+        out.push(Event::Rows { columns, rows, order: Vec::new() });
+        self.say(seat, Said::Rows(command::HEADERS, 1), out);
+        Ok(Said::Plain(command::HEADERS_ENDED))
+    }
+
     /// The number behind an option, as in `FILE = 2`.
     pub(super) fn number_of_option(&self, t: &[Token], option: &str) -> Option<usize> {
         let at = t.windows(2).position(|w| matches!(w, [x, equals] if x.is(option) && equals.sign("=")))?;
@@ -104,7 +127,8 @@ impl Batch {
     pub(super) fn restore(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<Said, Errors> {
         let command = format!("RESTORE {}", self.value(t.get(1)).to_uppercase());
         let database = self.value(t.get(2));
-        let source = self.disk(t).map(|path| (path, self.number_of_option(t, "FILE").unwrap_or(1)));
+        let disks = self.disks(t);
+        let source = (!disks.is_empty()).then(|| (disks, self.number_of_option(t, "FILE").unwrap_or(1)));
         let journal = self.journal_write(seat, t);
         let work = outside_of_transactions(seat).and_then(|()| possible(seat, &database, source, leaves(t)));
         let work = match work {
@@ -229,13 +253,15 @@ fn leave(seat: &mut Seat<'_>, key: &str, leaves: Leaves) {
 fn possible(
     seat: &Seat<'_>,
     database: &str,
-    source: Option<(String, usize)>,
+    source: Option<(Vec<String>, usize)>,
     leaves: Leaves,
 ) -> Result<Restoring, SqlMessage> {
-    if let Some((path, position)) = source {
-        let from = LogSource { database, path: &path, position };
+    if let Some((path, others, position)) =
+        source.as_ref().and_then(|(paths, n)| paths.split_first().map(|(path, others)| (path, others, *n)))
+    {
+        let from = LogSource { database, path, others, position };
         let set = log_set(seat.world, seat.host, Some(seat.id), &from)?;
-        return Ok(Restoring::Log { path, set: Box::new(set), leaves });
+        return Ok(Restoring::Log { path: path.clone(), set: Box::new(set), leaves });
     }
     let i = seat.instance().ok_or_else(|| SqlMessage::simulator("no instance"))?;
     let db = can_be_restored(i, database)?;
@@ -257,6 +283,8 @@ pub(crate) struct LogSource<'a> {
     pub(crate) database: &'a str,
     /// The file.
     pub(crate) path: &'a str,
+    /// Other files that the set is striped over.
+    pub(crate) others: &'a [String],
     /// The position of the set in it, from 1.
     pub(crate) position: usize,
 }
@@ -272,7 +300,7 @@ pub(crate) fn log_set(
     let (database, path) = (from.database, from.path);
     let i = world.sql.get(host).ok_or_else(|| SqlMessage::simulator("no instance"))?;
     let db = can_be_restored(i, database)?;
-    let set = backup::verify_set(world.files.as_ref(), path, from.position);
+    let set = backup::verify_striped(world.files.as_ref(), path, from.others, from.position);
     let set = set.map_err(|e| damage(world.scenario.dialect.sql_server, e))?;
     if !set.family.eq_ignore_ascii_case(&db.family) {
         let what = format!(

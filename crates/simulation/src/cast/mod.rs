@@ -272,6 +272,7 @@ fn other_database(s: &mut Shared, now: Timestamp) -> Result<(), String> {
         finish: now,
         checksums: false,
         payload: 64,
+        extra: backup::Extra::default(),
     };
     let name = format!("mgccomp_{}.trn", now.strftime("%Y%m%d%H%M%S"));
     into_share(s, &name, &backup::encode(&header, 7))

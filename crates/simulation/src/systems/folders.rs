@@ -38,10 +38,8 @@ impl Folders for SimSystems {
         }
         let s = self.shared.now();
         let listed = s.world.files.list(&folder).map_err(|_| lost("Listing a folder"))?;
-        let is_backup =
-            |name: &str| name.to_lowercase().ends_with(".trn") || name.to_lowercase().ends_with(".wrk");
         let mut files = Vec::new();
-        for (name, length) in listed.into_iter().filter(|(name, _)| is_backup(name)) {
+        for (name, length) in listed {
             // Memory has no times: another content is another time.
             let path = format!(r"{folder}\{name}");
             let content = s.world.files.read(&path).map_err(|_| lost("Reading a backup"))?;

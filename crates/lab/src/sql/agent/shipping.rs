@@ -107,6 +107,7 @@ fn log_backup(
         finish: at + SignedDuration::from_secs(1),
         checksums: false,
         payload,
+        extra: backup::Extra::default(),
     };
     // A backup takes a second at least: no two of them have one name, and none overwrites another.
     let mut named = at;
@@ -194,7 +195,7 @@ fn restore_into(
                 crate::sql::logout(world, host, id);
             }
         }
-        let from = LogSource { database: &rule.database, path, position: 1 };
+        let from = LogSource { database: &rule.database, path, others: &[], position: 1 };
         let set = log_set(world, host, None, &from).map_err(|e| format!("{}: {}", e.number, e.message))?;
         let Some(i) = world.sql.get_mut(host) else { return Ok(()) };
         if let Some(db) = i.databases.get_mut(&key) {

@@ -330,12 +330,14 @@ pub(crate) fn headers(
         .map(|all| all.map(|c| (c.name.to_string(), c.kind)).collect())
         .unwrap_or_default();
     let value = |name: &str, position: usize, h: &BackupHeader| match name {
+        "BackupName" if h.extra.hidden => Cell::Text("***Password Protected***".into()),
+        "Position" => Cell::Int(i64::try_from(position).unwrap_or(1)),
+        _ if h.extra.hidden => Cell::Null,
         "BackupType" => Cell::Int(h.kind.into()),
         "BackupTypeDescription" => {
             Cell::Text(if h.kind == 2 { "Transaction Log" } else { "Database" }.into())
         }
         "Compressed" | "DeviceType" | "Containment" => Cell::Int(if name == "DeviceType" { 2 } else { 0 }),
-        "Position" => Cell::Int(i64::try_from(position).unwrap_or(1)),
         "ServerName" => Cell::Text(h.server.clone()),
         "MachineName" => Cell::Text(h.server.split('\\').next().unwrap_or_default().into()),
         "DatabaseName" => Cell::Text(h.database.clone()),
@@ -348,15 +350,13 @@ pub(crate) fn headers(
         "FirstRecoveryForkID" => Cell::Guid(h.first_fork.clone()),
         "FamilyGUID" | "BindingID" => Cell::Guid(h.family.clone()),
         "HasBackupChecksums" => Cell::Bit(h.checksums),
-        "HasBulkLoggedData"
-        | "IsSnapshot"
-        | "IsReadOnly"
-        | "IsSingleUser"
-        | "IsDamaged"
-        | "BeginsLogChain"
-        | "HasIncompleteMetaData"
-        | "IsForceOffline"
-        | "IsCopyOnly" => Cell::Bit(false),
+        "HasBulkLoggedData" => Cell::Bit(h.extra.bulk),
+        "IsDamaged" => Cell::Bit(h.extra.damaged),
+        "HasIncompleteMetaData" => Cell::Bit(h.extra.incomplete),
+        "IsForceOffline" => Cell::Bit(h.extra.tail),
+        "IsCopyOnly" => Cell::Bit(h.extra.copy_only),
+        "IsSnapshot" | "IsReadOnly" | "IsSingleUser" | "BeginsLogChain" => Cell::Bit(false),
+        "BackupSetGUID" => Cell::Guid(set_guid(seat, h)),
         "Flags" => Cell::Int(if h.checksums { 528 } else { 512 }),
         "RecoveryModel" => Cell::Text("FULL".into()),
         "Collation" => Cell::Text("SQL_Latin1_General_CP1_CI_AS".into()),
@@ -375,6 +375,34 @@ pub(crate) fn headers(
     };
     let rows = sets.iter().map(row).collect();
     (columns, rows)
+}
+
+/// The same in every file that a set is striped over, and in every copy of it.
+fn set_guid(seat: &Seat<'_>, h: &BackupHeader) -> String {
+    let set = format!("set {} {} {} {} {}", h.server, h.kind, h.first_lsn, h.last_lsn, h.start);
+    crate::sql::guid(seat.world.scenario.seed, &set)
+}
+
+/// The row of `RESTORE LABELONLY`.
+pub(crate) fn label(seat: &Seat<'_>, h: &BackupHeader) -> (Vec<(String, ColumnType)>, Vec<Vec<Cell>>) {
+    let version = seat.world.scenario.dialect.sql_server;
+    let columns: Vec<(String, ColumnType)> = shapes::columns("RESTORE LABELONLY", version)
+        .map(|all| all.map(|c| (c.name.to_string(), c.kind)).collect())
+        .unwrap_or_default();
+    let stripe = h.extra.stripe.as_ref();
+    let media_set = || crate::sql::guid(seat.world.scenario.seed, &format!("media {}", set_guid(seat, h)));
+    let value = |name: &str| match name {
+        "MediaSetId" => Cell::Guid(stripe.map_or_else(media_set, |s| s.media_set.clone())),
+        "FamilyCount" => Cell::Int(stripe.map_or(1, |s| i64::from(s.families))),
+        "FamilySequenceNumber" => Cell::Int(stripe.map_or(1, |s| i64::from(s.family))),
+        "MediaSequenceNumber" | "Mirror_Count" => Cell::Int(1),
+        "MediaLabelPresent" => Cell::Int(0),
+        "MediaDate" => Cell::Time(time(h.start)),
+        "IsCompressed" => Cell::Bit(false),
+        _ => Cell::Null,
+    };
+    let row = columns.iter().map(|(name, _)| value(name)).collect();
+    (columns, vec![row])
 }
 
 /// Carries out CREATE TABLE, INSERT, UPDATE or DELETE on a table that clients made.

@@ -11,6 +11,7 @@ use super::Seat;
 use super::batch::Batch;
 use super::ends::{Said, command, failed};
 use super::lexer::Token;
+use super::types::{ColumnType, Kind};
 use super::values::{Cell, Done, Ends, Errors, Event, SqlMessage};
 use arguments::Arguments;
 use arguments::Use::{self, Optional, Output, Refused, Required};
@@ -397,6 +398,9 @@ impl Batch {
             self.returned(seat, returned, out);
             return Ok(Said::Nothing);
         }
+        if call.name == "xp_dirtree" {
+            return Ok(self.listed(seat, call.rest, out));
+        }
         let Some(procedure) = known(&call.name) else {
             // One that is neither known nor like a name of the server's is not there; others may be there, and do something.
             let theirs = call.name.starts_with("sp_") || call.name.starts_with("xp_");
@@ -442,6 +446,24 @@ impl Batch {
         self.returned(seat, i32::try_from(code).ok(), out);
         // Its last statement has assigned something (recorded).
         Ok(Said::Silent(u64::from(!procedure.inside.is_empty())))
+    }
+
+    /// `xp_dirtree path, 1, 1`: the files of a folder. A folder that is not there has none, and that is no error: so it is believed, for
+    /// the procedure is documented nowhere.
+    fn listed(&mut self, seat: &mut Seat<'_>, arguments: &[Token], out: &mut Vec<Event>) -> Said {
+        let folder = self.value(arguments.first());
+        let files = seat.world.files.list(&folder).unwrap_or_default();
+        let columns =
+            [("subdirectory", Kind::NVarChar(512)), ("depth", Kind::Int(4)), ("file", Kind::Int(4))];
+        let columns = columns.map(|(name, kind)| (name.to_string(), ColumnType::null(kind))).to_vec();
+        let row = |(name, _)| vec![Cell::Text(name), Cell::Int(1), Cell::Int(1)];
+        let rows: Vec<Vec<Cell>> = files.into_iter().map(row).collect();
+        let count = Some(rows.len() as u64);
+        out.push(Event::Rows { columns, rows, order: Vec::new() });
+        let inner = failed(Ends::Inner, command::SELECT);
+        self.done(seat, Done { count, failed: false, rows: true, ..inner }, out);
+        self.returned(seat, Some(0), out);
+        Said::Silent(0)
     }
 
     /// What a procedure says on the way, and the ends of the statements inside of it (recorded).

@@ -24,9 +24,11 @@ pub(super) fn sets(_: &World, i: &Instance) -> Table {
         "first_lsn",
         "last_lsn",
         "last_recovery_fork_guid",
+        "first_recovery_fork_guid",
         "backup_start_date",
         "backup_finish_date",
         "is_copy_only",
+        "time_zone",
     ];
     let restored = i.restore_history.iter().map(|r| &r.set);
     let rows = (1..).zip(restored.chain(&i.backups)).map(|(id, b)| {
@@ -40,8 +42,11 @@ pub(super) fn sets(_: &World, i: &Instance) -> Table {
             lsn(b.first_lsn),
             lsn(b.last_lsn),
             s(&b.last_fork),
+            s(&b.first_fork),
             s(&time(b.start)),
             s(&time(b.finish)),
+            n(i64::from(b.extra.copy_only)),
+            // The servers' clocks show UTC.
             n(0),
         ]
     });
