@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::product::{Cell, Rows, SqlError, SqlSession, Statement, read, statements};
+use crate::product::{Cell, Rows, SqlError, SqlSession, Statement, content, read, statements};
 use crate::server::Server;
 
 /// A session that keeps what it is answered.
@@ -49,8 +49,8 @@ async fn made<S: SqlSession>(server: &Server, of: &Of, session: &mut S) -> Optio
         None => {
             let mut read = read::instance(session, at, &server.pool).await.ok()?;
             if read.database.as_ref().is_some_and(|d| d.is_live()) {
-                let all = read::Content { reports: true, newest_message: true };
-                read::content(session, at, &server.pool, all, &mut read).await;
+                let all = content::Content { reports: true, newest_message: true };
+                content::read(session, at, &server.pool, all, &mut read).await;
             }
             Some(serde_json::to_value(read).unwrap())
         }

@@ -26,6 +26,6 @@ pub use persistent_chat_failover::systems::sql_server::log_shipping_script::scri
 pub use persistent_chat_failover::systems::sql_server::numbers::ErrorClass;
 pub use persistent_chat_failover::systems::sql_server::session::TdsSession;
 pub use persistent_chat_failover::systems::sql_server::{
-    Cell, Ending, Parameter, Proof, Rows, ServerError, SqlError, SqlSession, Statement, errors, read,
-    statements,
+    Cell, Ending, Parameter, Proof, Rows, ServerError, SqlError, SqlSession, Statement, content, errors,
+    read, statements,
 };

@@ -23,7 +23,7 @@ use crate::domain::situation::Situation;
 use crate::domain::transition::Transition;
 use crate::steps::Reads;
 use crate::systems::Systems;
-use crate::systems::sql_server::read::Content;
+use crate::systems::sql_server::content::Content;
 
 /// How often chat servers' reports are read where no transition waits for them: the database is one that chat uses.
 const REPORTS: SignedDuration = SignedDuration::from_secs(30);

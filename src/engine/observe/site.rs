@@ -10,7 +10,7 @@ use crate::domain::side::{Place, Side};
 use crate::domain::site::{Answer, Partner, Silence, Site};
 use crate::domain::sql_server::Database;
 use crate::systems::management_shell::{Cmdlet, ShellOutput, cmdlets, reached, read as read_shell};
-use crate::systems::sql_server::read::Content;
+use crate::systems::sql_server::content::{self, Content};
 use crate::systems::sql_server::{SqlError, errors, read};
 use crate::systems::{Shell, Systems};
 
@@ -50,7 +50,7 @@ pub async fn look_at_partner<S: Systems, C>(
                 && content != Content::default()
                 && let Ok(mut session) = world.systems.sql(server).await
             {
-                read::content(&mut session, server, world.pool, content, &mut i).await;
+                content::read(&mut session, server, world.pool, content, &mut i).await;
             }
             Answer::Speaks(Box::new(i))
         }

@@ -1,5 +1,6 @@
 //! SQL Server: the statements, the session over tiberius, the classes of errors, and what rows mean.
 
+pub mod content;
 pub mod errors;
 pub mod log_shipping_script;
 pub mod numbers;
