@@ -14,6 +14,7 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::{Reading, not_looked};
 use crate::domain::side::Side;
 use crate::domain::sql_server::Instance;
+use crate::domain::text::clean;
 use crate::systems::folders::{Kind, Listing, volume};
 use crate::systems::sql_server::{SqlError, errors, read};
 use crate::systems::{Folders as _, Systems};
@@ -378,16 +379,14 @@ impl<S: Systems, C: Clock> Reader<'_, S, C> {
 /// Names that a listing lacks. What is being written, by log shipping or by us, is about to change its name.
 fn lacking(listing: &Result<Listing, Problem>, names: &[String]) -> Vec<String> {
     let Ok(listing) = listing else { return vec![] };
-    let shown: BTreeSet<String> = listing
-        .files
-        .iter()
-        .map(|f| &f.name)
-        .chain(listing.ignored.iter().map(|(name, _)| name))
-        .map(|n| n.to_lowercase())
-        .collect();
+    // As the names of files that are not looked into are kept.
+    let kept = |name: &str| clean(name).to_lowercase();
+    let files = listing.files.iter().map(|f| kept(&f.name));
+    let shown: BTreeSet<String> =
+        files.chain(listing.ignored.iter().map(|(name, _)| name.to_lowercase())).collect();
     let passes = |name: &str| [".wrk", ".tuf", volume::PARTIAL].iter().any(|end| name.ends_with(end));
     let lacks = |name: &&String| {
-        let name = name.to_lowercase();
+        let name = kept(name);
         !passes(&name) && !shown.contains(&name)
     };
     names.iter().filter(lacks).cloned().collect()
