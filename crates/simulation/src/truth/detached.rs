@@ -1,8 +1,9 @@
 //! Cmdlets that outlive the process that started them.
 
+use jiff::Timestamp;
 use lab::world::journal::Outcome;
 
-use super::{OBEDIENCE, Truth, Write, last_record};
+use super::{OBEDIENCE, RETURN, Truth, Write, last_record};
 use crate::sides;
 
 /// Judges a write of an operator.
@@ -14,7 +15,7 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let told = || write.told();
     truth.check(
         "the ids of a detached cmdlet are in the record before it starts",
-        has_an_open_job(write),
+        has_an_open_job(truth, write),
         told,
     );
     let others = w.journal.entries().iter().filter(|x| x.name == e.name && x.seq != e.seq);
@@ -27,9 +28,13 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check("a mirror that stands is not built again", !mirrored || just, told);
 }
 
-/// Whether the record names a cmdlet whose end nobody has seen. Beside the cmdlet another step of its stage may write.
-fn has_an_open_job(write: &Write<'_>) -> bool {
-    let record = last_record(write).unwrap_or_default();
+/// Whether the record names a cmdlet whose end nobody has seen. It lies on the principal, unless that is another one than just before.
+/// Beside the cmdlet another step of its stage may write.
+fn has_an_open_job(truth: &Truth, write: &Write<'_>) -> bool {
+    let just = |t: Timestamp| write.entry.time.duration_since(t) <= RETURN;
+    let principal = write.side.filter(|side| !truth.principals[*side].1.is_some_and(just));
+    let principal = principal.and_then(|side| sides::principal(write.world, side));
+    let record = last_record(write, principal.map(|i| i.host.as_str())).unwrap_or_default();
     let job = record.pointer("/facts/mirrorJobs").and_then(|jobs| jobs.as_array()?.last().cloned());
     job.is_some_and(|job| job["ended"].is_null())
 }

@@ -15,11 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use lab::sql::{Database, Instance};
-use lab::world::journal::{Effect, Entry};
+use lab::world::journal::{Effect, Entry, Outcome};
 use lab::world::{DataCenterState, World};
 use persistent_chat_failover::domain::problem::Problem;
 use persistent_chat_failover::domain::route::Course;
-use persistent_chat_failover::domain::side::Side;
+use persistent_chat_failover::domain::side::{Side, Sides};
 
 use crate::sides;
 use crate::world::Operator;
@@ -68,6 +68,8 @@ pub struct Truth {
     begun: BTreeSet<String>,
     /// Transitions that were begun or turned back, each with its course.
     courses: BTreeSet<(String, Course)>,
+    /// On which server each side's database was last seen to be live, and when its mirror took over, if that has happened.
+    principals: Sides<(Option<String>, Option<Timestamp>)>,
     seen: usize,
     up_since: Option<Timestamp>,
     lost_since: Option<Timestamp>,
@@ -198,6 +200,14 @@ impl Truth {
                 }
             }
         }
+        for side in Side::BOTH {
+            let Some(principal) = sides::principal(w, side) else { continue };
+            let (host, took_over) = &mut self.principals[side];
+            if host.as_ref().is_some_and(|host| *host != principal.host) {
+                *took_over = Some(now);
+            }
+            *host = Some(principal.host.clone());
+        }
         let live = sides::principal(w, sides::to_side(&w.scenario)).is_some();
         self.recovered = if live { self.recovered.or(Some(now)) } else { None };
         self.moved = if sides::has_moved(w) { self.moved.or(Some(now)) } else { None };
@@ -221,20 +231,14 @@ fn is_record(e: &Entry) -> bool {
     e.text.contains("persistent_chat_failover")
 }
 
-/// Whether the last thing that this operator wrote before was the record.
-fn intended(write: &Write<'_>) -> bool {
+/// The record as this operator wrote it last; where a server is named, as it was carried out there. A copy elsewhere is no record: nobody
+/// may ever see that server again.
+fn last_record(write: &Write<'_>, server: Option<&str>) -> Option<serde_json::Value> {
     let e = write.entry;
     let entries = write.world.journal.entries();
     let mut before = entries.iter().rev().filter(|x| x.seq < e.seq && x.effect == Effect::Write);
-    before.find(|x| operator(x) == operator(e)).is_some_and(is_record)
-}
-
-/// The record as this operator wrote it last.
-fn last_record(write: &Write<'_>) -> Option<serde_json::Value> {
-    let e = write.entry;
-    let entries = write.world.journal.entries();
-    let mut before = entries.iter().rev().filter(|x| x.seq < e.seq && x.effect == Effect::Write);
-    document(before.find(|x| operator(x) == operator(e) && is_record(x))?)
+    let is_there = |x: &Entry| server.is_none_or(|s| x.server == s && x.outcome == Outcome::Ok);
+    document(before.find(|x| operator(x) == operator(e) && is_record(x) && is_there(x))?)
 }
 
 /// What a write of the record writes.

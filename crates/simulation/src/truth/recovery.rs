@@ -7,7 +7,7 @@ use lab::sql::backup::{self, BackupHeader};
 use lab::world::World;
 use lab::world::journal::Outcome;
 
-use super::{Truth, Write, intended};
+use super::{Truth, Write, last_record};
 
 /// How long before an effect something may have happened that its last look could not see: two calls.
 const BLINK: SignedDuration = SignedDuration::from_millis(250);
@@ -30,10 +30,17 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check("no log is skipped in silence", skipped.is_none() || vouched, || {
         format!("{} was skipped and nobody had said yes", skipped.clone().unwrap_or_default())
     });
-    truth.check("the intent is in the record before the recovery", intended(write), told);
+    truth.check("the intent is in the record before the recovery", is_intended(write), told);
     let before = w.journal.entries().iter().filter(|x| x.name == e.name && x.outcome == Outcome::Ok);
     let before = before.filter(|x| x.seq < e.seq && x.client.contains("operator-")).count();
     truth.check("recovery happens once", before == 0, told);
+}
+
+/// Whether the record on the server itself says that it is recovered at the point where it is.
+fn is_intended(write: &Write<'_>) -> bool {
+    let record = last_record(write, Some(&write.entry.server)).unwrap_or_default();
+    let meant = record.pointer("/facts/recovery/redo/lsn").and_then(|lsn| lsn.as_str());
+    meant.is_some() && meant == write.entry.parameters.get("@p3").map(String::as_str)
 }
 
 /// What must hold of the whole journal when a run has ended.
