@@ -298,9 +298,6 @@ impl<'w, S: Systems> Permit<'w, S> {
 
     /// Whether the folders hold what they held, and the servers that were silent still are: asked at the last moment, and quickly.
     pub async fn still_so(&self, seen: &Premises) -> Result<(), Problem> {
-        let changed = |what: String| {
-            Problem::retry(Reason::EffectFailed, what, "It is looked at again before anything is done")
-        };
         let (side, folders) = (self.to(), self.systems.folders());
         let (share, copy) =
             futures::join!(folders.list(side, Kind::BackupShare), folders.list(side, Kind::CopyFolder));
@@ -322,9 +319,13 @@ impl<'w, S: Systems> Permit<'w, S> {
                 )));
             }
         }
-        let asked =
-            futures::future::join_all(seen.silent.iter().map(|server| self.systems.sql(server))).await;
-        for (server, answer) in seen.silent.iter().zip(asked) {
+        self.still_silent(&seen.silent).await
+    }
+
+    /// Whether servers that were silent still are.
+    pub async fn still_silent(&self, silent: &[SqlServer]) -> Result<(), Problem> {
+        let asked = futures::future::join_all(silent.iter().map(|server| self.systems.sql(server))).await;
+        for (server, answer) in silent.iter().zip(asked) {
             match answer {
                 Err(SqlError::Unreachable(_)) => {}
                 Ok(_) | Err(_) => {
@@ -357,6 +358,11 @@ impl<'w, S: Systems> Permit<'w, S> {
             Err(e) => Err(errors::problem(&e, server, "checking the lock")),
         }
     }
+}
+
+/// What was seen is not so any more.
+fn changed(what: String) -> Problem {
+    Problem::retry(Reason::EffectFailed, what, "It is looked at again before anything is done")
 }
 
 fn not_locked(pool: &Pool) -> Problem {

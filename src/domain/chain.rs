@@ -230,7 +230,9 @@ pub fn redo_of(target: &Instance) -> Option<RedoPoint> {
     match (&db.redo, db.standby) {
         (Some(redo), _) => Some(redo.clone()),
         (None, true) => {
-            let last = target.history.known()?.iter().find(|r| r.kind == "L")?;
+            // Rows before a full restore tell of another life of the database.
+            let last =
+                target.history.known()?.iter().take_while(|r| r.kind != "D").find(|r| r.kind == "L")?;
             Some(RedoPoint { lsn: last.last_lsn?, fork: last.last_fork.clone()? })
         }
         (None, false) => None,

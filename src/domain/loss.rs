@@ -14,7 +14,8 @@ use super::transition::{Loss, Transition};
 pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
     let (from, to) = (&s.sites[t.route.from], &s.sites[t.route.to]);
     let history = to.main().ok().and_then(|i| i.history.known());
-    let restored = history.and_then(|h| h.iter().find(|r| r.kind == "L"));
+    // A full restore is what the copy holds by then; rows before it tell of another life of the database.
+    let restored = history.and_then(|h| h.iter().find(|r| ["L", "D"].contains(&r.kind.as_str())));
     let link = chain.links.last();
     let start = match link {
         Some(link) => Some(link.set.start.clone()),

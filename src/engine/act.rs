@@ -14,6 +14,7 @@ use super::{Clock, World};
 use crate::domain::consent::AcceptedConsent;
 use crate::domain::decision::Outcome;
 use crate::domain::pool::Pool;
+use crate::domain::premises::Premises;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::{Course, Procedure, Route};
 use crate::domain::side::Seat;
@@ -29,6 +30,8 @@ use crate::systems::{SqlSession, Systems};
 
 /// Where the record before a first effect takes longer than this to write, what was decided before it is decided anew.
 const HELD_UP: SignedDuration = SignedDuration::from_secs(5);
+/// A look that takes longer than this is no proof of silence by its end: a call has hung, and it began so long ago.
+const LONG_LOOK: SignedDuration = SignedDuration::from_secs(10);
 
 /// Goes on with a transition under its permit.
 pub async fn carry_on<S: Systems, C: Clock>(
@@ -102,6 +105,9 @@ async fn act<S: Systems, C: Clock>(
     if memory.must_see_more_for(effects) {
         return Then::again();
     }
+    if memory.took() > LONG_LOOK && !are_silent_still(permit, d).await {
+        return Then::again();
+    }
     let before = world.clock.now();
     if !record_first_attempts(permit, effects).await {
         return Then::not_recorded(d.situation.at);
@@ -126,6 +132,18 @@ async fn act<S: Systems, C: Clock>(
     }
     // After any doubt a fresh session: the old one may have lost its lock or its place in an answer.
     Then { give_back: doubt, ..Then::again() }
+}
+
+/// Whether the servers that a failover leaves are as silent as the look that it goes on from saw them. Past the point of no return it goes
+/// on in any case.
+async fn are_silent_still<S: Systems>(permit: &Permit<'_, S>, d: &Decided<'_>) -> bool {
+    let Some(t) = &d.plan.transition else { return true };
+    let leaves = t.route.procedure == Procedure::Failover && t.route.course == Course::Onward;
+    if !leaves || d.situation.is_past(t) {
+        return true;
+    }
+    let silent = Premises::of(permit.pool(), d.situation, t.route).silent;
+    permit.still_silent(&silent).await.is_ok()
 }
 
 /// Before a step's first effect there is a record: whoever comes next knows that the transition runs, and whose work the step is.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::observe::Observer;
 use super::pause::{Then, back_off};
@@ -42,6 +42,8 @@ pub struct Memory {
     /// Looks in a row that met a problem.
     unwell: u32,
     looked: Option<Timestamp>,
+    /// How long the last look took.
+    took: SignedDuration,
     /// What the next look must see, and what the last one saw.
     reads: Reads,
     seen: Reads,
@@ -76,7 +78,15 @@ impl Memory {
     ) -> Situation {
         let current = self.current(permit);
         self.seen = self.reads;
-        self.observer.look(world, self.reads, current.as_ref()).await
+        let began = world.clock.now();
+        let seen = self.observer.look(world, self.reads, current.as_ref()).await;
+        self.took = world.clock.now().duration_since(began);
+        seen
+    }
+
+    /// How long the last look took: what it saw first is as old.
+    pub fn took(&self) -> SignedDuration {
+        self.took
     }
 
     /// Remembers what a permit carries on: who has begun something finishes it, also without the lease.

@@ -3,7 +3,8 @@
 use crate::world::World;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
 
-use super::{Database, backup, guid, recover};
+use super::backup::{self, BackupHeader};
+use super::{Database, Restored, guid, recover};
 
 /// Fault: somebody recovers the copy of a data centre by hand.
 pub fn recover_by_hand(world: &mut World, host: &str) -> Result<(), String> {
@@ -106,13 +107,19 @@ pub fn restore_anew_by_hand(world: &mut World, host: &str) -> Result<(), String>
         return Err("a RESTORE is at work".into());
     }
     let (mut lsn, mut fork) = db.redo.clone().ok_or("it waits for no log backup")?;
-    for restored in i.restore_history.iter().rev().filter(|r| r.database.eq_ignore_ascii_case(&key)).take(2) {
+    let history = i.restore_history.iter().rev().filter(|r| r.database.eq_ignore_ascii_case(&key));
+    let mut before = history.clone().next().ok_or("nothing was ever restored into it")?.set.clone();
+    for restored in history.take(2) {
         let is_there = backup::verify(world.files.as_ref(), &restored.path).is_ok();
         if !is_there || restored.set.last_lsn != lsn || !restored.set.last_fork.eq_ignore_ascii_case(&fork) {
             break;
         }
         (lsn, fork) = (restored.set.first_lsn, restored.set.first_fork.clone());
+        before = restored.set.clone();
     }
+    let [first_lsn, last_lsn] = [lsn, lsn];
+    let [first_fork, last_fork] = [fork.clone(), fork.clone()];
+    let set = BackupHeader { kind: 1, first_lsn, last_lsn, first_fork, last_fork, ..before };
     let entry = Begun {
         server: host,
         kind: Kind::Statement,
@@ -123,9 +130,13 @@ pub fn restore_anew_by_hand(world: &mut World, host: &str) -> Result<(), String>
         client: "someone",
     };
     let seq = world.journal.begin(now, entry);
-    if let Some(db) = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key)) {
+    if let Some(i) = world.sql.get_mut(host)
+        && let Some(db) = i.databases.get_mut(&key)
+    {
         (db.state, db.standby, db.read_only, db.undo_lost) = (1, false, false, false);
         (db.redo, db.fork, db.interrupted) = (Some((lsn, fork.clone())), fork, None);
+        let (database, path) = (db.name.clone(), format!(r"D:\full\{}.bak", db.name));
+        i.restore_history.push(Restored { at: now, database, set, path });
     }
     world.journal.end(seq, now, Outcome::Ok);
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use lab::sql::backup::{self, BackupHeader};
 use lab::world::World;
 use lab::world::journal::Outcome;
@@ -63,10 +63,12 @@ pub(super) fn at_end(truth: &mut Truth, w: &World) {
     truth.check("a log is applied once", twice.is_empty(), || format!("{twice:?}"));
 }
 
-/// Whether a log backup came so late that the last look before a write could not see it.
+/// Whether a log backup came so late that the last look before a write could not see it: somebody has put it there, or it was taken.
 fn came_late(truth: &Truth, write: &Write<'_>, path: &str) -> bool {
-    let arrived = truth.arrived.get(&path.to_lowercase());
-    arrived.is_some_and(|t| write.entry.time.duration_since(*t) < BLINK)
+    let just = |t: Timestamp| write.entry.time.duration_since(t) < BLINK;
+    let arrived = truth.arrived.get(&path.to_lowercase()).copied();
+    let taken = backup::read(write.world.files.as_ref(), path).ok().map(|set| set.finish);
+    [arrived, taken].into_iter().flatten().any(just)
 }
 
 /// A log backup in one of the folders that reaches further than roll forward did.

@@ -3,6 +3,7 @@
 use super::super::time;
 use super::{Table, lsn, n, s, table};
 use crate::sql::Instance;
+use crate::sql::backup::BackupHeader;
 use crate::world::World;
 
 pub(super) fn restores(_: &World, i: &Instance) -> Table {
@@ -10,8 +11,13 @@ pub(super) fn restores(_: &World, i: &Instance) -> Table {
         ["restore_history_id", "restore_date", "destination_database_name", "backup_set_id", "restore_type"];
     let rows = (1..)
         .zip(&i.restore_history)
-        .map(|(id, r)| vec![n(id), s(&time(r.at)), s(&r.database), n(id), s("L")]);
+        .map(|(id, r)| vec![n(id), s(&time(r.at)), s(&r.database), n(id), s(kind(&r.set))]);
     table(&columns, rows)
+}
+
+/// What msdb calls a set: of a database, or of its log.
+fn kind(set: &BackupHeader) -> &'static str {
+    if set.kind == 2 { "L" } else { "D" }
 }
 
 pub(super) fn sets(_: &World, i: &Instance) -> Table {
@@ -32,11 +38,10 @@ pub(super) fn sets(_: &World, i: &Instance) -> Table {
     ];
     let restored = i.restore_history.iter().map(|r| &r.set);
     let rows = (1..).zip(restored.chain(&i.backups)).map(|(id, b)| {
-        let kind = if b.kind == 2 { "L" } else { "D" };
         vec![
             n(id),
             n(id),
-            s(kind),
+            s(kind(b)),
             s(&b.database),
             s(&b.server),
             lsn(b.first_lsn),
