@@ -122,6 +122,51 @@ pub const MASTER_PORT: Assumption = Assumption {
                 or let the port be reached. Not known holds up nothing",
 };
 
+/// What a log backup that was taken across a change of the recovery fork holds.
+pub const FORK_SPAN: Assumption = Assumption {
+    values: &["FirstRecoveryForkID", "RecoveryForkID", "ForkPointLSN"],
+    believed: "The first log backup after a change of the recovery fork spans both forks and says where they part: its page names the three \
+               columns for that, and no published chain shows it",
+    used: "domain::lives",
+    not_alone: "Where no set shows how two forks hang together, only what was certainly taken earlier counts as old; everything else is a \
+                loss that a human must accept",
+};
+
+/// How the parts of a striped backup are known for such.
+pub const STRIPES: Assumption = Assumption {
+    values: &["BackupSetGUID", "MediaSetId", "FamilyCount", "FamilySequenceNumber"],
+    believed: "All files of a striped backup show the same BackupSetGUID, and so do copies of one file; RESTORE LABELONLY tells which is which \
+               by MediaSetId and FamilySequenceNumber",
+    used: "domain::links, sql_server::statements::LABEL",
+    not_alone: "SQL Server refuses a media set that is not whole or not one (3132, 3231, 3258); a file that is refused is a loss by consent only",
+};
+
+/// Which refusals are about one backup and not about the server.
+pub const REFUSALS: Assumption = Assumption {
+    values: &["5105", "3176", "1834", "4328", "3187"],
+    believed: "These numbers, documented without their circumstances, are given by RESTORE LOG for what is wrong with one backup",
+    used: "sql_server::numbers",
+    not_alone: "A backup that is refused is tried again every five minutes, and left out by a human's consent only",
+};
+
+/// What WinRM does with a shell or a command that its client has left.
+pub const LEFT_SHELLS: Assumption = Assumption {
+    values: &["Delete", "Done", "TimedOut"],
+    believed: "A disconnected shell can be deleted without being connected again; a command whose output was read shows as Done, and a further \
+               Receive on it times out; a Connect that is refused does not keep a shell alive",
+    used: "management_shell::remoting",
+    not_alone: "A shell that stays goes by its idle time-out. How a cmdlet ended decides nothing: the mirror stands when SQL Server shows it, \
+                and another one is begun after a pause only",
+};
+
+/// Who answers 404 and 503 at WinRM's port.
+pub const HTTP_SYS: Assumption = Assumption {
+    values: &["404", "503"],
+    believed: "These HTTP statuses come from HTTP.sys while WinRM does not listen behind it, before anything was carried out",
+    used: "management_shell::remoting",
+    not_alone: "Whatever was asked is looked at again before it is asked again",
+};
+
 /// All of them.
 pub const ALL: &[Assumption] = &[
     CHAT_ROLE,
@@ -135,6 +180,11 @@ pub const ALL: &[Assumption] = &[
     REDO_FILES,
     MASTER_PORT,
     FOLDER_LISTING,
+    FORK_SPAN,
+    STRIPES,
+    REFUSALS,
+    LEFT_SHELLS,
+    HTTP_SYS,
 ];
 
 #[cfg(test)]
