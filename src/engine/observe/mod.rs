@@ -114,7 +114,8 @@ impl Observer {
             if let Some(t) = t.filter(|_| gaze.content[side].newest_message && site.live().is_some()) {
                 self.newest_message = Some(t.id.clone());
             }
-            self.sites[side] = Some((at, site));
+            // As old as the beginning of the look: a call beside it may have hung for a minute since.
+            self.sites[side] = Some((began, site));
             if let Some(files) = files {
                 folders[side] = Some(files);
             }
