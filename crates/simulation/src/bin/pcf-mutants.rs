@@ -261,7 +261,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "name instead of LSN: every name says how old a file is",
         edits: &[(
-            "src/domain/chain.rs",
+            "src/domain/links.rs",
             "    rest.and_then(|r| r.strip_suffix(\".trn\"))\n        .is_some_and(",
             "    rest.is_none() || rest.and_then(|r| r.strip_suffix(\".trn\"))\n        .is_some_and(",
         )],
@@ -270,8 +270,8 @@ const MUTANTS: &[Mutant] = &[
         name: "error swallowed: a backup that cannot be restored is passed over",
         edits: &[(
             "src/domain/chain.rs",
-            "chain.stuck.extend(matters.map(|(_, stuck)| stuck));",
-            "drop(matters.map(|(_, stuck)| stuck));",
+            "chain.stuck.extend(ahead.map(|(link, why)| stuck(&link.file, why.clone())));",
+            "drop(ahead.map(|(link, why)| stuck(&link.file, why.clone())));",
         )],
     },
     Mutant {
