@@ -12,6 +12,7 @@ part "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 part "bans, licences, sources" scripts/cargo-deny.sh --locked check bans licenses sources
 part "chart" scripts/chart.sh check
 part "tests, with their build" scripts/tests.sh
+part "planted defects have their place" "$target/debug/pcf-mutants" --fits
 part "planted defects, two of them" "$target/debug/pcf-mutants" --short
 
 status=0
