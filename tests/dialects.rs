@@ -9,7 +9,7 @@
 mod common;
 
 use common::courses::FailoverIn;
-use common::matrix::{Row, Staged, until_runs};
+use common::matrix::{Row, Staged, killed_while_it_installs_the_mirror};
 use common::{night, sample_number};
 use lab::scenario::{Dialect, Language, SqlServerVersion};
 
@@ -62,14 +62,8 @@ fn rows() -> Vec<(&'static str, FailoverIn)> {
 }
 
 async fn fails_over_in(what: &str, course: FailoverIn) {
-    const MIRROR: &str = "Install-CsMirrorDatabase";
-    let row = Row::begin(format!("failover, {what}: kill -9 within {MIRROR}"));
-    let mut staged = Staged::ready(&course, "mirror").await;
-    staged.begin().await;
-    until_runs(&staged.scene, MIRROR).await;
-    staged.scene.kill_operator();
-    staged.scene.start_operator();
-    staged.until_complete().await;
+    let row = Row::begin(format!("failover, {what}: kill -9 within Install-CsMirrorDatabase"));
+    killed_while_it_installs_the_mirror(Staged::ready(&course, "mirror").await).await;
     row.passed("killed once");
 }
 

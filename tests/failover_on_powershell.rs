@@ -12,7 +12,7 @@ mod common;
 use std::path::Path;
 
 use common::courses::FailoverIn;
-use common::matrix::{Row, Staged, killed_within_each_step, until_runs};
+use common::matrix::{Row, Staged, killed_while_it_installs_the_mirror, killed_within_each_step};
 use lab::scenario::{Dialect, PowerShell};
 
 /// A failover in a world whose Management Shells are engines.
@@ -31,19 +31,14 @@ fn there_is_an_engine() -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failover_through_a_real_powershell_killed_while_it_installs_the_mirror() {
-    const MIRROR: &str = "Install-CsMirrorDatabase";
     if !there_is_an_engine() {
         return;
     }
-    let row = Row::begin(format!("failover on engines: kill -9 within {MIRROR}"));
+    let row = Row::begin("failover on engines: kill -9 within Install-CsMirrorDatabase");
     let course = on_engines();
-    let mut staged = Staged::ready(&course, "mirror").await;
+    let staged = Staged::ready(&course, "mirror").await;
     assert!(staged.scene.directory.path().join("management-shell/ask.sock").exists());
-    staged.begin().await;
-    until_runs(&staged.scene, MIRROR).await;
-    staged.scene.kill_operator();
-    staged.scene.start_operator();
-    staged.until_complete().await;
+    killed_while_it_installs_the_mirror(staged).await;
     row.passed("killed once; the next one took the running cmdlet over");
 }
 

@@ -117,9 +117,7 @@ pub fn is_left_behind(s: &Situation, active: Side, copy: &Instance) -> bool {
 pub fn recovered_elsewhere(pool: &Pool, s: &Situation, t: &Transition) -> Option<(Option<String>, Problem)> {
     let (target, intent) = (s.sites[t.route.to].main().ok()?, t.facts.recovery.as_ref()?);
     let db = target.database.as_ref().filter(|d| d.is_live() && t.facts.adopted_fork.is_none())?;
-    // Rows before the newest full restore tell of another life of the database.
-    let since = target.history.known()?.iter().take_while(|r| r.kind != "D");
-    let last = since.filter(|r| r.kind == "L").find_map(|r| r.last_lsn)?;
+    let last = target.restored_logs()?.find_map(|r| r.last_lsn)?;
     (last != intent.redo.lsn).then(|| {
         let problem = Problem::ask(
             Reason::RecoveredByOthers,

@@ -99,7 +99,7 @@ fn unseen(files: &Folders, copy: &Copy<'_>) -> Vec<Stuck> {
     for (file, headers) in &files.unlisted {
         let may_matter = match &headers.sets {
             Reading::Unknown(_) => true,
-            Reading::Known(sets) => sets.iter().any(|s| copy.is_behind(s)),
+            Reading::Known(sets) => sets.iter().any(|s| copy.lacks(s)),
         };
         if may_matter {
             out.push(stuck(file, not_listed(file)));
@@ -143,13 +143,13 @@ fn found(copy: &Copy<'_>, files: &Folders, tried: Option<Tried<'_>>, told: &mut 
     for (_, found) in stripes {
         striped(files, found, &mut out);
     }
-    let (usable, failed): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut out.usable).into_iter().partition(|link| failed(tried, files, link).is_none());
-    out.usable = usable;
-    for link in failed {
-        if let Some(damaged) = self::failed(tried, files, &link) {
-            let why = not_restored(&link, damaged);
-            out.broken.push((link, why));
+    for link in std::mem::take(&mut out.usable) {
+        match failed(tried, files, &link) {
+            None => out.usable.push(link),
+            Some(damaged) => {
+                let why = not_restored(&link, damaged);
+                out.broken.push((link, why));
+            }
         }
     }
     out
@@ -230,9 +230,7 @@ pub fn redo_of(target: &Instance) -> Option<RedoPoint> {
     match (&db.redo, db.standby) {
         (Some(redo), _) => Some(redo.clone()),
         (None, true) => {
-            // Rows before a full restore tell of another life of the database.
-            let last =
-                target.history.known()?.iter().take_while(|r| r.kind != "D").find(|r| r.kind == "L")?;
+            let last = target.restored_logs()?.next()?;
             Some(RedoPoint { lsn: last.last_lsn?, fork: last.last_fork.clone()? })
         }
         (None, false) => None,

@@ -121,7 +121,7 @@ fn judge_instance(d: &DataCenter, place: Place, server: &str, i: &Instance) -> V
             "Fail over inside the data centre: Invoke-CsDatabaseFailover -PoolFqdn <pool> -DatabaseType PersistentChat \
              -NewPrincipal Mirror",
         )),
-        (None, false) if db.mirroring_hidden => Verdict::Unknown(Problem::ask(
+        (None, false) if i.hides_mirroring(db) => Verdict::Unknown(Problem::ask(
             Reason::SourceUnknown,
             format!(
                 "{shown} answers, and its database is {}; whether it is a complete mirror copy only a sysadmin may see, and the login is none",

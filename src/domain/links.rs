@@ -53,7 +53,7 @@ impl Copy<'_> {
         set.is_log_of(self.database) && self.family.is_none_or(|f| f.eq_ignore_ascii_case(&set.family))
     }
     /// Whether a set is a log backup of it that reaches further than it does.
-    pub fn is_behind(&self, set: &BackupSet) -> bool {
+    pub fn lacks(&self, set: &BackupSet) -> bool {
         self.is_of_family(set) && set.last_lsn > self.redo.lsn
     }
 }

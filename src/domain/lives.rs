@@ -60,7 +60,8 @@ pub(super) fn behind<'l>(
 ) -> Vec<(&'l Link, Strange)> {
     let forks = path(copy, end, links, all);
     let taken = taken(copy, &forks, all);
-    let latest = extreme(&taken, i64::max);
+    let mut latest = BTreeMap::new();
+    taken.iter().for_each(|t| keep(&mut latest, t, i64::max));
     let mut out = Vec::new();
     let mut behind: Vec<&Link> = all.iter().filter(|l| l.set.last_lsn <= end.lsn).copied().collect();
     behind.sort_by_key(|l| std::cmp::Reverse(l.set.last_lsn));
@@ -127,16 +128,10 @@ fn taken(copy: &Copy<'_>, forks: &Forks, all: &[&Link]) -> Vec<Taken> {
     out
 }
 
+/// Keeps the better of the times of a server.
 fn keep(times: &mut BTreeMap<String, i64>, t: &Taken, better: fn(i64, i64) -> i64) {
     let slot = times.entry(t.server.clone()).or_insert(t.at);
     *slot = better(*slot, t.at);
-}
-
-/// The latest, or earliest, time of each server.
-fn extreme(taken: &[Taken], better: fn(i64, i64) -> i64) -> BTreeMap<String, i64> {
-    let mut out = BTreeMap::new();
-    taken.iter().for_each(|t| keep(&mut out, t, better));
-    out
 }
 
 /// Whether something holds of one of the times by more than what local times may be wrong by.

@@ -58,6 +58,21 @@ pub struct Instance {
     pub records: Reading<Vec<Record>>,
 }
 
+impl Instance {
+    /// The log backups that were restored since the newest full restore, the last one first: rows before that tell of another life of the
+    /// database.
+    pub fn restored_logs(&self) -> Option<impl Iterator<Item = &RestoreHistory>> {
+        let since = self.history.known()?.iter().take_while(|r| r.kind != "D");
+        Some(since.filter(|r| r.kind == "L"))
+    }
+
+    /// Whether its login may not see if a database is mirrored: "To see non-NULL values on a mirror database, you must be a member of the
+    /// sysadmin fixed server role" (sys.database_mirroring).
+    pub fn hides_mirroring(&self, d: &Database) -> bool {
+        !self.sysadmin && d.mirroring.is_none() && d.state != DatabaseState::Online
+    }
+}
+
 /// A user of a database whose SID has no login on the instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -101,12 +116,8 @@ pub struct Database {
     pub last_log_backup: Option<Lsn>,
     /// Where roll forward must go on; absent while ONLINE (and perhaps in STANDBY).
     pub redo: Option<RedoPoint>,
-    /// Mirroring; absent: not mirrored, or not to be seen.
+    /// Mirroring; absent: not mirrored, or not to be seen ([`Instance::hides_mirroring`]).
     pub mirroring: Option<Mirroring>,
-    /// Whether it is mirrored cannot be seen: "To see non-NULL values on a mirror database, you must be a member of the sysadmin fixed
-    /// server role" (sys.database_mirroring).
-    #[serde(default)]
-    pub mirroring_hidden: bool,
 }
 
 impl Database {

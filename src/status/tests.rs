@@ -100,7 +100,6 @@ fn instance(side: Side, live: bool) -> Instance {
             last_log_backup: None,
             redo: None,
             mirroring: None,
-            mirroring_hidden: false,
         }),
         secondary_half: Reading::Known(None),
         primary_half: Reading::Known(None),

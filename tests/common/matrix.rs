@@ -316,6 +316,15 @@ impl<'c, C: Course> Staged<'c, C> {
     }
 }
 
+/// Kills the operator while `Install-CsMirrorDatabase` runs; the next one goes on with it.
+pub async fn killed_while_it_installs_the_mirror<C: Course>(mut staged: Staged<'_, C>) {
+    staged.begin().await;
+    until_runs(&staged.scene, "Install-CsMirrorDatabase").await;
+    staged.scene.kill_operator();
+    staged.scene.start_operator();
+    staged.until_complete().await;
+}
+
 /// Every effect of a course that nothing disturbs, counted from the journal of such a run, and the copies of files. One run for
 /// each course and test program.
 async fn clean_run<C: Course>(course: &C) -> Arc<OnceCell<BTreeSet<String>>> {

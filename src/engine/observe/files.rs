@@ -280,7 +280,7 @@ impl<S: Systems, C: Clock> Reader<'_, S, C> {
         let mut twins: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, headers) in &folders.headers {
             let sets = headers.sets.known().into_iter().flatten();
-            let matters = |s: &&_| copy.is_behind(s);
+            let matters = |s: &&_| copy.lacks(s);
             for guid in sets.filter(matters).filter_map(|s| s.guid.clone()) {
                 twins.entry(guid).or_default().push(name.clone());
             }

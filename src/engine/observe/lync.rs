@@ -1,10 +1,9 @@
 //! Lync, through a Management Shell.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::super::World;
-use super::site::FRONT_END_PORT;
+use super::site::{FRONT_END_PORT, said};
 use crate::domain::lync::{Lync, PoolState};
 use crate::domain::pool::{ManagementShell, Pool};
 use crate::domain::problem::Problem;
@@ -13,9 +12,6 @@ use crate::domain::side::Side;
 use crate::domain::transition::Transition;
 use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, reached, read as shell};
 use crate::systems::{Shell, Systems};
-
-/// Longest wait for a cmdlet that only reads.
-const CMDLET: Duration = Duration::from_secs(60);
 
 /// Whom to ask: the shell of the side that is at work, or would be; where no transition runs, the other one's if that is silent.
 pub async fn look_at_lync<S: Systems, C>(
@@ -73,9 +69,8 @@ async fn master_answers<S: Systems>(
         return None;
     }
     let test = cmdlets::test_connection(master, FRONT_END_PORT);
-    let said = systems.shell().invoke(used, &test, CMDLET).await;
-    let told = |e| shell::problem(&e, used, test.name);
-    Some(said.map_err(told).and_then(|out| reached::port_accepts(&out, &test, used)).into())
+    let said = said(systems, used, &test).await;
+    Some(said.and_then(|out| reached::port_accepts(&out, &test, used)).into())
 }
 
 /// The pool's state, which side's shell told it, and why the first one did not.
@@ -108,8 +103,6 @@ async fn ask<S: Systems>(
     at: &ManagementShell,
     cmdlet: &Cmdlet,
 ) -> Result<Vec<ShellObject>, Problem> {
-    match systems.shell().invoke(at, cmdlet, CMDLET).await {
-        Ok(out) => shell::clean_output(&out, cmdlet, at).map(<[ShellObject]>::to_vec),
-        Err(e) => Err(shell::problem(&e, at, cmdlet.name)),
-    }
+    let out = said(systems, at, cmdlet).await?;
+    shell::clean_output(&out, cmdlet, at).map(<[ShellObject]>::to_vec)
 }

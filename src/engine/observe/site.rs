@@ -128,7 +128,8 @@ async fn from_the_other_shell<S: Systems>(
     futures::future::join_all(asked).await
 }
 
-async fn said<S: Systems>(
+/// What a cmdlet says that only reads.
+pub(super) async fn said<S: Systems>(
     systems: &S,
     shell: &ManagementShell,
     cmdlet: &Cmdlet,

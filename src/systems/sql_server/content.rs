@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::errors::problem;
-use super::{Cell, Rows, SqlError, SqlSession, Statement, statements};
+use super::read::facts;
+use super::{Cell, Rows, SqlSession, Statement, statements};
 use crate::domain::pool::{Pool, SqlServer};
 use crate::domain::reading::Reading;
 use crate::domain::sql_server::Instance;
@@ -57,10 +58,7 @@ async fn table<S: SqlSession, T>(
     read: impl Fn(&Rows, &[Cell]) -> Result<T, String>,
 ) -> Reading<Vec<T>> {
     match session.send(&Statement::read(text, vec![]), Some(CONTENT)).await {
-        Ok(rows) => {
-            let facts: Result<Vec<T>, String> = rows.rows.iter().map(|row| read(&rows, row)).collect();
-            facts.map_err(|why| problem(&SqlError::Protocol(why), server, doing)).into()
-        }
+        Ok(rows) => facts(&rows, server, doing, read),
         Err(e) => Reading::Unknown(problem(&e, server, doing)),
     }
 }
@@ -78,7 +76,7 @@ impl Rows {
     }
 }
 
-/// Nanoseconds since 1970 of a date of tblChat: a bigint whose unit is nowhere documented (Lync Server 2013). Each unit that a Windows
+/// The moment of a date of tblChat: a bigint whose unit is nowhere documented (Lync Server 2013). Each unit that a Windows
 /// program would write has numbers of a size that no other one has in this century: .NET's ticks, FILETIME, milliseconds, seconds.
 fn chat_date(n: i64) -> Option<Timestamp> {
     const TICKS: i64 = 621_355_968_000_000_000;

@@ -136,7 +136,7 @@ pub async fn instance<S: SqlSession>(
         own_backups: Reading::not_looked(),
         records: Reading::not_looked(),
     };
-    i.database = database(session, pool, i.sysadmin).await?;
+    i.database = database(session, pool).await?;
     i.records = records(session, server, pool).await?;
     // A mirror's copy is its principal's business.
     if i.database.as_ref().is_some_and(|d| d.is_live() || d.mirroring.is_none()) {
@@ -261,10 +261,7 @@ async fn part<S: SqlSession, T>(
     read: impl Fn(&Rows, &[Cell]) -> Result<T, String>,
 ) -> Result<Reading<Vec<T>>, SqlError> {
     match ask(session, text, parameters).await {
-        Ok(rows) => {
-            let facts: Result<Vec<T>, String> = rows.rows.iter().map(|row| read(&rows, row)).collect();
-            Ok(facts.map_err(|why| problem(&SqlError::Protocol(why), server, doing)).into())
-        }
+        Ok(rows) => Ok(facts(&rows, server, doing, read)),
         Err(e @ SqlError::Server(_)) if !e.ends_the_session() => {
             Ok(Reading::Unknown(problem(&e, server, doing)))
         }
@@ -272,11 +269,18 @@ async fn part<S: SqlSession, T>(
     }
 }
 
-async fn database<S: SqlSession>(
-    session: &mut S,
-    pool: &Pool,
-    sysadmin: bool,
-) -> Result<Option<Database>, SqlError> {
+/// What rows mean; unknown, if one of them cannot be read.
+pub(super) fn facts<T>(
+    rows: &Rows,
+    server: &SqlServer,
+    doing: &str,
+    read: impl Fn(&Rows, &[Cell]) -> Result<T, String>,
+) -> Reading<Vec<T>> {
+    let facts: Result<Vec<T>, String> = rows.rows.iter().map(|row| read(rows, row)).collect();
+    facts.map_err(|why| problem(&SqlError::Protocol(why), server, doing)).into()
+}
+
+async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<Database>, SqlError> {
     let db = || vec![Parameter::from(pool.database.as_str())];
     let rows = ask(session, statements::DATABASE, db()).await?;
     let Some(row) = rows.rows.first() else { return Ok(None) };
@@ -303,12 +307,10 @@ async fn database<S: SqlSession>(
             fork: rows.text(row, "recovery_fork_guid")?,
             last_log_backup: rows.lsn(row, "last_log_backup_lsn")?,
             redo: None,
-            mirroring_hidden: false,
             mirroring,
         })
     };
     let mut d = read().map_err(SqlError::Protocol)?;
-    d.mirroring_hidden = !sysadmin && d.mirroring.is_none() && d.state != DatabaseState::Online;
     if d.is_restoring() {
         let rows = ask(session, statements::REDO, db()).await?;
         let mut points = Vec::new();

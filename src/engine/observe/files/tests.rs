@@ -246,7 +246,6 @@ fn instance() -> Instance {
             last_log_backup: None,
             redo: Some(RedoPoint { lsn: Lsn(10), fork: "F".into() }),
             mirroring: None,
-            mirroring_hidden: false,
         }),
         secondary_half: Reading::Known(None),
         primary_half: Reading::Known(None),
