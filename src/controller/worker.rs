@@ -245,7 +245,7 @@ async fn run_engine(
         let pool = wish.pool;
         let systems = RealSystems::new(pool.clone(), settings.clone(), secrets.clone());
         let pace = Pace { silence: settings.silence, poll: settings.poll };
-        let world = World { systems: &systems, pool: &pool, clock: watched.clock(), pace };
+        let world = World { systems: &systems, pool: &pool, clock: &SystemClock, pace };
         let tell = |r: &Report<'_>| {
             next.send_modify(|s| {
                 let projected = status::status(&pool, r, s);

@@ -1,7 +1,5 @@
 //! Whether chat serves: configuration is not service.
 
-use std::collections::BTreeSet;
-
 use super::decision::Waiting;
 use super::lync::Lync;
 use super::pool::DataCenter;
@@ -62,11 +60,12 @@ pub fn serving(lync: &Lync, instance: &Instance, here: &DataCenter, pings: Pings
             continue;
         }
         let is_of = |address: &str| host_in(address).is_none_or(|host| same_host(host, server));
-        let among = |list: &BTreeSet<String>| list.iter().any(|address| is_of(address));
-        let reported = reports.iter().any(|(address, _)| is_of(address));
+        let mut own = reports.iter().map(|(address, _)| address).filter(|address| is_of(address)).peekable();
+        let reported = own.peek().is_some();
         let holds = match pings {
-            Pings::Advance => among(&instance.advancing),
-            Pings::NotSilent => reported && !among(&instance.silent),
+            Pings::Advance => own.any(|address| instance.advancing.contains(address)),
+            // Several may be its own, where an address names nobody: a silent one does not speak for the others.
+            Pings::NotSilent => own.any(|address| !instance.silent.contains(address)),
         };
         match (holds, reported) {
             (true, _) => return Ok(format!("{name} serves from {}", clean(&instance.server_name))),

@@ -105,7 +105,7 @@ async fn act<S: Systems, C: Clock>(
     if memory.must_see_more_for(effects) {
         return Then::again();
     }
-    if memory.took() > LONG_LOOK && !are_silent_still(permit, d).await {
+    if d.took > LONG_LOOK && !are_silent_still(permit, d).await {
         return Then::again();
     }
     let before = world.clock.now();

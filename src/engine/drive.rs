@@ -42,7 +42,9 @@ pub async fn drive<S: Systems, C: Clock>(
         if !wishes.leads() && !memory.has_in_hand(&plan, &situation) {
             return;
         }
-        let decided = Decided { wish: &wish, heard: heard.as_ref(), situation: &situation, plan: &plan };
+        let took = memory.took();
+        let decided =
+            Decided { wish: &wish, heard: heard.as_ref(), situation: &situation, took, plan: &plan };
         tell(&decided.report(memory.trouble()));
         let then = match (&plan.transition, &permit) {
             (None, _) => Then::rest(world.pace, &decided, memory.unwell()).giving_back(),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+
 use super::goal::Goal;
 use super::plan::{Next, Plan, Trouble};
 use super::wishes::Wish;
@@ -21,6 +23,8 @@ pub struct Report<'a> {
     pub heard: Option<&'a LastWish>,
     /// What was seen.
     pub situation: &'a Situation,
+    /// How long that look took: what it saw first is as old.
+    pub took: SignedDuration,
     /// What follows.
     pub plan: &'a Plan,
     /// A RESTORE of ours that runs.
@@ -40,6 +44,8 @@ pub struct Decided<'a> {
     pub heard: Option<&'a LastWish>,
     /// What was seen.
     pub situation: &'a Situation,
+    /// How long that look took: what it saw first is as old.
+    pub took: SignedDuration,
     /// What follows.
     pub plan: &'a Plan,
 }
@@ -51,6 +57,7 @@ impl<'a> Decided<'a> {
             goal: &self.wish.goal,
             heard: self.heard,
             situation: self.situation,
+            took: self.took,
             plan: self.plan,
             restoring: None,
             acting: matches!(self.plan.next, Next::Act(_)),

@@ -190,8 +190,16 @@ impl World {
     fn project(&self, plan: &Plan, before: &PersistentChatFailoverStatus) -> PersistentChatFailoverStatus {
         let trouble = BTreeMap::new();
         let (goal, situation) = (&self.goal, &self.situation);
-        let r =
-            Report { goal, heard: None, situation, plan, restoring: None, acting: false, trouble: &trouble };
+        let r = Report {
+            goal,
+            heard: None,
+            situation,
+            took: SignedDuration::ZERO,
+            plan,
+            restoring: None,
+            acting: false,
+            trouble: &trouble,
+        };
         status(&self.pool, &r, before)
     }
 }
@@ -270,6 +278,24 @@ fn chat_is_ready_while_its_other_side_is_protected_and_while_only_a_human_can_he
     let s = w.project(&blocked, &s);
     assert_eq!(of(&s, READY), Some(("False", "WaitingForChat")));
     assert_eq!((of(&s, RECONCILING).unwrap().0, of(&s, STALLED)), ("True", None));
+}
+
+#[test]
+fn a_chat_server_that_is_long_silent_speaks_for_no_other_where_an_address_names_nobody() {
+    const NOBODY: [&str; 2] =
+        ["{6F9619FF-8B86-D011-B42D-00C04FC964FF}", "{00000000-0000-0000-0000-000000000001}"];
+    let ready = |reports: &[&str], silent: &[&str]| {
+        let mut w = World::with(Side::Backup);
+        let i = w.instance(Side::Backup);
+        i.server_identities = Reading::Known(reports.iter().map(|a| (a.to_string(), at(0))).collect());
+        i.silent = silent.iter().map(|a| a.to_string()).collect();
+        let s = w.project(&w.plan(Next::Settled), &PersistentChatFailoverStatus::default());
+        of(&s, READY).map(|(status, _)| status == "True").unwrap()
+    };
+    let own = data_center(Side::Backup).servers.remove(0);
+    assert!(ready(&NOBODY, &[]) && ready(&NOBODY, &NOBODY[..1]));
+    assert!(!ready(&NOBODY, &NOBODY) && !ready(&[], &[]) && !ready(&["other.x"], &[]));
+    assert!(ready(&[&own, "other.x"], &["other.x"]) && !ready(&[&own, "other.x"], &[&own]));
 }
 
 #[test]

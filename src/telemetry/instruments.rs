@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use super::health::Health;
 use super::metrics::{Metrics, Name, Resources, Write};
-use super::seen::{Seen, Steps};
-use super::stopwatch::Stopwatch;
+use super::seen::Seen;
 use crate::api::v1alpha1::PersistentChatFailoverStatus;
 use crate::domain::pool::Pool;
 use crate::engine::report::Report;
@@ -63,7 +62,7 @@ impl Instruments {
         let worker = self.workers.fetch_add(1, Ordering::Relaxed);
         let resource = (namespace.to_string(), name.to_string());
         self.resources.begin(&resource, worker);
-        let watched = Watched { all: self.clone(), resource, worker, looks: Stopwatch::default() };
+        let watched = Watched { all: self.clone(), resource, worker };
         watched.beats(false);
         watched
     }
@@ -101,15 +100,9 @@ pub struct Watched {
     all: Arc<Instruments>,
     resource: Name,
     worker: u64,
-    looks: Stopwatch,
 }
 
 impl Watched {
-    /// The clock that the engine is to use, so that its looks can be timed.
-    pub fn clock(&self) -> &Stopwatch {
-        &self.looks
-    }
-
     /// The engine has told what it saw and does, and that is how the status has changed.
     pub fn told(
         &self,
@@ -120,11 +113,16 @@ impl Watched {
     ) {
         // What it does may take hours, of which it tells nothing where it cannot look beside it.
         self.beats(r.acting || r.plan.next.writes());
-        if let Some(took) = self.looks.look_that_ended(r.situation.at) {
-            self.all.metrics.looked(took);
+        // Progress tells of the same look again.
+        let told = self.change(|seen| {
+            let looked_anew = seen.looked != Some(r.situation.at);
+            (looked_anew, seen.told(pool, r, before, after))
+        });
+        let (looked_anew, steps) = told.unwrap_or_default();
+        if looked_anew {
+            self.all.metrics.looked(r.took);
         }
-        let steps: Option<Steps> = self.change(|seen| seen.told(pool, r, before, after));
-        self.all.metrics.stepped(&steps.unwrap_or_default());
+        self.all.metrics.stepped(&steps);
     }
 
     /// The engine has stopped unexpectedly, and the status says so.

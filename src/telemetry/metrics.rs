@@ -5,6 +5,7 @@ use std::fmt::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -140,8 +141,11 @@ impl Metrics {
     }
 
     /// A look was made.
-    pub fn looked(&self, took: Duration) {
-        self.looks.observe(took.as_secs_f64());
+    pub fn looked(&self, took: SignedDuration) {
+        // A machine whose clock was set back meanwhile does not know how long it took.
+        if !took.is_negative() {
+            self.looks.observe(took.as_secs_f64());
+        }
     }
 
     /// What steps have done.

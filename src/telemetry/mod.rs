@@ -10,7 +10,6 @@ mod metrics;
 pub mod probe;
 mod seen;
 pub mod serve;
-mod stopwatch;
 #[cfg(test)]
 mod tests;
 

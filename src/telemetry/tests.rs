@@ -13,7 +13,6 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::instruments::{Instruments, Watched};
 use super::metrics::Write;
-use super::stopwatch::Stopwatch;
 use super::{probe, serve};
 use crate::api::v1alpha1::{HistoryEntry, PersistentChatFailoverStatus, StepStatus, TransitionStatus};
 use crate::domain::problem::{Problem, Reason};
@@ -21,7 +20,6 @@ use crate::domain::reading::Reading;
 use crate::domain::side::Side;
 use crate::domain::site::Answer;
 use crate::domain::step::StepId;
-use crate::engine::Clock;
 use crate::engine::plan::{Plan, Trouble};
 use crate::engine::recording::Recording;
 use crate::engine::report::Report;
@@ -36,19 +34,22 @@ const DEAD: &str = include_str!("../../tests/recordings/decisions/the-primary-is
 struct Scene {
     all: Arc<Instruments>,
     recording: Recording,
+    took: SignedDuration,
     trouble: BTreeMap<StepId, Trouble>,
 }
 
 impl Scene {
     fn of(recorded: &str) -> Scene {
         let recording = Recording::read(recorded).unwrap();
-        Scene { all: Arc::default(), recording, trouble: BTreeMap::new() }
+        let took = SignedDuration::from_millis(1500);
+        Scene { all: Arc::default(), recording, took, trouble: BTreeMap::new() }
     }
     fn report<'a>(&'a self, plan: &'a Plan) -> Report<'a> {
         Report {
             goal: &self.recording.goal,
             heard: None,
             situation: &self.recording.situation,
+            took: self.took,
             plan,
             restoring: None,
             acting: false,
@@ -346,29 +347,23 @@ async fn the_process_counts_and_times_what_it_does() {
     assert_eq!(scene.value(r#"persistentchat_status_writes_total{outcome="Written"}"#), Some(0.0));
 }
 
-/// A clock that stands at one moment.
-#[derive(Default)]
-struct Still;
-
-impl Clock for Still {
-    fn now(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
-    }
-    async fn sleep(&self, d: Duration) {
-        tokio::time::sleep(d).await;
-    }
-}
-
-#[tokio::test]
-async fn a_look_is_timed_once_also_by_a_clock_that_jumps() {
-    let clock = Stopwatch::<Still>::default();
-    assert_eq!(clock.look_that_ended(clock.now()), None, "it has only begun");
-    clock.sleep(Duration::from_millis(30)).await;
-    let ended = clock.now();
-    assert_eq!(clock.look_that_ended(at(1)), None, "that is another one");
-    let took = clock.look_that_ended(ended).unwrap();
-    assert!(took >= Duration::from_millis(30) && took < Duration::from_secs(3), "{took:?}");
-    assert_eq!(clock.look_that_ended(ended), None, "progress of what follows is no look");
+#[test]
+fn a_look_is_timed_once_also_by_a_clock_that_jumps() {
+    let mut scene = Scene::of(ANSWERS);
+    let w = scene.watch();
+    let count = "persistentchat_look_duration_seconds_count";
+    let nothing = PersistentChatFailoverStatus::default();
+    scene.look(&w, &nothing);
+    scene.look(&w, &nothing);
+    assert_eq!(scene.value(count), Some(1.0), "progress of what follows is no look");
+    assert_eq!(scene.value("persistentchat_look_duration_seconds_sum"), Some(1.5));
+    scene.recording.situation.at += SignedDuration::from_secs(10);
+    scene.look(&w, &nothing);
+    assert_eq!(scene.value(count), Some(2.0));
+    scene.recording.situation.at -= SignedDuration::from_hours(1);
+    scene.took = SignedDuration::from_secs(-3590);
+    scene.look(&w, &nothing);
+    assert_eq!(scene.value(count), Some(2.0), "the clock was set back in the middle of it");
 }
 
 /// Asks a port in its own words.
