@@ -1,6 +1,6 @@
 //! What can happen to one call of an operator to the outside, how likely each of it is, and to which calls.
 
-use persistent_chat_failover::systems::sql_server::ServerError;
+use persistent_chat_failover::systems::sql_server::{Proof, ServerError, Statement};
 use serde::{Deserialize, Serialize};
 
 /// What happens to one call of an operator to the outside.
@@ -84,15 +84,20 @@ pub enum Call {
 }
 
 impl Call {
-    /// What a statement is.
-    pub fn of(text: &str) -> Call {
-        let kinds = [
-            ("RESTORE HEADERONLY", Call::Headers),
-            ("RESTORE LOG", Call::RestoreLog),
-            ("RESTORE DATABASE", Call::RestoreDatabase),
-            ("ALTER DATABASE", Call::AlterDatabase),
-        ];
-        kinds.into_iter().find(|(word, _)| text.contains(word)).map_or(Call::Statement, |(_, call)| call)
+    /// What a statement is. A look may speak of a RESTORE, and is none.
+    pub fn of(statement: &Statement) -> Call {
+        let kinds: &[(&str, Call)] = match statement.proof {
+            Proof::ResultSet => &[("RESTORE HEADERONLY", Call::Headers)],
+            Proof::Ending => &[
+                ("RESTORE LOG", Call::RestoreLog),
+                ("RESTORE DATABASE", Call::RestoreDatabase),
+                ("ALTER DATABASE", Call::AlterDatabase),
+            ],
+        };
+        kinds
+            .iter()
+            .find(|(word, _)| statement.text.contains(word))
+            .map_or(Call::Statement, |(_, call)| *call)
     }
 
     /// Whether it takes its time, so that it can be cut off in its middle.
@@ -260,6 +265,7 @@ impl Fate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use persistent_chat_failover::systems::sql_server::statements::{Listed, listed};
     use std::collections::BTreeMap;
 
     #[test]
@@ -283,6 +289,24 @@ mod tests {
         }
         assert!(BAD.into_iter().all(|(fate, _)| calls.into_iter().any(|call| fate.fits(call))));
         assert_eq!(Fate::bad(Call::Other).count(), 6);
+    }
+
+    #[test]
+    fn a_statement_is_what_it_does_and_not_what_it_speaks_of() {
+        for Listed { name, text, looks } in listed() {
+            let statement = match looks {
+                true => Statement::read(text, vec![]),
+                false => Statement::write("", text, vec![]),
+            };
+            let expected = match name.split('(').next() {
+                Some("HEADERS") => Call::Headers,
+                Some("restore_log") => Call::RestoreLog,
+                Some("leave_standby" | "recover") => Call::RestoreDatabase,
+                Some("set_multi_user") => Call::AlterDatabase,
+                _ => Call::Statement,
+            };
+            assert_eq!(Call::of(&statement), expected, "{name}");
+        }
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub struct Heard {
     pub said: Option<(Side, i64)>,
     /// Whether a human has consented to something in it.
     pub consented: bool,
+    /// When a consent or a wish that somebody had uttered was last taken out of it.
+    pub withdrawn: Option<Timestamp>,
 }
 
 /// Everything shared.
@@ -237,9 +239,13 @@ impl Shared {
         // Its first look begins no earlier than it can know what to look at.
         p.awake = p.awake.or(Some(now));
         let (h, spec) = (&mut p.heard, object.map(|o| &o.spec));
-        h.said = object.and_then(|o| o.said);
+        let said = object.and_then(|o| o.said);
+        let consented = spec.is_some_and(|s| s.consent.is_some());
+        if (h.consented && !consented) || (h.said.is_some() && h.said != said) {
+            h.withdrawn = Some(now);
+        }
+        (h.said, h.consented) = (said, consented);
         p.asked.extend(h.said);
-        h.consented = spec.is_some_and(|s| s.consent.is_some());
         let since = |holds: bool, before: Option<Timestamp>| holds.then(|| before.unwrap_or(now));
         h.anything = true;
         h.gone = since(spec.is_none(), h.gone);

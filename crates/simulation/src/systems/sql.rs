@@ -129,7 +129,7 @@ impl SqlSession for SimSession {
         let Some(connection) = self.connection.take() else {
             return Err(SqlError::Lost("the session has ended".into()));
         };
-        let call = Call::of(&statement.text);
+        let call = Call::of(statement);
         let (fate, latency) = self.shared.now().point(self.who, (call, is_write(&statement.text)), || {
             format!("{} {}", connection.host, brief(statement))
         });
@@ -229,7 +229,7 @@ impl Connection {
         statement: &Statement,
         deadline: Option<Duration>,
     ) -> Result<(Connection, Answer), SqlError> {
-        let call = Call::of(&statement.text);
+        let call = Call::of(statement);
         match fate {
             SqlFate::GivenUpBefore => {
                 self.carry_out_half(call, statement).await;

@@ -57,7 +57,10 @@ fn judge_record(truth: &mut Truth, write: &Write<'_>, record: &Value) {
         let begins = route.procedure == Procedure::Failover && route.course == Course::Onward;
         let id = part::<String>(record, "id").filter(|_| begins);
         if id.is_some_and(|id| truth.begun.insert(id)) {
-            let asked = heard.consented || heard.said.is_some_and(|(side, _)| side == route.to);
+            let just_withdrawn =
+                heard.withdrawn.is_some_and(|t| write.entry.time.duration_since(t) <= OBEDIENCE);
+            let asked =
+                heard.consented || heard.said.is_some_and(|(side, _)| side == route.to) || just_withdrawn;
             truth.check("a failover is begun only where somebody has asked for it", asked, told);
         }
         let lies = "a record lies on the side that is live in the end";
