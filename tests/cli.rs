@@ -44,8 +44,9 @@ fn begun(command: &mut Command) -> Child {
 }
 
 fn shown(o: &Output) -> String {
-    assert!(o.status.success(), "{}", String::from_utf8_lossy(&o.stderr));
-    String::from_utf8_lossy(&o.stdout).into_owned()
+    let text = String::from_utf8_lossy(&o.stdout).into_owned();
+    assert!(o.status.success(), "{}{text}", String::from_utf8_lossy(&o.stderr));
+    text
 }
 
 /// That a command ended with a code, and said something about it.
@@ -115,6 +116,25 @@ async fn status_plan_and_report_tell_the_whole_story_and_write_nothing() {
     assert!(text.contains("active: atlanta   wanted: atlanta"), "{text}");
     let text = shown(&pcf(&scene, &["plan", "litware"]));
     assert!(text.contains("Nothing: atlanta is active"), "{text}");
+    let text = shown(&pcf(&scene, &["survey", "-f", &file]));
+    for belief in [
+        "ChatRole",
+        "FileTransferAgents",
+        "LastError",
+        "ServerAddress",
+        "ChatDate",
+        "RedoFiles",
+        "MasterPort",
+        "FolderListing",
+    ] {
+        let line = text.lines().find(|l| l.contains(belief)).unwrap_or_else(|| panic!("{text}"));
+        assert!(line.trim_start().starts_with("confirmed"), "{line}");
+    }
+    let report = shown(&pcf(&scene, &["survey", "litware", "-o", "yaml"]));
+    assert!(report.contains("MirrorWarnings") && report.contains("version: 13."), "{report}");
+    for name in ["litware", "atl-", "sea-", "atlanta", "seattle", "mgc", ".trn"] {
+        assert!(!report.to_lowercase().contains(name), "{name}: {report}");
+    }
     let none = pcf(&scene, &["report", "litware"]);
     assert!(!none.status.success());
     assert!(String::from_utf8_lossy(&none.stderr).contains("no transition"));
@@ -193,6 +213,7 @@ async fn status_plan_and_report_tell_the_whole_story_and_write_nothing() {
         (vec!["status", "nobody"], "nobody"),
         (vec!["status", "litware", "-o", "xml"], "[possible values: json, yaml]"),
         (vec!["plan", "-f", "/nowhere.yaml"], "/nowhere.yaml"),
+        (vec!["survey", "-f", "/nowhere.yaml"], "/nowhere.yaml"),
         (vec!["wait", "nobody", "--for", "ready"], "nobody"),
         (vec!["wait", "litware", "--for", "ready", "--timeout", "soon"], "15m"),
         (vec!["approve", "nobody", "--yes", "1"], "nobody"),

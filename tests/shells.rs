@@ -55,15 +55,17 @@ async fn there_are_two_shells_on_a_host_at_most_and_none_when_the_process_has_en
         assert!(most <= 1, "{host}: {most} shells at once of an idle operator");
     }
     // Beside the operator's, and gone with its process.
-    let said = Command::new(env!("CARGO_BIN_EXE_kubectl-pcf"))
-        .args(["plan", "litware", "-n", &scene.namespace])
-        .env("KUBECONFIG", common::plane().admin_kubeconfig())
-        .envs(scene.lab.operator_env())
-        .output()
-        .unwrap();
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    for (host, [open, most, _]) in shells(&scene) {
-        assert!(open <= 1 && most <= 2, "{host}: {open} shells, {most} at most");
+    for command in ["plan", "survey"] {
+        let said = Command::new(env!("CARGO_BIN_EXE_kubectl-pcf"))
+            .args([command, "litware", "-n", &scene.namespace])
+            .env("KUBECONFIG", common::plane().admin_kubeconfig())
+            .envs(scene.lab.operator_env())
+            .output()
+            .unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        for (host, [open, most, _]) in shells(&scene) {
+            assert!(open <= 1 && most <= 2, "{command}, {host}: {open} shells, {most} at most");
+        }
     }
     scene.lose().await;
     scene.want(1);

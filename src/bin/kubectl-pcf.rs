@@ -1,7 +1,7 @@
 //! `kubectl pcf`: the plugin.
 
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use clap::{CommandFactory as _, Parser as _};
 use persistent_chat_failover::api::v1alpha1::PersistentChatFailover;
 use persistent_chat_failover::cli::approve::{self, How};
 use persistent_chat_failover::cli::arguments::{
-    Approve, Arguments, Command, Plan, Replay, Report, Status, Wait,
+    Approve, Arguments, Command, Plan, Replay, Report, Status, Survey, Wait,
 };
 use persistent_chat_failover::cli::cluster::{Place, connect};
 use persistent_chat_failover::cli::completions::completions;
 use persistent_chat_failover::cli::failure::Failure;
 use persistent_chat_failover::cli::output::{Format, harmless};
-use persistent_chat_failover::cli::{self, follow, plan, replay, report, status, wait};
+use persistent_chat_failover::cli::{self, follow, plan, replay, report, status, survey, wait};
 use persistent_chat_failover::controller::{ClusterSecrets, FileSecrets};
 use persistent_chat_failover::systems::secrets::SecretSource;
 use persistent_chat_failover::systems::settings::Settings;
@@ -66,20 +66,40 @@ async fn run(a: Arguments) -> Result<(), Failure> {
         Command::Completions { target } => print(completions(target, Arguments::command())),
         Command::Plan(Plan { name, file, to, output }) => {
             let settings = Settings::from_env()?;
-            let (resource, secrets) = match (name, file) {
-                (_, Some(path)) => from_file(&path)?,
-                (Some(name), None) => {
-                    let place = place(name).await?;
-                    let secrets = ClusterSecrets::new(place.client.clone(), &place.namespace);
-                    (place.get().await?, Arc::new(secrets) as Arc<dyn SecretSource>)
-                }
-                (None, None) => {
-                    return Err(Failure::Unable("give the name of a resource, or -f FILE".into()));
-                }
-            };
+            let (resource, secrets) = described(a.namespace, name, file).await?;
             let (text, recording) = plan::explain(&resource, to, settings, secrets).await?;
             in_form(output, &recording, || text)
         }
+        Command::Survey(Survey { name, file, output }) => {
+            let settings = Settings::from_env()?;
+            let (resource, secrets) = described(a.namespace, name, file).await?;
+            let (found, text) = survey::survey(&resource, settings, secrets).await?;
+            in_form(output, &found, || text)?;
+            match found.contradicted() {
+                0 => Ok(()),
+                n => Err(Failure::HumanNeeded(format!(
+                    "{n} of what is believed does not hold in this pool: please report it, with what -o yaml writes"
+                ))),
+            }
+        }
+    }
+}
+
+/// A resource and its Secrets, from a cluster or a file.
+async fn described(
+    namespace: Option<String>,
+    name: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<(PersistentChatFailover, Arc<dyn SecretSource>), Failure> {
+    match (name, file) {
+        (_, Some(path)) => Ok(from_file(&path)?),
+        (Some(name), None) => {
+            let (client, namespace) = connect(namespace).await?;
+            let secrets = ClusterSecrets::new(client.clone(), &namespace);
+            let place = Place { client, namespace, name };
+            Ok((place.get().await?, Arc::new(secrets)))
+        }
+        (None, None) => Err(Failure::Unable("give the name of a resource, or -f FILE".into())),
     }
 }
 

@@ -31,6 +31,9 @@ pub enum Command {
     Status(Status),
     /// Says what is true, what would be done with the exact statements, and what stands in the way. Read-only.
     Plan(Plan),
+    /// Says of everything that is believed of the products whether this pool confirms it: the first thing to run on a real pool.
+    /// Read-only.
+    Survey(Survey),
     /// Shows what is asked of a human, and says yes to exactly that.
     Approve(Approve),
     /// Waits until something holds.
@@ -73,6 +76,20 @@ pub struct Plan {
     #[arg(long)]
     pub to: Option<String>,
     /// A recording that `replay` can decide again.
+    #[arg(short, long)]
+    pub output: Option<Format>,
+}
+
+/// Of `survey`.
+#[derive(Debug, Args)]
+pub struct Survey {
+    /// A resource of the cluster.
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub name: Option<String>,
+    /// A file with a resource and its Secrets: no cluster is needed.
+    #[arg(short, long, value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// A report without names and content, to be sent with a question or a defect.
     #[arg(short, long)]
     pub output: Option<Format>,
 }
@@ -161,6 +178,7 @@ mod tests {
             ("x approve a --dry-run --yes 12", "cannot be used with"),
             ("x plan", "<NAME>"),
             ("x plan a -f b", "cannot be used with"),
+            ("x survey", "<NAME>"),
             ("x completions tcsh", "bash"),
         ] {
             let e = said(line).unwrap_err();

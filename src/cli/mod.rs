@@ -13,6 +13,7 @@ pub mod replay;
 pub mod report;
 pub mod screen;
 pub mod status;
+pub mod survey;
 mod table;
 pub mod wait;
 pub mod watch;

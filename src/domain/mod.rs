@@ -4,6 +4,7 @@
 
 // Data.
 pub mod backups;
+pub mod belief;
 pub mod consent;
 pub mod decision;
 pub mod links;

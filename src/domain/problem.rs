@@ -122,6 +122,8 @@ reasons! {
     NotProtected,
     /// Log shipping is configured in another way than the resource says, or a job of its name is somebody else's.
     LogShippingDiffers,
+    /// This pool contradicts what is believed of the products, and a step rests on that.
+    AssumptionContradicted,
     /// A right is missing.
     PermissionDenied,
     /// A login was refused.

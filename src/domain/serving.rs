@@ -1,5 +1,7 @@
 //! Whether chat serves: configuration is not service.
 
+use std::net::Ipv4Addr;
+
 use super::decision::Waiting;
 use super::lync::Lync;
 use super::pool::DataCenter;
@@ -59,7 +61,10 @@ pub fn serving(lync: &Lync, instance: &Instance, here: &DataCenter, pings: Pings
             missing.push(format!("{name} has no session in the database"));
             continue;
         }
-        let is_of = |address: &str| host_in(address).is_none_or(|host| same_host(host, server));
+        let is_of = |address: &str| match address_of(address, server) {
+            Address::Its | Address::Unknown => true,
+            Address::Another => false,
+        };
         let mut own = reports.iter().map(|(address, _)| address).filter(|address| is_of(address)).peekable();
         let reported = own.peek().is_some();
         let holds = match pings {
@@ -90,9 +95,29 @@ fn same_host(seen: &str, fqdn: &str) -> bool {
     [fqdn, short, &cut].iter().any(|name| seen.eq_ignore_ascii_case(name))
 }
 
+/// Whose a server's address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// That server's.
+    Its,
+    /// Another one's.
+    Another,
+    /// It names nobody in a form that is known.
+    Unknown,
+}
+
+/// Whose an address of `tblServerIdentity` is, seen from a server.
+pub fn address_of(address: &str, server: &str) -> Address {
+    match host_in(address) {
+        Some(host) if same_host(host, server) => Address::Its,
+        Some(_) => Address::Another,
+        None => Address::Unknown,
+    }
+}
+
 /// The host of a server's address: that of a URI ("using the Windows Communication Foundation address": `tblServerIdentity`, Lync
-/// Server 2013), or a name by itself, with a port or a path behind it. None: it names nobody in a form that is known; then it is nobody's
-/// in particular, and the sessions say whose the database is.
+/// Server 2013), or a name by itself, with a port or a path behind it. None: it names nobody in a form that is known, or gives a number
+/// for a name; then it is nobody's in particular, and the sessions say whose the database is.
 fn host_in(address: &str) -> Option<&str> {
     let address = address.trim();
     let authority = address.split_once("://").map_or(address, |(_, behind)| behind);
@@ -100,7 +125,7 @@ fn host_in(address: &str) -> Option<&str> {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let host = host.split_once(':').map_or(host, |(host, _)| host);
     let known = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
-    known.then_some(host)
+    (known && host.parse::<Ipv4Addr>().is_err()).then_some(host)
 }
 
 #[cfg(test)]
@@ -131,7 +156,15 @@ mod tests {
         ] {
             assert_eq!(host_in(&address), Some(host), "{address}");
         }
-        for address in ["", "net.tcp://", "net.pipe:///x", "{6F9619FF-8B86-D011-B42D-00C04FC964FF}", "a b"] {
+        for address in [
+            "net.tcp://10.1.2.3:8011/PersistentChat",
+            "10.1.2.3",
+            "",
+            "net.tcp://",
+            "net.pipe:///x",
+            "{6F9619FF-8B86-D011-B42D-00C04FC964FF}",
+            "a b",
+        ] {
             assert_eq!(host_in(address), None, "{address}");
         }
     }

@@ -16,6 +16,7 @@ pub mod readiness;
 pub mod recording;
 pub mod report;
 pub mod start;
+pub mod survey;
 pub mod wishes;
 
 use std::future::Future;

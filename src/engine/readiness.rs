@@ -1,6 +1,7 @@
 //! Readiness: what the steps would find if a failover from the active side began now.
 
 use super::start::protection;
+use crate::domain::belief::{self, Belief};
 use crate::domain::decision::Decision;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
@@ -37,13 +38,17 @@ pub fn readiness(pool: &Pool, s: &Situation, active: Side) -> Result<(), Problem
         return Err(problem);
     }
     match &view.chain {
-        Err(p) => Err(p.clone()),
+        Err(p) => return Err(p.clone()),
         // A `.wrk` is a backup that the living side is writing at this moment.
         Ok(chain) => {
             let stuck = chain.stuck.iter().find(|x| !x.file.to_lowercase().ends_with(".wrk"));
-            stuck.map_or(Ok(()), |x| Err(x.problem.clone()))
+            if let Some(stuck) = stuck {
+                return Err(stuck.problem.clone());
+            }
         }
     }
+    let contradicted = Belief::ALL.iter().find_map(|b| belief::contradiction(*b, pool, s));
+    contradicted.map_or(Ok(()), Err)
 }
 
 /// What keeps log shipping to a side from being set up or set right by itself, if a human must mend it.

@@ -4,7 +4,7 @@ mod files;
 mod lync;
 mod pings;
 mod silence;
-mod site;
+pub(super) mod site;
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -17,7 +17,7 @@ use crate::systems::{Shell, Systems};
 /// Longest wait for a cmdlet that only reads.
 const CMDLET: Duration = Duration::from_secs(60);
 /// Ports that are tried: SIP of a Front End, and Persistent Chat's own (documented defaults).
-pub(super) const FRONT_END_PORT: u16 = 5061;
+pub const FRONT_END_PORT: u16 = 5061;
 const CHAT_PORT: u16 = 5041;
 
 /// A side that was not looked at.
@@ -129,7 +129,7 @@ async fn from_the_other_shell<S: Systems>(
 }
 
 /// What a cmdlet says that only reads.
-pub(super) async fn said<S: Systems>(
+pub async fn said<S: Systems>(
     systems: &S,
     shell: &ManagementShell,
     cmdlet: &Cmdlet,
