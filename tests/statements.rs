@@ -373,14 +373,13 @@ fn numbers(errors: &[SqlMessage]) -> Vec<u32> {
 fn a_log_backup_that_adds_a_file_is_restored_with_a_move() {
     let mut b = Bench::usual();
     sql::add_file_by_hand(&mut b.w, LIVE, "more", r"D:\Added\more.ndf").unwrap();
-    // Behind those that there are already: they are applied first.
-    let [_, folder] = b.folders();
-    for (name, _) in b.w.files.list(&b.folders()[0]).unwrap().split_off(4) {
-        let content = b.w.files.read(&format!(r"{}\{name}", b.folders()[0])).unwrap();
-        b.w.files.write(&format!(r"{folder}\{name}"), &content).unwrap();
+    // What was backed up before comes first.
+    let [share, _] = b.folders();
+    let restored = usize::try_from(b.w.scenario.restored).unwrap();
+    for (name, _) in b.w.files.list(&share).unwrap().split_off(restored) {
         let [lsn, fork] = b.redo();
-        let parameters =
-            [text(LOCK), text("mgc"), lsn, fork, text(&format!(r"{folder}\{name}")), Cell::Int(1)];
+        let file = text(&format!(r"{share}\{name}"));
+        let parameters = [text(LOCK), text("mgc"), lsn, fork, file, Cell::Int(1)];
         b.works(COPY, &statements::restore_log(false, 1, 0), &parameters);
     }
     let now = b.w.now;

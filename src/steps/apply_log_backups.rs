@@ -133,8 +133,8 @@ impl Step for ApplyLogBackups {
 /// What was refused may add a file to the database, where there is no room for it: it is restored once more with that file beside
 /// the copy's own. Only then, for SQL Server puts files where the live database has them, and log shipping lets it.
 async fn elsewhere<S: Systems>(e: &Effect, link: &Link, plain: Outcome, p: &Permit<'_, S>) -> Outcome {
-    let may_be = |refused: &Problem| is_about(refused) && !NOT_ABOUT_ITS_FILES.contains(&refused.reason);
-    if !matches!(&plain, Outcome::Refused(refused) if may_be(refused)) {
+    let Outcome::Refused(refused) = &plain else { return plain };
+    if !is_about(refused) || NOT_ABOUT_ITS_FILES.contains(&refused.reason) {
         return plain;
     }
     let moves = match p.moves(&path(&link.file, p.pool(), p.route()), link.set.position).await {
