@@ -335,8 +335,8 @@ pub(crate) struct LogSource<'a> {
     pub(crate) moves: &'a [(String, String)],
 }
 
-/// The set that a log restore applies to a database from a path, with the files that it adds, or why it is refused. What the session itself does stands in no
-/// way; a job of the Agent has none here.
+/// The set that a log restore applies to a database from a path, with the files that it adds, or why it is refused. What the session
+/// itself does stands in no way; a job of the Agent has none here.
 pub(crate) fn log_set(
     world: &World,
     host: &str,
