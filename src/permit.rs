@@ -13,10 +13,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::backups::{BackupFile, leave_unfinished_twins};
+use crate::domain::database_files::{Move, moves};
 use crate::domain::decision::Outcome;
 use crate::domain::pool::{Pool, SqlServer};
 use crate::domain::premises::Premises;
 use crate::domain::problem::{Problem, Reason};
+use crate::domain::reading::Reading;
 use crate::domain::record::SCHEMA;
 use crate::domain::route::Route;
 use crate::domain::side::{Place, Seat, Side, Sides};
@@ -24,7 +26,9 @@ use crate::domain::situation::Situation;
 use crate::domain::transition::{DetachedJob, Transition};
 use crate::systems::folders::Kind;
 use crate::systems::management_shell::{Cmdlet, ShellError, diagnostics, read as shell_read};
-use crate::systems::sql_server::{Cell, Parameter, SqlError, Statement, errors, read, statements};
+use crate::systems::sql_server::{
+    Cell, Parameter, SqlError, Statement, database_files, errors, read, statements,
+};
 use crate::systems::{Folders, Shell, SqlSession, Systems};
 
 /// Longest wait for a statement that writes but does not restore.
@@ -237,6 +241,28 @@ impl<'w, S: Systems> Permit<'w, S> {
             Err(e) if e.outcome_unknown() => Outcome::Unknown(problem(&e)),
             Err(e) => Outcome::Refused(problem(&e)),
         }
+    }
+
+    /// Where the files go that a log backup adds to the copy at the target; none: it adds none, or nobody can tell. An error: the
+    /// session is lost.
+    pub async fn moves(&self, path: &str, position: i32) -> Result<Vec<Move>, Outcome> {
+        let (seat, doing) = (self.target(), "looking for what a log backup adds");
+        let Some(session) = self.sessions.get(&seat) else { return Ok(vec![]) };
+        let (mut session, server) = (session.lock().await, self.server(seat));
+        let told = async {
+            let listed = database_files::listed(&mut *session, server, path, position).await?;
+            Ok((listed, database_files::placed(&mut *session, server, self.pool).await?))
+        };
+        let problem = match told.await {
+            Ok((Reading::Known(listed), Reading::Known(placed))) => return Ok(moves(&listed, &placed)),
+            Ok((Reading::Unknown(p), _) | (Reading::Known(_), Reading::Unknown(p))) => p,
+            Err(e) if SqlError::ends_the_session(&e) => {
+                return Err(Outcome::Unknown(errors::problem(&e, server, doing)));
+            }
+            Err(e) => errors::problem(&e, server, doing),
+        };
+        tracing::warn!(server = server.host, problem = %problem.message(), "nothing is moved");
+        Ok(vec![])
     }
 
     /// Runs a cmdlet that ends soon and may be repeated.

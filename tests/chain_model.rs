@@ -399,7 +399,7 @@ impl Bench {
         let mut parameters = vec![text(LOCK), text("mgc"), text(lsn.to_string()), text(fork), path(first)];
         parameters.push(Cell::Int(position.into()));
         parameters.extend(others.iter().map(|file| path(file)));
-        self.send(&statements::restore_log(false, files.len()), &parameters)
+        self.send(&statements::restore_log(false, files.len(), 0), &parameters)
     }
 }
 

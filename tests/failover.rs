@@ -20,6 +20,37 @@ use lab::world::answers::{Answered, End};
 use lab::world::journal::{Entry, Outcome};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_backup_that_adds_a_file_where_the_copy_has_no_room_loses_nothing() {
+    let mut scene = Scene::ready("file_added", quick()).await;
+    let (live, copy) = (scene.data_center(0).sql_server.clone(), scene.data_center(1).sql_server.clone());
+    let added = [&live, "more", r"D:\Added\more.ndf"].map(str::to_string);
+    scene.lab.fault("add-file", &added).unwrap();
+    let newest = {
+        let mut world = scene.lab.world().now();
+        let now = world.now;
+        lab::sql::take_log_backup(&mut world, &live, now).unwrap()
+    };
+    let newest = newest.rsplit('\\').next().unwrap();
+    scene.lose().await;
+    scene.want(1);
+    scene.wait_until_ready_in(1).await;
+    let loss = scene.last_failover()["loss"].clone();
+    assert_eq!(loss["lastBackup"], newest, "{loss}");
+    assert!(loss["notApplied"].as_array().is_none_or(Vec::is_empty), "{loss}");
+    let files: Vec<String> = {
+        let world = scene.lab.world().now();
+        world.sql[&copy].databases["mgc"].files.iter().map(|f| f.path.clone()).collect()
+    };
+    assert_eq!(files, [r"F:\Data\mgc.mdf", r"G:\Log\mgc_log.ldf", r"F:\Data\more.ndf"]);
+    // It was refused once, and then restored.
+    let journal = scene.lab.journal();
+    let of_it =
+        |e: &&Entry| e.name == "RESTORE LOG" && e.target.as_ref().is_some_and(|t| t.ends_with(newest));
+    let ends: Vec<bool> = journal.iter().filter(of_it).map(|e| e.outcome == Outcome::Ok).collect();
+    assert_eq!(ends, [false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_created_anew_without_status_goes_on_and_an_old_manifest_moves_nothing() {
     let mut scene = Scene::ready("created_anew", quick()).await;
     scene.lose().await;

@@ -217,19 +217,54 @@ async fn a_recovery_that_fails_when_the_database_is_started_asks_a_human() {
     assert!(!begun(&scene.lab, 0, "Set-CsPersistentChatState"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_backup_that_adds_a_file_and_is_refused_with_a_move_as_well_is_a_loss_by_consent_only() {
+    let mut scene = Scene::ready("move_refused", quick()).await;
+    let live = scene.data_center(0).sql_server.clone();
+    scene.lab.fault("add-file", &[&live, "more", r"D:\Added\more.ndf"].map(str::to_string)).unwrap();
+    {
+        let mut world = scene.lab.world().now();
+        let now = world.now;
+        lab::sql::take_log_backup(&mut world, &live, now).unwrap();
+    }
+    let newest = backups(&scene.lab).pop().unwrap();
+    scene.lose().await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let seen = tries.clone();
+    scene.lab.answer_by(Some(Box::new(move |request| {
+        request.text.contains("MOVE @P7 TO @P8").then(|| {
+            seen.fetch_add(1, Ordering::Relaxed);
+            let taken = SqlMessage::error(1834, 16, "The file cannot be overwritten.");
+            Answered { instead: Some(refused_with(vec![taken], 3013)), end: End::Usual }
+        })
+    })));
+    scene.want(1);
+    let message = scene.wait_for("LogBackupsApplied", "False", "ConsentRequired").await;
+    for part in [newest.as_str(), "1834"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(!begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
+    assert_eq!(tries.load(Ordering::Relaxed), 1);
+}
+
 /// What is recorded of a database that cannot be started: 3013 first.
 fn start_fails() -> Vec<Event> {
+    let first = SqlMessage::error(3013, 16, "RESTORE DATABASE is terminating abnormally.");
+    let then = SqlMessage::error(3441, 17, "The standby file was inaccessible to the RESTORE statement.");
+    refused_with(vec![first, then], 3441)
+}
+
+/// A RESTORE that fails with these errors, and what `@@ERROR` is after it.
+fn refused_with(errors: Vec<SqlMessage>, last: i64) -> Vec<Event> {
     let int = ColumnType { kind: Kind::Int(4), nullable: true };
     let (ends, command) = (Ends::Statement, 229);
     let done = |failed| Event::Done(Done { ends, command, count: None, failed, rows: false, nocount: false });
     let row = Event::Rows {
         columns: vec![("error".into(), int), ("returned".into(), int)],
-        rows: vec![vec![Cell::Int(3441), Cell::Int(0)]],
+        rows: vec![vec![Cell::Int(last), Cell::Int(0)]],
         order: vec![],
     };
-    let first = SqlMessage::error(3013, 16, "RESTORE DATABASE is terminating abnormally.");
-    let then = SqlMessage::error(3441, 17, "The standby file was inaccessible to the RESTORE statement.");
-    vec![Event::Error(first), Event::Error(then), done(true), row, done(false)]
+    errors.into_iter().map(Event::Error).chain([done(true), row, done(false)]).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -182,6 +182,8 @@ fn what_is_read_of_a_server_is_read_on_either_side() {
             (statements::DATABASE, mgc.to_vec()),
             (statements::HEADERS, vec![text(&file)]),
             (statements::LABEL, vec![text(&file)]),
+            (statements::FILE_LIST, vec![text(&file), Cell::Int(1)]),
+            (statements::INSTANCE_FILES, mgc.to_vec()),
             (statements::FOLDER_LISTING, vec![text(&folder)]),
             (statements::OWN_BACKUPS, mgc.to_vec()),
             (statements::LOCK_HOLDER, vec![text(LOCK)]),
@@ -339,8 +341,8 @@ fn a_log_backup_is_applied_and_the_copy_recovered() {
         let [lsn, fork] = b.redo();
         let file = text(&format!(r"{folder}\{name}"));
         let parameters = [text(LOCK), text("mgc"), lsn, fork, file, Cell::Int(1)];
-        b.works(COPY, &statements::restore_log(checksum, 1), &parameters);
-        let [error] = &b.errors(COPY, &statements::restore_log(checksum, 1), &parameters)[..] else {
+        b.works(COPY, &statements::restore_log(checksum, 1, 0), &parameters);
+        let [error] = &b.errors(COPY, &statements::restore_log(checksum, 1, 0), &parameters)[..] else {
             panic!()
         };
         assert_eq!(
@@ -360,6 +362,45 @@ fn a_log_backup_is_applied_and_the_copy_recovered() {
                 .any(|(n, known)| n == "RTCComponentService" && *known)
         );
     }
+}
+
+/// The numbers of errors.
+fn numbers(errors: &[SqlMessage]) -> Vec<u32> {
+    errors.iter().map(|e| e.number).collect()
+}
+
+#[test]
+fn a_log_backup_that_adds_a_file_is_restored_with_a_move() {
+    let mut b = Bench::usual();
+    sql::add_file_by_hand(&mut b.w, LIVE, "more", r"D:\Added\more.ndf").unwrap();
+    // What was backed up before comes first.
+    let [share, _] = b.folders();
+    let restored = usize::try_from(b.w.scenario.restored).unwrap();
+    for (name, _) in b.w.files.list(&share).unwrap().split_off(restored) {
+        let [lsn, fork] = b.redo();
+        let file = text(&format!(r"{share}\{name}"));
+        let parameters = [text(LOCK), text("mgc"), lsn, fork, file, Cell::Int(1)];
+        b.works(COPY, &statements::restore_log(false, 1, 0), &parameters);
+    }
+    let now = b.w.now;
+    let path = sql::take_log_backup(&mut b.w, LIVE, now).unwrap();
+    let listed = b.rows(COPY, statements::FILE_LIST, &[text(&path), Cell::Int(1)]);
+    assert_eq!(listed.len(), 3);
+    let [lsn, fork] = b.redo();
+    let mut parameters = vec![text(LOCK), text("mgc"), lsn, fork, text(&path), Cell::Int(1)];
+    let refused = b.errors(COPY, &statements::restore_log(false, 1, 0), &parameters);
+    assert_eq!(numbers(&refused), [5133, 3156, 3119, 3013]);
+    // Where another file is it cannot lie, and a file that is none of the set's cannot be moved.
+    for (name, to, number) in [("more", r"f:\data\MGC.mdf", 1834), ("else", r"F:\Data\more.ndf", 3234)] {
+        let moved: Vec<Cell> = parameters.iter().cloned().chain(texts([name, to])).collect();
+        let refused = b.errors(COPY, &statements::restore_log(false, 1, 1), &moved);
+        assert_eq!(refused.first().map(|e| e.number), Some(number), "{refused:?}");
+    }
+    parameters.extend(texts(["more", r"F:\Data\more.ndf"]));
+    b.works(COPY, &statements::restore_log(false, 1, 1), &parameters);
+    let own: Vec<Vec<Cell>> = b.rows(COPY, statements::INSTANCE_FILES, &[text("mgc")]);
+    let own: Vec<&Cell> = own.iter().filter(|r| r[0] == Cell::Int(1)).map(|r| &r[3]).collect();
+    assert_eq!(own, [&text(r"F:\Data\mgc.mdf"), &text(r"G:\Log\mgc_log.ldf"), &text(r"F:\Data\more.ndf")]);
 }
 
 #[test]

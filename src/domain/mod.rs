@@ -28,6 +28,7 @@ pub mod wish;
 pub mod acceptance;
 pub mod active;
 pub mod chain;
+pub mod database_files;
 pub mod fencing;
 mod lacking;
 mod lives;

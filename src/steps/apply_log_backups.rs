@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Reads, Step, View};
 use crate::domain::backups::RedoPoint;
 use crate::domain::chain;
+use crate::domain::database_files::Move;
 use crate::domain::decision::{Decision, Evidence, Left, Outcome, Waiting};
 use crate::domain::links::Link;
 use crate::domain::pool::Pool;
@@ -114,20 +115,37 @@ impl Step for ApplyLogBackups {
     }
 
     fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
-        vec![statement(e, pool, route).shown()]
+        vec![statement(e, &[], pool, route).shown()]
     }
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
-        let outcome = p.sql(p.target(), &statement(e, p.pool(), p.route())).await;
-        match (e, &outcome) {
-            (Effect::Apply(link, _), Outcome::Refused(problem)) => match remember(link, problem, p).await {
-                None | Some(Outcome::Answered) => outcome,
-                Some(other @ (Outcome::Refused(_) | Outcome::Unknown(_))) => other,
-            },
-            (Effect::LeaveStandby, _) | (Effect::Apply(..), Outcome::Answered | Outcome::Unknown(_)) => {
-                outcome
-            }
+        let plain = p.sql(p.target(), &statement(e, &[], p.pool(), p.route())).await;
+        let Effect::Apply(link, _) = e else { return plain };
+        let outcome = elsewhere(e, link, plain, p).await;
+        let Outcome::Refused(problem) = &outcome else { return outcome };
+        match remember(link, problem, p).await {
+            None | Some(Outcome::Answered) => outcome,
+            Some(other @ (Outcome::Refused(_) | Outcome::Unknown(_))) => other,
         }
+    }
+}
+
+/// What was refused may add a file to the database, where there is no room for it: it is restored once more with that file beside
+/// the copy's own. Only then, for SQL Server puts files where the live database has them, and log shipping lets it.
+async fn elsewhere<S: Systems>(e: &Effect, link: &Link, plain: Outcome, p: &Permit<'_, S>) -> Outcome {
+    let Outcome::Refused(refused) = &plain else { return plain };
+    if !is_about(refused) || NOT_ABOUT_ITS_FILES.contains(&refused.reason) {
+        return plain;
+    }
+    let moves = match p.moves(&path(&link.file, p.pool(), p.route()), link.set.position).await {
+        Ok(moves) if moves.is_empty() => return plain,
+        Ok(moves) => moves,
+        Err(lost) => return lost,
+    };
+    match p.sql(p.target(), &statement(e, &moves, p.pool(), p.route())).await {
+        // A number that nobody knows explains less than what was said before.
+        Outcome::Refused(again) if is_about(&again) && again.reason == Reason::EffectFailed => plain,
+        outcome @ (Outcome::Answered | Outcome::Refused(_) | Outcome::Unknown(_)) => outcome,
     }
 }
 
@@ -140,11 +158,18 @@ const ABOUT_THE_BACKUP: [Reason; 5] = [
     Reason::FolderUnusable,
     Reason::EffectFailed,
 ];
+/// Of these, what no MOVE helps against.
+const NOT_ABOUT_ITS_FILES: [Reason; 2] = [Reason::BackupDamaged, Reason::LogChainGap];
+
+/// Whether a refusal is about the backup, and will not pass by itself.
+fn is_about(refused: &Problem) -> bool {
+    refused.class != Class::Retry && ABOUT_THE_BACKUP.contains(&refused.reason)
+}
 
 /// SQL Server read the header but did not restore the backup. Remembered, or it would be tried for ever: then it is stuck for that
 /// reason, and a human may accept the loss. What may pass by itself is tried again instead.
 async fn remember<S: Systems>(link: &Link, problem: &Problem, p: &Permit<'_, S>) -> Option<Outcome> {
-    if problem.class == Class::Retry || !ABOUT_THE_BACKUP.contains(&problem.reason) {
+    if !is_about(problem) {
         return None;
     }
     // A file that is gone by now is not remembered: whatever comes in its place is another one.
@@ -162,7 +187,13 @@ async fn remember<S: Systems>(link: &Link, problem: &Problem, p: &Permit<'_, S>)
     Some(p.intend(note).await)
 }
 
-fn statement(e: &Effect, pool: &Pool, route: Route) -> Statement {
+/// A file of the copy folder, as SQL Server names it.
+fn path(file: &str, pool: &Pool, route: Route) -> String {
+    let folder = pool.sites[route.to].log_shipping.as_ref().map(|s| &s.copy_folder);
+    folder.map_or_else(|| file.to_string(), |f| f.file(file))
+}
+
+fn statement(e: &Effect, moves: &[Move], pool: &Pool, route: Route) -> Statement {
     let lock = pool.lock_resource();
     let database = pool.database.clone();
     match e {
@@ -172,8 +203,7 @@ fn statement(e: &Effect, pool: &Pool, route: Route) -> Statement {
             vec![lock.into(), database.into()],
         ),
         Effect::Apply(link, redo) => {
-            let folder = pool.sites[route.to].log_shipping.as_ref().map(|s| &s.copy_folder);
-            let path = |file: &str| folder.map_or_else(|| file.to_string(), |f| f.file(file));
+            let path = |file: &str| path(file, pool, route);
             let mut parameters = vec![
                 lock.into(),
                 database.into(),
@@ -183,7 +213,8 @@ fn statement(e: &Effect, pool: &Pool, route: Route) -> Statement {
                 link.set.position.into(),
             ];
             parameters.extend(link.others.iter().map(|file| path(file).into()));
-            let text = statements::restore_log(link.set.checksums, link.files().count());
+            parameters.extend(moves.iter().flat_map(|m| [m.name.clone().into(), m.path.clone().into()]));
+            let text = statements::restore_log(link.set.checksums, link.files().count(), moves.len());
             Statement::long("RESTORE LOG", text, parameters)
         }
     }

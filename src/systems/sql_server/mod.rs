@@ -1,6 +1,7 @@
 //! SQL Server: the statements, the session over tiberius, the classes of errors, and what rows mean.
 
 pub mod content;
+pub mod database_files;
 pub mod errors;
 pub mod log_shipping_script;
 pub mod numbers;

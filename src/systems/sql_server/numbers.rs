@@ -139,7 +139,8 @@ pub const ALL: &[Known] = &[
     Known {
         numbers: &[5133, 5105, 3156, 3176, 1834, 4328],
         class: ErrorClass::Refused,
-        meaning: "The log adds a data file whose path does not exist on this server, or is taken",
+        meaning: "The log adds a data file whose path does not exist on this server, or is taken: it is restored at once with that file \
+                  beside the copy's own (WITH MOVE), and that was refused as well",
         by_hand: "Make that folder on the server, or restore this backup by hand (RESTORE LOG ... WITH MOVE 'logical name' TO 'path', \
                   NORECOVERY; RESTORE FILELISTONLY shows the names): the operator goes on behind it",
     },

@@ -71,10 +71,10 @@ impl Rows {
             other => Err(format!("column {name} is {other:?}, expected a number")),
         }
     }
-    fn number(&self, row: &[Cell], name: &str) -> Result<i32, String> {
+    pub(super) fn number(&self, row: &[Cell], name: &str) -> Result<i32, String> {
         required(name, self.int(row, name)?)
     }
-    fn flag(&self, row: &[Cell], name: &str) -> Result<bool, String> {
+    pub(super) fn flag(&self, row: &[Cell], name: &str) -> Result<bool, String> {
         self.number(row, name).map(|n| n != 0)
     }
     fn percent(&self, row: &[Cell], name: &str) -> Result<f64, String> {
@@ -83,7 +83,7 @@ impl Rows {
             other => Err(format!("column {name} is {other:?}, expected a float")),
         }
     }
-    fn lsn(&self, row: &[Cell], name: &str) -> Result<Option<Lsn>, String> {
+    pub(super) fn lsn(&self, row: &[Cell], name: &str) -> Result<Option<Lsn>, String> {
         match self.cell(row, name)? {
             Cell::Null => Ok(None),
             Cell::Numeric(n) => Ok(Some(Lsn(*n))),

@@ -117,6 +117,15 @@ pub const HEADERS: &str = "RESTORE HEADERONLY FROM DISK = @P1;";
 /// The place of a file in its media set. `@P1` path.
 pub const LABEL: &str = "RESTORE LABELONLY FROM DISK = @P1;";
 
+/// The files of the database that a set is of. `@P1` path, `@P2` position.
+pub const FILE_LIST: &str = "RESTORE FILELISTONLY FROM DISK = @P1 WITH FILE = @P2;";
+
+/// Every file of the instance that the login may see. `@P1` database: whether a file is one of its own.
+pub const INSTANCE_FILES: &str = "\
+SELECT CAST(CASE WHEN f.database_id = DB_ID(@P1) THEN 1 ELSE 0 END AS int) AS own, CAST(f.file_id AS int) AS file_id,
+       CAST(f.type AS int) AS type, f.physical_name
+FROM sys.master_files AS f ORDER BY f.database_id, f.file_id;";
+
 /// What SQL Server itself sees in a folder (`systems::assumptions::FOLDER_LISTING`). `@P1` path.
 pub const FOLDER_LISTING: &str = "EXEC master.sys.xp_dirtree @P1, 1, 1;";
 
@@ -378,13 +387,16 @@ pub fn leave_standby() -> String {
 }
 
 /// Applies one log backup. `@P1` lock, `@P2` database, `@P3` redo LSN, `@P4` fork, `@P5` path, `@P6` position, `@P7` … the other files
-/// that it is striped over.
-pub fn restore_log(checksum: bool, files: usize) -> String {
-    let others: String = (7..).take(files.saturating_sub(1)).map(|n| format!(", DISK = @P{n}")).collect();
+/// that it is striped over, then of each file that it adds and that goes elsewhere the logical name and the path.
+pub fn restore_log(checksum: bool, files: usize, moves: usize) -> String {
+    let others = files.saturating_sub(1);
+    let moved: String =
+        (7 + others..).step_by(2).take(moves).map(|n| format!(", MOVE @P{n} TO @P{}", n + 1)).collect();
+    let others: String = (7..).take(others).map(|n| format!(", DISK = @P{n}")).collect();
     let guards = locked("@P1") + &in_state("@P2", "1", "0") + &at_redo_point("@P2", "@P3", "@P4");
     let checksum = if checksum { ", CHECKSUM" } else { "" };
     ended(format!(
-        "{guards}RESTORE LOG @P2 FROM DISK = @P5{others} WITH FILE = @P6, NORECOVERY{checksum}, STATS = 5;"
+        "{guards}RESTORE LOG @P2 FROM DISK = @P5{others} WITH FILE = @P6, NORECOVERY{moved}{checksum}, STATS = 5;"
     ))
 }
 
@@ -436,6 +448,8 @@ pub fn listed() -> Vec<Listed> {
         ("SCHEDULES", SCHEDULES),
         ("HEADERS", HEADERS),
         ("LABEL", LABEL),
+        ("FILE_LIST", FILE_LIST),
+        ("INSTANCE_FILES", INSTANCE_FILES),
         ("FOLDER_LISTING", FOLDER_LISTING),
         ("SESSIONS", SESSIONS),
         ("RESTORES", RESTORES),
@@ -461,8 +475,9 @@ pub fn listed() -> Vec<Listed> {
         ("remove_log_shipping(true)", remove_log_shipping(true)),
         ("remove_log_shipping(false)", remove_log_shipping(false)),
         ("leave_standby", leave_standby()),
-        ("restore_log(true, 1)", restore_log(true, 1)),
-        ("restore_log(false, 3)", restore_log(false, 3)),
+        ("restore_log(true, 1, 0)", restore_log(true, 1, 0)),
+        ("restore_log(false, 3, 0)", restore_log(false, 3, 0)),
+        ("restore_log(true, 3, 2)", restore_log(true, 3, 2)),
         ("recover", recover()),
     ];
     let looks = constants.map(|(name, text)| (name.to_string(), text.to_string()));
@@ -540,7 +555,7 @@ mod tests {
     #[test]
     fn no_batch_holds_both_a_log_restore_and_recovery() {
         // A failed RESTORE ends its statement, not its batch: recovery behind it would run over the gap.
-        assert!(!restore_log(true, 1).contains("WITH RECOVERY"));
+        assert!(!restore_log(true, 1, 1).contains("WITH RECOVERY"));
         assert!(!recover().contains("RESTORE LOG"));
         assert!(!leave_standby().contains("WITH RECOVERY"));
     }

@@ -61,6 +61,9 @@ impl Fault<'_> {
             "disk-full" => self.instance(w)?.disk_full = self.argument(1)? == "on",
             "promote-mirror" => sql::promote_mirror(w, self.argument(0)?)?,
             "start-sql" => sql::start_sql(w, self.argument(0)?)?,
+            "add-file" => {
+                sql::add_file_by_hand(w, self.argument(0)?, self.argument(1)?, self.argument(2)?)?;
+            }
             _ => return Ok(false),
         }
         Ok(true)

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::files::DatabaseFile;
 use crate::tsql::SqlMessage;
 use crate::world::files::{FileError, Files};
 
@@ -38,12 +39,12 @@ pub struct BackupHeader {
     pub checksums: bool,
     /// Bytes of payload that follow the header.
     pub payload: u64,
-    /// What few sets have.
+    /// What not every set has.
     #[serde(default, skip_serializing_if = "Extra::is_none")]
     pub extra: Extra,
 }
 
-/// What few sets have.
+/// What not every set has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Extra {
@@ -63,6 +64,8 @@ pub struct Extra {
     pub stripe: Option<Stripe>,
     /// The error by which a RESTORE is refused although the backup is sound.
     pub refused: Option<u32>,
+    /// The files of its database.
+    pub files: Vec<DatabaseFile>,
 }
 
 impl Extra {
@@ -170,14 +173,19 @@ pub fn verify(files: &dyn Files, path: &str) -> Result<BackupHeader, SqlMessage>
     verify_set(files, path, 1)
 }
 
-/// Reads one set of a file whole: the first one has the position 1.
-pub fn verify_set(files: &dyn Files, path: &str, position: usize) -> Result<BackupHeader, SqlMessage> {
+/// Reads the header of one set of a file: the first one has the position 1.
+pub fn set_at(files: &dyn Files, path: &str, position: usize) -> Result<BackupHeader, SqlMessage> {
     let found = sets(files, path)?;
-    let Some(header_only) = position.checked_sub(1).and_then(|n| found.into_iter().nth(n)) else {
+    position.checked_sub(1).and_then(|n| found.into_iter().nth(n)).ok_or_else(|| {
         let what =
             format!("The file ID {position} on device '{path}' is incorrectly formed and can not be read.");
-        return Err(SqlMessage::refusal(3287, what));
-    };
+        SqlMessage::refusal(3287, what)
+    })
+}
+
+/// Reads one set of a file whole.
+pub fn verify_set(files: &dyn Files, path: &str, position: usize) -> Result<BackupHeader, SqlMessage> {
+    let header_only = set_at(files, path, position)?;
     let content = files.read(path).map_err(|e| {
         SqlMessage::refusal(3203, format!("Read on \"{path}\" failed: {}({})", e.code, e.text))
     })?;

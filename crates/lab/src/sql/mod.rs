@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub mod backup;
 pub(crate) mod catalog;
+pub(crate) mod files;
 mod hands;
 mod locks;
 pub(crate) mod log_shipping;
@@ -19,6 +20,7 @@ use crate::scenario::{Language, SqlServerVersion};
 use crate::world::World;
 pub use agent::{Category, Job, Schedule, take_log_backup};
 use backup::BackupHeader;
+pub use files::{DatabaseFile, add_file_by_hand};
 pub use hands::{
     break_log_chain_by_hand, foreign_database_by_hand, lose_undo_file, recover_by_hand,
     remove_mirror_by_hand, restore_anew_by_hand,
@@ -151,6 +153,8 @@ pub struct Database {
     pub interrupted: Option<String>,
     /// The file that takes back what a STANDBY copy lets be read is gone.
     pub undo_lost: bool,
+    /// Its files.
+    pub files: Vec<DatabaseFile>,
 }
 
 impl Instance {

@@ -10,7 +10,7 @@ use crate::world::files::split;
 
 use super::agent::{copy, take_log_backup};
 use super::log_shipping::{LastFile, Shipment, set_up_primary, set_up_secondary};
-use super::{Database, DateUnit, Instance, Mirroring, Restored, apply, backup, guid};
+use super::{Database, DateUnit, Instance, Mirroring, Restored, apply, backup, files, guid};
 
 /// Makes the instances, databases, log shipping and backup files of the scenario.
 pub fn populate(world: &mut World) -> Result<(), String> {
@@ -63,6 +63,7 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         identities: BTreeMap::new(),
         interrupted: None,
         undo_lost: false,
+        files: files::usual(&s.database, r"D:\SQL", r"L:\SQL"),
     };
     let redo = Some((database.log_end, fork));
     let mirror = Database {
@@ -79,6 +80,7 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         mirroring: None,
         users: users(false),
         newest_message: None,
+        files: files::usual(&s.database, r"F:\Data", r"G:\Log"),
         ..database.clone()
     };
     let key = s.database.to_lowercase();

@@ -78,7 +78,11 @@ fn taken(seat: &mut Seat<'_>, t: &[Token], database: &str, path: &str) -> Result
         finish: now + SignedDuration::from_secs(1),
         checksums: with("CHECKSUM"),
         payload,
-        extra: backup::Extra { copy_only: with("COPY_ONLY"), ..backup::Extra::default() },
+        extra: backup::Extra {
+            copy_only: with("COPY_ONLY"),
+            files: db.files.clone(),
+            ..backup::Extra::default()
+        },
     };
     let set = backup::encode(&header, seed);
     let before = seat.world.files.read(path).unwrap_or_default();

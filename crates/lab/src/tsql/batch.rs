@@ -294,6 +294,7 @@ impl Batch {
             "ALTER" => self.alter(seat, t, out),
             "RESTORE" if second == "HEADERONLY" => self.headers(seat, t, out),
             "RESTORE" if second == "LABELONLY" => self.label(seat, t, out),
+            "RESTORE" if second == "FILELISTONLY" => self.file_list(seat, t, out),
             "RESTORE" => self.restore(seat, t),
             "BACKUP" => self.backup(seat, t, out),
             _ => Err(SqlMessage::simulator(format!("does not know the statement {first} {second}")).into()),

@@ -65,7 +65,7 @@ pub(super) fn number_of(t: &[Token]) -> u16 {
         ("EXEC" | "EXECUTE", _) => command::EXEC,
         ("BACKUP", "LOG") => command::BACKUP_LOG,
         ("BACKUP", _) => command::BACKUP,
-        ("RESTORE", "HEADERONLY" | "LABELONLY") => command::HEADERS_ENDED,
+        ("RESTORE", "HEADERONLY" | "LABELONLY" | "FILELISTONLY") => command::HEADERS_ENDED,
         ("RESTORE", _) => command::RESTORE,
         ("RAISERROR" | "THROW", _) => command::RAISERROR,
         _ => command::OTHER,

@@ -29,7 +29,7 @@ impl Batch {
                 let name = t.get(2).and_then(Token::ident).unwrap_or_default().to_string();
                 Some((format!("ALTER {}", word(1)), Some(name)))
             }
-            "RESTORE" if !matches!(word(1).as_str(), "HEADERONLY" | "LABELONLY") => {
+            "RESTORE" if !matches!(word(1).as_str(), "HEADERONLY" | "LABELONLY" | "FILELISTONLY") => {
                 let verb = format!("RESTORE {}", self.value(t.get(1)).to_uppercase());
                 match t.iter().position(|x| x.is("DISK")) {
                     Some(i) => Some((verb, Some(self.value(t.get(i + 2))))),

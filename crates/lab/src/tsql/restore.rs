@@ -9,7 +9,7 @@ use super::lexer::Token;
 use super::values::{Done, Ends, Errors, Event, SqlMessage, refuse};
 use crate::scenario::SqlServerVersion;
 use crate::sql::backup::BackupHeader;
-use crate::sql::{Database, Instance, Restored, Running, backup, catalog};
+use crate::sql::{Database, DatabaseFile, Instance, Restored, Running, backup, catalog, files};
 use crate::world::World;
 use crate::world::files::split;
 use crate::world::journal::{Effect, Outcome};
@@ -29,7 +29,7 @@ pub(super) enum Leaves {
 #[derive(Clone)]
 pub(super) enum Restoring {
     /// Applies a log backup.
-    Log { path: String, set: Box<BackupHeader>, leaves: Leaves },
+    Log { path: String, set: Box<BackupHeader>, added: Vec<DatabaseFile>, leaves: Leaves },
     /// Recovers the database.
     Recovery,
     /// Takes a STANDBY copy back to RESTORING.
@@ -97,6 +97,31 @@ impl Batch {
         Ok(Said::Plain(command::HEADERS_ENDED))
     }
 
+    /// `RESTORE FILELISTONLY`. How its ends are told is not recorded: as those of HEADERONLY.
+    pub(super) fn file_list(
+        &mut self,
+        seat: &mut Seat<'_>,
+        t: &[Token],
+        out: &mut Vec<Event>,
+    ) -> Result<Said, Errors> {
+        let path = self.disk(t).unwrap_or_default();
+        let entry = self.journal(seat, Effect::Read, "RESTORE FILELISTONLY", Some(path.clone()));
+        let position = self.number_of_option(t, "FILE").unwrap_or(1);
+        let result = backup::set_at(seat.world.files.as_ref(), &path, position);
+        let set = seat.finish(entry, result).map_err(|e| vec![e, abnormal("RESTORE FILELISTONLY")])?;
+        let (columns, rows) = catalog::file_list(seat, &set);
+        let count = rows.len() as u64;
+        out.push(Event::Rows { columns, rows, order: Vec::new() });
+        self.say(seat, Said::Rows(command::HEADERS, count), out);
+        Ok(Said::Plain(command::HEADERS_ENDED))
+    }
+
+    /// The files that are moved, as in `MOVE 'name' TO 'path'`.
+    fn moves(&self, t: &[Token]) -> Vec<(String, String)> {
+        let at = t.iter().enumerate().filter(|(_, x)| x.is("MOVE")).map(|(i, _)| i);
+        at.map(|i| (self.value(t.get(i + 1)), self.value(t.get(i + 3)))).collect()
+    }
+
     /// The number behind an option, as in `FILE = 2`.
     pub(super) fn number_of_option(&self, t: &[Token], option: &str) -> Option<usize> {
         let at = t.windows(2).position(|w| matches!(w, [x, equals] if x.is(option) && equals.sign("=")))?;
@@ -128,12 +153,26 @@ impl Batch {
         let command = format!("RESTORE {}", self.value(t.get(1)).to_uppercase());
         let database = self.value(t.get(2));
         let disks = self.disks(t);
-        let source = (!disks.is_empty()).then(|| (disks, self.number_of_option(t, "FILE").unwrap_or(1)));
+        let position = self.number_of_option(t, "FILE").unwrap_or(1);
+        let moves = self.moves(t);
+        let source = disks.split_first().map(|(path, others)| LogSource {
+            database: &database,
+            path,
+            others,
+            position,
+            moves: &moves,
+        });
         let journal = self.journal_write(seat, t);
-        let work = outside_of_transactions(seat).and_then(|()| possible(seat, &database, source, leaves(t)));
+        let work = outside_of_transactions(seat).map_err(Errors::from);
+        let work = work.and_then(|()| possible(seat, &database, source, leaves(t)));
         let work = match work {
             Ok(work) => work,
-            Err(e) => return seat.finish(journal, Err(e)).map_err(|e| vec![e, abnormal(&command)]),
+            Err(mut errors) => {
+                let first = errors.first().cloned().unwrap_or_else(|| abnormal(&command));
+                _ = seat.finish::<()>(journal, Err(first));
+                errors.push(abnormal(&command));
+                return Err(errors);
+            }
         };
         if let Some(e) = cannot_start(seat, &database, &work) {
             // What fails while the database is started comes after 3013 (recorded).
@@ -167,9 +206,12 @@ impl Batch {
         let restoring = self.restoring.take();
         let files = matches!(restoring, Some(Restoring::Log { .. }));
         let recovers = match restoring {
-            Some(Restoring::Log { path, set, leaves }) => {
+            Some(Restoring::Log { path, set, added, leaves }) => {
                 let restored = Restored { at: now, database: key.clone(), set: *set, path };
                 crate::sql::apply(seat.world, seat.host, restored);
+                if let Some(db) = seat.database_mut(&key) {
+                    db.files.extend(added);
+                }
                 leave(seat, &key, leaves);
                 leaves == Leaves::Online
             }
@@ -253,16 +295,18 @@ fn leave(seat: &mut Seat<'_>, key: &str, leaves: Leaves) {
 fn possible(
     seat: &Seat<'_>,
     database: &str,
-    source: Option<(Vec<String>, usize)>,
+    source: Option<LogSource<'_>>,
     leaves: Leaves,
-) -> Result<Restoring, SqlMessage> {
-    if let Some((path, others, position)) =
-        source.as_ref().and_then(|(paths, n)| paths.split_first().map(|(path, others)| (path, others, *n)))
-    {
-        let from = LogSource { database, path, others, position };
-        let set = log_set(seat.world, seat.host, Some(seat.id), &from)?;
-        return Ok(Restoring::Log { path: path.clone(), set: Box::new(set), leaves });
+) -> Result<Restoring, Errors> {
+    if let Some(from) = source {
+        let (set, added) = log_set(seat.world, seat.host, Some(seat.id), &from)?;
+        return Ok(Restoring::Log { path: from.path.into(), set: Box::new(set), added, leaves });
     }
+    without_source(seat, database, leaves).map_err(Errors::from)
+}
+
+/// The same of a RESTORE that takes nothing from a backup.
+fn without_source(seat: &Seat<'_>, database: &str, leaves: Leaves) -> Result<Restoring, SqlMessage> {
     let i = seat.instance().ok_or_else(|| SqlMessage::simulator("no instance"))?;
     let db = can_be_restored(i, database)?;
     not_in_use(i, database, Some(seat.id))?;
@@ -287,16 +331,18 @@ pub(crate) struct LogSource<'a> {
     pub(crate) others: &'a [String],
     /// The position of the set in it, from 1.
     pub(crate) position: usize,
+    /// Files that are to lie elsewhere: logical name and path.
+    pub(crate) moves: &'a [(String, String)],
 }
 
-/// The set that a log restore applies to a database from a path, or why it is refused. What the session itself does stands in no
-/// way; a job of the Agent has none here.
+/// The set that a log restore applies to a database from a path, with the files that it adds, or why it is refused. What the session
+/// itself does stands in no way; a job of the Agent has none here.
 pub(crate) fn log_set(
     world: &World,
     host: &str,
     session: Option<u32>,
     from: &LogSource<'_>,
-) -> Result<BackupHeader, SqlMessage> {
+) -> Result<(BackupHeader, Vec<DatabaseFile>), Errors> {
     let (database, path) = (from.database, from.path);
     let i = world.sql.get(host).ok_or_else(|| SqlMessage::simulator("no instance"))?;
     let db = can_be_restored(i, database)?;
@@ -306,11 +352,12 @@ pub(crate) fn log_set(
         let what = format!(
             "The backup set holds a backup of a database other than the existing '{database}' database."
         );
-        return Err(SqlMessage::refusal(3154, what).in_state(4));
+        return Err(SqlMessage::refusal(3154, what).in_state(4).into());
     }
     not_in_use(i, database, session)?;
     fits(db, &set, path)?;
-    Ok(set)
+    let added = files::added(i, db, &set, from.moves)?;
+    Ok((set, added))
 }
 
 /// What a version says of a file that is cut off or changed. Recorded of 2022: code 13 for what is cut off, 11801 for what was changed and

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::tsql::restore::{LogSource, log_set};
+use crate::tsql::values::Errors;
 use crate::world::World;
 use crate::world::files::split;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
@@ -107,7 +108,7 @@ fn log_backup(
         finish: at + SignedDuration::from_secs(1),
         checksums: false,
         payload,
-        extra: backup::Extra::default(),
+        extra: backup::Extra { files: db.files.clone(), ..backup::Extra::default() },
     };
     // A backup takes a second at least: no two of them have one name, and none overwrites another.
     let mut named = at;
@@ -195,13 +196,15 @@ fn restore_into(
                 crate::sql::logout(world, host, id);
             }
         }
-        let from = LogSource { database: &rule.database, path, others: &[], position: 1 };
-        let set = log_set(world, host, None, &from).map_err(|e| format!("{}: {}", e.number, e.message))?;
+        let from = LogSource { database: &rule.database, path, others: &[], position: 1, moves: &[] };
+        let said = |e: Errors| e.into_iter().next().map(|e| format!("{}: {}", e.number, e.message));
+        let (set, added) = log_set(world, host, None, &from).map_err(|e| said(e).unwrap_or_default())?;
         let Some(i) = world.sql.get_mut(host) else { return Ok(()) };
         if let Some(db) = i.databases.get_mut(&key) {
             db.state = i32::from(!rule.standby);
             db.standby = rule.standby;
             db.read_only = rule.standby;
+            db.files.extend(added);
         }
         let rows = i.log_shipping.iter_mut().flat_map(|s| &mut s.databases);
         for row in rows.filter(|d| d.database.eq_ignore_ascii_case(&key)) {

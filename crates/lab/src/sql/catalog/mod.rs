@@ -14,8 +14,8 @@ use std::sync::Arc;
 use rusqlite::types::{Value as Sqlite, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
 
-use super::Instance;
 use super::backup::BackupHeader;
+use super::{DatabaseFile, Instance};
 use crate::scenario::SqlServerVersion;
 use crate::tsql::lexer::Token;
 use crate::tsql::{Cell, ColumnType, Kind, Seat, SqlMessage, enterable};
@@ -403,6 +403,34 @@ pub(crate) fn label(seat: &Seat<'_>, h: &BackupHeader) -> (Vec<(String, ColumnTy
     };
     let row = columns.iter().map(|(name, _)| value(name)).collect();
     (columns, vec![row])
+}
+
+/// The answer to RESTORE FILELISTONLY: the columns of the version, a row for each file. 0 stands where nothing has happened (recorded).
+pub(crate) fn file_list(seat: &Seat<'_>, h: &BackupHeader) -> (Vec<(String, ColumnType)>, Vec<Vec<Cell>>) {
+    let version = seat.world.scenario.dialect.sql_server;
+    let columns: Vec<(String, ColumnType)> = shapes::columns("RESTORE FILELISTONLY", version)
+        .map(|all| all.map(|c| (c.name.to_string(), c.kind)).collect())
+        .unwrap_or_default();
+    let value = |name: &str, f: &DatabaseFile| match name {
+        "LogicalName" => Cell::Text(f.name.clone()),
+        "PhysicalName" => Cell::Text(f.path.clone()),
+        "Type" => Cell::Text(if f.log { "L" } else { "D" }.into()),
+        "FileGroupName" if !f.log => Cell::Text("PRIMARY".into()),
+        "Size" | "MaxSize" => Cell::Int(8 << 20),
+        "FileId" => Cell::Int(f.id),
+        "CreateLSN" => Cell::Lsn(f.created),
+        "DropLSN" | "ReadOnlyLSN" | "ReadWriteLSN" | "DifferentialBaseLSN" => Cell::Lsn(0),
+        "UniqueId" => Cell::Guid(crate::sql::guid(seat.world.scenario.seed, &format!("file {}", f.name))),
+        "BackupSizeInBytes" => Cell::Int(0),
+        "SourceBlockSize" => Cell::Int(512),
+        "FileGroupId" => Cell::Int(i64::from(!f.log)),
+        "IsReadOnly" => Cell::Bit(false),
+        "IsPresent" => Cell::Bit(true),
+        _ => Cell::Null,
+    };
+    let row = |f: &DatabaseFile| columns.iter().map(|(name, _)| value(name, f)).collect();
+    let rows = h.extra.files.iter().map(row).collect();
+    (columns, rows)
 }
 
 /// Carries out CREATE TABLE, INSERT, UPDATE or DELETE on a table that clients made.

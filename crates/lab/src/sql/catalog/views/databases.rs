@@ -86,18 +86,27 @@ pub(super) fn mirroring(w: &World, i: &Instance) -> Table {
 }
 
 pub(super) fn master_files(_: &World, i: &Instance) -> Table {
-    let columns = ["database_id", "file_id", "type", "state", "redo_start_lsn", "redo_start_fork_guid"];
+    let columns = [
+        "database_id",
+        "file_id",
+        "type",
+        "name",
+        "physical_name",
+        "state",
+        "redo_start_lsn",
+        "redo_start_fork_guid",
+    ];
     let rows = numbered(i).flat_map(|(id, d)| {
         let (redo, fork) = match &d.redo {
             Some((at, fork)) if d.state == 1 => (lsn(*at), s(fork)),
             Some(_) | None => (Sqlite::Null, Sqlite::Null),
         };
         // Of a database in STANDBY nothing public shows the state of its files: here they are what it is.
-        let state = n(d.state);
-        [
-            vec![n(id), n(1), n(0), state.clone(), redo, fork],
-            vec![n(id), n(2), n(1), state, Sqlite::Null, Sqlite::Null],
-        ]
+        d.files.iter().map(move |f| {
+            let (redo, fork) =
+                if f.log { (Sqlite::Null, Sqlite::Null) } else { (redo.clone(), fork.clone()) };
+            vec![n(id), n(f.id), n(f.log), s(&f.name), s(&f.path), n(d.state), redo, fork]
+        })
     });
     table(&columns, rows)
 }
