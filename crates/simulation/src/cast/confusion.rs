@@ -20,6 +20,10 @@ pub enum Confusion {
     NoTestNetConnection,
     /// No session configuration shows `Test-CsDatabase`.
     NoTestCsDatabase,
+    /// Another instance of the host answers at the port of a side's SQL Server, with a copy of the same database.
+    OtherInstance(Side),
+    /// The folders of a side's log backups are not mounted for the operators: they are empty, and that is no error.
+    Unmounted(Side),
 }
 
 impl Confusion {
@@ -39,6 +43,8 @@ impl Confusion {
             }
             Confusion::NoTestNetConnection => hide(s, "Test-NetConnection"),
             Confusion::NoTestCsDatabase => hide(s, "Test-CsDatabase"),
+            Confusion::OtherInstance(side) => answer_as_another(s, side, on)?,
+            Confusion::Unmounted(side) => s.unmounted = on.then_some(side),
         }
         Ok(())
     }
@@ -51,8 +57,23 @@ impl Confusion {
             Confusion::Unresolved(_) => "names are not resolved, or are again",
             Confusion::NoTestNetConnection => "Test-NetConnection is not shown, or is again",
             Confusion::NoTestCsDatabase => "Test-CsDatabase is not shown, or is again",
+            Confusion::OtherInstance(_) => "another instance answers at the port, or the right one again",
+            Confusion::Unmounted(_) => "the folders of log backups are not mounted, or are again",
         }
     }
+}
+
+/// The instance at the port of a side's SQL Server calls itself otherwise, or as it should again. Where the resource names none, any is
+/// the right one.
+fn answer_as_another(s: &mut Shared, side: Side, on: bool) -> Result<(), String> {
+    let d = sides::data_center(&s.world.scenario, side).clone();
+    if d.instance.is_empty() {
+        return Err("the resource names no instance".into());
+    }
+    let instance = s.world.sql.get_mut(&d.sql_server).ok_or("no such server")?;
+    let machine = instance.server_name.split('\\').next().unwrap_or_default();
+    instance.server_name = format!(r"{machine}\{}", if on { "OTHER" } else { &d.instance });
+    Ok(())
 }
 
 /// The SQL Servers of a side fall silent, or speak again. What no operator reaches is a wall in front of the other ports, or of all.

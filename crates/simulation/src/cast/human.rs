@@ -5,6 +5,7 @@ use persistent_chat_failover::domain::consent::Consent;
 use persistent_chat_failover::domain::problem::{Class, Problem, Reason};
 use persistent_chat_failover::domain::side::Side;
 
+use super::confusion::Confusion;
 use super::edits::{self, Change};
 use super::{Act, act, hands};
 use crate::sides;
@@ -136,6 +137,14 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
         }
         Reason::FolderUnusable if problem.fix.contains("service account of SQL Server") => {
             "gives the service account its right, which it has".into()
+        }
+        Reason::FolderUnusable if problem.fix.contains("Check the mount") => {
+            s.unmounted = None;
+            "mounts the folders of log backups".into()
+        }
+        Reason::InvalidSpec if problem.fix.contains(".port (SQL Server Configuration Manager") => {
+            act(s, &Act::Confuse(Confusion::OtherInstance(sides::to_side(&s.world.scenario)), false));
+            "lets the right instance answer at the port".into()
         }
         Reason::LogShippingDiffers => {
             for side in Side::BOTH {
