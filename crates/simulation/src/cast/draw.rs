@@ -88,7 +88,8 @@ pub fn mislead(chance: &mut Chance, night: &mut Script, begins: Side) {
         }
     }
     if chance.happens(80) {
-        night.push((chance.between(0, 900) as f64 / 1000.0 * loss, Act::RestoreAnother));
+        let from = chance.between(0, 900) as f64 / 1000.0 * loss;
+        night.push((from, Act::Confuse(Confusion::OtherRestore(there), true)));
     }
     night.sort_by(|a, b| a.0.total_cmp(&b.0));
 }

@@ -5,7 +5,7 @@ use persistent_chat_failover::domain::consent::Consent;
 use persistent_chat_failover::domain::problem::{Class, Problem, Reason};
 use persistent_chat_failover::domain::side::Side;
 
-use super::confusion::Confusion;
+use super::confusion;
 use super::edits::{self, Change};
 use super::{Act, act, hands};
 use crate::sides;
@@ -48,7 +48,7 @@ impl Human {
         }
         // Whether it helped is seen after a while: an operator that waits for a human looks again once a minute.
         self.sees = Some((now + AGAIN, problem.what.clone()));
-        let mended = mend(s, who, &problem).is_some();
+        let mended = confusion::clear_up(s, &problem) || mend(s, who, &problem).is_some();
         if !mended {
             s.truth.broken(format!(
                 "blocked without a fix that a human knows: {:?} {} / {}",
@@ -137,14 +137,6 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
         }
         Reason::FolderUnusable if problem.fix.contains("service account of SQL Server") => {
             "gives the service account its right, which it has".into()
-        }
-        Reason::FolderUnusable if problem.fix.contains("Check the mount") => {
-            s.unmounted = None;
-            "mounts the folders of log backups".into()
-        }
-        Reason::InvalidSpec if problem.fix.contains(".port (SQL Server Configuration Manager") => {
-            act(s, &Act::Confuse(Confusion::OtherInstance(sides::to_side(&s.world.scenario)), false));
-            "lets the right instance answer at the port".into()
         }
         Reason::LogShippingDiffers => {
             for side in Side::BOTH {

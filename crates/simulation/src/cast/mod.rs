@@ -88,8 +88,6 @@ pub enum Act {
     Confuse(Confusion, bool),
     /// So many of the next runs of `Install-CsMirrorDatabase` end with warnings and without a mirror.
     MirrorWarns(u32),
-    /// Somebody restores another database on the target, all night.
-    RestoreAnother,
 }
 
 /// What happens, and when (seconds).
@@ -174,7 +172,6 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::Confuse(confusion, on) => confusion.befall(s, *on)?,
         Act::MirrorWarns(runs) => s.world.chat.mirror_warns = *runs,
         Act::Unfinished => unfinished(s, now)?,
-        Act::RestoreAnother => sql::restore_another_by_hand(&mut s.world, &to.sql_server, "mgccomp")?,
     }
     Ok(())
 }
@@ -214,7 +211,6 @@ fn name(act: &Act) -> &'static str {
         Act::DisableJobs(_) => "jobs of log shipping are disabled",
         Act::Confuse(confusion, _) => confusion.name(),
         Act::MirrorWarns(_) => "Install-CsMirrorDatabase ends with warnings only",
-        Act::RestoreAnother => "another database is restored on the target",
     }
 }
 

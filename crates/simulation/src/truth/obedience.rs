@@ -45,7 +45,7 @@ fn is_the_named_one(write: &Write<'_>) -> bool {
     let (w, host) = (write.world, &write.entry.server);
     let name = w.scenario.data_center_of(host).and_then(|d| w.scenario.data_center(d)).map(|d| &d.instance);
     let (Some(i), Some(name)) = (w.sql.get(host), name.filter(|n| !n.is_empty())) else { return true };
-    i.server_name.split('\\').nth(1) == Some(name)
+    i.server_name.split('\\').nth(1) == Some(name.as_str())
 }
 
 /// Judges a record that is written: that somebody has asked for what it begins, where it lies, and the consents that it names.
