@@ -12,14 +12,6 @@ pub const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "a server that accepts and says nothing to the operator is taken for dead",
-        edits: &[(
-            "src/engine/observe/site.rs",
-            "                SqlError::Unreachable(_) => Answer::Silent(p),\n                SqlError::Unanswered(_)\n                | SqlError::Tls(_)",
-            "                SqlError::Unreachable(_) | SqlError::Unanswered(_) => Answer::Silent(p),\n                SqlError::Tls(_)",
-        )],
-    },
-    Mutant {
         name: "a chat server's address is taken for its name",
         edits: &[(
             "src/domain/serving.rs",
@@ -36,14 +28,6 @@ pub const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "old reports of chat servers count as signs of life",
-        edits: &[(
-            "src/domain/serving.rs",
-            "            Pings::Advance => own.any(|address| instance.advancing.contains(address)),",
-            "            Pings::Advance => own.any(|address| !instance.silent.contains(address)),",
-        )],
-    },
-    Mutant {
         name: "a reference of the topology without an instance names the default one",
         edits: &[(
             "src/steps/findings.rs",
@@ -57,14 +41,6 @@ pub const MUTANTS: &[Mutant] = &[
             "src/steps/findings.rs",
             "    (!is.eq_ignore_ascii_case(named)).then(|| {",
             "    (!is.eq_ignore_ascii_case(named) && false).then(|| {",
-        )],
-    },
-    Mutant {
-        name: "a store whose master does not answer is taken for one that can be written",
-        edits: &[(
-            "src/steps/findings.rs",
-            "cms.master_answers.as_ref().and_then(Reading::known) == Some(&false) => {",
-            "cms.master_answers.as_ref().and_then(Reading::known) == Some(&false) && false => {",
         )],
     },
     Mutant {
@@ -93,28 +69,5 @@ pub const MUTANTS: &[Mutant] = &[
                 "fn lacking(listing: &Result<Listing, Problem>, names: &[String]) -> Vec<String> {\n    let names = &names[..0];",
             ),
         ],
-    },
-    Mutant {
-        name: "the code of an error is looked for behind English words, in whatever language it comes",
-        edits: &[
-            (
-                "src/systems/sql_server/errors.rs",
-                "    match code(message) {",
-                "    match code(message).filter(|_| [\"perating system error\", \"failed: \"].iter().any(|w| message.contains(w))) {",
-            ),
-            (
-                "src/systems/sql_server/statements.rs",
-                "\"SET LANGUAGE us_english; SET NOCOUNT ON;",
-                "\"SET NOCOUNT ON;",
-            ),
-        ],
-    },
-    Mutant {
-        name: "an ended session is a refusal",
-        edits: &[(
-            "src/systems/sql_server/mod.rs",
-            "stood before is done.\n            SqlError::Server(e) => e.class >= 20,",
-            "stood before is done.\n            SqlError::Server(e) => e.class >= 20 && false,",
-        )],
     },
 ];
