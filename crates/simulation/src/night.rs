@@ -105,18 +105,16 @@ struct Seat {
 impl Night {
     /// Its first moment. Must be called within the runtime whose clock it follows.
     fn new(plan: &Plan) -> Result<Night, String> {
-        let pool = Arc::new(plan::pool(&plan.scenario)?);
         let base = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_760_000_000);
         let mut world = World::new(plan.scenario.clone(), Box::new(MemoryFiles::default()), base)?;
         plan.spoilt.iter().for_each(|s| s.spoil(&mut world));
+        // As its dialect has it: hosts and instances may have other names there than in the plan.
+        let scenario = world.scenario.clone();
+        let pool = Arc::new(plan::pool(&scenario)?);
         let shared = Handle::new(world, plan.seed, plan.fates.clone(), plan.operators, plan.keep);
         shared.now().stays = plan.stays;
-        let program = Program {
-            shared: shared.clone(),
-            pool,
-            scenario: plan.scenario.clone(),
-            pace: Pace { silence: SILENCE, poll: POLL },
-        };
+        let program =
+            Program { shared: shared.clone(), pool, scenario, pace: Pace { silence: SILENCE, poll: POLL } };
         let seat = |who| Seat { process: Some(program.start(who)), restart: None, human: Human::default() };
         Ok(Night {
             other_takes_over: plan.other_takes_over,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lab::scenario::Scenario;
+use lab::scenario::{Dialect, Language, Scenario, SqlServerVersion};
 use lab::world::World;
 use persistent_chat_failover::api::convert;
 use persistent_chat_failover::cli;
@@ -136,6 +136,9 @@ impl Plan {
         if chance.happens(60) {
             cast::begin_with_a_first_sight(&mut chance, &mut script, begins, operators);
         }
+        // From streams of chance of their own: everything else that a seed means stays.
+        cast::mislead(&mut Chance::new(seed ^ 0x6d69_736c_6561_6400), &mut script, begins);
+        scenario.dialect = dialect(&mut Chance::new(seed ^ 0x6469_616c_6563_7400));
         Plan {
             seed,
             fates: Fates::Random { per_mille: rate, until: FAULTS },
@@ -164,6 +167,25 @@ fn vary(chance: &mut Chance, scenario: &mut Scenario) {
     scenario.mirror_ms = chance.between(200, 20_000);
     scenario.replication_ms = chance.between(50, 10_000);
 }
+
+/// What the servers of a night are. Its `powerShell` is the usual one: cmdlets are called here without a PowerShell between.
+fn dialect(chance: &mut Chance) -> Dialect {
+    let mut below = |n: usize| usize::try_from(chance.between(0, n as u64)).unwrap_or(0);
+    Dialect {
+        sql_server: SqlServerVersion::ALL
+            .get(below(SqlServerVersion::ALL.len()))
+            .copied()
+            .unwrap_or_default(),
+        language: LANGUAGES.get(below(LANGUAGES.len())).copied().unwrap_or_default(),
+        front_ends: [1, 2, 3].get(below(3)).copied().unwrap_or(1),
+        long_host_names: below(2) == 1,
+        named_instances: below(3) > 0,
+        ..Dialect::default()
+    }
+}
+
+/// Those that a login can have.
+const LANGUAGES: [Language; 3] = [Language::English, Language::French, Language::German];
 
 impl Spoilt {
     fn draw(chance: &mut Chance) -> Vec<Spoilt> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lab::scenario::Scenario;
+use lab::scenario::{Dialect, Language, Scenario, SqlServerVersion};
 use serde::{Deserialize, Serialize};
 
 use crate::cast::Act;
@@ -127,13 +127,19 @@ pub fn is_fair(p: &Plan) -> bool {
 }
 
 /// What makes a plan simpler: no second operator, a world that is like all others in one more respect.
-const SIMPLER: [fn(&mut Plan); 5] = [
+const SIMPLER: [fn(&mut Plan); 11] = [
     |p| p.operators = 1,
     |p| p.other_takes_over = false,
     |p| p.scenario.standby = false,
     |p| p.scenario.job_interval_ms = small().job_interval_ms,
     |p| {
-        let (standby, job_interval_ms) = (p.scenario.standby, p.scenario.job_interval_ms);
-        p.scenario = Scenario { standby, job_interval_ms, ..small() };
+        let Scenario { standby, job_interval_ms, dialect, .. } = p.scenario;
+        p.scenario = Scenario { standby, job_interval_ms, dialect, ..small() };
     },
+    |p| p.scenario.dialect = Dialect::default(),
+    |p| p.scenario.dialect.sql_server = SqlServerVersion::default(),
+    |p| p.scenario.dialect.language = Language::default(),
+    |p| p.scenario.dialect.front_ends = 1,
+    |p| p.scenario.dialect.long_host_names = false,
+    |p| p.scenario.dialect.named_instances = true,
 ];

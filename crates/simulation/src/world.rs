@@ -120,6 +120,8 @@ pub struct Shared {
     pub filtered: Option<Side>,
     /// The side to whose SQL Servers no operator gets a new connection, although it stands.
     pub walled: Option<Side>,
+    /// The side whose folders of log backups are mounted nowhere: every operator sees them empty.
+    pub unmounted: Option<Side>,
     /// Sessions whose client is gone or deaf: the server goes on by itself until the moment when it notices.
     pub orphans: VecDeque<(Timestamp, String, u32)>,
     /// Detached cmdlets by shell and command id.
@@ -163,6 +165,7 @@ impl Handle {
             copy_folder_full: false,
             filtered: None,
             walled: None,
+            unmounted: None,
             orphans: VecDeque::new(),
             jobs: BTreeMap::new(),
             truth: Truth::default(),

@@ -1,10 +1,12 @@
 //! What people do to databases past any operator.
 
+use jiff::SignedDuration;
+
 use crate::world::World;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
 
 use super::backup::{self, BackupHeader};
-use super::{Database, Restored, guid, recover};
+use super::{Database, Restored, Running, SQL_PASSWORD, SQL_USER, guid, is_up, login, recover};
 
 /// Fault: somebody recovers the copy of a data centre by hand.
 pub fn recover_by_hand(world: &mut World, host: &str) -> Result<(), String> {
@@ -139,5 +141,36 @@ pub fn restore_anew_by_hand(world: &mut World, host: &str) -> Result<(), String>
         i.restore_history.push(Restored { at: now, database, set, path });
     }
     world.journal.end(seq, now, Outcome::Ok);
+    Ok(())
+}
+
+/// Somebody restores another database on a server, which takes longer than anybody waits.
+pub fn restore_another_by_hand(world: &mut World, host: &str, name: &str) -> Result<(), String> {
+    if !is_up(world, host) {
+        return Err(format!("{host} is down"));
+    }
+    let any = world.sql.get(host).and_then(|i| i.databases.values().next()).cloned();
+    let any = any.ok_or("no database to go by")?;
+    let id = login(world, host, SQL_USER, SQL_PASSWORD, "ADMIN-PC", "SQLCMD").map_err(|(_, why)| why)?;
+    let (began, command) = (world.now, "RESTORE DATABASE".to_string());
+    let entry = Begun {
+        server: host,
+        kind: Kind::Statement,
+        effect: Effect::Write,
+        name: &command,
+        target: Some(name.into()),
+        text: "RESTORE DATABASE FROM DISK WITH NORECOVERY",
+        client: "someone",
+    };
+    let journal = world.journal.begin(began, entry);
+    let ends = began + SignedDuration::from_hours(24);
+    if let Some(i) = world.sql.get_mut(host)
+        && let Some(session) = i.sessions.get_mut(&id)
+    {
+        let database = name.to_string();
+        session.running = Some(Running { command, began, ends, journal, database, file: None, stats: None });
+        let restoring = Database { name: name.into(), state: 1, standby: false, mirroring: None, ..any };
+        i.databases.insert(name.into(), restoring);
+    }
     Ok(())
 }

@@ -189,6 +189,7 @@ fn read(text: &str) -> Result<Plan, String> {
 /// One run, shown; if it breaks a promise, the smallest plan that was found to break the same.
 fn trace(plan: &Plan, shrunk: bool) -> ExitCode {
     let v = run(&Plan { keep: true, ..plan.clone() });
+    println!("{:?}", plan.scenario.dialect);
     for line in &v.trace {
         println!("{line}");
     }

@@ -1,9 +1,10 @@
 //! What makes it hard to say who lives, each for a while.
 
+use persistent_chat_failover::domain::problem::{Problem, Reason};
 use persistent_chat_failover::domain::side::Side;
 use serde::{Deserialize, Serialize};
 
-use super::hands;
+use super::{Act, act, hands};
 use crate::sides;
 use crate::world::Shared;
 
@@ -20,6 +21,12 @@ pub enum Confusion {
     NoTestNetConnection,
     /// No session configuration shows `Test-CsDatabase`.
     NoTestCsDatabase,
+    /// Another instance of the host answers at the port of a side's SQL Server, with a copy of the same database.
+    OtherInstance(Side),
+    /// The folders of a side's log backups are not mounted for the operators: they are empty, and that is no error.
+    Unmounted(Side),
+    /// Somebody restores another database on the SQL Server of a side. It takes all night.
+    OtherRestore(Side),
 }
 
 impl Confusion {
@@ -39,6 +46,12 @@ impl Confusion {
             }
             Confusion::NoTestNetConnection => hide(s, "Test-NetConnection"),
             Confusion::NoTestCsDatabase => hide(s, "Test-CsDatabase"),
+            Confusion::OtherInstance(side) => answer_as_another(s, side, on)?,
+            Confusion::Unmounted(side) => s.unmounted = on.then_some(side),
+            Confusion::OtherRestore(side) => {
+                let host = sides::data_center(&s.world.scenario, side).sql_server.clone();
+                lab::sql::restore_another_by_hand(&mut s.world, &host, "other")?;
+            }
         }
         Ok(())
     }
@@ -51,8 +64,38 @@ impl Confusion {
             Confusion::Unresolved(_) => "names are not resolved, or are again",
             Confusion::NoTestNetConnection => "Test-NetConnection is not shown, or is again",
             Confusion::NoTestCsDatabase => "Test-CsDatabase is not shown, or is again",
+            Confusion::OtherInstance(_) => "another instance answers at the port, or the right one again",
+            Confusion::Unmounted(_) => "the folders of log backups are not mounted, or are again",
+            Confusion::OtherRestore(_) => "another database is restored on the same server",
         }
     }
+}
+
+/// The instance at the port of a side's SQL Server calls itself otherwise, or as it should again. Where the resource names none, any is
+/// the right one.
+fn answer_as_another(s: &mut Shared, side: Side, on: bool) -> Result<(), String> {
+    let d = sides::data_center(&s.world.scenario, side).clone();
+    if d.instance.is_empty() {
+        return Err("the resource names no instance".into());
+    }
+    let instance = s.world.sql.get_mut(&d.sql_server).ok_or("no such server")?;
+    let machine = instance.server_name.split('\\').next().unwrap_or_default();
+    instance.server_name = format!(r"{machine}\{}", if on { "OTHER" } else { &d.instance });
+    Ok(())
+}
+
+/// What the human on call does where a message says that something of this is so. Whether it does.
+pub fn clear_up(s: &mut Shared, problem: &Problem) -> bool {
+    let there = sides::to_side(&s.world.scenario);
+    let confusion = match problem.reason {
+        Reason::FolderUnusable if problem.fix.contains("Check the mount") => Confusion::Unmounted(there),
+        Reason::InvalidSpec if problem.fix.contains("SQL Server Configuration Manager") => {
+            Confusion::OtherInstance(there)
+        }
+        _ => return false,
+    };
+    act(s, &Act::Confuse(confusion, false));
+    true
 }
 
 /// The SQL Servers of a side fall silent, or speak again. What no operator reaches is a wall in front of the other ports, or of all.

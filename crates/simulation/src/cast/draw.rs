@@ -75,6 +75,25 @@ pub fn begin_with_a_first_sight(chance: &mut Chance, night: &mut Script, begins:
     night.sort_by(|a, b| a.0.total_cmp(&b.0));
 }
 
+/// What is easily misread: before the loss and for some time after it, but for what lasts all night.
+pub fn mislead(chance: &mut Chance, night: &mut Script, begins: Side) {
+    let there = begins.other();
+    let loss = night.iter().find_map(|(t, a)| (*a == Act::Lose).then_some(*t)).unwrap_or(0.0);
+    for confusion in [Confusion::OtherInstance(there), Confusion::Unmounted(there)] {
+        if chance.happens(80) {
+            let from = chance.between(0, 900) as f64 / 1000.0 * loss;
+            let until = loss + chance.between(3_000, 40_000) as f64 / 1000.0;
+            night.push((from, Act::Confuse(confusion, true)));
+            night.push((until, Act::Confuse(confusion, false)));
+        }
+    }
+    if chance.happens(80) {
+        let from = chance.between(0, 900) as f64 / 1000.0 * loss;
+        night.push((from, Act::Confuse(Confusion::OtherRestore(there), true)));
+    }
+    night.sort_by(|a, b| a.0.total_cmp(&b.0));
+}
+
 /// A night as far as it is drawn.
 struct Drawn<'a> {
     chance: &'a mut Chance,

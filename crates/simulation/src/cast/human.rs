@@ -5,6 +5,7 @@ use persistent_chat_failover::domain::consent::Consent;
 use persistent_chat_failover::domain::problem::{Class, Problem, Reason};
 use persistent_chat_failover::domain::side::Side;
 
+use super::confusion;
 use super::edits::{self, Change};
 use super::{Act, act, hands};
 use crate::sides;
@@ -47,7 +48,7 @@ impl Human {
         }
         // Whether it helped is seen after a while: an operator that waits for a human looks again once a minute.
         self.sees = Some((now + AGAIN, problem.what.clone()));
-        let mended = mend(s, who, &problem).is_some();
+        let mended = confusion::clear_up(s, &problem) || mend(s, who, &problem).is_some();
         if !mended {
             s.truth.broken(format!(
                 "blocked without a fix that a human knows: {:?} {} / {}",

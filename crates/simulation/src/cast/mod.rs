@@ -18,7 +18,7 @@ use crate::world::Shared;
 use confusion::Confusion;
 use edits::Change;
 
-pub use draw::{bad_night, begin_with_a_first_sight, plain};
+pub use draw::{bad_night, begin_with_a_first_sight, mislead, plain};
 pub use hands::Hand;
 
 /// Something that somebody does.

@@ -37,6 +37,9 @@ impl Folders for SimSystems {
             Fate::Ok | Fate::KillBefore | Fate::Sql(_) => {}
         }
         let s = self.shared.now();
+        if s.unmounted == Some(side) {
+            return Ok(Listing { files: vec![], ignored: vec![] });
+        }
         let listed = s.world.files.list(&folder).map_err(|_| lost("Listing a folder"))?;
         let mut files = Vec::new();
         for (name, length) in listed {
@@ -64,6 +67,9 @@ impl Folders for SimSystems {
         tokio::time::sleep(Duration::from_millis(80)).await;
         {
             let mut s = self.shared.now();
+            if s.unmounted == Some(side) {
+                return Err(lost("Copying"));
+            }
             if s.copy_folder_full {
                 return Err(Problem::retry(
                     Reason::DiskFull,

@@ -74,6 +74,8 @@ pub struct Truth {
     up_since: Option<Timestamp>,
     lost_since: Option<Timestamp>,
     ever_lost: bool,
+    /// When the Central Management store was last seen to be up.
+    store_up: Option<Timestamp>,
 }
 
 /// A write of an operator, and the world at its moment.
@@ -210,6 +212,7 @@ impl Truth {
         }
         let live = sides::principal(w, sides::to_side(&w.scenario)).is_some();
         self.recovered = if live { self.recovered.or(Some(now)) } else { None };
+        self.store_up = if lab::chat::central_management_is_up(w) { Some(now) } else { self.store_up };
         self.moved = if sides::has_moved(w) { self.moved.or(Some(now)) } else { None };
     }
 

@@ -25,6 +25,8 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let there = sides::to_side(&w.scenario);
     let only = "chat is moved on the surviving side only";
     truth.check(only, !write.moves || write.side == Some(there), told);
+    let right = "chat is moved on the instance that the resource names";
+    truth.check(right, !write.moves || is_the_named_one(write), told);
     let known = "nothing is written outside of the pool's two sides";
     truth.check(known, write.side.is_some(), told);
     if let Some(record) = write.record.then(|| document(e)).flatten() {
@@ -36,6 +38,14 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         !write.moves || write.fenced || write.recovered || truth.consents > 0,
         told,
     );
+}
+
+/// Whether the instance that is written to is the one that the resource names, if it is an instance at all, and the resource names one.
+fn is_the_named_one(write: &Write<'_>) -> bool {
+    let (w, host) = (write.world, &write.entry.server);
+    let name = w.scenario.data_center_of(host).and_then(|d| w.scenario.data_center(d)).map(|d| &d.instance);
+    let (Some(i), Some(name)) = (w.sql.get(host), name.filter(|n| !n.is_empty())) else { return true };
+    i.server_name.split('\\').nth(1) == Some(name.as_str())
 }
 
 /// Judges a record that is written: that somebody has asked for what it begins, where it lies, and the consents that it names.

@@ -31,6 +31,8 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         format!("{} was skipped and nobody had said yes", skipped.clone().unwrap_or_default())
     });
     truth.check("the intent is in the record before the recovery", is_intended(write), told);
+    let store = truth.store_up.is_some_and(|t| e.time.duration_since(t) <= super::RETURN);
+    truth.check("recovery only while the pool's state can be set", store, told);
     let before = w.journal.entries().iter().filter(|x| x.name == e.name && x.outcome == Outcome::Ok);
     let before = before.filter(|x| x.seq < e.seq && x.client.contains("operator-")).count();
     truth.check("recovery happens once", before == 0, told);

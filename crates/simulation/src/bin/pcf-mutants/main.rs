@@ -3,6 +3,8 @@
 //! A mutant is a replacement (or several, where one guard stands behind another) in a copy of the sources. If its text is not found exactly once, the sources have moved on and
 //! the mutant must follow: that is an error, not a skip.
 
+mod readings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -372,7 +374,7 @@ fn all(a: &Arguments) -> Result<bool, String> {
     let root = a.workspace.canonicalize().map_err(text)?;
     let chosen = |m: &&Mutant| m.name.contains(&a.only) && (!a.short || SHORT.contains(&m.name));
     if a.fits {
-        return Ok(fits(&root, MUTANTS.iter().filter(chosen)));
+        return Ok(fits(&root, MUTANTS.iter().chain(readings::MUTANTS).filter(chosen)));
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let (copy, build) = (target.join("mutants/workspace"), target.join("mutants/target"));
@@ -392,7 +394,7 @@ fn all(a: &Arguments) -> Result<bool, String> {
         }
     }
     let (mut caught, mut tried) = (0, 0);
-    for m in MUTANTS.iter().filter(chosen) {
+    for m in MUTANTS.iter().chain(readings::MUTANTS).filter(chosen) {
         tried += 1;
         let began = Instant::now();
         let mut originals = Vec::new();

@@ -1,0 +1,73 @@
+//! Wrong readings of the servers: what was once believed of SQL Server and Lync, or could be, and is not so.
+
+use super::Mutant;
+
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "a test that did not succeed is taken for one that did",
+        edits: &[(
+            "src/systems/management_shell/reached.rs",
+            "    if succeeded.contains(&Some(true)) {",
+            "    if !succeeded.is_empty() {",
+        )],
+    },
+    Mutant {
+        name: "a chat server's address is taken for its name",
+        edits: &[(
+            "src/domain/serving.rs",
+            "host_in(address).is_none_or(|host| same_host(host, server))",
+            "same_host(address, server) || address.is_empty() && host_in(address).is_none()",
+        )],
+    },
+    Mutant {
+        name: "a session is known by its host's whole name only",
+        edits: &[(
+            "src/domain/serving.rs",
+            "    [fqdn, short, &cut].iter().any(",
+            "    [fqdn, short, &cut].iter().take(2).any(",
+        )],
+    },
+    Mutant {
+        name: "a reference of the topology without an instance names the default one",
+        edits: &[(
+            "src/steps/findings.rs",
+            "        None => name.eq_ignore_ascii_case(host),",
+            "        None => name.eq_ignore_ascii_case(host) && instance.is_none(),",
+        )],
+    },
+    Mutant {
+        name: "another instance at the port is believed",
+        edits: &[(
+            "src/steps/findings.rs",
+            "    (!is.eq_ignore_ascii_case(named)).then(|| {",
+            "    (!is.eq_ignore_ascii_case(named) && false).then(|| {",
+        )],
+    },
+    Mutant {
+        name: "a RESTORE of another database is waited for",
+        edits: &[(
+            "src/systems/sql_server/statements.rs",
+            "l.resource_database_id > 4 AND l.resource_database_id <> DB_ID(@P1))",
+            "l.resource_database_id < 0 AND l.resource_database_id <> DB_ID(@P1))",
+        )],
+    },
+    Mutant {
+        name: "a session's database is asked of a column that 2008 R2 lacks",
+        edits: &[(
+            "src/systems/sql_server/statements.rs",
+            "  AND (p.dbid = DB_ID(@P1) OR r.database_id",
+            "  AND (s.database_id = DB_ID(@P1) OR r.database_id",
+        )],
+    },
+    Mutant {
+        name: "an empty folder is believed",
+        edits: &[
+            ("src/domain/lacking.rs", "    if copied.is_empty() {", "    if copied.is_empty() || true {"),
+            (
+                "src/engine/observe/files.rs",
+                "fn lacking(listing: &Result<Listing, Problem>, names: &[String]) -> Vec<String> {",
+                "fn lacking(listing: &Result<Listing, Problem>, names: &[String]) -> Vec<String> {\n    let names = &names[..0];",
+            ),
+        ],
+    },
+];
