@@ -6,6 +6,7 @@ use crate::domain::backups::Folders;
 use crate::domain::chain::{self, Chain};
 use crate::domain::loss;
 use crate::domain::pool::Pool;
+use crate::domain::problem::Class;
 use crate::domain::route::{Procedure, Route};
 use crate::domain::side::Side;
 use crate::domain::transition::Transition;
@@ -41,10 +42,15 @@ impl Copy {
             let lost_at_most_until = told.lost_at_most_until;
             return Some(Copy { side, arrived: None, kept_until: told.kept_until, lost_at_most_until });
         }
+        let as_before = || before.map(|b| Copy { lost_at_most_until: heard, ..b });
         if s.folders[side].is_none() {
-            return before.map(|b| Copy { lost_at_most_until: heard, ..b });
+            return as_before();
         }
         let chain = chain::of(s, side, &pool.database, Some(&t)).ok()?;
+        // What the next look may read is not lost, and an alert would call it that.
+        if chain.stuck.iter().any(|x| x.problem.class == Class::Retry) {
+            return as_before();
+        }
         Some(Copy {
             side,
             arrived: loss::expected(s, &t, &arrived(s.folders[side].as_ref(), &chain)).kept_until,

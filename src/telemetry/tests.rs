@@ -274,6 +274,24 @@ fn what_steps_do_and_how_transitions_end_is_counted_once() {
 }
 
 #[test]
+fn what_the_next_look_may_read_is_not_told_as_lost() {
+    let mut scene = Scene::of(ANSWERS);
+    let loss = |scene: &Scene| scene.of_resource("expected_loss_seconds", "");
+    let w = scene.watch();
+    let s = scene.look(&w, &PersistentChatFailoverStatus::default());
+    let before = loss(&scene).unwrap();
+    let folders = scene.recording.situation.folders[Side::Backup].as_mut().unwrap();
+    folders.headers.pop_last();
+    folders.headers.pop_last();
+    folders.unread = 2;
+    scene.look(&w, &s);
+    assert_eq!(loss(&scene), Some(before));
+    scene.recording.situation.folders[Side::Backup].as_mut().unwrap().unread = 0;
+    scene.look(&w, &s);
+    assert!(loss(&scene).unwrap() > before, "they are not there any more");
+}
+
+#[test]
 fn what_a_resource_has_shown_goes_with_its_worker_and_not_with_the_one_before_it() {
     let scene = Scene::of(ANSWERS);
     let old = scene.watch();
