@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 
-use crate::domain::backups::Folders;
+use crate::domain::backups::{Folders, Lsn};
 use crate::domain::chain::{self, Chain};
 use crate::domain::loss;
 use crate::domain::pool::Pool;
 use crate::domain::problem::Class;
 use crate::domain::route::{Procedure, Route};
 use crate::domain::side::Side;
+use crate::domain::situation::Situation;
 use crate::domain::transition::Transition;
 use crate::engine::report::Report;
 
@@ -16,12 +17,31 @@ use crate::engine::report::Report;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copy {
     side: Side,
-    /// When the newest log backup was begun that stands beside the copy or was restored into it.
-    arrived: Option<Timestamp>,
-    /// Everything before this moment is kept.
-    kept_until: Option<Timestamp>,
+    /// How far the newest log backup reaches that stands beside the copy or was restored into it.
+    arrived: Reach,
+    /// How far everything is kept.
+    kept: Reach,
     /// Nothing after this moment can be lost.
     lost_at_most_until: Option<Timestamp>,
+}
+
+/// How far log backups reach: by the log, and by the time at which the last one was begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Reach {
+    end: Option<Lsn>,
+    until: Option<Timestamp>,
+}
+
+impl Reach {
+    /// The reach of a chain. Once the server is lost that took a backup, nobody tells its zone any more: as long as the log reaches no less
+    /// far, what was known of the time holds.
+    fn of(before: Option<Reach>, s: &Situation, t: &Transition, chain: &Chain) -> Reach {
+        let copy = || s.sites[t.route.to].main().ok().and_then(chain::redo_of).map(|redo| redo.lsn);
+        let end = chain.links.last().map(|l| l.set.last_lsn).or_else(copy);
+        let now = loss::expected(s, t, chain).kept_until;
+        let known = before.filter(|b| b.end.is_some() && end >= b.end).and_then(|b| b.until);
+        Reach { end, until: now.max(known) }
+    }
 }
 
 impl Copy {
@@ -40,7 +60,8 @@ impl Copy {
         };
         if let Some(told) = &t.facts.loss {
             let lost_at_most_until = told.lost_at_most_until;
-            return Some(Copy { side, arrived: None, kept_until: told.kept_until, lost_at_most_until });
+            let kept = Reach { end: None, until: told.kept_until };
+            return Some(Copy { side, arrived: Reach::default(), kept, lost_at_most_until });
         }
         let as_before = || before.map(|b| Copy { lost_at_most_until: heard, ..b });
         if s.folders[side].is_none() {
@@ -53,20 +74,20 @@ impl Copy {
         }
         Some(Copy {
             side,
-            arrived: loss::expected(s, &t, &arrived(s.folders[side].as_ref(), &chain)).kept_until,
-            kept_until: loss::expected(s, &t, &chain).kept_until,
+            arrived: Reach::of(before.map(|b| b.arrived), s, &t, &arrived(s.folders[side].as_ref(), &chain)),
+            kept: Reach::of(before.map(|b| b.kept), s, &t, &chain),
             lost_at_most_until: heard,
         })
     }
 
     /// Age of the newest log backup that has arrived, in seconds.
     pub fn lag(&self, now: Timestamp) -> Option<f64> {
-        Some(seconds_between(self.arrived?, now))
+        Some(seconds_between(self.arrived.until?, now))
     }
 
     /// Seconds of what was written that a failover would lose.
     pub fn loss(&self) -> Option<f64> {
-        Some(seconds_between(self.kept_until?, self.lost_at_most_until?))
+        Some(seconds_between(self.kept.until?, self.lost_at_most_until?))
     }
 }
 

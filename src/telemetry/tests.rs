@@ -292,6 +292,28 @@ fn what_the_next_look_may_read_is_not_told_as_lost() {
 }
 
 #[test]
+fn a_loss_does_not_grow_because_nobody_tells_the_zone_of_a_lost_server_any_more() {
+    let mut scene = Scene::of(ANSWERS);
+    let loss = |scene: &Scene| scene.of_resource("expected_loss_seconds", "").unwrap();
+    if let Answer::Speaks(i) = &mut scene.recording.situation.sites[Side::Backup].store.answer
+        && let Reading::Known(rows) = &mut i.history
+    {
+        rows.iter_mut().for_each(|r| r.zone_minutes = Some(0));
+    }
+    let w = scene.watch();
+    let s = scene.look(&w, &PersistentChatFailoverStatus::default());
+    let before = loss(&scene);
+    let lost = || Answer::Silent(Problem::retry(Reason::HostUnreachable, "gone", ""));
+    let site = &mut scene.recording.situation.sites[Side::Primary];
+    (site.store.answer, site.mirror) = (lost(), None);
+    scene.look(&w, &s);
+    assert_eq!(loss(&scene), before);
+    scene.recording.situation.folders[Side::Backup].as_mut().unwrap().headers.pop_last();
+    scene.look(&w, &s);
+    assert!(loss(&scene) > before, "its last log backup is gone with it");
+}
+
+#[test]
 fn what_a_resource_has_shown_goes_with_its_worker_and_not_with_the_one_before_it() {
     let scene = Scene::of(ANSWERS);
     let old = scene.watch();
