@@ -15,8 +15,8 @@ pub const MUTANTS: &[Mutant] = &[
         name: "a chat server's address is taken for its name",
         edits: &[(
             "src/domain/serving.rs",
-            "host_in(address).is_none_or(|host| same_host(host, server))",
-            "same_host(address, server) || address.is_empty() && host_in(address).is_none()",
+            "    match host_in(address) {",
+            "    match Some(address).filter(|a| !a.is_empty() || host_in(a).is_some()) {",
         )],
     },
     Mutant {
