@@ -289,7 +289,9 @@ mod tests {
         };
         let numbers = |last| Asked { missing_file: Some(Reading::Known((3201, last))), ..Asked::default() };
         assert_eq!(verdict(Belief::LastError, numbers(Some(3013))), Some(true));
-        assert_eq!(verdict(Belief::LastError, numbers(None)), None);
+        assert_eq!(verdict(Belief::LastError, numbers(Some(50000))), None);
+        let cut_off = belief::seen(Belief::LastError, &pool, &s, &numbers(None));
+        assert!(matches!(cut_off, Seen::NotSeen { .. }), "what is absent contradicts nothing: {cut_off:?}");
         let listed = |n| Asked { listings: vec![Reading::Known((7, n))], ..Asked::default() };
         assert_eq!(verdict(Belief::FolderListing, listed(7)), Some(true));
         assert_eq!(verdict(Belief::FolderListing, listed(0)), None);

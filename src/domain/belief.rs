@@ -3,10 +3,12 @@
 //!
 //! No name of anything in a pool stands in what is told here: it may be sent to strangers.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::backups::{BackupSet, Label};
+use super::backups::BackupSet;
 use super::lync::Lync;
 use super::pool::Pool;
 use super::problem::{Problem, Reason};
@@ -17,9 +19,19 @@ use super::situation::Situation;
 use super::sql_server::{DatabaseState, Instance};
 use super::step::StepId;
 
-/// Something that is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum Belief {
+macro_rules! beliefs {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Something that is believed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        pub enum Belief { $($(#[$doc])* $name),* }
+        impl Belief {
+            /// All of them, in the order of this file.
+            pub const ALL: &'static [Belief] = &[$(Belief::$name),*];
+        }
+    };
+}
+
+beliefs! {
     /// The role by which the Windows service of Persistent Chat is found.
     ChatRole,
     /// The property with the hosts that replicate the Central Management store.
@@ -52,28 +64,6 @@ pub enum Belief {
     LeftShells,
     /// Who answers 404 and 503 at WinRM's port.
     HttpSys,
-}
-
-impl Belief {
-    /// All of them.
-    pub const ALL: &'static [Belief] = &[
-        Belief::ChatRole,
-        Belief::FileTransferAgents,
-        Belief::TestDatabaseMirror,
-        Belief::MirrorWarnings,
-        Belief::LastError,
-        Belief::ServerAddress,
-        Belief::ChatDate,
-        Belief::RestoreLock,
-        Belief::RedoFiles,
-        Belief::MasterPort,
-        Belief::FolderListing,
-        Belief::ForkSpan,
-        Belief::Stripes,
-        Belief::Refusals,
-        Belief::LeftShells,
-        Belief::HttpSys,
-    ];
 }
 
 /// What a pool shows of a belief.
@@ -218,14 +208,15 @@ fn file_transfer_agents(lync: &Lync) -> Seen {
 
 fn last_error(said: Option<&Reading<(u32, Option<u32>)>>) -> Seen {
     match said.and_then(Reading::known) {
-        Some((first, Some(last))) => {
+        // 3201, then 3013 (recorded of a file that does not exist).
+        Some((first, Some(last @ 3013))) => {
             confirmed(format!("a RESTORE whose first error was {first} left @@ERROR at {last}"))
         }
-        // RESTORE says 3013 behind every cause (recorded): one number alone is the first one.
-        Some((first, None)) => {
-            contradicted(format!("a RESTORE whose first error was {first} left @@ERROR at that"))
+        Some((first, Some(last))) => {
+            contradicted(format!("a RESTORE whose first error was {first} left @@ERROR at {last}"))
         }
-        None => not_seen("a SQL Server that answers shows it"),
+        // The first one, or a batch that ended before it could tell: which of both nobody knows.
+        Some((_, None)) | None => not_seen("a SQL Server that answers shows it"),
     }
 }
 
@@ -248,12 +239,10 @@ fn server_address(pool: &Pool, s: &Situation) -> Seen {
     let reports = live.filter_map(|i| i.server_identities.known()).flatten();
     let [mut own, mut unknown, mut others] = [0, 0, 0];
     for (address, _) in reports {
-        let is = |server: &&String| address_of(address, server) == Address::Its;
-        let names_nobody = |server: &&String| address_of(address, server) == Address::Unknown;
-        match (servers().any(|x| is(&x)), servers().any(|x| names_nobody(&x))) {
-            (true, _) => own += 1,
-            (false, true) => unknown += 1,
-            (false, false) => others += 1,
+        match servers().map(|server| address_of(address, server)).find(|whose| *whose != Address::Another) {
+            Some(Address::Its) => own += 1,
+            Some(Address::Unknown) => unknown += 1,
+            Some(Address::Another) | None => others += 1,
         }
     }
     let told = format!("of {} addresses {own} name a chat server of the resource", own + unknown + others);
@@ -318,19 +307,21 @@ fn fork_span(s: &Situation) -> Seen {
 
 fn stripes(s: &Situation) -> Seen {
     let folders = Side::BOTH.into_iter().filter_map(|side| s.folders[side].as_ref());
-    let labelled = folders.flat_map(|f| f.headers.values()).filter_map(|h| Some((h.label.as_ref()?, h)));
-    let striped: Vec<(&Label, Option<&String>)> = labelled
-        .filter(|(label, _)| label.families > 1)
-        .map(|(label, h)| (label, h.sets.known().and_then(|sets| sets.first()?.guid.as_ref())))
-        .collect();
-    let is_apart = |(label, guid): &(&Label, Option<&String>)| {
-        striped.iter().any(|(other, theirs)| other.media_set == label.media_set && theirs != guid)
-    };
-    match (striped.len(), striped.iter().filter(|x| is_apart(x)).count()) {
-        (0, _) => not_seen("a log backup over several files shows it"),
+    let mut guids: BTreeMap<&str, Vec<Option<&String>>> = BTreeMap::new();
+    for headers in folders.flat_map(|f| f.headers.values()) {
+        let Some(label) = headers.label.as_ref().filter(|label| label.families > 1) else { continue };
+        let guid = headers.sets.known().and_then(|sets| sets.first()?.guid.as_ref());
+        guids.entry(&label.media_set).or_default().push(guid);
+    }
+    let agree = |of_one: &&Vec<Option<&String>>| of_one.windows(2).all(|pair| pair[0] == pair[1]);
+    let (together, apart): (Vec<_>, Vec<_>) = guids.values().partition(agree);
+    let files = |media_sets: Vec<&Vec<_>>| media_sets.into_iter().map(Vec::len).sum::<usize>();
+    match (files(together), files(apart)) {
+        (0, 0) => not_seen("a log backup over several files shows it"),
         (all, 0) => confirmed(format!("{all} files of striped backups agree")),
-        (all, apart) => contradicted(format!(
-            "{apart} of {all} files of striped backups hold another set than their media set"
+        (together, apart) => contradicted(format!(
+            "{apart} of {} files of striped backups hold another set than their media set",
+            together + apart
         )),
     }
 }

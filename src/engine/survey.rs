@@ -1,20 +1,18 @@
 //! Survey: what a real pool shows of what is believed of the products. Read-only: a look, and a few questions that no decision needs.
 
-use super::observe::Observer;
-use super::observe::site::{FRONT_END_PORT, said};
+use super::observe::{Observer, lync, site};
 use super::{Clock, World};
 use crate::domain::belief::Asked;
-use crate::domain::pool::{Folder, ManagementShell, SqlServer};
+use crate::domain::pool::{Folder, SqlServer};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::side::{Place, Side};
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::Instance;
 use crate::steps::Reads;
-use crate::systems::management_shell::cmdlets;
-use crate::systems::management_shell::reached::{self, DatabaseTest};
+use crate::systems::management_shell::reached::DatabaseTest;
 use crate::systems::sql_server::content::{self, Content};
-use crate::systems::sql_server::{SqlError, SqlSession as _, Statement, errors, read, statements};
+use crate::systems::sql_server::{SqlError, errors, read};
 use crate::systems::{Folders as _, Systems, folders::Kind};
 
 /// A file that nobody has: what SQL Server says of it is what is asked.
@@ -41,11 +39,11 @@ pub async fn survey<S: Systems, C: Clock>(world: &World<'_, S, C>) -> (Situation
 /// The server that speaks at a place of a side.
 fn speaking<'w, S: Systems, C>(
     world: &World<'w, S, C>,
-    s: &Situation,
+    s: &'w Situation,
     side: Side,
     place: Place,
-) -> Option<(&'w SqlServer, Instance)> {
-    let i = s.sites[side].partner(place)?.answer.instance().ok()?.clone();
+) -> Option<(&'w SqlServer, &'w Instance)> {
+    let i = s.sites[side].partner(place)?.answer.instance().ok()?;
     Some((world.pool.sites[side].server(place)?, i))
 }
 
@@ -57,17 +55,11 @@ async fn missing_file<S: Systems, C: Clock>(
     let side = copy?;
     let (server, _) = speaking(world, s, side, Place::Store)?;
     let path = world.pool.sites[side].log_shipping.as_ref()?.copy_folder.file(NO_FILE);
-    let told = |e: &SqlError| errors::problem(e, server, "surveying");
     let numbers = async {
-        let mut session = world.systems.sql(server).await.map_err(|e| told(&e))?;
-        let statement = Statement::read(statements::HEADERS, vec![path.as_str().into()]);
-        match session.send(&statement, None).await {
-            Err(SqlError::Server(e)) => Ok((e.number, e.last)),
-            Err(e) => Err(told(&e)),
-            Ok(_) => Err(told(&SqlError::Protocol("a file that does not exist was read".into()))),
-        }
+        let mut session = world.systems.sql(server).await?;
+        read::missing_file(&mut session, &path).await
     };
-    Some(numbers.await.into())
+    Some(numbers.await.map_err(|e| errors::problem(&e, server, "surveying")).into())
 }
 
 /// Of the first mirror that speaks to us.
@@ -83,13 +75,10 @@ async fn mirror_test<S: Systems, C: Clock>(world: &World<'_, S, C>, s: &Situatio
         Some((side, server))
     })?;
     let shell = &world.pool.sites[side].management_shell;
-    let test = cmdlets::test_database(&server.host, server.instance.as_deref());
-    let out = said(world.systems, shell, &test).await;
-    let database = &world.pool.database;
-    let tested = out.and_then(|out| reached::database_test(&out, &test, shell, &server.host, database));
+    let tested = site::test_database(world.systems, shell, server, &world.pool.database).await;
     let asked_itself = tested.and_then(|tested| match tested {
         DatabaseTest::Accepted(_) => Ok(true),
-        // Nobody gets into a database that is a mirror: it was in that of the partner.
+        // Nobody gets into a database that is a mirror (error 954): it was in that of the partner.
         DatabaseTest::Succeeded => Ok(false),
         DatabaseTest::NotConnected(why) | DatabaseTest::NotConfirmed(why) => {
             Err(Problem::retry(Reason::HostUnreachable, why, ""))
@@ -105,11 +94,8 @@ async fn master_answers<S: Systems, C: Clock>(
 ) -> Option<Reading<bool>> {
     let master = &s.lync.central_management.known()?.active_master;
     let shells = Side::BOTH.map(|side| &world.pool.sites[side].management_shell);
-    let is_away = |shell: &&ManagementShell| !shell.host.eq_ignore_ascii_case(master);
-    let shell = shells.into_iter().rfind(is_away).filter(|_| !master.is_empty())?;
-    let test = cmdlets::test_connection(master, FRONT_END_PORT);
-    let out = said(world.systems, shell, &test).await;
-    Some(out.and_then(|out| reached::port_accepts(&out, &test, shell)).into())
+    let away = shells.into_iter().rfind(|shell| !shell.host.eq_ignore_ascii_case(master))?;
+    lync::master_answers(world.systems, away, master).await
 }
 
 async fn newest_message<S: Systems, C: Clock>(
@@ -118,10 +104,10 @@ async fn newest_message<S: Systems, C: Clock>(
     live: Option<Side>,
 ) -> Option<Reading<Option<jiff::Timestamp>>> {
     let side = live?;
-    let (server, mut i) = speaking(world, s, side, s.sites[side].main_place())?;
+    let (server, i) = speaking(world, s, side, s.sites[side].main_place())?;
     match world.systems.sql(server).await {
         Ok(mut session) => {
-            let what = Content { reports: false, newest_message: true };
+            let (what, mut i) = (Content { reports: false, newest_message: true }, i.clone());
             content::read(&mut session, server, world.pool, what, &mut i).await;
             Some(i.newest_message)
         }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::super::World;
-use super::site::{FRONT_END_PORT, said};
+use super::site::{FRONT_END_PORT, said, test_port};
 use crate::domain::lync::{Lync, PoolState};
 use crate::domain::pool::{ManagementShell, Pool};
 use crate::domain::problem::Problem;
 use crate::domain::reading::Reading;
 use crate::domain::side::Side;
 use crate::domain::transition::Transition;
-use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, reached, read as shell};
+use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, read as shell};
 use crate::systems::{Shell, Systems};
 
 /// Whom to ask: the shell of the side that is at work, or would be; where no transition runs, the other one's if that is silent.
@@ -60,7 +60,7 @@ pub async fn look_at_lync<S: Systems, C>(
 }
 
 /// Whether the master of the Central Management store can be reached, if it is another host than the one that is asked.
-async fn master_answers<S: Systems>(
+pub async fn master_answers<S: Systems>(
     systems: &S,
     used: &ManagementShell,
     master: &str,
@@ -68,9 +68,7 @@ async fn master_answers<S: Systems>(
     if master.is_empty() || master.eq_ignore_ascii_case(&used.host) {
         return None;
     }
-    let test = cmdlets::test_connection(master, FRONT_END_PORT);
-    let said = said(systems, used, &test).await;
-    Some(said.and_then(|out| reached::port_accepts(&out, &test, used)).into())
+    Some(test_port(systems, used, master, FRONT_END_PORT).await.into())
 }
 
 /// The pool's state, which side's shell told it, and why the first one did not.

@@ -1,7 +1,7 @@
 //! Observe: look at the world and put down what is seen. Every look is bounded in time; what cannot be seen is unknown.
 
 mod files;
-mod lync;
+pub(super) mod lync;
 mod pings;
 mod silence;
 pub(super) mod site;

@@ -9,6 +9,7 @@ use crate::domain::reading::{Reading, not_looked};
 use crate::domain::side::{Place, Side};
 use crate::domain::site::{Answer, Partner, Silence, Site};
 use crate::domain::sql_server::Database;
+use crate::systems::management_shell::reached::DatabaseTest;
 use crate::systems::management_shell::{Cmdlet, ShellOutput, cmdlets, reached, read as read_shell};
 use crate::systems::sql_server::content::{self, Content};
 use crate::systems::sql_server::{SqlError, errors, read};
@@ -17,7 +18,7 @@ use crate::systems::{Shell, Systems};
 /// Longest wait for a cmdlet that only reads.
 const CMDLET: Duration = Duration::from_secs(60);
 /// Ports that are tried: SIP of a Front End, and Persistent Chat's own (documented defaults).
-pub const FRONT_END_PORT: u16 = 5061;
+pub(super) const FRONT_END_PORT: u16 = 5061;
 const CHAT_PORT: u16 = 5041;
 
 /// A side that was not looked at.
@@ -115,21 +116,41 @@ async fn from_the_other_shell<S: Systems>(
 ) -> Vec<(String, Reading<bool>)> {
     let (d, shell) = (&pool.sites[side], &pool.sites[side.other()].management_shell);
     let asked = std::iter::once(&d.sql_server).chain(&d.mirror).map(|server| async move {
-        let (connection, test) = (
-            cmdlets::test_connection(&server.host, server.port),
-            cmdlets::test_database(&server.host, server.instance.as_deref()),
+        let (port, database) = futures::join!(
+            test_port(systems, shell, &server.host, server.port),
+            test_database(systems, shell, server, &pool.database)
         );
-        let (port, database) = futures::join!(said(systems, shell, &connection), said(systems, shell, &test));
-        let port = port.and_then(|out| reached::port_accepts(&out, &connection, shell));
-        let database =
-            database.and_then(|out| reached::database_test(&out, &test, shell, &server.host, &pool.database));
         (server.name(), reached::reached(port, database, server, shell).into())
     });
     futures::future::join_all(asked).await
 }
 
+/// Whether something accepts connections at a port, as a Management Shell host sees it.
+pub(super) async fn test_port<S: Systems>(
+    systems: &S,
+    shell: &ManagementShell,
+    host: &str,
+    port: u16,
+) -> Result<bool, Problem> {
+    let test = cmdlets::test_connection(host, port);
+    let out = said(systems, shell, &test).await?;
+    reached::port_accepts(&out, &test, shell)
+}
+
+/// What `Test-CsDatabase` says of the database on a server.
+pub async fn test_database<S: Systems>(
+    systems: &S,
+    shell: &ManagementShell,
+    server: &SqlServer,
+    database: &str,
+) -> Result<DatabaseTest, Problem> {
+    let test = cmdlets::test_database(&server.host, server.instance.as_deref());
+    let out = said(systems, shell, &test).await?;
+    reached::database_test(&out, &test, shell, &server.host, database)
+}
+
 /// What a cmdlet says that only reads.
-pub async fn said<S: Systems>(
+pub(super) async fn said<S: Systems>(
     systems: &S,
     shell: &ManagementShell,
     cmdlet: &Cmdlet,

@@ -537,6 +537,18 @@ pub async fn label<S: SqlSession>(
     Ok(rows.await?.known().and_then(|rows| rows.first().cloned()))
 }
 
+/// The first number, and `@@ERROR` behind it, by which SQL Server refuses to read a file that does not exist.
+pub async fn missing_file<S: SqlSession>(
+    session: &mut S,
+    path: &str,
+) -> Result<(u32, Option<u32>), SqlError> {
+    match ask(session, statements::HEADERS, vec![path.into()]).await {
+        Err(SqlError::Server(e)) => Ok((e.number, e.last)),
+        Err(e) => Err(e),
+        Ok(_) => Err(SqlError::Protocol("a file that does not exist was read".into())),
+    }
+}
+
 /// The files that SQL Server itself sees in a folder; unknown: it says nothing of it.
 pub async fn folder<S: SqlSession>(
     session: &mut S,

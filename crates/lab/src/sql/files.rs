@@ -51,7 +51,7 @@ pub fn add_file_by_hand(world: &mut World, host: &str, name: &str, path: &str) -
 /// files that were added during the interval covered by the log being restored" (RESTORE arguments).
 ///
 /// The numbers are those that were seen of a path that does not exist or is taken (FirstResponderKit, dbatools); their texts are
-/// documented, their states are not.
+/// documented. States: 1834 is 1, 3156 is 4, 3234 is 2 (recorded); that of 5133 is not.
 pub(crate) fn added(
     i: &Instance,
     db: &Database,
@@ -67,7 +67,7 @@ pub(crate) fn added(
                 "Logical file '{name}' is not part of database '{}'. Use RESTORE FILELISTONLY to list the logical file names.",
                 db.name
             );
-            return Err(SqlMessage::refusal(3234, what).into());
+            return Err(SqlMessage::refusal(3234, what).in_state(2).into());
         }
         if !new.iter().any(|f| f.name == *name) {
             return Err(
@@ -111,5 +111,5 @@ fn planned(why: SqlMessage, name: &str, path: &str) -> Errors {
         "File '{name}' cannot be restored to '{path}'. Use WITH MOVE to identify a valid location for the file."
     );
     let problems = "Problems were identified while planning for the RESTORE statement. Previous messages provide details.";
-    vec![why, SqlMessage::refusal(3156, cannot), SqlMessage::refusal(3119, problems)]
+    vec![why, SqlMessage::refusal(3156, cannot).in_state(4), SqlMessage::refusal(3119, problems)]
 }
