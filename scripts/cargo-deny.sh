@@ -5,8 +5,8 @@ version=0.20.2
 tools="${XDG_CACHE_HOME:-$HOME/.cache}/persistent-chat-failover/cargo-deny-$version"
 if [ ! -x "$tools/bin/cargo-deny" ]; then
     echo "building cargo-deny $version once"
-    # A target folder of its own: ours holds another profile.
-    CARGO_TARGET_DIR="$tools/target" cargo install --quiet --locked --root "$tools" "cargo-deny@$version"
+    # A target folder of its own: ours holds other features. It runs for seconds and takes minutes to optimise.
+    CARGO_TARGET_DIR="$tools/target" CARGO_PROFILE_DEV_DEBUG=0 cargo install --debug --quiet --locked --root "$tools" "cargo-deny@$version"
     rm -rf "$tools/target"
 fi
 exec "$tools/bin/cargo-deny" "$@"

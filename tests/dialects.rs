@@ -11,7 +11,7 @@ mod common;
 use common::courses::FailoverIn;
 use common::matrix::{Row, Staged, killed_while_it_installs_the_mirror};
 use common::{night, sample_number};
-use lab::scenario::{Dialect, Language, SqlServerVersion};
+use lab::scenario::{Dialect, Language, PowerShell, SqlServerVersion};
 
 fn rows() -> Vec<(&'static str, FailoverIn)> {
     let usual = Dialect::default();
@@ -19,21 +19,28 @@ fn rows() -> Vec<(&'static str, FailoverIn)> {
     use Language::{English, French, German};
     vec![
         row(
-            "2008 R2, French, STANDBY, long host names",
+            "2008 R2, PowerShell 4, French, STANDBY, long host names",
             "dialect_2008r2",
             true,
             Dialect {
                 sql_server: SqlServerVersion::V2008R2,
+                power_shell: PowerShell::V4,
                 language: French,
                 long_host_names: true,
                 ..usual
             },
         ),
         row(
-            "2012, German, three Front Ends",
+            "2012, PowerShell 4, German, three Front Ends",
             "dialect_2012",
             false,
-            Dialect { sql_server: SqlServerVersion::V2012, language: German, front_ends: 3, ..usual },
+            Dialect {
+                sql_server: SqlServerVersion::V2012,
+                power_shell: PowerShell::V4,
+                language: German,
+                front_ends: 3,
+                ..usual
+            },
         ),
         row(
             "2014, English, default instances",

@@ -322,6 +322,21 @@ impl DataCenter {
         });
         std::iter::once(self.management_shell.clone()).chain(more).collect()
     }
+
+    /// Whether a host is one of its Front Ends. Asked at every moment of a simulated night, so it makes no texts.
+    fn has_front_end(&self, host: &str, dialect: Dialect) -> bool {
+        if host.eq_ignore_ascii_case(&self.management_shell) {
+            return true;
+        }
+        let (name, domain) = self.management_shell.split_once('.').unwrap_or((&self.management_shell, ""));
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let Some((named, within)) = host.split_once('.') else { return false };
+        let Some((start, number)) = named.split_at_checked(stem.len()) else { return false };
+        let number = number.parse::<u8>().ok().filter(|_| !number.starts_with(['0', '+']));
+        within.eq_ignore_ascii_case(domain)
+            && start.eq_ignore_ascii_case(stem)
+            && number.is_some_and(|n| (2..=dialect.front_ends).contains(&n))
+    }
 }
 
 impl Scenario {
@@ -351,7 +366,7 @@ impl Scenario {
                     .into_iter()
                     .chain(&d.servers)
                     .any(|h| h.eq_ignore_ascii_case(host))
-                    || d.front_ends(self.dialect).iter().any(|h| h.eq_ignore_ascii_case(host))
+                    || d.has_front_end(host, self.dialect)
             })
             .map(|d| d.name.as_str())
     }
@@ -378,5 +393,40 @@ impl Scenario {
     pub fn store_of(&self, data_center: &str) -> Option<Store> {
         let has = |s: &Store| self.with_store(*s).is_some_and(|d| d.name == data_center);
         [Store::Primary, Store::Backup].into_iter().find(has)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dialect, Scenario};
+
+    #[test]
+    fn whoever_is_listed_as_a_front_end_is_one_and_nobody_else() {
+        let dialect = Dialect { front_ends: 3, ..Dialect::default() };
+        let scenario = Scenario { dialect, ..Scenario::default() };
+        let ours = &scenario.data_centers[0];
+        let listed = ours.front_ends(scenario.dialect);
+        assert_eq!(listed.len(), 3);
+        for host in &listed {
+            assert!(ours.has_front_end(host, scenario.dialect), "{host}");
+            assert!(ours.has_front_end(&host.to_uppercase(), scenario.dialect), "{host}");
+        }
+        let (first, second) = (listed[0].as_str(), listed[1].as_str());
+        let (named, within) = second.split_once('.').expect("a name with its domain");
+        let stem = named.trim_end_matches('2');
+        for foreign in [
+            format!("{stem}4.{within}"),
+            format!("{stem}02.{within}"),
+            format!("{stem}+2.{within}"),
+            format!("{stem}.{within}"),
+            format!("{named}.elsewhere.example"),
+            named.to_string(),
+            String::new(),
+            "é".into(),
+            first.replace('.', ""),
+        ] {
+            assert!(!ours.has_front_end(&foreign, scenario.dialect), "{foreign}");
+            assert!(!listed.contains(&foreign));
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! A mutant is a replacement (or several, where one guard stands behind another) in a copy of the sources. If its text is not found exactly once, the sources have moved on and
 //! the mutant must follow: that is an error, not a skip.
 
+mod lent;
 mod readings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -373,8 +374,9 @@ fn all(a: &Arguments) -> Result<bool, String> {
     let text = |e: std::io::Error| e.to_string();
     let root = a.workspace.canonicalize().map_err(text)?;
     let chosen = |m: &&Mutant| m.name.contains(&a.only) && (!a.short || SHORT.contains(&m.name));
+    let mutants = MUTANTS.iter().chain(readings::MUTANTS).filter(chosen);
     if a.fits {
-        return Ok(fits(&root, MUTANTS.iter().chain(readings::MUTANTS).filter(chosen)));
+        return Ok(fits(&root, mutants));
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let (copy, build) = (target.join("mutants/workspace"), target.join("mutants/target"));
@@ -393,8 +395,9 @@ fn all(a: &Arguments) -> Result<bool, String> {
             std::fs::write(&to, content).map_err(text)?;
         }
     }
+    lent::lend(&copy, &target.join("debug"), &build.join("debug")).map_err(text)?;
     let (mut caught, mut tried) = (0, 0);
-    for m in MUTANTS.iter().chain(readings::MUTANTS).filter(chosen) {
+    for m in mutants {
         tried += 1;
         let began = Instant::now();
         let mut originals = Vec::new();
@@ -462,8 +465,9 @@ fn fits<'m>(root: &Path, mutants: impl Iterator<Item = &'m Mutant>) -> bool {
 
 /// What the simulation finds, if it finds something.
 fn one(copy: &Path, build: &Path, seeds: u64) -> Result<Option<String>, String> {
+    // A test of the simulation brings its programs with it, with the features that all tests of the workspace are built with: what is lent fits.
     let cargo = Command::new("cargo")
-        .args(["build", "--quiet", "--locked", "-p", "simulation", "--bin", "pcf-soak"])
+        .args(["test", "--no-run", "--quiet", "--locked", "--workspace", "--test", "simulation"])
         .current_dir(copy)
         .env("CARGO_TARGET_DIR", build)
         .output()
