@@ -131,8 +131,10 @@ async fn every_log_backup_is_found_whatever_it_is_called_and_an_agent_that_died_
     let mut scene = Scene::ready("any_name", quick()).await;
     let names = backups(&scene.lab);
     let share = scene.lab.backup_shares()[1].clone();
-    // Rescued by hand, under a name that sorts before all others; and one that log shipping had not given its name yet.
-    std::fs::rename(share.join(&names[7]), share.join("Tail_mgc.trn")).unwrap();
+    // Rescued by hand, under a name that sorts before all others, with the usual ending of backups, over two files; and one that log
+    // shipping had not given its name yet.
+    std::fs::rename(share.join(&names[7]), share.join("Tail_mgc.bak")).unwrap();
+    scene.lab.fault("stripe-backup", &["Tail_mgc.bak", "Tail_mgc_2.bak"].map(str::to_string)).unwrap();
     let unfinished = names[6].replace(".trn", ".wrk");
     std::fs::rename(share.join(&names[6]), share.join(&unfinished)).unwrap();
     // Beside a finished backup, what a job left unfinished says nothing.
@@ -161,11 +163,11 @@ async fn every_log_backup_is_found_whatever_it_is_called_and_an_agent_that_died_
         .filter(|e| e.name == "RESTORE LOG" && e.outcome == Outcome::Ok)
         .map(|e| e.target.unwrap().replace(r"E:\mgc-logs\", ""))
         .collect();
-    assert_eq!(applied, [names[4].as_str(), &names[5], &unfinished, "Tail_mgc.trn"]);
+    assert_eq!(applied, [names[4].as_str(), &names[5], &unfinished, "Tail_mgc.bak"]);
     let loss = scene.last_failover()["loss"].clone();
     assert_eq!(
         (loss["lastBackup"].as_str(), loss["notApplied"].as_array()),
-        (Some("Tail_mgc.trn"), None),
+        (Some("Tail_mgc.bak"), None),
         "{loss}"
     );
 }

@@ -247,6 +247,40 @@ async fn a_log_backup_that_adds_a_file_and_is_refused_with_a_move_as_well_is_a_l
     assert_eq!(tries.load(Ordering::Relaxed), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_that_is_not_mounted_is_no_empty_share() {
+    let mut scene = Scene::ready("not_mounted", quick()).await;
+    // The pod is given an empty folder in its place.
+    let empty = scene.directory.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let volume = format!("{}-logs", scene.data_center(1).name);
+    let volumes = scene.lab.operator_env()["PCF_VOLUMES"].clone();
+    let volumes = volumes.split(',').map(|v| match v.split_once('=') {
+        Some((name, _)) if name == volume => format!("{name}={}", empty.display()),
+        Some(_) | None => v.to_string(),
+    });
+    let without: &'static str = volumes.collect::<Vec<_>>().join(",").leak();
+    assert!(without.contains("/empty"), "{without}");
+    scene.kill_operator();
+    scene.env = vec![("PCF_VOLUMES", without)];
+    scene.start_operator();
+    scene.wait_for_text("FailoverReady", "False", "FolderUnusable", "backup share").await;
+    scene.lose().await;
+    scene.want(1);
+    let message = scene.wait_for_text("LogBackupsCopied", "False", "FolderUnusable", "not mounted").await;
+    assert!(message.contains("backup share"), "{message}");
+    scene.wait_for("Stalled", "True", "ConsentRequired").await;
+    assert!(!begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
+    // Mounted, it loses nothing.
+    scene.kill_operator();
+    scene.env = vec![];
+    scene.start_operator();
+    scene.wait_until_failed_over().await;
+    let loss = scene.last_failover()["loss"].clone();
+    assert_eq!(loss["lastBackup"], backups(&scene.lab).pop().unwrap(), "{loss}");
+    assert!(loss["notApplied"].as_array().is_none_or(Vec::is_empty), "{loss}");
+}
+
 /// What is recorded of a database that cannot be started: 3013 first.
 fn start_fails() -> Vec<Event> {
     let first = SqlMessage::error(3013, 16, "RESTORE DATABASE is terminating abnormally.");

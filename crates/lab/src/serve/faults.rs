@@ -140,6 +140,16 @@ impl Fault<'_> {
             }
             // Sparse: its length is real, its blocks are not.
             "grow-backup" => opened()?.set_len(self.number(1)?).map_err(|e| e.to_string())?,
+            // Over itself and the other files, as if it had been taken so.
+            "stripe-backup" => {
+                let content = std::fs::read(share.join(file)).map_err(|e| e.to_string())?;
+                let families = u32::try_from(self.arguments.len()).map_err(|e| e.to_string())?;
+                let stripes =
+                    sql::backup::striped(&content, families, scenario.seed).map_err(|e| e.message)?;
+                for (name, stripe) in self.arguments.iter().zip(stripes) {
+                    std::fs::write(share.join(name), stripe).map_err(|e| e.to_string())?;
+                }
+            }
             "foreign-backup" => {
                 std::fs::write(share.join(self.argument(0)?), b"TAPE of another program")
                     .map_err(|e| e.to_string())?;

@@ -106,6 +106,18 @@ pub fn encode(header: &BackupHeader, seed: u64) -> Vec<u8> {
     out
 }
 
+/// The contents of the files that the first set of this content stands in when it is striped over so many, as `BACKUP LOG … TO DISK =
+/// …, DISK = …` writes them: each of them has the whole header, and none can be restored without the others.
+pub fn striped(content: &[u8], families: u32, seed: u64) -> Result<Vec<Vec<u8>>, SqlMessage> {
+    let (set, _) = header(content, "the backup")?;
+    let media_set = crate::sql::guid(seed, &format!("stripes {} {}", set.first_lsn, set.start));
+    let file = |family| {
+        let stripe = Some(Stripe { media_set: media_set.clone(), families, family });
+        encode(&BackupHeader { extra: Extra { stripe, ..set.extra.clone() }, ..set.clone() }, seed)
+    };
+    Ok((1..=families).map(file).collect())
+}
+
 /// The content of a file that gets one set more.
 pub fn append(content: &[u8], set: &[u8]) -> Vec<u8> {
     let before = content.strip_prefix(SEVERAL).unwrap_or(content);

@@ -91,6 +91,10 @@ pub fn mislead(chance: &mut Chance, night: &mut Script, begins: Side) {
         let from = chance.between(0, 900) as f64 / 1000.0 * loss;
         night.push((from, Act::Confuse(Confusion::OtherRestore(there), true)));
     }
+    if chance.happens(80) {
+        let when = chance.between(0, 900) as f64 / 1000.0 * loss;
+        night.push((when, Act::AddFile));
+    }
     night.sort_by(|a, b| a.0.total_cmp(&b.0));
 }
 

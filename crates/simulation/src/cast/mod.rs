@@ -68,6 +68,8 @@ pub enum Act {
     LateBackup,
     /// Somebody rescues the tail of the log and puts it into the share under a name of his own.
     RescuedTail,
+    /// The live database gets one more data file, where the other side has no such folder, and a log backup tells of it.
+    AddFile,
     /// A log backup of another database appears in the share.
     OtherDatabase,
     /// A copy that is not finished lies in the share.
@@ -156,6 +158,10 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         }),
         Act::LateBackup => tail(s, None)?,
         Act::RescuedTail => tail(s, Some("Tail_mgc.trn"))?,
+        Act::AddFile => {
+            sql::add_file_by_hand(&mut s.world, &from.sql_server, "more", r"X:\Added\more.ndf")?;
+            tail(s, None)?;
+        }
         Act::OtherDatabase => other_database(s, now)?,
         Act::ActiveByHand(side) => {
             let one = sides::data_center(&s.world.scenario, *side).servers.first().cloned();
@@ -201,6 +207,7 @@ fn name(act: &Act) -> &'static str {
         Act::RefuseLogin(_) => "the login is refused, or not any more",
         Act::LateBackup => "a backup arrives late",
         Act::RescuedTail => "a tail is rescued under another name",
+        Act::AddFile => "a data file is added",
         Act::OtherDatabase => "a backup of another database arrives",
         Act::Unfinished => "an unfinished copy lies in the share",
         Act::ActiveByHand(_) => "other active servers are set by hand",

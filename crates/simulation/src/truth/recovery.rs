@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use lab::sql::backup::{self, BackupHeader};
 use lab::world::World;
-use lab::world::journal::Outcome;
+use lab::world::journal::{Entry, Outcome};
 
-use super::{Truth, Write, last_record};
+use super::{Truth, Write, last_record, operator};
 
 /// How long before an effect something may have happened that its last look could not see: two calls.
 const BLINK: SignedDuration = SignedDuration::from_millis(250);
@@ -29,6 +29,10 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let skipped = redo.and_then(|redo| beyond(w, redo)).filter(|f| !came_late(truth, write, f));
     truth.check("no log is skipped in silence", skipped.is_none() || vouched, || {
         format!("{} was skipped and nobody had said yes", skipped.clone().unwrap_or_default())
+    });
+    let given_up = redo.and_then(|redo| applicable(w, redo)).filter(|f| only_adds_a_file(write, f));
+    truth.check("a log backup that adds a file is not given up", given_up.is_none(), || {
+        format!("{} was refused, and there is room for its file", given_up.clone().unwrap_or_default())
     });
     truth.check("the intent is in the record before the recovery", is_intended(write), told);
     let store = truth.store_up.is_some_and(|t| e.time.duration_since(t) <= super::RETURN);
@@ -63,6 +67,29 @@ pub(super) fn at_end(truth: &mut Truth, w: &World) {
         }
     }
     truth.check("a log is applied once", twice.is_empty(), || format!("{twice:?}"));
+}
+
+/// Whether a log backup was refused to an operator although nothing ails it but that it adds a file: for that there is room beside the
+/// copy's own files, in every night.
+fn only_adds_a_file(write: &Write<'_>, path: &str) -> bool {
+    let own = write.database.map(|d| d.files.as_slice()).unwrap_or_default();
+    let adds = backup::read(write.world.files.as_ref(), path)
+        .is_ok_and(|h| h.extra.files.iter().any(|f| own.iter().all(|o| o.id != f.id)));
+    let name = file_name(path);
+    let refused = |e: &Entry| {
+        let it = e.target.as_deref().is_some_and(|t| file_name(t).eq_ignore_ascii_case(name));
+        let failed = match e.outcome {
+            Outcome::Failed(_) => true,
+            Outcome::Running | Outcome::Ok | Outcome::Aborted => false,
+        };
+        e.name == "RESTORE LOG" && it && failed && operator(e).is_some()
+    };
+    adds && write.world.journal.entries().iter().any(refused)
+}
+
+/// The last part of a path of Windows.
+fn file_name(path: &str) -> &str {
+    path.rsplit('\\').next().unwrap_or(path)
 }
 
 /// Whether a log backup came so late that the last look before a write could not see it: somebody has put it there, or it was taken.

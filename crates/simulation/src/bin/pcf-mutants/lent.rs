@@ -48,7 +48,7 @@ fn ours(workspace: &Path) -> io::Result<BTreeSet<String>> {
     Ok(names.flat_map(|name| [name.to_string(), name.replace('-', "_")]).collect())
 }
 
-fn link(from: &Path, to: &Path, wanted: &impl Fn(&str) -> bool) -> io::Result<()> {
+fn link(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;

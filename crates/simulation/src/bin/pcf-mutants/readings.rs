@@ -70,4 +70,20 @@ pub const MUTANTS: &[Mutant] = &[
             ),
         ],
     },
+    Mutant {
+        name: "a log backup that adds a file is given up",
+        edits: &[(
+            "src/steps/apply_log_backups.rs",
+            "        Ok(moves) if moves.is_empty() => return plain,",
+            "        Ok(moves) if moves.is_empty() || !moves.is_empty() => return plain,",
+        )],
+    },
+    Mutant {
+        name: "an added file is put where the live database has it",
+        edits: &[(
+            "src/domain/database_files.rs",
+            "path: format!(\"{folder}{name}\") });",
+            "path: format!(\"{folder}{name}\").replace(&format!(\"{folder}{name}\"), &file.path) });",
+        )],
+    },
 ];
