@@ -264,12 +264,11 @@ async fn a_share_that_is_not_mounted_is_no_empty_share() {
     scene.kill_operator();
     scene.env = vec![("PCF_VOLUMES", without)];
     scene.start_operator();
-    scene.wait_for_text("FailoverReady", "False", "FolderUnusable", "backup share").await;
+    scene.wait_for_text("FailoverReady", "False", "FolderUnusable", "mount").await;
     scene.lose().await;
     scene.want(1);
-    let message = scene.wait_for_text("LogBackupsCopied", "False", "FolderUnusable", "not mounted").await;
-    assert!(message.contains("backup share"), "{message}");
-    scene.wait_for("Stalled", "True", "ConsentRequired").await;
+    let message = scene.wait_for("Stalled", "True", "ConsentRequired").await;
+    assert!(message.contains("mount") && message.contains("mgc_"), "{message}");
     assert!(!begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
     // Mounted, it loses nothing.
     scene.kill_operator();
