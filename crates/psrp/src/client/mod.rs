@@ -9,6 +9,7 @@ mod pool;
 mod run;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub use crate::error::Error;
 use crate::faults::{self, Meaning};
 use crate::message::Command;
 use crate::transport::Transport;
+pub use crate::transport::orphans::ShellName;
 use crate::transport::server_mode::{Program, ServerMode};
 use crate::transport::wsman::Wsman;
 pub use crate::transport::wsman::{Authentication, Endpoint, Password};
@@ -64,6 +66,8 @@ struct Shared {
     source: Source,
     options: PoolOptions,
     state: Mutex<State>,
+    /// What other starts of the process had left on the host is gone.
+    tidied: AtomicBool,
 }
 
 /// A client of one Management Shell host, or of one engine.
@@ -85,7 +89,8 @@ impl fmt::Debug for Client {
 
 impl Client {
     fn new(source: Source, options: PoolOptions) -> Client {
-        Client { shared: Arc::new(Shared { source, options, state: Mutex::new(State::Empty) }) }
+        let (state, tidied) = (Mutex::new(State::Empty), AtomicBool::new(false));
+        Client { shared: Arc::new(Shared { source, options, state, tidied }) }
     }
 
     /// Connects to a WinRM service and logs on; with Basic, the logon is checked with the first command only. The pool is opened
@@ -96,7 +101,7 @@ impl Client {
 
     /// Like [`Client::connect`], with options for the pool.
     pub async fn connect_with(endpoint: &Endpoint, options: PoolOptions) -> Result<Client, Error> {
-        let first = Wsman::connect(endpoint, options.idle_timeout).await?;
+        let first = Wsman::connect(endpoint, options.idle_timeout).await?.named(options.name.clone());
         let source = Source::Wsman { endpoint: Box::new(endpoint.clone()), first: Mutex::new(Some(first)) };
         Ok(Client::new(source, options))
     }
@@ -270,6 +275,11 @@ impl Shared {
         };
         // Whatever was lost here was not a command.
         let opened = opened.map_err(Error::before_start);
+        if let Ok(pool) = &opened
+            && !self.tidied.load(Ordering::SeqCst)
+        {
+            self.tidied.store(pool.tidy().await, Ordering::SeqCst);
+        }
         {
             let mut state = self.state();
             match (&*state, &opened) {
@@ -289,7 +299,10 @@ impl Shared {
                 let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
                 match first {
                     Some(transport) => Arc::new(transport),
-                    None => Arc::new(Wsman::connect(endpoint, self.options.idle_timeout).await?),
+                    None => {
+                        let transport = Wsman::connect(endpoint, self.options.idle_timeout).await?;
+                        Arc::new(transport.named(self.options.name.clone()))
+                    }
                 }
             }
             Source::Program(program) => Arc::new(ServerMode::spawn(program)?),

@@ -12,6 +12,10 @@ use crate::error::Error;
 use crate::fragment::{Assembler, Fragmenter};
 use crate::message::{self, ErrorRecord, Message, kind};
 use crate::transport::Transport;
+use crate::transport::orphans::ShellName;
+
+/// How long deleting what other starts of the process have left may take: whoever asked for the pool waits for it.
+const TIDY: Duration = Duration::from_secs(5);
 
 /// Data of a fragment so that its base64 and the envelope stay below 150 KiB.
 pub(crate) const FRAGMENT: usize = 32 * 1024;
@@ -28,6 +32,8 @@ pub struct PoolOptions {
     pub stop_timeout: Duration,
     /// IdleTimeOut of a shell on the host, at least a minute; absent: the host's default, two hours. WS-Management only.
     pub idle_timeout: Option<Duration>,
+    /// What its shell is called on the host; absent: `persistent-chat-failover`. WS-Management only.
+    pub name: Option<ShellName>,
 }
 
 impl Default for PoolOptions {
@@ -37,6 +43,7 @@ impl Default for PoolOptions {
             open_timeout: Duration::from_secs(120),
             stop_timeout: Duration::from_secs(20),
             idle_timeout: None,
+            name: None,
         }
     }
 }
@@ -178,6 +185,26 @@ impl Pool {
     /// It was used now.
     pub fn touch(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Deletes what other starts of the process have left, and what still runs there with it: before anything is asked for, so that
+    /// what is looked at is not changed by a cmdlet that nobody waits for any more. Whether it could be done.
+    pub async fn tidy(&self) -> bool {
+        match tokio::time::timeout(TIDY, self.transport.tidy()).await {
+            Ok(Ok(0)) => true,
+            Ok(Ok(left)) => {
+                tracing::debug!(shells = left, "what another start of this process had left was deleted");
+                true
+            }
+            Ok(Err(e)) => {
+                tracing::debug!(error = %e, "what another start of this process may have left stays");
+                false
+            }
+            Err(_) => {
+                tracing::debug!("what another start of this process may have left stays: it took too long");
+                false
+            }
+        }
     }
 
     /// Waits for what runs, at most as long as a command may take to stop, and closes the pool.
