@@ -73,6 +73,14 @@ impl RemoteShell {
         }
     }
 
+    /// The version of PowerShell on a host, as it says itself; none: it does not say.
+    pub async fn version(&self, shell: &ManagementShell) -> Result<Option<String>, ShellError> {
+        let endpoint = self.endpoint(shell).await?;
+        let told = |e| shell_error(e, &endpoint.user);
+        let client = self.client(&shell.field, &endpoint).await.map_err(told)?;
+        client.version().await.map_err(told)
+    }
+
     async fn endpoint(&self, shell: &ManagementShell) -> Result<Endpoint, ShellError> {
         let ca = match &shell.tls {
             Some(trust) => {

@@ -168,6 +168,11 @@ impl Client {
     }
 
     /// Waits for the commands that still run or stop, and closes the pool: nothing is left behind on the server. A pool that is
+    /// The version of the server's PowerShell; none: it does not say. Opens the pool if none is open.
+    pub async fn version(&self) -> Result<Option<String>, Error> {
+        Ok(self.shared.pool().await?.version.get().cloned())
+    }
+
     /// still being opened, for a command that nobody waits for any more, is closed in the background.
     pub async fn close(&self) -> Result<(), Error> {
         match self.shared.close() {
