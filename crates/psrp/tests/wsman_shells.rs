@@ -205,8 +205,8 @@ impl Server {
                 let run = host.shells.get(shell).and_then(|s| s.get(id)).ok_or_else(gone)?;
                 let state = |s| m(kind::PIPELINE_STATE, run.pipeline, message::pipeline_state(s, None));
                 match (run.stopped, run.name.as_str()) {
+                    (_, "Deaf") | (false, "Wait") => None,
                     (true, _) => Some(vec![state(PipelineState::Stopped)]),
-                    (false, "Wait") => None,
                     (false, _) => {
                         let object = Writer::value(&Value::text("answer"));
                         Some(vec![
@@ -555,4 +555,46 @@ async fn who_only_looks_deletes_nothing_and_a_list_that_fails_fails_nothing_else
         is_usable(&client).await;
         client.close().await.unwrap();
     }
+}
+
+/// What the host was asked after a command began, as far as it ends that, until its outcome was told.
+fn asked_to_end(server: &Server) -> Vec<String> {
+    let host = server.host();
+    let begun = host.asked.iter().position(|a| a == "Command").unwrap();
+    host.asked[begun..].iter().filter(|a| a.starts_with("Signal") || *a == "Delete").cloned().collect()
+}
+
+#[tokio::test]
+async fn of_a_change_in_doubt_nothing_is_told_before_all_was_tried_that_ends_it_on_the_host() {
+    let options = || PoolOptions { stop_timeout: Duration::from_millis(500), ..PoolOptions::default() };
+    let everything = ["Signal crtl_c", "Signal terminate", "Delete"];
+    for (name, breaks, asked, told) in [
+        ("Wait", vec![], vec!["Signal crtl_c"], "it has stopped"),
+        ("Deaf", vec![], everything.to_vec(), "it was ended on the host, with its shell"),
+        ("Answer", vec!["Receive"], everything[1..].to_vec(), "it was ended on the host, with its shell"),
+        ("Answer", vec!["Command"], everything[1..].to_vec(), "it was ended on the host, with its shell"),
+        ("Answer", vec!["Receive", "Signal", "Delete"], everything[1..].to_vec(), "idle time-out has passed"),
+    ] {
+        let (server, client) = start(options()).await;
+        is_usable(&client).await;
+        server.until(|h| h.shells.values().all(BTreeMap::is_empty)).await;
+        server.host().asked.clear();
+        server.host().breaks.extend(&breaks);
+        let command = Command { name: name.into(), parameters: vec![] };
+        let e = client.invoke_to_the_end(&command, Duration::from_millis(500)).await.unwrap_err();
+        let ends = asked_to_end(&server);
+        assert!(matches!(&e, Error::Lost(why) if why.ends_with(told)), "{name} {breaks:?}: {e}");
+        // A command that has ended is freed behind its answer's back.
+        assert_eq!(ends[..asked.len()], asked, "{name} {breaks:?}");
+        is_usable(&client).await;
+        client.close().await.unwrap();
+    }
+    // What is known is told at once, and so is that nothing was begun.
+    let (server, client) = start(options()).await;
+    let command = Command { name: "Answer".into(), parameters: vec![] };
+    server.host().faults.push(("Command", faults::MAX_OPERATIONS));
+    let refused = client.invoke_to_the_end(&command, PATIENCE).await.unwrap_err();
+    assert!(!refused.outcome_unknown(), "{refused}");
+    assert_eq!(client.invoke_to_the_end(&command, PATIENCE).await.unwrap().objects, [Value::text("answer")]);
+    client.close().await.unwrap();
 }

@@ -189,8 +189,14 @@ impl Shell for RemoteShell {
         let endpoint = self.endpoint(shell).await?;
         let told = |e| shell_error(e, &endpoint.user);
         let client = self.client(&shell.field, &endpoint).await.map_err(told)?;
-        let out = client.invoke(&cmdlet.command(), deadline).await.map_err(told)?;
-        Ok(out.into())
+        let command = cmdlet.command();
+        // Who is told of a doubt gives up its lock, and looks and decides anew: nothing of it may take effect later.
+        let out = if cmdlet.changes() {
+            client.invoke_to_the_end(&command, deadline).await
+        } else {
+            client.invoke(&command, deadline).await
+        };
+        Ok(out.map_err(told)?.into())
     }
 
     async fn account(&self, shell: &ManagementShell) -> Result<String, ShellError> {

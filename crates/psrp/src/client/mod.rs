@@ -127,6 +127,17 @@ impl Client {
     /// The deadline counts from now. If it passes before a runspace is free, the error is [`Error::NotBegun`]. If it passes
     /// later, or the future is dropped, the command is told to stop; what it did is then unknown.
     pub async fn invoke(&self, command: &Command, deadline: Duration) -> Result<Output, Error> {
+        self.run(command, deadline, false).await
+    }
+
+    /// The same, for a command that changes something: if it is not known what became of it, that is told only after all was tried that
+    /// ends it on the server. It is told to stop, it is freed, and its pool is closed with all that runs there, each for at most as long as
+    /// a command may take to stop.
+    pub async fn invoke_to_the_end(&self, command: &Command, deadline: Duration) -> Result<Output, Error> {
+        self.run(command, deadline, true).await
+    }
+
+    async fn run(&self, command: &Command, deadline: Duration, to_the_end: bool) -> Result<Output, Error> {
         let asked = Instant::now();
         let until = asked + deadline;
         let mut again = true;
@@ -142,6 +153,7 @@ impl Client {
                 command: command.clone(),
                 until,
                 waited: asked.elapsed(),
+                to_the_end,
                 answer,
             }));
             let told = told.await.unwrap_or_else(|_| Err(Error::Lost("its task ended".into())));
@@ -156,6 +168,11 @@ impl Client {
         }
     }
 
+    /// The version of the server's PowerShell; none: it does not say. Opens the pool if none is open.
+    pub async fn version(&self) -> Result<Option<String>, Error> {
+        Ok(self.shared.pool().await?.version.get().cloned())
+    }
+
     /// A pool with a free runspace.
     async fn runspace(&self) -> Result<(Arc<Pool>, OwnedSemaphorePermit), Error> {
         loop {
@@ -168,11 +185,6 @@ impl Client {
     }
 
     /// Waits for the commands that still run or stop, and closes the pool: nothing is left behind on the server. A pool that is
-    /// The version of the server's PowerShell; none: it does not say. Opens the pool if none is open.
-    pub async fn version(&self) -> Result<Option<String>, Error> {
-        Ok(self.shared.pool().await?.version.get().cloned())
-    }
-
     /// still being opened, for a command that nobody waits for any more, is closed in the background.
     pub async fn close(&self) -> Result<(), Error> {
         match self.shared.close() {

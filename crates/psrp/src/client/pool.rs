@@ -233,6 +233,13 @@ impl Pool {
         }
     }
 
+    /// Closes the pool now, with all that runs in it: a server that closes one ends its commands. Whether the server says so.
+    pub async fn end(&self) -> bool {
+        self.retire();
+        self.closed.store(true, Ordering::SeqCst);
+        matches!(tokio::time::timeout(self.options.stop_timeout, self.transport.close()).await, Ok(Ok(())))
+    }
+
     /// Waits for what runs, at most as long as a command may take to stop, and closes the pool.
     pub async fn close(&self) -> Result<(), Error> {
         let all = u32::from(self.options.runspaces.max(1));
