@@ -265,7 +265,10 @@ impl<'w, S: Systems> Permit<'w, S> {
         Ok(vec![])
     }
 
-    /// Runs a cmdlet that ends soon and may be repeated.
+    /// Runs a cmdlet that ends soon and may be repeated. The locks are held until it is known to have ended; or, where the host does not
+    /// let itself be asked any more, until all was tried that ends it there (`psrp::client::Client::invoke_to_the_end`, a minute at most).
+    /// They are not held for as long as such a host may let it run: a failover would stand still for that time, and whoever holds them
+    /// next looks at the world first.
     pub async fn invoke(&self, cmdlet: &Cmdlet) -> Outcome {
         if let Err(problem) = self.still_held().await.and_then(|()| self.still_wanted()) {
             return Outcome::Refused(problem);

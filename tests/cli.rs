@@ -130,7 +130,11 @@ async fn status_plan_and_report_tell_the_whole_story_and_write_nothing() {
         let line = text.lines().find(|l| l.contains(belief)).unwrap_or_else(|| panic!("{text}"));
         assert!(line.trim_start().starts_with("confirmed"), "{line}");
     }
+    let version = "PowerShell 5.1.14393.2248";
+    assert_eq!(text.lines().filter(|l| l.contains("-fe-1.") && l.ends_with(version)).count(), 2, "{text}");
     let report = shown(&pcf(&scene, &["survey", "litware", "-o", "yaml"]));
+    let told: Value = serde_saphyr::from_str(&report).unwrap();
+    assert_eq!(told["managementShells"][1]["powerShell"], "5.1.14393.2248", "{report}");
     assert!(report.contains("MirrorWarnings") && report.contains("13.0."), "{report}");
     for name in ["litware", "atl-", "sea-", "atlanta", "seattle", "mgc", ".trn"] {
         assert!(!report.to_lowercase().contains(name), "{name}: {report}");
@@ -145,6 +149,9 @@ async fn status_plan_and_report_tell_the_whole_story_and_write_nothing() {
 
     // After the loss: every statement, without a cluster, and nothing is written.
     scene.lose().await;
+    let text = shown(&pcf(&scene, &["survey", "-f", &file]));
+    let of = |word: &str| text.lines().find(|l| l.contains(word)).unwrap_or_else(|| panic!("{text}"));
+    assert!(of("atl-fe-1.").contains("no answer: ") && of("sea-fe-1.").ends_with(version), "{text}");
     let text = shown(&pcf(&scene, &["plan", "-f", &file, "--to", "seattle"]));
     for part in [
         "sp_delete_log_shipping_secondary_database",

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lab::scenario::Scenario;
+use lab::scenario::{CbtHardeningLevel, Scenario, WinRm};
 use lab::serve::Lab;
 use sha2::{Digest as _, Sha256};
 
@@ -42,7 +42,9 @@ fn python() -> PathBuf {
 async fn clients_of_others_log_in_ask_and_are_refused_as_by_the_real_servers() {
     let python = tokio::task::block_in_place(python);
     let directory = tempfile::tempdir().unwrap();
-    let lab = Lab::start(Scenario::default(), directory.path()).await.unwrap();
+    let win_rm = WinRm { cbt_hardening_level: CbtHardeningLevel::Strict, ..WinRm::default() };
+    let scenario = Scenario { win_rm, ..Scenario::default() };
+    let lab = Lab::start(scenario, directory.path()).await.unwrap();
     let description = directory.path().join("lab.json");
     std::fs::write(
         &description,
@@ -51,5 +53,5 @@ async fn clients_of_others_log_in_ask_and_are_refused_as_by_the_real_servers() {
     .unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/check.py");
     let said = tokio::task::block_in_place(|| run(Command::new(python).arg(script).arg(&description)));
-    assert_eq!(said.lines().filter(|l| l.starts_with("ok ")).count(), 8, "{said}");
+    assert_eq!(said.lines().filter(|l| l.starts_with("ok ")).count(), 9, "{said}");
 }

@@ -14,6 +14,8 @@ use common::matrix::until_runs;
 use common::scene::{Scene, quick};
 use lab::scenario::{Scenario, WinRm};
 use lab::world::journal::Outcome;
+use psrp::client::{Client, PoolOptions, ShellName};
+use psrp::message::Command as Cmdlet;
 use serde_json::Value;
 
 const MIRROR: &str = "Install-CsMirrorDatabase";
@@ -103,5 +105,61 @@ async fn a_mirror_that_takes_long_is_built_once_by_one_cmdlet_whatever_happens_t
     stop(&mut scene).await;
     for (host, [open, most, _]) in shells(&scene) {
         assert!(open == 0 && most <= 3, "{host}: {open} left behind, {most} at most with those of the dead");
+    }
+}
+
+/// A shell that somebody holds on the host of the data centre that is left.
+async fn stranger(scene: &Scene, whose: &str) -> Client {
+    let endpoint = scene.lab.management_shell(&scene.data_center(1).name).unwrap();
+    let name = Some(ShellName::new(whose, uuid::Uuid::new_v4(), false));
+    let client =
+        Client::connect_with(&endpoint, PoolOptions { name, ..PoolOptions::default() }).await.unwrap();
+    is_there(&client).await;
+    client
+}
+
+async fn is_there(client: &Client) {
+    let cmdlet = Cmdlet { name: "Get-CsPersistentChatState".into(), parameters: vec![] };
+    assert_eq!(client.invoke(&cmdlet, Duration::from_secs(20)).await.unwrap().objects.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_operator_left_goes_with_the_first_look_of_the_next_one_and_nobody_elses_does() {
+    // A host as patient as Windows: what nobody deletes stays for minutes.
+    let scenario = Scenario { mirror_ms: 25_000, ..quick() };
+    let mut scene = Scene::set("left_shells", scenario).await;
+    scene.env.push(("RUST_LOG", "info,psrp=debug"));
+    scene.begin().await;
+    scene.lose().await;
+    scene.want(1);
+    until_runs(&scene, MIRROR).await;
+    let host = scene.data_center(1).management_shell.clone();
+    let count = |scene: &Scene| shells(scene).into_iter().find(|(h, _)| *h == host).unwrap().1;
+    let job_and_operator = count(&scene)[0];
+    let strangers = [
+        stranger(&scene, "persistent-chat-failover operator pcf-another").await,
+        stranger(&scene, "persistent-chat-failover kubectl pcf-operator").await,
+    ];
+    for killed in 1..=3 {
+        scene.kill_operator();
+        let [_, _, created] = count(&scene);
+        scene.start_operator();
+        scene.until("a shell of the next one", || count(&scene)[2] > created).await;
+        let before = looks(&scene);
+        scene.until("looks", || looks(&scene) > before + 1).await;
+        assert_eq!(count(&scene)[0], job_and_operator + 2, "killed {killed} times: {:?}", shells(&scene));
+    }
+    // As many as were left, so none of anybody else's.
+    let log = std::fs::read_to_string(scene.log()).unwrap();
+    let told = log.lines().filter(|l| l.contains("had left was deleted"));
+    let deleted: u64 =
+        told.map(|l| serde_json::from_str::<Value>(l).unwrap()["fields"]["shells"].as_u64().unwrap()).sum();
+    assert_eq!(deleted, 3);
+    scene.wait_until_failed_over().await;
+    let runs: Vec<Outcome> =
+        scene.lab.journal().into_iter().filter(|e| e.name == MIRROR).map(|e| e.outcome).collect();
+    assert_eq!(runs, [Outcome::Ok], "the job's shell was deleted");
+    for stranger in strangers {
+        stranger.close().await.unwrap();
     }
 }

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use persistent_chat_failover::controller::Options;
 use persistent_chat_failover::controller::lease::Candidate;
 use persistent_chat_failover::controller::rights::{self, Where};
+use persistent_chat_failover::systems::identity::{self, Identity};
 use persistent_chat_failover::systems::settings::Settings;
 use persistent_chat_failover::systems::sql_server::session::QUIET_TARGET;
 use persistent_chat_failover::telemetry::{self, Instruments};
@@ -77,14 +78,14 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
 
 impl Election {
     fn candidate(self, client: &kube::Client) -> Option<Candidate> {
-        let process = uuid::Uuid::new_v4();
         // Anew with each process: one that was started again must not take what its predecessor still works with for its own.
-        let pod = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+        let Identity { machine, start } = identity::own();
+        let machine = machine.as_deref().unwrap_or("pcf-operator");
         self.leader_elect.then(|| Candidate {
             namespace: self
                 .leader_election_namespace
                 .unwrap_or_else(|| client.default_namespace().to_string()),
-            identity: format!("{}_{process}", pod.unwrap_or_else(|_| "pcf-operator".into())),
+            identity: format!("{machine}_{start}"),
             duration: self.lease_duration,
         })
     }

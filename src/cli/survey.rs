@@ -13,15 +13,20 @@ use crate::domain::belief::{self, Asked, Belief, Seen};
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
 use crate::domain::reading::Reading;
-use crate::domain::side::{Place, Side};
+use crate::domain::side::{Place, Side, Sides};
 use crate::domain::site::{Answer, Partner};
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::Instance;
 use crate::domain::text::{clean, clean_whole};
 use crate::engine::{Pace, SystemClock, World, survey as look};
+use crate::systems::Systems as _;
+use crate::systems::management_shell::{ShellError, read as shell_read};
 use crate::systems::real::RealSystems;
 use crate::systems::secrets::SecretSource;
 use crate::systems::settings::Settings;
+
+/// How long a Management Shell host may take to open a shell.
+const VERSION: Duration = Duration::from_secs(30);
 
 /// What was found. No name of anything in the pool, and nothing of its content, stands in it: it may be sent to strangers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,6 +36,8 @@ pub struct Survey {
     pub version: &'static str,
     /// Each SQL Server of the resource.
     pub servers: Vec<Server>,
+    /// The Management Shell of each side.
+    pub management_shells: Vec<Shell>,
     /// What of Lync could not be read, by reason.
     pub lync: Vec<Reason>,
     /// Each belief.
@@ -50,6 +57,21 @@ pub struct Server {
     /// Why it shows nothing.
     pub why: Option<Reason>,
 }
+
+/// A Management Shell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shell {
+    /// The side.
+    pub side: Side,
+    /// Version of its PowerShell, as the host tells it; absent: nothing, or it was not told.
+    pub power_shell: Option<String>,
+    /// Why it tells nothing.
+    pub why: Option<Reason>,
+}
+
+/// What each Management Shell host says of its PowerShell's version, if it says anything.
+pub type Versions = Sides<Reading<Option<String>>>;
 
 /// What a SQL Server shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -94,15 +116,30 @@ pub async fn survey(
     let pace = Pace { silence, poll: Duration::from_millis(500) };
     let world = World { systems: &systems, pool: &pool, clock: &SystemClock, pace };
     let (s, asked) = look::survey(&world).await;
+    let versions = versions(&systems, &pool).await;
     systems.close().await;
-    let found = Survey::of(&pool, &s, &asked);
-    let text = found.told(&pool, &s);
+    let found = Survey::of(&pool, &s, &asked, &versions);
+    let text = found.told(&pool, &s, &versions);
     Ok((found, text))
+}
+
+/// Asks the shells that a look has used, or opens them.
+async fn versions(systems: &RealSystems, pool: &Pool) -> Versions {
+    let of = |side: Side| async move {
+        let shell = &pool.sites[side].management_shell;
+        let told = tokio::time::timeout(VERSION, systems.shell().version(shell)).await;
+        let told = told.unwrap_or_else(|_| {
+            Err(ShellError::Unreachable(format!("it opened no shell within {} s", VERSION.as_secs())))
+        });
+        told.map_err(|e| shell_read::problem(&e, shell, "opening a shell")).into()
+    };
+    let (primary, backup) = futures::join!(of(Side::Primary), of(Side::Backup));
+    Sides::new(primary, backup)
 }
 
 impl Survey {
     /// What a situation shows.
-    pub fn of(pool: &Pool, s: &Situation, asked: &Asked) -> Survey {
+    pub fn of(pool: &Pool, s: &Situation, asked: &Asked, versions: &Versions) -> Survey {
         let servers = Side::BOTH.into_iter().flat_map(|side| {
             s.sites[side].partners().map(move |(place, p)| Server::of(side, place, &p.answer))
         });
@@ -116,6 +153,7 @@ impl Survey {
         Survey {
             version: env!("CARGO_PKG_VERSION"),
             servers: servers.collect(),
+            management_shells: versions.iter().map(|(side, said)| Shell::of(side, said)).collect(),
             lync: lync.into_iter().flatten().collect(),
             beliefs: Belief::ALL.iter().map(told).collect(),
         }
@@ -126,13 +164,16 @@ impl Survey {
         self.beliefs.iter().filter(|t| t.seen.is_contradicted()).count()
     }
 
-    fn told(&self, pool: &Pool, s: &Situation) -> String {
+    fn told(&self, pool: &Pool, s: &Situation, versions: &Versions) -> String {
         let mut out = format!("WHAT WAS LOOKED AT (at {})\n", s.at);
         for side in Side::BOTH {
             for (_, partner) in s.sites[side].partners() {
                 let name = format!("{} {}", clean(pool.name(side)), clean(&partner.server));
                 let _ = writeln!(out, "  {name}: {}", server(pool, partner));
             }
+            let name =
+                format!("{} {}", clean(pool.name(side)), clean(&pool.sites[side].management_shell.host));
+            let _ = writeln!(out, "  {name}: {}", power_shell(&versions[side]));
         }
         let _ = writeln!(out, "\nWHAT IS BELIEVED, AND WHAT SHOWS IT HERE (docs/assumptions.md)");
         let rows = self.beliefs.iter().map(|t| {
@@ -142,7 +183,10 @@ impl Survey {
                 Seen::Contradicted { what, stops: Some(step) } => {
                     ("CONTRADICTED", format!("{what}; {} cannot reach its goal", step.as_str()))
                 }
-                Seen::NotSeen { what } => ("not seen", what.clone()),
+                Seen::NotSeen { what, why: None } => ("not seen", what.clone()),
+                Seen::NotSeen { what, why: Some(why) } => {
+                    ("not seen", format!("{what}; it could not be read ({})", why.as_str()))
+                }
             };
             vec![format!("  {verdict}"), format!("{:?}", t.belief), what]
         });
@@ -156,6 +200,12 @@ impl Server {
     fn of(side: Side, place: Place, answer: &Answer) -> Server {
         let instance = answer.instance();
         Server { side, place, shows: instance.ok().map(Shown::of), why: instance.err().map(|p| p.reason) }
+    }
+}
+
+impl Shell {
+    fn of(side: Side, said: &Reading<Option<String>>) -> Shell {
+        Shell { side, power_shell: said.known().cloned().flatten(), why: unknown(said) }
     }
 }
 
@@ -196,6 +246,14 @@ fn server(pool: &Pool, partner: &Partner) -> String {
             format!("{edition}, {version}; the login is {rights}; {} is {state}", clean(&pool.database))
         }
         Err(p) => clean_whole(&p.message()),
+    }
+}
+
+fn power_shell(said: &Reading<Option<String>>) -> String {
+    match said {
+        Reading::Known(Some(version)) => format!("PowerShell {}", clean(version)),
+        Reading::Known(None) => "a PowerShell that does not tell its version".into(),
+        Reading::Unknown(p) => format!("no answer: {}", clean_whole(&p.message())),
     }
 }
 
@@ -291,10 +349,17 @@ mod tests {
         assert_eq!(verdict(Belief::LastError, numbers(Some(3013))), Some(true));
         assert_eq!(verdict(Belief::LastError, numbers(Some(50000))), None);
         let cut_off = belief::seen(Belief::LastError, &pool, &s, &numbers(None));
-        assert!(matches!(cut_off, Seen::NotSeen { .. }), "what is absent contradicts nothing: {cut_off:?}");
+        assert!(
+            matches!(cut_off, Seen::NotSeen { why: None, .. }),
+            "what is absent contradicts nothing: {cut_off:?}"
+        );
         let listed = |n| Asked { listings: vec![Reading::Known((7, n))], ..Asked::default() };
         assert_eq!(verdict(Belief::FolderListing, listed(7)), Some(true));
         assert_eq!(verdict(Belief::FolderListing, listed(0)), None);
+        let away = Problem::retry(Reason::HostUnreachable, "a folder", "");
+        let away = Asked { listings: vec![Reading::Unknown(away)], ..Asked::default() };
+        let not_seen = belief::seen(Belief::FolderListing, &pool, &s, &away);
+        assert!(matches!(not_seen, Seen::NotSeen { why: Some(Reason::HostUnreachable), .. }), "{not_seen:?}");
         let strange = Problem::ask(Reason::UnexpectedAnswer, "a date", "");
         let dated = |r| Asked { newest_message: Some(r), ..Asked::default() };
         assert_eq!(verdict(Belief::ChatDate, dated(Reading::Known(Some(s.at)))), Some(true));
@@ -311,7 +376,15 @@ mod tests {
     #[test]
     fn a_report_bears_no_name() {
         let (pool, s) = recorded();
-        let report = serde_json::to_string(&Survey::of(&pool, &s, &Asked::default())).unwrap().to_lowercase();
+        let unreachable = Problem::retry(Reason::HostUnreachable, "litware atl-fe-1 is away", "");
+        let versions = Sides::new(Reading::Unknown(unreachable), Reading::Known(Some("5.1".into())));
+        let survey = Survey::of(&pool, &s, &Asked::default(), &versions);
+        let report = serde_json::to_string(&survey).unwrap().to_lowercase();
+        assert!(report.contains(r#"{"side":"backup","powershell":"5.1","why":null}"#), "{report}");
+        assert!(
+            report.contains(r#"{"side":"primary","powershell":null,"why":"hostunreachable"}"#),
+            "{report}"
+        );
         for name in ["litware", "atl-", "sea-", "atlanta", "seattle", "mgc", "chat\\\\", ".trn"] {
             assert!(!report.contains(name), "{name}: {report}");
         }

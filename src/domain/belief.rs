@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::backups::BackupSet;
+use super::backups::{BackupSet, Folders};
 use super::lync::Lync;
 use super::pool::Pool;
 use super::problem::{Problem, Reason};
@@ -86,6 +86,9 @@ pub enum Seen {
     NotSeen {
         /// What would.
         what: String,
+        /// Why that could not be read, where it was tried.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<Reason>,
     },
 }
 
@@ -123,7 +126,14 @@ fn contradicted(what: impl Into<String>) -> Seen {
 }
 
 fn not_seen(what: impl Into<String>) -> Seen {
-    Seen::NotSeen { what: what.into() }
+    Seen::NotSeen { what: what.into(), why: None }
+}
+
+/// Not seen, where what would show it is among what could not be read.
+fn unread<'r, T: 'r>(what: &str, readings: impl IntoIterator<Item = &'r Reading<T>>) -> Seen {
+    let reasons = readings.into_iter().filter_map(|r| r.get().err()).map(|p| p.reason);
+    // What was not looked at has not failed.
+    Seen::NotSeen { what: what.into(), why: reasons.into_iter().find(|r| *r != Reason::NotStarted) }
 }
 
 /// What a look shows of a belief.
@@ -175,7 +185,7 @@ fn answered(said: Option<&Reading<bool>>, yes: &str, no: &str, otherwise: &str) 
     match said.and_then(Reading::known) {
         Some(true) => confirmed(yes),
         Some(false) => contradicted(no),
-        None => not_seen(otherwise),
+        None => unread(otherwise, said),
     }
 }
 
@@ -188,7 +198,7 @@ fn chat_role(lync: &Lync) -> Seen {
     let listed: Vec<Option<bool>> = lync.services.values().filter_map(Reading::known).copied().collect();
     let (hosts, with_role) = (listed.len(), listed.iter().flatten().count());
     match (hosts, with_role) {
-        (0, _) => not_seen("a chat server that lets its services be listed shows it"),
+        (0, _) => unread("a chat server that lets its services be listed shows it", lync.services.values()),
         (_, 0) => {
             contradicted(format!("of {hosts} chat servers whose services were listed none shows the role"))
         }
@@ -202,7 +212,7 @@ fn file_transfer_agents(lync: &Lync) -> Seen {
         Some(0) => not_seen("a store that somebody replicates shows it"),
         Some(hosts) => confirmed(format!("it holds {hosts} hosts")),
         None if is_strange(store) => contradicted("the state of the store shows neither property"),
-        None => not_seen("a Management Shell that answers shows it"),
+        None => unread("a Management Shell that answers shows it", [store]),
     }
 }
 
@@ -216,7 +226,7 @@ fn last_error(said: Option<&Reading<(u32, Option<u32>)>>) -> Seen {
             contradicted(format!("a RESTORE whose first error was {first} left @@ERROR at {last}"))
         }
         // The first one, or a batch that ended before it could tell: which of both nobody knows.
-        Some((_, None)) | None => not_seen("a SQL Server that answers shows it"),
+        Some((_, None)) | None => unread("a SQL Server that answers shows it", said),
     }
 }
 
@@ -227,7 +237,7 @@ fn chat_date(said: Option<&Reading<Option<Timestamp>>>) -> Seen {
             contradicted("the newest message has no date in a known unit")
         }
         Some(Reading::Known(None) | Reading::Unknown(_)) | None => {
-            not_seen("a live database with messages shows it")
+            unread("a live database with messages shows it", said)
         }
     }
 }
@@ -236,7 +246,8 @@ fn chat_date(said: Option<&Reading<Option<Timestamp>>>) -> Seen {
 fn server_address(pool: &Pool, s: &Situation) -> Seen {
     let servers = || Side::BOTH.into_iter().flat_map(|side| &pool.sites[side].servers);
     let live = Side::BOTH.into_iter().filter_map(|side| s.sites[side].live());
-    let reports = live.filter_map(|i| i.server_identities.known()).flatten();
+    let tables: Vec<_> = live.map(|i| &i.server_identities).collect();
+    let reports = tables.iter().filter_map(|table| table.known()).flatten();
     let [mut own, mut unknown, mut others] = [0, 0, 0];
     for (address, _) in reports {
         match servers().map(|server| address_of(address, server)).find(|whose| *whose != Address::Another) {
@@ -247,7 +258,7 @@ fn server_address(pool: &Pool, s: &Situation) -> Seen {
     }
     let told = format!("of {} addresses {own} name a chat server of the resource", own + unknown + others);
     match (own, unknown, others) {
-        (0, 0, 0) => not_seen("the table of a database that chat uses shows it"),
+        (0, 0, 0) => unread("the table of a database that chat uses shows it", tables),
         (0, 0, _) => Seen::Contradicted { what: told, stops: Some(StepId::ChatServing) },
         (0, _, _) => contradicted(told),
         (_, _, _) => confirmed(told),
@@ -272,7 +283,11 @@ fn redo_files(s: &Situation) -> Seen {
     }
     match copies.first() {
         Some(d) => confirmed(format!("the files of a database in {} show a redo point", d.state_text())),
-        None => not_seen("a copy that waits for log backups shows it"),
+        None => {
+            let answers = Side::BOTH.into_iter().flat_map(|side| s.sites[side].partners());
+            let why = answers.filter_map(|(_, p)| p.answer.instance().err()).map(|p| p.reason).next();
+            Seen::NotSeen { what: "a copy that waits for log backups shows it".into(), why }
+        }
     }
 }
 
@@ -281,15 +296,23 @@ fn folder_listing(listings: &[Reading<(usize, usize)>]) -> Seen {
         listings.iter().filter_map(Reading::known).filter(|(n, _)| *n > 0).collect();
     let (files, both) = known.iter().fold((0, 0), |(a, b), (n, m)| (a + n, b + m));
     match (files, both) {
-        (0, _) => not_seen("a folder with log backups that SQL Server lists shows it"),
+        (0, _) => unread("a folder with log backups that SQL Server lists shows it", listings),
         (_, 0) => contradicted(format!("SQL Server lists none of {files} files")),
         (_, _) => confirmed(format!("SQL Server lists {both} of {files} files")),
     }
 }
 
+fn folders(s: &Situation) -> impl Iterator<Item = &Folders> {
+    Side::BOTH.into_iter().filter_map(|side| s.folders[side].as_ref())
+}
+
 fn sets(s: &Situation) -> impl Iterator<Item = &BackupSet> {
-    let folders = Side::BOTH.into_iter().filter_map(|side| s.folders[side].as_ref());
-    folders.flat_map(|f| f.headers.values()).filter_map(|h| h.sets.known()).flatten()
+    folders(s).flat_map(|f| f.headers.values()).filter_map(|h| h.sets.known()).flatten()
+}
+
+/// Not seen: no log backup that was read shows it. A folder that could not be listed may hold one that does.
+fn no_backup(s: &Situation, what: &str) -> Seen {
+    unread(what, folders(s).flat_map(|f| [&f.share, &f.copy]))
 }
 
 fn fork_span(s: &Situation) -> Seen {
@@ -297,7 +320,7 @@ fn fork_span(s: &Situation) -> Seen {
     let is_within =
         |set: &&&BackupSet| set.fork_point.is_some_and(|at| set.first_lsn <= at && at <= set.last_lsn);
     match (spans.len(), spans.iter().filter(is_within).count()) {
-        (0, _) => not_seen("the first log backup after a recovery shows it"),
+        (0, _) => no_backup(s, "the first log backup after a recovery shows it"),
         (all, within) if all == within => confirmed(format!("{all} log backups show where two forks part")),
         (all, within) => {
             contradicted(format!("of {all} log backups over two forks {within} show where they part"))
@@ -306,9 +329,8 @@ fn fork_span(s: &Situation) -> Seen {
 }
 
 fn stripes(s: &Situation) -> Seen {
-    let folders = Side::BOTH.into_iter().filter_map(|side| s.folders[side].as_ref());
     let mut guids: BTreeMap<&str, Vec<Option<&String>>> = BTreeMap::new();
-    for headers in folders.flat_map(|f| f.headers.values()) {
+    for headers in folders(s).flat_map(|f| f.headers.values()) {
         let Some(label) = headers.label.as_ref().filter(|label| label.families > 1) else { continue };
         let guid = headers.sets.known().and_then(|sets| sets.first()?.guid.as_ref());
         guids.entry(&label.media_set).or_default().push(guid);
@@ -317,7 +339,7 @@ fn stripes(s: &Situation) -> Seen {
     let (together, apart): (Vec<_>, Vec<_>) = guids.values().partition(agree);
     let files = |media_sets: Vec<&Vec<_>>| media_sets.into_iter().map(Vec::len).sum::<usize>();
     match (files(together), files(apart)) {
-        (0, 0) => not_seen("a log backup over several files shows it"),
+        (0, 0) => no_backup(s, "a log backup over several files shows it"),
         (all, 0) => confirmed(format!("{all} files of striped backups agree")),
         (together, apart) => contradicted(format!(
             "{apart} of {} files of striped backups hold another set than their media set",

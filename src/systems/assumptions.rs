@@ -187,12 +187,13 @@ pub const REFUSALS: Assumption = Assumption {
 pub const LEFT_SHELLS: Assumption = Assumption {
     belief: Belief::LeftShells,
     values: &["Delete", "Done", "TimedOut"],
-    believed: "A disconnected shell can be deleted without being connected again; a command whose output was read shows as Done, and a further \
-               Receive on it times out; a Connect that is refused does not keep a shell alive",
+    believed: "A shell can be deleted by another session of its account, disconnected or still connected, and what runs in it ends with it; a \
+               command whose output was read shows as Done, and a further Receive on it times out; a Connect that is refused does not keep a \
+               shell alive",
     used: "management_shell::remoting",
     shown_by: "Not without a client that dies",
-    not_alone: "A shell that stays goes by its idle time-out. How a cmdlet ended decides nothing: the mirror stands when SQL Server shows it, \
-                and another one is begun after a pause only",
+    not_alone: "A shell that stays goes by its idle time-out; one that is deleted bears our own name with another start, and our account. How a \
+                cmdlet ended decides nothing: the mirror stands when SQL Server shows it, and another one is begun after a pause only",
 };
 
 /// Who answers 404 and 503 at WinRM's port.

@@ -5,6 +5,7 @@
 
 pub mod assumptions;
 pub mod folders;
+pub mod identity;
 pub mod management_shell;
 pub mod real;
 pub mod secrets;

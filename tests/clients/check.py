@@ -103,6 +103,22 @@ def pypsrp_ntlm():
     run(wsman(SHELL["negotiateUrl"], "ntlm", SHELL["password"], False))
 
 
+def pypsrp_channel_binding():
+    """NTLM over TLS on a host with CbtHardeningLevel Strict: as pyspnego binds it, and refused if it is not bound."""
+    def client(**options):
+        parts = urlsplit(SHELL["url"])
+        return WSMan(parts.hostname, port=parts.port, username=SHELL["user"], password=SHELL["password"], auth="ntlm", ssl=True,
+                     cert_validation=SHELL["caFile"], path=parts.path.strip("/"), encryption="always", operation_timeout=10,
+                     read_timeout=20, connection_timeout=10, **options)
+
+    run(client())
+    try:
+        run(client(negotiate_send_cbt=False))
+        raise AssertionError("a logon that is bound to nothing was accepted")
+    except AuthenticationError:
+        pass
+
+
 def pypsrp_disconnect():
     """pypsrp leaves a command that it has not received from, comes back to it, leaves it again, and another client finds it."""
     def client():
@@ -155,7 +171,7 @@ def pypsrp_refused():
 
 
 failed = 0
-for check in [freetds, python_tds, refused_login, pypsrp_basic, pypsrp_ntlm, pypsrp_disconnect, pypsrp_not_twice, pypsrp_refused]:
+for check in [freetds, python_tds, refused_login, pypsrp_basic, pypsrp_ntlm, pypsrp_channel_binding, pypsrp_disconnect, pypsrp_not_twice, pypsrp_refused]:
     try:
         check()
         print("ok", check.__name__)

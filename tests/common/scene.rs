@@ -153,7 +153,9 @@ impl Scene {
             ("PCF_LEADER_ELECT", if self.lease.is_some() { "true" } else { "false" }),
             ("PCF_LEASE_DURATION", self.lease.unwrap_or("15s")),
         ];
-        let env = [&election[..], &self.env].concat();
+        // Each bears a name of its own, which stays when it is started again: as a pod's does.
+        let pod = format!("pcf-{}", log.file_stem().and_then(|stem| stem.to_str()).unwrap_or("operator"));
+        let env = [&election[..], &[("POD_NAME", pod.as_str())], &self.env].concat();
         let (lab, namespace) = (&self.lab, &self.namespace);
         Process::of(
             demo::start_operator_with(lab, &self.kubeconfig, &self.program, namespace, log, &env).unwrap(),

@@ -114,11 +114,31 @@ pub struct WinRm {
     pub disconnect_ms: u64,
     /// Milliseconds that a second of an IdleTimeOut lasts.
     pub idle_second_ms: u64,
+    /// What becomes of a logon by NTLM over TLS that is not bound to it.
+    pub cbt_hardening_level: CbtHardeningLevel,
+}
+
+/// WinRM's setting of that name. Microsoft, Policy CSP RemoteManagement, `SpecifyChannelBindingTokenHardeningLevel`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CbtHardeningLevel {
+    /// Nobody looks at channel bindings.
+    None,
+    /// Wrong ones are refused, none are taken.
+    #[default]
+    Relaxed,
+    /// Wrong ones and none are refused.
+    Strict,
 }
 
 impl Default for WinRm {
     fn default() -> Self {
-        WinRm { shells: 25, operations: 1500, disconnect_ms: 5_000, idle_second_ms: 1_000 }
+        WinRm {
+            shells: 25,
+            operations: 1500,
+            disconnect_ms: 5_000,
+            idle_second_ms: 1_000,
+            cbt_hardening_level: CbtHardeningLevel::default(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! and serves both ends of the wire. The [`client`] runs single commands with named parameters; there is no way to send script
 //! text through it.
 
+pub mod channel_binding;
 pub mod client;
 pub mod clixml;
 pub mod engine;

@@ -136,6 +136,18 @@ fn enumeration(type_name: &str, shown: &str, value: i32) -> Value {
 /// 2.3 has more is the information stream, which says nothing that a step could use.
 pub const PROTOCOL: &str = "2.2";
 
+/// The version of the PowerShell that says so in APPLICATION_PRIVATE_DATA (`[MS-PSRP]` 2.2.2.13): `PSVersion` of its `PSVersionTable`. None: it
+/// is absent, or no version.
+pub fn power_shell_version(body: &str) -> Option<String> {
+    let data = read(body).ok()?;
+    let version = data.get("ApplicationPrivateData")?.get("PSVersionTable")?.get("PSVersion")?.shown();
+    let is_version = |v: &str| {
+        let parts = v.split('.').map(|part| part.parse::<u32>());
+        v.len() <= 43 && parts.clone().count() >= 2 && parts.into_iter().all(|part| part.is_ok())
+    };
+    is_version(&version).then_some(version)
+}
+
 /// SESSION_CAPABILITY of a client.
 pub fn session_capability() -> String {
     capability(PROTOCOL)

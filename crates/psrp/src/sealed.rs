@@ -73,6 +73,15 @@ impl Initiator {
         Ok(Initiator { ntlm, credentials: acquired.credentials_handle, target: format!("HTTP/{host}") })
     }
 
+    /// The same, bound to the TLS connection that it comes over: by [`crate::channel_binding`].
+    pub fn bound_to(mut self, binding: Option<&[u8]>) -> Initiator {
+        // Its hash stands in the answer to the challenge, covered by the proof of the password (`[MS-NLMP]` 3.1.5.1.2).
+        if let Some(binding) = binding {
+            self.ntlm.set_channel_bindings(binding);
+        }
+        self
+    }
+
     /// The next leg: `challenge` is the other side's last token, empty at the beginning.
     pub fn step(&mut self, challenge: &[u8]) -> Result<Leg, SealError> {
         let mut input = [SecurityBuffer::new(challenge.to_vec(), BufferType::Token)];

@@ -208,6 +208,39 @@ async fn serve(replay: Replay) -> (Endpoint, Arc<Mutex<Replay>>) {
     (endpoint, replay)
 }
 
+#[tokio::test]
+async fn the_version_of_powershell_is_what_real_hosts_say_and_unknown_where_they_say_none() {
+    for (name, version) in [
+        ("test_psrp_long_running_cmdlet", Some("5.1.14393.2248")),
+        ("test_psrp_multiple_invocations", Some("5.1.26236.5000")),
+        ("test_psrp_run_protocol_version_2.1", Some("2.0")),
+    ] {
+        let (endpoint, _replay) = serve(Replay::new(&recordings().remove(name).unwrap())).await;
+        let client = Client::connect(&endpoint).await.unwrap();
+        assert_eq!(client.version().await.unwrap().as_deref(), version, "{name}");
+    }
+    let told = |table: &str| {
+        let data = format!("<DCT><En><S N=\"Key\">PSVersionTable</S>{table}</En></DCT>");
+        let data = format!("<Obj RefId=\"1\" N=\"ApplicationPrivateData\">{data}</Obj>");
+        psrp::message::power_shell_version(&format!("<Obj RefId=\"0\"><MS>{data}</MS></Obj>"))
+    };
+    let table = |value: &str| {
+        told(&format!(
+            "<Obj N=\"Value\" RefId=\"2\"><DCT><En><S N=\"Key\">PSVersion</S>{value}</En></DCT></Obj>"
+        ))
+    };
+    assert_eq!(table("<Version N=\"Value\">4.0</Version>").as_deref(), Some("4.0"));
+    for strange in
+        ["<Nil N=\"Value\"/>", "<S N=\"Value\">of mgc at atl-fe-1</S>", "<Version N=\"Value\">5</Version>"]
+    {
+        assert_eq!(table(strange), None, "{strange}");
+    }
+    for strange in ["<Nil N=\"Value\"/>", "<S N=\"Value\">5.1</S>"] {
+        assert_eq!(told(strange), None, "{strange}");
+    }
+    assert_eq!(psrp::message::power_shell_version("not even XML"), None);
+}
+
 async fn replay(name: &str) -> (Result<Output, psrp::client::Error>, Vec<String>) {
     let (endpoint, replay) = serve(Replay::new(&recordings().remove(name).unwrap())).await;
     let client = Client::connect(&endpoint).await.unwrap();

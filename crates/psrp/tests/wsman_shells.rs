@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use psrp::client::{Authentication, Client, Endpoint, Error, Output, Password, PoolOptions};
+use psrp::client::{Authentication, Client, Endpoint, Error, Output, Password, PoolOptions, ShellName};
 use psrp::clixml::{Value, Writer, read};
 use psrp::faults;
 use psrp::fragment::{Assembler, Fragmenter};
@@ -40,6 +40,8 @@ struct Host {
     connections: usize,
     sessions: Vec<String>,
     shells: BTreeMap<String, BTreeMap<String, Pipeline>>,
+    /// Names and owners of shells.
+    names: BTreeMap<String, (String, &'static str)>,
     idle_timeouts: Vec<String>,
     max_runspaces: Vec<Option<i64>>,
     asked: Vec<String>,
@@ -118,7 +120,9 @@ impl Server {
 
     async fn operation(&self, e: &Envelope) -> Result<String, Fault> {
         let shell = e.shell_id.clone().unwrap_or_default();
-        if e.action != action::CREATE && !self.host().shells.contains_key(&shell) {
+        if ![action::CREATE, action::ENUMERATE].contains(&e.action.as_str())
+            && !self.host().shells.contains_key(&shell)
+        {
             return Err(gone());
         }
         match e.action.as_str() {
@@ -129,10 +133,14 @@ impl Server {
                 let mut host = self.host();
                 host.max_runspaces.push(max.and_then(|m| m.as_i64()));
                 host.idle_timeouts.extend(e.body.find("IdleTimeOut").map(|i| i.text.clone()));
-                let id = e.body.find("Shell").unwrap().attribute("ShellId").unwrap().to_string();
+                let shell = e.body.find("Shell").unwrap();
+                let id = shell.attribute("ShellId").unwrap().to_string();
+                let name = shell.attribute("Name").unwrap().to_string();
+                host.names.insert(id.clone(), (name, r"LITWARE\operator"));
                 host.shells.insert(id, BTreeMap::new());
                 Ok(String::new())
             }
+            action::ENUMERATE => Ok(self.list()),
             action::COMMAND => {
                 let line = e.body.find("CommandLine").unwrap();
                 let bytes = BASE64.decode(&line.find("Arguments").unwrap().text).unwrap();
@@ -164,6 +172,22 @@ impl Server {
         }
     }
 
+    /// The shells, with the elements of a recorded list that count.
+    fn list(&self) -> String {
+        let host = self.host();
+        let shell = |id: &String| {
+            let (name, owner) = &host.names[id];
+            format!(
+                "<rsp:Shell><rsp:ShellId>{id}</rsp:ShellId><rsp:Name>{name}</rsp:Name>\
+                 <rsp:ResourceUri>http://schemas.microsoft.com/powershell/Microsoft.PowerShell</rsp:ResourceUri><rsp:Owner>{owner}</rsp:Owner></rsp:Shell>"
+            )
+        };
+        let items: String = host.shells.keys().map(shell).collect();
+        format!(
+            "<n:EnumerateResponse xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\"><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
+        )
+    }
+
     async fn receive(&self, e: &Envelope, shell: &str) -> Result<String, Fault> {
         let until = tokio::time::Instant::now() + Duration::from_secs_f64(e.timeout.unwrap());
         let id = e.body.find("DesiredStream").unwrap().attribute("CommandId");
@@ -181,8 +205,8 @@ impl Server {
                 let run = host.shells.get(shell).and_then(|s| s.get(id)).ok_or_else(gone)?;
                 let state = |s| m(kind::PIPELINE_STATE, run.pipeline, message::pipeline_state(s, None));
                 match (run.stopped, run.name.as_str()) {
+                    (_, "Deaf") | (false, "Wait") => None,
                     (true, _) => Some(vec![state(PipelineState::Stopped)]),
-                    (false, "Wait") => None,
                     (false, _) => {
                         let object = Writer::value(&Value::text("answer"));
                         Some(vec![
@@ -469,5 +493,108 @@ async fn who_is_to_log_on_again_does_and_what_http_sys_says_in_the_place_of_winr
         server.host().statuses.clear();
         is_usable(&client).await;
     }
+    client.close().await.unwrap();
+}
+
+/// A host on which others have left shells, and who asks there.
+async fn with_shells_of_others(tidies: bool) -> (Arc<Server>, Client, BTreeMap<&'static str, String>) {
+    let name = ShellName::new("operator pod-1", Uuid::from_u128(1), tidies);
+    let (server, client) = start(PoolOptions { name: Some(name), ..PoolOptions::default() }).await;
+    let start = Uuid::from_u128(2);
+    let others = [
+        ("left", format!("operator pod-1 {start}"), USER.0),
+        ("left, and used", format!("operator pod-1 {}", Uuid::from_u128(3)), USER.0),
+        ("of another pod", format!("operator pod-2 {start}"), USER.0),
+        ("of another account", format!("operator pod-1 {start}"), r"LITWARE\another"),
+        ("of a job", "persistent-chat-failover".into(), USER.0),
+    ];
+    let mut ids = BTreeMap::new();
+    for (who, name, owner) in others {
+        let id = Uuid::new_v4().to_string().to_uppercase();
+        server.host().shells.insert(id.clone(), BTreeMap::new());
+        server.host().names.insert(id.clone(), (name, owner));
+        ids.insert(who, id);
+    }
+    (server, client, ids)
+}
+
+#[tokio::test]
+async fn what_another_start_has_left_is_deleted_before_anything_is_asked_and_once() {
+    let (server, client, ids) = with_shells_of_others(true).await;
+    is_usable(&client).await;
+    {
+        let host = server.host();
+        let there = |who: &&str| host.shells.contains_key(&ids[*who]);
+        let stay: Vec<&str> = ids.keys().copied().filter(there).collect();
+        assert_eq!(stay, ["of a job", "of another account", "of another pod"]);
+        let first = |what: &str| host.asked.iter().rposition(|a| a == what).unwrap();
+        assert!(first("Delete") < host.asked.iter().position(|a| a == "Command").unwrap());
+    }
+    // Another shell, of the same client: it was tidied already.
+    server.host().shells.retain(|id, _| ids.values().any(|other| other == id));
+    is_usable(&client).await;
+    assert_eq!(server.host().asked.iter().filter(|a| *a == "Enumerate").count(), 1);
+    client.close().await.unwrap();
+    assert_eq!(server.host().shells.len(), 3);
+}
+
+#[tokio::test]
+async fn who_only_looks_deletes_nothing_and_a_list_that_fails_fails_nothing_else() {
+    let (server, client, ids) = with_shells_of_others(false).await;
+    is_usable(&client).await;
+    assert!(!server.host().asked.iter().any(|a| a == "Enumerate" || a == "Delete"));
+    client.close().await.unwrap();
+    assert_eq!(server.host().shells.len(), ids.len());
+    for failing in ["Enumerate", "Delete"] {
+        let (server, client, _) = with_shells_of_others(true).await;
+        server.host().breaks.push(failing);
+        is_usable(&client).await;
+        client.close().await.unwrap();
+        let (server, client, _) = with_shells_of_others(true).await;
+        server.host().faults.push((failing, 5));
+        is_usable(&client).await;
+        client.close().await.unwrap();
+    }
+}
+
+/// What the host was asked after a command began, as far as it ends that, until its outcome was told.
+fn asked_to_end(server: &Server) -> Vec<String> {
+    let host = server.host();
+    let begun = host.asked.iter().position(|a| a == "Command").unwrap();
+    host.asked[begun..].iter().filter(|a| a.starts_with("Signal") || *a == "Delete").cloned().collect()
+}
+
+#[tokio::test]
+async fn of_a_change_in_doubt_nothing_is_told_before_all_was_tried_that_ends_it_on_the_host() {
+    let options = || PoolOptions { stop_timeout: Duration::from_millis(500), ..PoolOptions::default() };
+    let everything = ["Signal crtl_c", "Signal terminate", "Delete"];
+    for (name, breaks, asked, told) in [
+        ("Wait", vec![], vec!["Signal crtl_c"], "it has stopped"),
+        ("Deaf", vec![], everything.to_vec(), "it was ended on the host, with its shell"),
+        ("Answer", vec!["Receive"], everything[1..].to_vec(), "it was ended on the host, with its shell"),
+        ("Answer", vec!["Command"], everything[1..].to_vec(), "it was ended on the host, with its shell"),
+        ("Answer", vec!["Receive", "Signal", "Delete"], everything[1..].to_vec(), "idle time-out has passed"),
+    ] {
+        let (server, client) = start(options()).await;
+        is_usable(&client).await;
+        server.until(|h| h.shells.values().all(BTreeMap::is_empty)).await;
+        server.host().asked.clear();
+        server.host().breaks.extend(&breaks);
+        let command = Command { name: name.into(), parameters: vec![] };
+        let e = client.invoke_to_the_end(&command, Duration::from_millis(500)).await.unwrap_err();
+        let ends = asked_to_end(&server);
+        assert!(matches!(&e, Error::Lost(why) if why.ends_with(told)), "{name} {breaks:?}: {e}");
+        // A command that has ended is freed behind its answer's back.
+        assert_eq!(ends[..asked.len()], asked, "{name} {breaks:?}");
+        is_usable(&client).await;
+        client.close().await.unwrap();
+    }
+    // What is known is told at once, and so is that nothing was begun.
+    let (server, client) = start(options()).await;
+    let command = Command { name: "Answer".into(), parameters: vec![] };
+    server.host().faults.push(("Command", faults::MAX_OPERATIONS));
+    let refused = client.invoke_to_the_end(&command, PATIENCE).await.unwrap_err();
+    assert!(!refused.outcome_unknown(), "{refused}");
+    assert_eq!(client.invoke_to_the_end(&command, PATIENCE).await.unwrap().objects, [Value::text("answer")]);
     client.close().await.unwrap();
 }

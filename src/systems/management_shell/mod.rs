@@ -58,6 +58,11 @@ impl Cmdlet {
         }
     }
 
+    /// Whether it may change something: by its verb, as PowerShell's own guidelines have them ("Approved Verbs").
+    pub fn changes(&self) -> bool {
+        !["Get-", "Test-"].iter().any(|verb| self.name.starts_with(verb))
+    }
+
     /// The cmdlet as it would be typed. For plans and logs, never sent.
     pub fn shown(&self) -> String {
         let quote = |s: &str| format!("'{}'", crate::domain::text::clean(s).replace('\'', "''"));

@@ -204,7 +204,8 @@ pub fn problem(error: &ShellError, shell: &ManagementShell, doing: &str) -> Prob
             format!("{at} refused the logon of user {} ({})", clean(user), clean(why)),
             format!(
                 "Correct the Secret {} ({}.credentialsSecretRef), or the account; a locked account, a domain controller that the host does not \
-                 reach, a policy against NTLM, and one that wants channel bindings look the same",
+                 reach, a policy against NTLM, and a TLS connection that does not end at the host itself (NTLM is bound to its certificate) \
+                 look the same",
                 clean(&shell.credentials),
                 shell.field
             ),

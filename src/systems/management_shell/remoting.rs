@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use psrp::client::{Client, Endpoint, Error, Found, Job, JobIds, Password as ShellPassword, PoolOptions};
+use psrp::client::{
+    Client, Endpoint, Error, Found, Job, JobIds, Password as ShellPassword, PoolOptions, ShellName,
+};
 use psrp::faults::{self, Meaning};
 use tokio::sync::Mutex;
 
@@ -12,6 +14,7 @@ use super::{Cmdlet, Shell, ShellError, ShellOutput, diagnostics};
 use crate::domain::lync::{Diagnostics, JobState};
 use crate::domain::pool::{Authentication, ManagementShell};
 use crate::domain::transition::DetachedJob;
+use crate::systems::identity::{self, Identity};
 use crate::systems::secrets::{SecretSource, ca_of};
 use crate::systems::settings::Settings;
 
@@ -70,6 +73,14 @@ impl RemoteShell {
         }
     }
 
+    /// The version of PowerShell on a host, as it says itself; none: it does not say.
+    pub async fn version(&self, shell: &ManagementShell) -> Result<Option<String>, ShellError> {
+        let endpoint = self.endpoint(shell).await?;
+        let told = |e| shell_error(e, &endpoint.user);
+        let client = self.client(&shell.field, &endpoint).await.map_err(told)?;
+        client.version().await.map_err(told)
+    }
+
     async fn endpoint(&self, shell: &ManagementShell) -> Result<Endpoint, ShellError> {
         let ca = match &shell.tls {
             Some(trust) => {
@@ -110,7 +121,8 @@ impl RemoteShell {
             }
         }
         // Not under the lock: a host that does not answer holds up nobody who asks another.
-        let options = PoolOptions { idle_timeout: Some(SHELL_KEPT), ..PoolOptions::default() };
+        let name = shell_name(identity::own(), self.watches);
+        let options = PoolOptions { idle_timeout: Some(SHELL_KEPT), name, ..PoolOptions::default() };
         let client = Arc::new(Client::connect_with(endpoint, options).await?);
         let mut kept = self.kept.lock().await;
         // Somebody else may have been first: then theirs is shared.
@@ -120,6 +132,14 @@ impl RemoteShell {
         kept.insert(field.to_string(), (endpoint.clone(), client.clone()));
         Ok(client)
     }
+}
+
+/// What the shells of this process are called. What an operator that was killed has left goes with the first look of the next one on the
+/// same machine; who only looks deletes nothing. The shell of a job bears another name: it lives on without its process.
+fn shell_name(process: &Identity, watches: bool) -> Option<ShellName> {
+    let machine = process.machine.as_ref()?;
+    let role = if watches { "kubectl" } else { "operator" };
+    Some(ShellName::new(&format!("persistent-chat-failover {role} {machine}"), process.start, !watches))
 }
 
 fn shell_error(e: Error, user: &str) -> ShellError {
@@ -169,8 +189,14 @@ impl Shell for RemoteShell {
         let endpoint = self.endpoint(shell).await?;
         let told = |e| shell_error(e, &endpoint.user);
         let client = self.client(&shell.field, &endpoint).await.map_err(told)?;
-        let out = client.invoke(&cmdlet.command(), deadline).await.map_err(told)?;
-        Ok(out.into())
+        let command = cmdlet.command();
+        // Who is told of a doubt gives up its lock, and looks and decides anew: nothing of it may take effect later.
+        let out = if cmdlet.changes() {
+            client.invoke_to_the_end(&command, deadline).await
+        } else {
+            client.invoke(&command, deadline).await
+        };
+        Ok(out.map_err(told)?.into())
     }
 
     async fn account(&self, shell: &ManagementShell) -> Result<String, ShellError> {

@@ -18,6 +18,7 @@ use psrp::sealed::{self, Acceptor, Channel, SealError};
 use tokio::net::TcpStream;
 
 use super::Host;
+use super::binding::{self, Hash};
 use crate::chat::{SHELL_PASSWORD, SHELL_USER};
 
 /// What one connection is logged on as. NTLM authenticates connections, not requests.
@@ -47,11 +48,13 @@ pub(super) async fn connection(
         Transport::Https(tls) => {
             let mut stream = tokio_openssl::SslStream::new(Ssl::new(tls.context())?, tcp)?;
             Pin::new(&mut stream).accept().await?;
-            let service = service_fn(|r| answer(host.clone(), session.clone(), true, r));
+            let hash =
+                stream.ssl().certificate().ok_or("a server without a certificate").map(binding::of)??;
+            let service = service_fn(|r| answer(host.clone(), session.clone(), Some(hash), r));
             http1::Builder::new().serve_connection(TokioIo::new(stream), service).await?;
         }
         Transport::Http => {
-            let service = service_fn(|r| answer(host.clone(), session.clone(), false, r));
+            let service = service_fn(|r| answer(host.clone(), session.clone(), None, r));
             http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await?;
         }
     }
@@ -81,12 +84,14 @@ fn challenge(tls: bool, token: Option<&[u8]>) -> Response<Full<Bytes>> {
     response
 }
 
+/// `binding`: of the TLS connection, if it is one.
 async fn answer(
     host: Arc<Host>,
     session: Arc<Mutex<Session>>,
-    tls: bool,
+    binding: Option<Hash>,
     r: Request<hyper::body::Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let tls = binding.is_some();
     let (head, body) = r.into_parts();
     let header =
         |name: &str| head.headers.get(name).and_then(|h| h.to_str().ok()).unwrap_or_default().to_string();
@@ -107,7 +112,7 @@ async fn answer(
             // A body would have come in clear.
             return Ok(make(StatusCode::BAD_REQUEST, SOAP, Vec::new()));
         }
-        let (next, response) = negotiate(&host.name, tls, take(), token);
+        let (next, response) = negotiate(&host, binding, take(), token);
         keep(next);
         return Ok(response);
     }
@@ -138,14 +143,27 @@ async fn answer(
 }
 
 /// One leg of a logon.
-fn negotiate(host: &str, tls: bool, session: Session, token: &str) -> (Session, Response<Full<Bytes>>) {
+fn negotiate(
+    host: &Host,
+    binding: Option<Hash>,
+    session: Session,
+    token: &str,
+) -> (Session, Response<Full<Bytes>>) {
+    let tls = binding.is_some();
     let acceptor = match session {
         Session::Negotiating(a) => Ok(*a),
         Session::Fresh | Session::Sealed(_) => Acceptor::new(SHELL_USER, SHELL_PASSWORD),
     };
     let stepped = acceptor.and_then(|mut a| {
         let token = BASE64.decode(token.trim()).map_err(|e| SealError::Ntlm(e.to_string()))?;
-        a.step(&token).map(|leg| (a, leg))
+        let leg = a.step(&token)?;
+        // The proof of the password covers it: it is looked at when that holds.
+        if let Some(of_connection) = binding.filter(|_| leg.complete)
+            && !binding::admits(host.cbt, of_connection, binding::presented(&token))
+        {
+            return Err(SealError::Ntlm("it is not bound to this TLS connection".into()));
+        }
+        Ok((a, leg))
     });
     match stepped {
         Ok((a, leg)) if leg.complete => {
@@ -153,7 +171,7 @@ fn negotiate(host: &str, tls: bool, session: Session, token: &str) -> (Session, 
         }
         Ok((a, leg)) => (Session::Negotiating(Box::new(a)), challenge(tls, Some(&leg.token))),
         Err(e) => {
-            tracing::debug!(host, error = %e, "logon refused");
+            tracing::debug!(host = host.name, error = %e, "logon refused");
             (Session::Fresh, challenge(tls, None))
         }
     }

@@ -2,6 +2,7 @@
 //! outlive their client.
 
 mod answers;
+mod binding;
 pub mod engine;
 mod http;
 mod shells;
@@ -32,7 +33,7 @@ use self::shells::Registry;
 use crate::chat::SHELL_USER;
 use crate::chat::cmdlets::{self, Finished};
 use crate::remoting;
-use crate::scenario::PowerShell;
+use crate::scenario::{CbtHardeningLevel, PowerShell};
 use crate::world::SharedWorld;
 use crate::world::breakpoints::{Arrival, Moment};
 
@@ -40,6 +41,7 @@ struct Host {
     name: String,
     world: SharedWorld,
     power_shell: PowerShell,
+    cbt: CbtHardeningLevel,
     /// The shells as WinRM knows them.
     registry: Registry,
     /// What is in them, if the lab itself writes what a PowerShell would.
@@ -94,6 +96,7 @@ impl Service {
             name: name.into(),
             world,
             power_shell,
+            cbt: limits.cbt_hardening_level,
             registry: Registry::new(limits),
             shells: Mutex::new(BTreeMap::new()),
             engines: engines.map(engine::Shells::new),

@@ -352,3 +352,30 @@ async fn an_unknown_configuration_and_a_stopped_command_are_told_as_such() {
     assert!(done && stopped == message::PipelineState::Stopped);
     assert_eq!(bench.begun("Get-CsPersistentChatState"), 0);
 }
+
+/// [MS-WSMV] 3.1.4.8 and the type Shell (2.2.4.37): what Create was told as an attribute is listed as an element. What is listed besides
+/// is recorded of Windows hosts (`test_psrp_disconnect_runspaces`), the DELETE by another session too.
+#[tokio::test]
+async fn a_shell_is_listed_under_the_name_that_its_client_gave_it_and_another_session_deletes_it() {
+    let bench = bench(WinRm::default(), PowerShell::default());
+    let (one, other) = (bench.client("one"), bench.client("other"));
+    let named = one.create(" Name=\"whose it &lt;is&gt;\"", "").await.unwrap();
+    let unnamed = one.create("", "").await.unwrap();
+    let body = "<n:Enumerate xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\"/>";
+    let listed = other.ask(action::ENUMERATE, wsman::SHELL, None, body).await.unwrap();
+    let mut shells = Vec::new();
+    listed.body.all("Shell", &mut shells);
+    let text = |id: &str, name: &str| {
+        let shell = shells.iter().find(|s| s.find("ShellId").unwrap().text == id).unwrap();
+        shell.find(name).map(|e| e.text.clone())
+    };
+    assert_eq!(text(&named, "Name").as_deref(), Some("whose it <is>"));
+    assert_eq!(text(&unnamed, "Name"), None);
+    for id in [&named, &unnamed] {
+        assert_eq!(text(id, "Owner").as_deref(), Some(crate::chat::SHELL_USER));
+        assert_eq!(text(id, "State").as_deref(), Some("Connected"));
+    }
+    other.about(action::DELETE, &named, "").await.unwrap();
+    let count = bench.service.count();
+    assert_eq!((count.open, count.created), (1, 2));
+}

@@ -119,7 +119,7 @@ async fn begin(
         let opened = opened.map_err(|_| {
             Error::NotBegun(format!("the runspace pool of the job did not open within {OPEN:?}"))
         })?;
-        let mut fragmenter = opened.map_err(Error::before_start)?;
+        let mut fragmenter = opened.map_err(Error::before_start)?.fragmenter;
         let m = Message {
             kind: kind::CREATE_PIPELINE,
             pool: ids.shell,

@@ -9,6 +9,7 @@ mod pool;
 mod run;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub use crate::error::Error;
 use crate::faults::{self, Meaning};
 use crate::message::Command;
 use crate::transport::Transport;
+pub use crate::transport::orphans::ShellName;
 use crate::transport::server_mode::{Program, ServerMode};
 use crate::transport::wsman::Wsman;
 pub use crate::transport::wsman::{Authentication, Endpoint, Password};
@@ -64,6 +66,8 @@ struct Shared {
     source: Source,
     options: PoolOptions,
     state: Mutex<State>,
+    /// What other starts of the process had left on the host is gone.
+    tidied: AtomicBool,
 }
 
 /// A client of one Management Shell host, or of one engine.
@@ -85,7 +89,8 @@ impl fmt::Debug for Client {
 
 impl Client {
     fn new(source: Source, options: PoolOptions) -> Client {
-        Client { shared: Arc::new(Shared { source, options, state: Mutex::new(State::Empty) }) }
+        let (state, tidied) = (Mutex::new(State::Empty), AtomicBool::new(false));
+        Client { shared: Arc::new(Shared { source, options, state, tidied }) }
     }
 
     /// Connects to a WinRM service and logs on; with Basic, the logon is checked with the first command only. The pool is opened
@@ -96,7 +101,7 @@ impl Client {
 
     /// Like [`Client::connect`], with options for the pool.
     pub async fn connect_with(endpoint: &Endpoint, options: PoolOptions) -> Result<Client, Error> {
-        let first = Wsman::connect(endpoint, options.idle_timeout).await?;
+        let first = Wsman::connect(endpoint, options.idle_timeout).await?.named(options.name.clone());
         let source = Source::Wsman { endpoint: Box::new(endpoint.clone()), first: Mutex::new(Some(first)) };
         Ok(Client::new(source, options))
     }
@@ -122,6 +127,17 @@ impl Client {
     /// The deadline counts from now. If it passes before a runspace is free, the error is [`Error::NotBegun`]. If it passes
     /// later, or the future is dropped, the command is told to stop; what it did is then unknown.
     pub async fn invoke(&self, command: &Command, deadline: Duration) -> Result<Output, Error> {
+        self.run(command, deadline, false).await
+    }
+
+    /// The same, for a command that changes something: if it is not known what became of it, that is told only after all was tried that
+    /// ends it on the server. It is told to stop, it is freed, and its pool is closed with all that runs there, each for at most as long as
+    /// a command may take to stop.
+    pub async fn invoke_to_the_end(&self, command: &Command, deadline: Duration) -> Result<Output, Error> {
+        self.run(command, deadline, true).await
+    }
+
+    async fn run(&self, command: &Command, deadline: Duration, to_the_end: bool) -> Result<Output, Error> {
         let asked = Instant::now();
         let until = asked + deadline;
         let mut again = true;
@@ -137,6 +153,7 @@ impl Client {
                 command: command.clone(),
                 until,
                 waited: asked.elapsed(),
+                to_the_end,
                 answer,
             }));
             let told = told.await.unwrap_or_else(|_| Err(Error::Lost("its task ended".into())));
@@ -149,6 +166,11 @@ impl Client {
                 other => return other,
             }
         }
+    }
+
+    /// The version of the server's PowerShell; none: it does not say. Opens the pool if none is open.
+    pub async fn version(&self) -> Result<Option<String>, Error> {
+        Ok(self.shared.pool().await?.version.get().cloned())
     }
 
     /// A pool with a free runspace.
@@ -270,6 +292,11 @@ impl Shared {
         };
         // Whatever was lost here was not a command.
         let opened = opened.map_err(Error::before_start);
+        if let Ok(pool) = &opened
+            && !self.tidied.load(Ordering::SeqCst)
+        {
+            self.tidied.store(pool.tidy().await, Ordering::SeqCst);
+        }
         {
             let mut state = self.state();
             match (&*state, &opened) {
@@ -289,7 +316,10 @@ impl Shared {
                 let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
                 match first {
                     Some(transport) => Arc::new(transport),
-                    None => Arc::new(Wsman::connect(endpoint, self.options.idle_timeout).await?),
+                    None => {
+                        let transport = Wsman::connect(endpoint, self.options.idle_timeout).await?;
+                        Arc::new(transport.named(self.options.name.clone()))
+                    }
                 }
             }
             Source::Program(program) => Arc::new(ServerMode::spawn(program)?),

@@ -1,7 +1,7 @@
 //! A runspace pool, opened through a transport.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -12,6 +12,10 @@ use crate::error::Error;
 use crate::fragment::{Assembler, Fragmenter};
 use crate::message::{self, ErrorRecord, Message, kind};
 use crate::transport::Transport;
+use crate::transport::orphans::ShellName;
+
+/// How long deleting what other starts of the process have left may take: whoever asked for the pool waits for it.
+const TIDY: Duration = Duration::from_secs(5);
 
 /// Data of a fragment so that its base64 and the envelope stay below 150 KiB.
 pub(crate) const FRAGMENT: usize = 32 * 1024;
@@ -28,6 +32,8 @@ pub struct PoolOptions {
     pub stop_timeout: Duration,
     /// IdleTimeOut of a shell on the host, at least a minute; absent: the host's default, two hours. WS-Management only.
     pub idle_timeout: Option<Duration>,
+    /// What its shell is called on the host; absent: `persistent-chat-failover`. WS-Management only.
+    pub name: Option<ShellName>,
 }
 
 impl Default for PoolOptions {
@@ -37,6 +43,7 @@ impl Default for PoolOptions {
             open_timeout: Duration::from_secs(120),
             stop_timeout: Duration::from_secs(20),
             idle_timeout: None,
+            name: None,
         }
     }
 }
@@ -49,6 +56,8 @@ pub(crate) struct Pool {
     /// A permit for each runspace. Closed when the pool takes no more commands.
     pub runspaces: Arc<Semaphore>,
     pub options: PoolOptions,
+    /// The version of the server's PowerShell, if it said so.
+    pub version: OnceLock<String>,
     retired: AtomicBool,
     closed: AtomicBool,
     used: Mutex<Instant>,
@@ -64,15 +73,31 @@ pub(crate) fn greeting(fragmenter: &mut Fragmenter, pool: Uuid, kind: u32, body:
     fragments.flatten().collect()
 }
 
-/// Opens a pool and waits until it is open. Gives the fragmenter, which counts on.
-pub(crate) async fn open(transport: &dyn Transport, id: Uuid, runspaces: u16) -> Result<Fragmenter, Error> {
+/// What an opened pool goes on with.
+pub(crate) struct Opened {
+    /// It counts on.
+    pub fragmenter: Fragmenter,
+    /// The version of the server's PowerShell, if it said so before the pool was open, as recorded ones do.
+    version: Option<String>,
+}
+
+/// What came for the pool.
+#[derive(Default)]
+struct Told {
+    /// Its states, with their reasons.
+    states: Vec<(i64, String)>,
+    version: Option<String>,
+}
+
+/// Opens a pool and waits until it is open.
+pub(crate) async fn open(transport: &dyn Transport, id: Uuid, runspaces: u16) -> Result<Opened, Error> {
     let mut fragmenter = Fragmenter::new(FRAGMENT);
     let bytes = greeting(&mut fragmenter, id, kind::INIT_RUNSPACEPOOL, message::init_runspacepool(runspaces));
     transport.open(id, bytes).await?;
-    let mut assembler = Assembler::default();
+    let (mut assembler, mut version) = (Assembler::default(), None);
     loop {
         // From here on there is a shell: a fault about it is no refusal to make one.
-        let states = states(transport, &mut assembler).await.map_err(|e| match e {
+        let told = told(transport, &mut assembler).await.map_err(|e| match e {
             Error::Fault(_) => Error::NotBegun(e.to_string()),
             other @ (Error::Connect(_)
             | Error::Tls(_)
@@ -81,9 +106,10 @@ pub(crate) async fn open(transport: &dyn Transport, id: Uuid, runspaces: u16) ->
             | Error::Lost(_)
             | Error::Protocol(_)) => other,
         })?;
-        for state in states {
+        version = told.version.or(version);
+        for state in told.states {
             match state {
-                (2, _) => return Ok(fragmenter),
+                (2, _) => return Ok(Opened { fragmenter, version }),
                 (3..=5, why) => {
                     return Err(Error::Protocol(format!("the runspace pool did not open: {why}")));
                 }
@@ -93,9 +119,9 @@ pub(crate) async fn open(transport: &dyn Transport, id: Uuid, runspaces: u16) ->
     }
 }
 
-/// States of the pool that come next, with their reasons.
-async fn states(transport: &dyn Transport, assembler: &mut Assembler) -> Result<Vec<(i64, String)>, Error> {
-    let mut states = Vec::new();
+/// What comes for the pool next.
+async fn told(transport: &dyn Transport, assembler: &mut Assembler) -> Result<Told, Error> {
+    let mut told = Told::default();
     for bytes in transport.receive(None).await?.fragments {
         for m in assembler.push(&bytes).map_err(Error::Protocol)? {
             let m = Message::decode(&m).map_err(|e| Error::Protocol(e.to_string()))?;
@@ -103,19 +129,22 @@ async fn states(transport: &dyn Transport, assembler: &mut Assembler) -> Result<
                 let call = message::host_call_that_waits(&m.body);
                 let call = call.map_err(|e| Error::Protocol(e.to_string()))?;
                 // As good as broken: it would wait for ever.
-                states.extend(
+                told.states.extend(
                     call.map(|call| (5, format!("it asks its host (call {call}), and there is none"))),
                 );
+            }
+            if m.kind == kind::APPLICATION_PRIVATE_DATA {
+                told.version = message::power_shell_version(&m.body);
             }
             if m.kind != kind::RUNSPACEPOOL_STATE {
                 continue;
             }
             let v = crate::clixml::read(&m.body).map_err(|e| Error::Protocol(e.to_string()))?;
             let why = v.get("ExceptionAsErrorRecord").map(ErrorRecord::from_value).unwrap_or_default();
-            states.extend(v.get("RunspaceState").and_then(Value::as_i64).map(|s| (s, why.message)));
+            told.states.extend(v.get("RunspaceState").and_then(Value::as_i64).map(|s| (s, why.message)));
         }
     }
-    Ok(states)
+    Ok(told)
 }
 
 impl Pool {
@@ -128,6 +157,7 @@ impl Pool {
             fragmenter: Mutex::new(Fragmenter::new(FRAGMENT)),
             runspaces: Arc::new(Semaphore::new(options.runspaces.max(1).into())),
             options,
+            version: OnceLock::new(),
             retired: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             used: Mutex::new(Instant::now()),
@@ -140,7 +170,10 @@ impl Pool {
             // There is no pool to close, and another logon would count as one more failure.
             pool.closed.store(true, Ordering::SeqCst);
         }
-        let fragmenter = opened?;
+        let Opened { fragmenter, version } = opened?;
+        if let Some(version) = version {
+            pool.version.get_or_init(|| version);
+        }
         *pool.fragmenter.lock().unwrap_or_else(PoisonError::into_inner) = fragmenter;
         let pool = Arc::new(pool);
         if pool.transport.pushes() {
@@ -180,6 +213,33 @@ impl Pool {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
+    /// Deletes what other starts of the process have left, and what still runs there with it: before anything is asked for, so that
+    /// what is looked at is not changed by a cmdlet that nobody waits for any more. Whether it could be done.
+    pub async fn tidy(&self) -> bool {
+        match tokio::time::timeout(TIDY, self.transport.tidy()).await {
+            Ok(Ok(0)) => true,
+            Ok(Ok(left)) => {
+                tracing::debug!(shells = left, "what another start of this process had left was deleted");
+                true
+            }
+            Ok(Err(e)) => {
+                tracing::debug!(error = %e, "what another start of this process may have left stays");
+                false
+            }
+            Err(_) => {
+                tracing::debug!("what another start of this process may have left stays: it took too long");
+                false
+            }
+        }
+    }
+
+    /// Closes the pool now, with all that runs in it: a server that closes one ends its commands. Whether the server says so.
+    pub async fn end(&self) -> bool {
+        self.retire();
+        self.closed.store(true, Ordering::SeqCst);
+        matches!(tokio::time::timeout(self.options.stop_timeout, self.transport.close()).await, Ok(Ok(())))
+    }
+
     /// Waits for what runs, at most as long as a command may take to stop, and closes the pool.
     pub async fn close(&self) -> Result<(), Error> {
         let all = u32::from(self.options.runspaces.max(1));
@@ -215,8 +275,8 @@ impl Drop for Pool {
 async fn watch(transport: Arc<dyn Transport>, pool: std::sync::Weak<Pool>) {
     let mut assembler = Assembler::default();
     loop {
-        let over = match states(transport.as_ref(), &mut assembler).await {
-            Ok(states) => states.iter().any(|(state, _)| matches!(state, 3..=5)),
+        let over = match told(transport.as_ref(), &mut assembler).await {
+            Ok(told) => told.states.iter().any(|(state, _)| matches!(state, 3..=5)),
             Err(_) => true,
         };
         let Some(pool) = pool.upgrade() else { return };

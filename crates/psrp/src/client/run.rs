@@ -25,6 +25,8 @@ pub(crate) struct Run {
     pub until: Instant,
     /// Time that went by before it had its runspace.
     pub waited: Duration,
+    /// Whether nobody is told of a doubt before all was tried that ends the command on the host.
+    pub to_the_end: bool,
     pub answer: oneshot::Sender<Result<Output, Error>>,
 }
 
@@ -35,6 +37,9 @@ struct Caller {
     waited: Duration,
     /// Why there is no use in going on; it is told when the command has stopped, or has not.
     gave_up: Option<String>,
+    /// What it gave was lost in part: an end that comes is no answer any more.
+    spoiled: bool,
+    to_the_end: bool,
 }
 
 impl Caller {
@@ -59,6 +64,18 @@ impl Caller {
         }
     }
 
+    /// What it gave is lost, in part or whole. Who waits to the end is told when nothing more can be done about it.
+    fn lost(&mut self, e: Error) {
+        self.spoiled = true;
+        if self.to_the_end && e.outcome_unknown() && self.answer.is_some() {
+            let why = if let Error::Lost(why) = e { why } else { e.to_string() };
+            self.gave_up.get_or_insert(why);
+        } else {
+            self.gave_up = None;
+            self.tell(Err(e));
+        }
+    }
+
     /// The end of a command that was told to stop: what it did may be undone, done in part, or whole.
     fn told_to_stop(&mut self, how: &str) {
         if let Some(why) = self.gave_up.take() {
@@ -68,6 +85,9 @@ impl Caller {
 
     /// Its output is here. That of a command which was told to stop counts if it had come to its end before.
     fn has(&mut self, output: Output) {
+        if self.spoiled {
+            return self.told_to_stop("it has ended");
+        }
         if self.gave_up.is_none() || output.state == PipelineState::Completed {
             self.gave_up = None;
             self.tell(Ok(output));
@@ -87,8 +107,9 @@ enum End {
 
 /// Runs a command.
 pub(crate) async fn run(run: Run) {
-    let Run { pool, runspace, command, until, waited, answer } = run;
-    let mut caller = Caller { answer: Some(answer), until, waited, gave_up: None };
+    let Run { pool, runspace, command, until, waited, to_the_end, answer } = run;
+    let mut caller =
+        Caller { answer: Some(answer), until, waited, gave_up: None, spoiled: false, to_the_end };
     let pipeline = Uuid::new_v4();
     let fragments = pool.fragments(kind::CREATE_PIPELINE, pipeline, message::create_pipeline(&command));
     let limit = pool.options.stop_timeout;
@@ -106,7 +127,7 @@ pub(crate) async fn run(run: Run) {
         Ok(Ok(())) => collect(pool.transport.as_ref(), pipeline, &mut caller, limit).await,
         Ok(Err(e)) => {
             let unknown = e.outcome_unknown();
-            caller.tell(Err(e));
+            caller.lost(e);
             if !unknown {
                 return;
             }
@@ -114,12 +135,13 @@ pub(crate) async fn run(run: Run) {
         }
         Err(_) => End::Runs,
     };
-    caller.told_to_stop(match end {
-        End::Ended => "it has stopped",
-        End::Unknown => "whether it has stopped is not known",
-        End::Runs => "it does not stop",
-    });
-    // Frees the command on the server: a shell may hold a thousand only. The answer is told: nothing here can spoil it.
+    match (&end, to_the_end) {
+        (End::Ended, _) => caller.told_to_stop("it has stopped"),
+        (End::Unknown, false) => caller.told_to_stop("whether it has stopped is not known"),
+        (End::Runs, false) => caller.told_to_stop("it does not stop"),
+        (End::Unknown | End::Runs, true) => {}
+    }
+    // Frees the command on the server: a shell may hold a thousand only. What is told already nothing here can spoil.
     let finished = tokio::time::timeout(limit, pool.transport.finish(pipeline)).await;
     match (end, finished) {
         (End::Ended | End::Unknown, Ok(Ok(()))) => pool.touch(),
@@ -127,6 +149,18 @@ pub(crate) async fn run(run: Run) {
             tracing::debug!(command = command.name, "a command was not freed: its runspace pool is left");
             pool.retire();
         }
+    }
+    // Whoever still waits here waits to the end. A command that is freed is asked to stop, no more, and may go on in its process; that
+    // ends with the shell (Microsoft on `Remove-PSSession`: it stops what runs; each recorded shell has a process of its own).
+    if caller.gave_up.is_some() {
+        caller.told_to_stop(match pool.end().await {
+            true => "it was ended on the host, with its shell",
+            // A host that hears nothing from the client disconnects the shell after one to four minutes, and deletes it after its idle
+            // time-out.
+            false => {
+                "whether it goes on is not known: the host ends it when its shell's idle time-out has passed"
+            }
+        });
     }
     drop(runspace);
 }
@@ -163,8 +197,7 @@ async fn collect(transport: &dyn Transport, pipeline: Uuid, caller: &mut Caller,
                     return End::Ended;
                 }
                 Err(e) => {
-                    caller.gave_up = None;
-                    caller.tell(Err(e.after_start()));
+                    caller.lost(e.after_start());
                     if collector.discard(&Received { done: received.done, ..Received::default() }) {
                         return End::Ended;
                     }
@@ -175,14 +208,14 @@ async fn collect(transport: &dyn Transport, pipeline: Uuid, caller: &mut Caller,
             },
             // More than is held came at once; it still runs.
             Err(e) if transport.pushes() && transport.broken().is_none() => {
-                caller.tell(Err(e.after_start()));
+                caller.lost(e.after_start());
                 if stop.is_none() {
                     stop = begin_stop();
                 }
             }
             Err(e) => {
                 if caller.gave_up.is_none() {
-                    caller.tell(Err(e.after_start()));
+                    caller.lost(e.after_start());
                 }
                 return End::Unknown;
             }

@@ -14,6 +14,7 @@ use openssl::x509::X509;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::channel_binding;
 use crate::error::Error;
 use crate::sealed::{self, Channel, Initiator, SealError};
 
@@ -35,7 +36,7 @@ impl fmt::Debug for Password {
 pub enum Authentication {
     /// User and password with every request: only ever over TLS.
     Basic,
-    /// NTLM under `Negotiate`; every body is sealed, over TLS as well as without it.
+    /// NTLM under `Negotiate`; every body is sealed, over TLS as well as without it. Over TLS it is bound to the certificate.
     Negotiate,
 }
 
@@ -98,7 +99,7 @@ impl Connection {
         if !endpoint.tls && endpoint.authentication == Authentication::Basic {
             return Err(Error::Tls("Basic sends the password: it is used over TLS only".into()));
         }
-        let stream = tokio::time::timeout(endpoint.connect_timeout, stream(endpoint, connector))
+        let (stream, binding) = tokio::time::timeout(endpoint.connect_timeout, stream(endpoint, connector))
             .await
             .map_err(|_| Error::Connect("timed out".into()))??;
         let (mut sender, connection) =
@@ -115,7 +116,8 @@ impl Connection {
                 Logon::Basic(format!("Basic {credentials}"))
             }
             Authentication::Negotiate => {
-                let channel = tokio::time::timeout(endpoint.connect_timeout, log_on(endpoint, &mut sender));
+                let logon = log_on(endpoint, &mut sender, binding.as_deref());
+                let channel = tokio::time::timeout(endpoint.connect_timeout, logon);
                 Logon::Sealed(Box::new(
                     channel.await.map_err(|_| Error::Connect("the logon timed out".into()))??,
                 ))
@@ -167,13 +169,22 @@ impl Connection {
     }
 }
 
-async fn stream(endpoint: &Endpoint, connector: Option<&SslConnector>) -> Result<Box<dyn Stream>, Error> {
+/// A connection, and what a logon over it is bound by, if it is one of TLS.
+async fn stream(
+    endpoint: &Endpoint,
+    connector: Option<&SslConnector>,
+) -> Result<(Box<dyn Stream>, Option<Vec<u8>>), Error> {
     let (host, port) = endpoint.connect_to.clone().unwrap_or((endpoint.host.clone(), endpoint.port));
     let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(|e| Error::Connect(e.to_string()))?;
     tcp.set_nodelay(true).map_err(|e| Error::Connect(e.to_string()))?;
     Ok(match connector {
-        Some(connector) => Box::new(tls(endpoint, connector, tcp).await?),
-        None => Box::new(tcp),
+        Some(connector) => {
+            let stream = tls(endpoint, connector, tcp).await?;
+            let certificate = stream.ssl().peer_certificate();
+            let binding = certificate.and_then(|c| channel_binding::tls_server_end_point(&c));
+            (Box::new(stream), binding)
+        }
+        None => (Box::new(tcp), None),
     })
 }
 
@@ -200,13 +211,17 @@ async fn exchange(
 }
 
 /// Logs the connection on with requests that have no body: a body would go out in clear.
-async fn log_on(endpoint: &Endpoint, sender: &mut SendRequest<Full<Bytes>>) -> Result<Channel, Error> {
+async fn log_on(
+    endpoint: &Endpoint,
+    sender: &mut SendRequest<Full<Bytes>>,
+    binding: Option<&[u8]>,
+) -> Result<Channel, Error> {
     let refused = |e: SealError| match e {
         SealError::UserName(why) => Error::Unauthorized(why.to_string()),
         SealError::Ntlm(_) | SealError::Framing(_) | SealError::Altered(_) => Error::Protocol(e.to_string()),
     };
-    let mut initiator =
-        Initiator::new(&endpoint.user, &endpoint.password.0, &endpoint.host).map_err(refused)?;
+    let initiator = Initiator::new(&endpoint.user, &endpoint.password.0, &endpoint.host).map_err(refused)?;
+    let mut initiator = initiator.bound_to(binding);
     let mut challenge = Vec::new();
     // Two legs for NTLM; a server that goes on asking is refusing.
     for leg in 0..3 {

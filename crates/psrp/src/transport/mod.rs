@@ -3,6 +3,7 @@
 //! Everything above is the same for both: runspace pool, pipelines, streams, deadlines.
 
 pub(crate) mod connection;
+pub mod orphans;
 pub mod server_mode;
 pub mod wsman;
 
@@ -39,6 +40,8 @@ pub(crate) trait Transport: Send + Sync {
     fn finish(&self, pipeline: Uuid) -> Doing<'_, ()>;
     /// Closes the pool with all that runs in it, and what belongs to the transport.
     fn close(&self) -> Doing<'_, ()>;
+    /// Deletes what other starts of the same process have left on the server; how many there were.
+    fn tidy(&self) -> Doing<'_, usize>;
     /// Why nothing can be done through it any more; none while it works, as far as is known.
     fn broken(&self) -> Option<Error>;
     /// Whether the server sends unasked. Then the pool's messages come all the time, and a pipeline's end is its final state;

@@ -412,6 +412,10 @@ impl Transport for ServerMode {
     fn close(&self) -> Doing<'_, ()> {
         Box::pin(self.end())
     }
+    fn tidy(&self) -> Doing<'_, usize> {
+        // Its engine ends with it: there is nothing that could be left.
+        Box::pin(std::future::ready(Ok(0)))
+    }
     fn broken(&self) -> Option<Error> {
         lock(&self.state).broken.clone()
     }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 pub use super::connection::{Authentication, Endpoint, Password};
 use super::connection::{Connection, connector};
+use super::orphans::{ShellName, orphans};
 use super::{Doing, Received, Transport};
 use crate::error::Error;
 use crate::faults::{self, Meaning};
@@ -61,6 +62,8 @@ pub(crate) struct Wsman {
     resource: String,
     /// IdleTimeOut of the shell: how long the host keeps it when nobody asks any more.
     idle_timeout: Option<Duration>,
+    /// What the shell is called.
+    name: Option<ShellName>,
     shell: OnceLock<Uuid>,
     /// Connections that serve nothing now, with the time of their last use.
     kept: Mutex<Vec<(Connection, Instant)>>,
@@ -79,9 +82,15 @@ impl Wsman {
             endpoint: endpoint.clone(),
             connector,
             idle_timeout,
+            name: None,
             shell: OnceLock::new(),
             kept: Mutex::new(vec![(connection, Instant::now())]),
         })
+    }
+
+    /// The same, for a shell that is called so.
+    pub fn named(self, name: Option<ShellName>) -> Wsman {
+        Wsman { name, ..self }
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<(Connection, Instant)>> {
@@ -188,10 +197,12 @@ impl Wsman {
             .idle_timeout
             .map(|d| format!("<rsp:IdleTimeOut>PT{}.000S</rsp:IdleTimeOut>", d.as_secs()))
             .unwrap_or_default();
+        let name = self.name.as_ref().map_or("persistent-chat-failover".into(), ShellName::text);
         let body = format!(
-            "<rsp:Shell ShellId=\"{}\" Name=\"persistent-chat-failover\">{idle}<rsp:InputStreams>stdin pr</rsp:InputStreams><rsp:OutputStreams>stdout</rsp:OutputStreams>\
+            "<rsp:Shell ShellId=\"{}\" Name=\"{}\">{idle}<rsp:InputStreams>stdin pr</rsp:InputStreams><rsp:OutputStreams>stdout</rsp:OutputStreams>\
              <creationXml xmlns=\"http://schemas.microsoft.com/powershell\">{}</creationXml></rsp:Shell>",
             text(&pool),
+            wsman::xml(&name),
             BASE64.encode(opening)
         );
         // Known from before it is sent: a shell whose answer is lost has to be deleted too.
@@ -254,11 +265,34 @@ impl Wsman {
 
     /// Deletes the shell. One that is gone already is no error.
     pub async fn delete(&self) -> Result<(), Error> {
-        let Some(shell) = self.shell.get() else { return Ok(()) };
-        match self.call(action::DELETE, Some(shell), &[], "").await {
+        match self.shell.get() {
+            Some(shell) => self.delete_shell(shell, &self.resource).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn delete_shell(&self, shell: &Uuid, resource: &str) -> Result<(), Error> {
+        let ask = Ask { action: action::DELETE, resource, shell: Some(shell), options: &[], body: "" };
+        match self.ask(&ask).await {
             Err(Error::Fault(f)) if faults::meaning(f.code) == Some(Meaning::Gone) => Ok(()),
             other => other.map(|_| ()),
         }
+    }
+
+    /// Deletes the shells that other starts of the same process have left. The list is asked for as recorded clients do it; a host
+    /// gives a list that does not fit in parts, and what does not stand in the first is left.
+    async fn delete_orphans(&self) -> Result<usize, Error> {
+        let (Some(own), Some(name)) = (self.shell.get(), self.name.as_ref().filter(|n| n.tidies())) else {
+            return Ok(0);
+        };
+        let body = "<n:Enumerate xmlns:n=\"http://schemas.xmlsoap.org/ws/2004/09/enumeration\"><w:OptimizeEnumeration/><w:MaxElements>32000</w:MaxElements></n:Enumerate>";
+        let resource = wsman::SHELL;
+        let ask = Ask { action: action::ENUMERATE, resource, shell: None, options: &[], body };
+        let found = orphans(&self.ask(&ask).await?.body, own, name);
+        for orphan in &found {
+            self.delete_shell(&orphan.shell, &orphan.resource).await?;
+        }
+        Ok(found.len())
     }
 }
 
@@ -307,6 +341,9 @@ impl Transport for Wsman {
     }
     fn close(&self) -> Doing<'_, ()> {
         Box::pin(self.delete())
+    }
+    fn tidy(&self) -> Doing<'_, usize> {
+        Box::pin(self.delete_orphans())
     }
     fn broken(&self) -> Option<Error> {
         None
