@@ -152,16 +152,10 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         }
         Act::DiskFull(on) => on_target(s, |i| i.disk_full = *on),
         Act::CopyFolderFull(on) => s.copy_folder_full = *on,
-        Act::RefuseLogin(on) => on_target(s, |i| {
-            i.refused.clear();
-            i.refused.extend(on.then(|| SQL_USER.to_string()));
-        }),
+        Act::RefuseLogin(on) => refuse_login(s, *on),
         Act::LateBackup => tail(s, None)?,
         Act::RescuedTail => tail(s, Some("Tail_mgc.trn"))?,
-        Act::AddFile => {
-            sql::add_file_by_hand(&mut s.world, &from.sql_server, "more", r"X:\Added\more.ndf")?;
-            tail(s, None)?;
-        }
+        Act::AddFile => add_file(s, &from.sql_server)?,
         Act::OtherDatabase => other_database(s, now)?,
         Act::ActiveByHand(side) => {
             let one = sides::data_center(&s.world.scenario, *side).servers.first().cloned();
@@ -236,6 +230,14 @@ fn on_target(s: &mut Shared, change: impl FnOnce(&mut Instance)) {
     }
 }
 
+/// The target refuses the operators' login, or not any more.
+fn refuse_login(s: &mut Shared, on: bool) {
+    on_target(s, |i| {
+        i.refused.clear();
+        i.refused.extend(on.then(|| SQL_USER.to_string()));
+    });
+}
+
 fn end_sessions(s: &mut Shared, host: &str, which: impl Fn(&sql::Session) -> bool) {
     let sessions: Vec<u32> = s
         .world
@@ -261,6 +263,12 @@ fn tail(s: &mut Shared, name: Option<&str>) -> Result<(), String> {
     }
     s.truth.arrived.insert(path.to_lowercase(), now);
     Ok(())
+}
+
+/// The live database gets a file where the other side has no such folder, and the next log backup tells of it.
+fn add_file(s: &mut Shared, live: &str) -> Result<(), String> {
+    sql::add_file_by_hand(&mut s.world, live, "more", r"X:\Added\more.ndf")?;
+    tail(s, None)
 }
 
 /// A log backup of another database appears in the share. By its numbers alone it would fit anywhere.
