@@ -87,6 +87,11 @@ impl fmt::Debug for Client {
     }
 }
 
+/// A WinRM service, whose shell is as the options of its pool say.
+async fn wsman(endpoint: &Endpoint, options: &PoolOptions) -> Result<Wsman, Error> {
+    Ok(Wsman::connect(endpoint, options.idle_timeout).await?.named(options.name.clone()))
+}
+
 impl Client {
     fn new(source: Source, options: PoolOptions) -> Client {
         let (state, tidied) = (Mutex::new(State::Empty), AtomicBool::new(false));
@@ -101,7 +106,7 @@ impl Client {
 
     /// Like [`Client::connect`], with options for the pool.
     pub async fn connect_with(endpoint: &Endpoint, options: PoolOptions) -> Result<Client, Error> {
-        let first = Wsman::connect(endpoint, options.idle_timeout).await?.named(options.name.clone());
+        let first = wsman(endpoint, &options).await?;
         let source = Source::Wsman { endpoint: Box::new(endpoint.clone()), first: Mutex::new(Some(first)) };
         Ok(Client::new(source, options))
     }
@@ -316,10 +321,7 @@ impl Shared {
                 let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
                 match first {
                     Some(transport) => Arc::new(transport),
-                    None => {
-                        let transport = Wsman::connect(endpoint, self.options.idle_timeout).await?;
-                        Arc::new(transport.named(self.options.name.clone()))
-                    }
+                    None => Arc::new(wsman(endpoint, &self.options).await?),
                 }
             }
             Source::Program(program) => Arc::new(ServerMode::spawn(program)?),

@@ -64,7 +64,7 @@ fn is_of_powershell(resource: &str) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(CONFIGURATION))
 }
 
-/// The shells in a host's list that other starts have left. None if the list does not show the own shell with its name and its owner:
+/// The shells in a host's list that other starts have left. There are none if the list does not show the own shell with its name and its owner:
 /// a host that shows neither tells nothing of the others either. What cannot be read of a shell makes it nobody's orphan.
 pub(crate) fn orphans(list: &Element, own: &Uuid, name: &ShellName) -> Vec<Orphan> {
     let mut shells: Vec<&Element> = Vec::new();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use lab::sql::backup::{self, BackupHeader};
 use lab::world::World;
+use lab::world::files::split;
 use lab::world::journal::{Entry, Outcome};
 
 use super::{Truth, Write, last_record, operator};
@@ -22,7 +23,8 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let vouched = truth.consents > 0;
     truth.check("recovery only while the primary is dead or vouched for", write.fenced || vouched, told);
     let redo = write.database.and_then(|d| d.redo.as_ref());
-    let missed = redo.and_then(|redo| applicable(w, redo)).filter(|f| !came_late(truth, write, f));
+    let left_out = redo.and_then(|redo| applicable(w, redo));
+    let missed = left_out.clone().filter(|f| !came_late(truth, write, f));
     truth.check("no applicable log is left out", missed.is_none() || vouched, || {
         format!("{} was left out", missed.clone().unwrap_or_default())
     });
@@ -30,7 +32,7 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check("no log is skipped in silence", skipped.is_none() || vouched, || {
         format!("{} was skipped and nobody had said yes", skipped.clone().unwrap_or_default())
     });
-    let given_up = redo.and_then(|redo| applicable(w, redo)).filter(|f| only_adds_a_file(write, f));
+    let given_up = left_out.filter(|f| only_adds_a_file(write, f));
     truth.check("a log backup that adds a file is not given up", given_up.is_none(), || {
         format!("{} was refused, and there is room for its file", given_up.clone().unwrap_or_default())
     });
@@ -75,9 +77,9 @@ fn only_adds_a_file(write: &Write<'_>, path: &str) -> bool {
     let own = write.database.map(|d| d.files.as_slice()).unwrap_or_default();
     let adds = backup::read(write.world.files.as_ref(), path)
         .is_ok_and(|h| h.extra.files.iter().any(|f| own.iter().all(|o| o.id != f.id)));
-    let name = file_name(path);
+    let name = split(path).1;
     let refused = |e: &Entry| {
-        let it = e.target.as_deref().is_some_and(|t| file_name(t).eq_ignore_ascii_case(name));
+        let it = e.target.as_deref().is_some_and(|t| split(t).1.eq_ignore_ascii_case(name));
         let failed = match e.outcome {
             Outcome::Failed(_) => true,
             Outcome::Running | Outcome::Ok | Outcome::Aborted => false,
@@ -85,11 +87,6 @@ fn only_adds_a_file(write: &Write<'_>, path: &str) -> bool {
         e.name == "RESTORE LOG" && it && failed && operator(e).is_some()
     };
     adds && write.world.journal.entries().iter().any(refused)
-}
-
-/// The last part of a path of Windows.
-fn file_name(path: &str) -> &str {
-    path.rsplit('\\').next().unwrap_or(path)
 }
 
 /// Whether a log backup came so late that the last look before a write could not see it: somebody has put it there, or it was taken.

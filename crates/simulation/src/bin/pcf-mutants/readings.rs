@@ -75,7 +75,7 @@ pub const MUTANTS: &[Mutant] = &[
         edits: &[(
             "src/steps/apply_log_backups.rs",
             "        Ok(moves) if moves.is_empty() => return plain,",
-            "        Ok(moves) if moves.is_empty() || !moves.is_empty() => return plain,",
+            "        Ok(moves) if moves.is_empty() || true => return plain,",
         )],
     },
     Mutant {
@@ -83,7 +83,7 @@ pub const MUTANTS: &[Mutant] = &[
         edits: &[(
             "src/domain/database_files.rs",
             "path: format!(\"{folder}{name}\") });",
-            "path: format!(\"{folder}{name}\").replace(&format!(\"{folder}{name}\"), &file.path) });",
+            "path: file.path.clone() });",
         )],
     },
 ];
