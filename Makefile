@@ -67,7 +67,7 @@ mutants: ## Plants defects in a copy of the sources; the simulation must find ea
 .PHONY: build
 build: ## The two programs, for production.
 	@scripts/require.sh
-	cargo build --locked --release --bins
+	cargo build --locked --profile production --bins
 
 CHART := charts/persistent-chat-failover/files
 CRD := crds/persistentchatfailovers.persistentchat.dev.yaml
@@ -80,12 +80,12 @@ generated: ## Writes what is generated anew: the definition from the types, the 
 	$(TARGET)/debug/pcf-operator rights > $(CHART)/rules.yaml
 	$(TARGET)/debug/pcf-operator rights --own > $(CHART)/leader-election-rules.yaml
 
-PROFILE ?= release
+PROFILE ?= production
 BINARIES ?=
 
 .PHONY: image
 image: ## The container image, its tar and its SBOM, in target/image, without a container engine. PROFILE=debug, BINARIES=dir.
-	$(if $(BINARIES),,cargo build --locked --bins $(if $(filter release,$(PROFILE)),--release))
+	$(if $(BINARIES),,cargo build --locked --bins $(if $(filter debug,$(PROFILE)),,--profile $(PROFILE)))
 	scripts/image.py --profile $(PROFILE) $(if $(BINARIES),--binaries $(BINARIES))
 
 .PHONY: image-test

@@ -1,6 +1,6 @@
 //! The figures that whoever runs the operator pays for, side by side with what they may be: `make bench`.
 //!
-//! What is measured is the image of the release profile in `target/image`, and the operator in it; what it works for is the lab: SQL
+//! What is measured is the image of the production profile in `target/image`, and the operator in it; what it works for is the lab: SQL
 //! Server and Lync are SIMULATED, the API server is real. Prints a table, and writes `target/bench/summary.json`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # `make image-test`: looks at the image in target/image with tools that others wrote, runs its programs in it, and builds it again.
 # A check that cannot run is a failure. All checks run even if one has failed; the table at the end says how each of them went.
-# $PROFILE (release or debug) says which programs are in it, $BINARIES where they were taken from if not from the target folder.
+# $PROFILE (production or debug) says which programs are in it, $BINARIES where they were taken from if not from the target folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/parts.sh
 source scripts/parts.sh
-PROFILE="${PROFILE:-release}"
+PROFILE="${PROFILE:-production}"
 image="${CARGO_TARGET_DIR:-target}/image"
-# Of the compressed image with release programs; those of debug are not optimised, and twice as large.
+# Of the compressed image with the programs of production; those of debug are not optimised, and twice as large.
 limit_mb=60
 spdx_tools=0.8.5
 
@@ -182,7 +182,7 @@ size() {
     limit=$((limit_mb * 1000000))
     awk -v bytes="$bytes" -v unpacked="$(du -sb "$root" | cut -f1)" -v profile="$PROFILE" \
         'BEGIN { printf "%.1f MB compressed, %.1f MB unpacked, with %s programs\n", bytes / 1e6, unpacked / 1e6, profile }'
-    [ "$PROFILE" != release ] || [ "$bytes" -le "$limit" ] || fail "more than $limit_mb MB"
+    [ "$PROFILE" != production ] || [ "$bytes" -le "$limit" ] || fail "more than $limit_mb MB"
 }
 
 bill_of_materials() {

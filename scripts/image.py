@@ -437,7 +437,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     target = target if target.is_absolute() else HERE / target
-    parser.add_argument("--profile", choices=("release", "debug"), default="release", help="which programs; those of debug are stripped")
+    parser.add_argument("--profile", choices=("production", "debug"), default="production", help="which programs; those of debug are stripped")
     parser.add_argument("--binaries", type=Path, help="the folder of the programs (default: the profile's in the target folder)")
     parser.add_argument("--out", type=Path, default=target / "image", help="the folder to write; what was there is removed")
     parser.add_argument("--packages", type=Path, help="a packages.json: takes exactly these packages of Debian, not the newest")
