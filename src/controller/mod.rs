@@ -25,7 +25,7 @@ use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::api::convert;
@@ -50,6 +50,10 @@ use worker::{Begin, Resource, Worker};
 /// How long a resource that has not changed is left alone.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
+/// First looks at one time, where nothing is urgent: a hundred pools that are looked at all at once when an operator starts take more
+/// memory than they ever do again.
+const AT_ONCE: usize = 8;
+
 /// How often it is looked whether resources are gone.
 const GONE: Duration = Duration::from_secs(1);
 
@@ -60,6 +64,8 @@ struct Context {
     telemetry: Arc<Instruments>,
     lead: Lead,
     workers: Mutex<BTreeMap<Resource, Worker>>,
+    /// Turns of first looks where nothing is urgent.
+    turns: Arc<Semaphore>,
     /// A worker has ended: whoever it worked for may need another.
     over: Arc<Notify>,
 }
@@ -112,6 +118,7 @@ pub async fn run(
         telemetry,
         lead: lead.clone(),
         workers: Mutex::new(BTreeMap::new()),
+        turns: Arc::new(Semaphore::new(AT_ONCE)),
         over: Arc::default(),
     });
     let asked = stop.clone();
@@ -316,8 +323,16 @@ async fn start(context: &Context, object: &PersistentChatFailover, wish: Wish) -
     }
     let (client, settings) = (context.client.clone(), context.settings.clone());
     let (lead, over, telemetry) = (context.lead.clone(), context.over.clone(), context.telemetry.clone());
-    let begin = Begin { lead, over, telemetry, wish, status };
+    let urgent = is_urgent(&status, wish.pool.name(wish.goal.active));
+    let turns = (!urgent).then(|| context.turns.clone());
+    let begin = Begin { lead, over, telemetry, wish, status, turns };
     Ok(Worker::start(client, settings, Resource::of(object), begin))
+}
+
+/// Whether something was under way when the status was written, or something else is asked for than was true then.
+fn is_urgent(status: &PersistentChatFailoverStatus, wanted: &str) -> bool {
+    let runs = status.transition.as_ref().is_some_and(|t| t.ended.is_none());
+    runs || status.active_data_center.as_deref().is_some_and(|active| active != wanted)
 }
 
 /// The resource as it stands now; none: it is gone.
@@ -368,4 +383,28 @@ async fn apply(
     write(&api, &resource.name_any(), &resource.uid().unwrap_or_default(), status, &context.telemetry)
         .await
         .map_err(|e| Error(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_runs_or_is_asked_for_is_urgent_and_what_was_never_looked_at_is_not() {
+        let status = |active: Option<&str>, ended: Option<&str>| -> PersistentChatFailoverStatus {
+            let transition = json!({
+                "id": "1", "procedure": "Failover", "from": "atlanta", "to": "seattle", "outcome": "Running", "steps": [],
+                "pointOfNoReturn": false, "started": "2026-11-23T09:30:00Z", "ended": ended,
+            });
+            serde_json::from_value(json!({"activeDataCenter": active, "transition": transition})).unwrap()
+        };
+        let over = Some("2026-11-23T09:40:00Z");
+        assert!(is_urgent(&status(Some("seattle"), None), "seattle"), "it runs");
+        assert!(!is_urgent(&status(Some("seattle"), over), "seattle"));
+        assert!(is_urgent(&status(Some("atlanta"), over), "seattle"), "another one is asked for");
+        assert!(!is_urgent(&PersistentChatFailoverStatus::default(), "seattle"));
+    }
 }

@@ -9,7 +9,7 @@ use futures::future::{Either, select};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::publish::{NotWritten, StatusStore, publish};
@@ -35,6 +35,8 @@ use crate::telemetry::{Instruments, Watched};
 const LAST_WORD: Duration = Duration::from_secs(5);
 /// Longest wait for an event to be written.
 const EVENT: Duration = Duration::from_secs(3);
+/// Longest wait for the turn of a first look: what is lost may not have shown in any status yet.
+const FIRST_TURN: Duration = Duration::from_secs(10);
 /// How long a pool is left alone after a defect of ours: it must not become a busy loop.
 const AFTER_A_PANIC: Duration = Duration::from_secs(60);
 
@@ -86,16 +88,22 @@ pub(super) struct Begin {
     /// Is told when it has ended.
     pub over: Arc<Notify>,
     pub telemetry: Arc<Instruments>,
+    /// Turns of first looks, of which it waits for one; none: it looks at once.
+    pub turns: Option<Arc<Semaphore>>,
 }
 
 impl Worker {
     pub fn start(client: Client, settings: Arc<Settings>, resource: Resource, begin: Begin) -> Self {
-        let Begin { wish, status, lead, over, telemetry } = begin;
-        let (sender, wishes) = Wishes::channel(wish, lead);
+        let Begin { wish, status, lead, over, telemetry, turns } = begin;
+        let (sender, mut wishes) = Wishes::channel(wish, lead);
         let (stored, seen) = watch::channel(status);
         let cluster = Cluster::of(&client, resource, wishes.clone(), telemetry);
         let task = tokio::spawn(async move {
-            work(client, settings, cluster, wishes, seen).await;
+            let turn = match turns {
+                Some(turns) => first_turn(turns, wishes.changed()).await,
+                None => None,
+            };
+            work(client, settings, cluster, (wishes, turn), seen).await;
             over.notify_one();
         });
         Worker { wishes: sender, stored, task }
@@ -192,14 +200,33 @@ impl StatusStore<PersistentChatFailoverStatus> for Cluster {
     }
 }
 
+/// Waits for a turn to look for the first time, no longer than a few seconds. What is asked for meanwhile does not wait.
+async fn first_turn<T>(
+    turns: Arc<Semaphore>,
+    changed: impl Future<Output = T>,
+) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        turn = tokio::time::timeout(FIRST_TURN, turns.acquire_owned()) => turn.ok()?.ok(),
+        _ = changed => None,
+    }
+}
+
 async fn work(
     client: Client,
     settings: Arc<Settings>,
     cluster: Cluster,
-    wishes: Wishes,
+    (wishes, turn): (Wishes, Option<OwnedSemaphorePermit>),
     stored: watch::Receiver<PersistentChatFailoverStatus>,
 ) {
     let (next, published) = watch::channel(stored.borrow().clone());
+    if let Some(turn) = turn {
+        let mut first = published.clone();
+        // The first report is the end of the first look; that there will be none ends it as well.
+        tokio::spawn(async move {
+            let _ = first.changed().await;
+            drop(turn);
+        });
+    }
     let resource = &cluster.resource;
     let watched = cluster.telemetry.watch(&resource.namespace, &resource.name);
     let writer = publish(&cluster, stored, published);
@@ -304,5 +331,20 @@ fn record(pool: &Pool, r: &Report<'_>) -> Option<String> {
             tracing::warn!(pool = pool.fqdn, error = e, "a decision could not be recorded");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_first_look_waits_for_its_turn_unless_something_is_asked_for() {
+        let turns = Arc::new(Semaphore::new(1));
+        let first = first_turn(turns.clone(), std::future::pending::<()>()).await;
+        assert!(first.is_some() && turns.available_permits() == 0);
+        assert!(first_turn(turns.clone(), async {}).await.is_none(), "it goes on without one");
+        drop(first);
+        assert!(first_turn(turns, std::future::pending::<()>()).await.is_some());
     }
 }
