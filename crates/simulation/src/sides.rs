@@ -70,9 +70,11 @@ pub fn has_moved(w: &World) -> bool {
 
 /// The server of a side on which its database is live.
 pub fn principal(w: &World, side: Side) -> Option<&Instance> {
-    let (d, key) = (data_center(&w.scenario, side), w.scenario.database.to_lowercase());
+    let (d, name) = (data_center(&w.scenario, side), &w.scenario.database);
     let mut partners = [&d.sql_server, &d.mirror].into_iter().filter_map(|host| w.sql.get(host));
-    partners.find(|i| i.databases.get(&key).is_some_and(Database::is_live))
+    // Asked at every moment of a night, so it makes no texts.
+    let is_live = |(key, db): (&String, &Database)| key.eq_ignore_ascii_case(name) && db.is_live();
+    partners.find(|i| i.databases.iter().any(is_live))
 }
 
 /// The side whose database chat uses: the pool's state says so, and one of its partners is live.

@@ -40,6 +40,8 @@ pub struct ChatServer {
     pub session: Option<(String, u32)>,
     /// When it last said that it is alive.
     pub last_ping: Option<Timestamp>,
+    /// Its service runs and has its session, and does not say so any more.
+    pub hangs: bool,
 }
 
 /// The SQL Servers of a store, as the published topology names them.
@@ -51,6 +53,13 @@ pub struct StoreServers {
     pub mirror: Option<String>,
     /// Instance name on both.
     pub instance: String,
+}
+
+impl ChatServer {
+    /// Whether it is time to say that it is alive.
+    fn is_to_ping(&self, now: Timestamp) -> bool {
+        !self.hangs && self.last_ping.is_none_or(|p| now.duration_since(p) >= PING)
+    }
 }
 
 /// Lync as one organisation.
@@ -177,8 +186,9 @@ pub fn fail_over_central_management(w: &mut World, data_center: &str) {
 
 /// Lets everything happen that is due: replication, chat servers that connect, disconnect and ping, cmdlets that end.
 pub fn tick(w: &mut World) {
-    let (now, up) = (w.now, central_management_is_up(w));
-    if up && w.chat.replicas.values().any(|r| r.due.is_some_and(|d| d <= now)) {
+    let now = w.now;
+    // Asked at every moment of a simulated night: what is seldom so comes first.
+    if w.chat.replicas.values().any(|r| r.due.is_some_and(|d| d <= now)) && central_management_is_up(w) {
         let hosts: Vec<String> = w.chat.replicas.keys().filter(|h| w.host_is_up(h)).cloned().collect();
         for host in hosts {
             let master = w.chat.master.clone();
@@ -196,9 +206,7 @@ pub fn tick(w: &mut World) {
             match (&current.session, wanted) {
                 (None, None) => false,
                 (Some((sql, id)), Some(wanted)) => {
-                    sql != wanted
-                        || !crate::sql::session_alive(w, sql, *id)
-                        || current.last_ping.is_none_or(|p| now.duration_since(p) >= PING)
+                    sql != wanted || !crate::sql::session_alive(w, sql, *id) || current.is_to_ping(now)
                 }
                 (Some(_), None) | (None, Some(_)) => true,
             }
@@ -223,9 +231,7 @@ pub fn tick(w: &mut World) {
             next.session = Some((sql.clone(), id));
             next.last_ping = None;
         }
-        if let Some((sql, _)) = &next.session
-            && next.last_ping.is_none_or(|p| now.duration_since(p) >= PING)
-        {
+        if let Some((sql, _)) = next.session.as_ref().filter(|_| next.is_to_ping(now)) {
             crate::sql::chat_ping(w, sql, &database, &host);
             next.last_ping = Some(now);
         }
@@ -239,7 +245,7 @@ const PING: SignedDuration = SignedDuration::from_secs(1);
 
 /// The database server that a chat server is to be connected to, by what its replica says.
 fn wanted_server<'w>(w: &'w World, host: &str, settings: &Settings) -> Option<&'w String> {
-    let active = w.host_is_up(host) && settings.active.iter().any(|a| a == host);
+    let active = settings.active.iter().any(|a| a == host) && w.host_is_up(host);
     if active { database_server(w, settings) } else { None }
 }
 

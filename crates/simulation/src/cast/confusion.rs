@@ -27,6 +27,8 @@ pub enum Confusion {
     Unmounted(Side),
     /// Somebody restores another database on the SQL Server of a side. It takes all night.
     OtherRestore(Side),
+    /// The services of a side's chat servers run, connect to the database, and do not report themselves.
+    ChatHangs(Side),
 }
 
 impl Confusion {
@@ -52,6 +54,11 @@ impl Confusion {
                 let host = sides::data_center(&s.world.scenario, side).sql_server.clone();
                 lab::sql::restore_another_by_hand(&mut s.world, &host, "other")?;
             }
+            Confusion::ChatHangs(side) => {
+                let hosts = &sides::data_center(&s.world.scenario, side).servers;
+                let of_side = s.world.chat.servers.iter_mut().filter(|(host, _)| hosts.contains(host));
+                of_side.for_each(|(_, server)| server.hangs = on);
+            }
         }
         Ok(())
     }
@@ -67,6 +74,7 @@ impl Confusion {
             Confusion::OtherInstance(_) => "another instance answers at the port, or the right one again",
             Confusion::Unmounted(_) => "the folders of log backups are not mounted, or are again",
             Confusion::OtherRestore(_) => "another database is restored on the same server",
+            Confusion::ChatHangs(_) => "chat servers connect and do not report themselves, or do again",
         }
     }
 }

@@ -95,6 +95,12 @@ pub fn mislead(chance: &mut Chance, night: &mut Script, begins: Side) {
         let when = chance.between(0, 900) as f64 / 1000.0 * loss;
         night.push((when, Act::AddFile));
     }
+    if chance.happens(80) {
+        let from = chance.between(0, 900) as f64 / 1000.0 * loss;
+        let until = loss + chance.between(30_000, 150_000) as f64 / 1000.0;
+        night.push((from, Act::Confuse(Confusion::ChatHangs(there), true)));
+        night.push((until, Act::Confuse(Confusion::ChatHangs(there), false)));
+    }
     night.sort_by(|a, b| a.0.total_cmp(&b.0));
 }
 

@@ -202,15 +202,20 @@ impl Truth {
                 }
             }
         }
+        let there = sides::to_side(&w.scenario);
+        let mut live = false;
         for side in Side::BOTH {
             let Some(principal) = sides::principal(w, side) else { continue };
+            live |= side == there;
             let (host, took_over) = &mut self.principals[side];
-            if host.as_ref().is_some_and(|host| *host != principal.host) {
+            if host.as_ref() == Some(&principal.host) {
+                continue;
+            }
+            if host.is_some() {
                 *took_over = Some(now);
             }
             *host = Some(principal.host.clone());
         }
-        let live = sides::principal(w, sides::to_side(&w.scenario)).is_some();
         self.recovered = if live { self.recovered.or(Some(now)) } else { None };
         self.store_up = if lab::chat::central_management_is_up(w) { Some(now) } else { self.store_up };
         self.moved = if sides::has_moved(w) { self.moved.or(Some(now)) } else { None };

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use persistent_chat_failover::domain::consent::{AcceptedConsent, Terms};
+use persistent_chat_failover::domain::problem::Reason;
 use persistent_chat_failover::domain::route::{Course, Procedure, Route};
+use persistent_chat_failover::domain::transition::Ended;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -73,12 +75,29 @@ fn judge_record(truth: &mut Truth, write: &Write<'_>, record: &Value) {
                 heard.consented || heard.said.is_some_and(|(side, _)| side == route.to) || just_withdrawn;
             truth.check("a failover is begun only where somebody has asked for it", asked, told);
         }
+        let completed = part::<Ended>(record, "ended").is_some_and(|end| !end.aborted);
+        let is_over = route.procedure == Procedure::Failover && completed;
+        let served = "a failover is over only when chat has reported itself from the new database";
+        truth.check(served, !is_over || has_reported(truth, write), told);
         let lies = "a record lies on the side that is live in the end";
         truth.check(lies, write.side == Some(route.home()), told);
     }
     let consents = part::<Vec<AcceptedConsent>>(record, "consents").unwrap_or_default();
     let only = "a consent is used for what was shown and nothing else";
     truth.check(only, consents.iter().all(fits), told);
+    truth.check("what is lost by damage is called damaged", consents.iter().all(names_damage), told);
+}
+
+/// Whether a backup that could not be read to its end (38) is told as a damaged one, in whatever language its server has said so.
+fn names_damage(c: &AcceptedConsent) -> bool {
+    let cut_off = c.why.iter().any(|why| why.contains("cannot be restored") && why.contains("38("));
+    !cut_off || c.terms.losses.iter().any(|(_, reason)| *reason == Reason::BackupDamaged)
+}
+
+/// Whether a chat server has said in the recovered database, since that is live, that it is alive.
+fn has_reported(truth: &Truth, write: &Write<'_>) -> bool {
+    let mut reports = write.database.into_iter().flat_map(|db| db.identities.values());
+    truth.recovered.is_some_and(|since| reports.any(|at| *at >= since))
 }
 
 /// A part of a record.

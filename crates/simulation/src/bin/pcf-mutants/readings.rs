@@ -86,4 +86,38 @@ pub const MUTANTS: &[Mutant] = &[
             "path: file.path.clone() });",
         )],
     },
+    Mutant {
+        name: "a session in the database is taken for service",
+        edits: &[(
+            "src/domain/serving.rs",
+            "            Pings::Advance => own.any(|address| instance.advancing.contains(address)),",
+            "            Pings::Advance => own.next().is_some() || own.next().is_none(),",
+        )],
+    },
+    Mutant {
+        name: "a master that does not answer is believed, and so is a topology that nobody could read",
+        edits: &[
+            (
+                "src/steps/findings.rs",
+                "        Ok(cms) if cms.master_answers.as_ref().and_then(Reading::known) == Some(&false) => {",
+                "        Ok(cms) if cms.master_answers.as_ref().and_then(Reading::known).is_some_and(|_| false) => {",
+            ),
+            (
+                "src/steps/findings.rs",
+                "        Ok(service) => service,\n        Err(p) => return vec![p.clone()],\n    };\n    let mut found = Vec::new();\n    for side in sides {",
+                "        Ok(service) => service,\n        Err(_) => return vec![],\n    };\n    let mut found = Vec::new();\n    for side in sides {",
+            ),
+        ],
+    },
+    Mutant {
+        name: "a code of Windows is read in English only, of servers that speak as they like",
+        edits: &[
+            ("src/systems/sql_server/statements.rs", "SET LANGUAGE us_english; SET NOCOUNT", "SET NOCOUNT"),
+            (
+                "src/systems/sql_server/errors.rs",
+                "    match code(message) {",
+                "    match code(message).filter(|_| message.contains(\"Operating system error\") || message.contains(\"failed:\")) {",
+            ),
+        ],
+    },
 ];
