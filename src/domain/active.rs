@@ -77,7 +77,11 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
             (Err(_), Err(p)) | (Ok(_), Err(p)) => Active::Unknown(p.clone()),
             (Err(_), Ok(_)) => Active::In(said),
             (Ok(_), Ok(_)) if explained || said == Side::Primary => Active::In(said),
-            (Ok(i), Ok(_)) => Active::Unknown(behind_state(pool, said, Ok(i), &state.state)),
+            // Its partner may be the principal.
+            (Ok(i), Ok(_)) => Active::Unknown(match here.unseen() {
+                Some(p) => p.clone(),
+                None => behind_state(pool, said, Ok(i), &state.state),
+            }),
         },
     }
 }

@@ -90,6 +90,10 @@ impl Site {
     pub fn instances(&self) -> impl Iterator<Item = (Place, &Instance)> {
         self.partners().filter_map(|(place, p)| Some((place, p.answer.instance().ok()?)))
     }
+    /// Why a partner is not to be seen, if one is not.
+    pub fn unseen(&self) -> Option<&Problem> {
+        self.partners().find_map(|(_, p)| p.answer.instance().err())
+    }
     /// The instance that shows a live database, if one does.
     pub fn live(&self) -> Option<&Instance> {
         self.place_of_live().and_then(|place| self.partner(place)?.answer.instance().ok())

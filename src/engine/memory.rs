@@ -37,8 +37,8 @@ pub struct Memory {
     answered: BTreeMap<StepId, Effect>,
     /// How often in a row the lock was refused.
     denied: u32,
-    /// What a human was about to be called for: the second look decides.
-    asked: Option<Reason>,
+    /// What a human was about to be called for, and to do: the second look decides.
+    asked: Option<(Reason, String)>,
     /// Looks in a row that met a problem.
     unwell: u32,
     looked: Option<Timestamp>,
@@ -149,18 +149,19 @@ impl Memory {
     }
 
     /// A look is no snapshot: what was read first may be older than what was read last. Nobody is called for what one look saw; the
-    /// second one decides.
+    /// second one decides, if it asks for the same.
     fn look_twice_before_a_human_is_called(&mut self, plan: &mut Plan) {
         let asks = match &plan.next {
             Next::Blocked(x) if x.class != Class::Retry => Some(x.clone()),
             Next::Blocked(_) | Next::Settled | Next::Act(_) | Next::Finish | Next::Wait(_) => None,
         };
-        if let Some(x) = asks.as_ref().filter(|x| self.asked != Some(x.reason)) {
+        let called_for = |x: &Problem| (x.reason, x.fix.clone());
+        if let Some(x) = asks.as_ref().filter(|x| self.asked != Some(called_for(x))) {
             plan.next = Next::Wait(Waiting { reason: x.reason, message: x.message(), until: None });
             // A wish is not spent on what one look saw, either.
             plan.heard.clone_from(&self.heard);
         }
-        self.asked = asks.map(|x| x.reason);
+        self.asked = asks.as_ref().map(called_for);
     }
 
     /// The next look is at everything: what was seen before may be another's doing, or hours old.

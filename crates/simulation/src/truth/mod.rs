@@ -56,6 +56,8 @@ pub struct Truth {
     pub recovered_by_hand: bool,
     /// When somebody built the mirror by hand.
     pub mirrored_by_hand: Option<Timestamp>,
+    /// Whether a RESTORE of a log was refused by a fate: what its server says of a backup need not be so.
+    pub refused_a_log: bool,
     /// Log backups that came late, by path, and when.
     pub arrived: BTreeMap<String, Timestamp>,
     /// When chat was last seen to be live in each data centre.

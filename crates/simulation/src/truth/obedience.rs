@@ -37,9 +37,17 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check("mgccomp is never touched", !e.text.to_lowercase().contains("mgccomp"), told);
     truth.check(
         "nothing is touched while the primary lives",
-        !write.moves || write.fenced || write.recovered || truth.consents > 0,
+        !write.moves || write.fenced || write.recovered || truth.consents > 0 || goes_on_unseen(write),
         told,
     );
+}
+
+/// Whether what has begun goes on as far as it can be taken back, beside a side that has come back and is silent to everybody: something
+/// accepts connections there, which may be switched off or live. Before the recovery a human is asked.
+fn goes_on_unseen(write: &Write<'_>) -> bool {
+    let from = sides::from(&write.world.scenario);
+    let silent = |host: &String| write.world.sql.get(host).is_none_or(|i| i.silent);
+    write.entry.name == "RESTORE LOG" && silent(&from.sql_server) && silent(&from.mirror)
 }
 
 /// Whether the instance that is written to is the one that the resource names, if it is an instance at all, and the resource names one.
