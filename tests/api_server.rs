@@ -406,6 +406,28 @@ fn while_a_transition_runs_the_pool_is_frozen_and_credentials_can_be_mended() {
 }
 
 #[test]
+fn what_was_set_back_just_before_the_point_of_no_return_may_stay_so_and_freezes_nothing_else() {
+    let ns = running("set_back_before", false);
+    patch(&ns, &json!({"spec": {"activeDataCenter": "atlanta"}})).unwrap();
+    let status = |what: Value| {
+        let text = json!({"status": {"transition": what}}).to_string();
+        plane().kubectl(
+            &["-n", &ns, "patch", "pcf/litware", "--subresource=status", "--type=merge", "-p", &text],
+            None,
+        )
+    };
+    status(json!({"pointOfNoReturn": true})).unwrap();
+    // The rule is asked at each write of the status as well.
+    status(json!({"steps": [{"name": "PoolStateSet", "state": "Running", "attempts": 1, "message": "."}]}))
+        .unwrap();
+    patch(&ns, &json!({"spec": {"suspend": true}})).unwrap();
+    patch(&ns, &json!({"spec": {"suspend": false}})).unwrap();
+    patch(&ns, &json!({"spec": {"activeDataCenter": "seattle"}})).unwrap();
+    let e = patch(&ns, &json!({"spec": {"activeDataCenter": "atlanta"}})).unwrap_err();
+    assert!(e.contains("the transition can only go on"), "{e}");
+}
+
+#[test]
 fn past_the_point_of_no_return_there_is_no_way_back_until_it_has_ended() {
     let ns = running("no_way_back", true);
     let e = patch(&ns, &json!({"spec": {"activeDataCenter": "atlanta"}})).unwrap_err();

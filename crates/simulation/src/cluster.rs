@@ -188,11 +188,12 @@ impl Cluster {
         if over.is_some_and(|v| v != o.version) {
             return Err(Refused::Conflict);
         }
-        // The rule of the schema: past the point of no return the transition can only go on.
+        // The rule of the schema: past the point of no return the transition can only go on. What was set back before may stay so.
         if let Some(t) = &o.status.transition
             && t.outcome == "Running"
             && t.point_of_no_return
             && t.procedure == Procedure::Failover.as_str()
+            && spec.active != o.spec.active
             && self.names[spec.active] != t.to
         {
             return Err(Refused::Rule);
