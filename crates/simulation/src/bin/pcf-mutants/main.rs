@@ -88,14 +88,6 @@ const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "the end of a session is taken for the end of its statement",
-        edits: &[(
-            "src/permit.rs",
-            "            Err(e) if read::already_done(&e) => Outcome::Answered,",
-            "            Err(SqlError::Server(e)) if e.class >= 20 => Outcome::Answered,\n            Err(e) if read::already_done(&e) => Outcome::Answered,",
-        )],
-    },
-    Mutant {
         name: "order swapped: recovery before the logs",
         edits: &[(
             "src/procedures.rs",
