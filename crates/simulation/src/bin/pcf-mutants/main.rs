@@ -202,12 +202,19 @@ const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "a detached cmdlet that runs is started again",
-        edits: &[(
-            "src/steps/establish_mirror.rs",
-            "        Ok(JobState::Running) => waiting(",
-            "        Ok(JobState::Running) if age > SignedDuration::from_secs(1) => {\n            Decision::Act(Effect::Close(Diagnostics::default()))\n        }\n        Ok(JobState::Running) => waiting(",
-        )],
+        name: "a detached cmdlet that runs is started again, and without the pause that follows one in vain",
+        edits: &[
+            (
+                "src/steps/establish_mirror.rs",
+                "        Ok(JobState::Running) => waiting(",
+                "        Ok(JobState::Running) if age > SignedDuration::from_secs(1) => {\n            Decision::Act(Effect::Close(Diagnostics::default()))\n        }\n        Ok(JobState::Running) => waiting(",
+            ),
+            (
+                "src/steps/establish_mirror.rs",
+                "SignedDuration::from_secs((PAUSE << doubled).min(LONGEST));",
+                "SignedDuration::from_secs((PAUSE << doubled).min(LONGEST)) * 0;",
+            ),
+        ],
     },
     Mutant {
         name: "a port that accepts and stays silent is taken for dead",
