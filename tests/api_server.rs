@@ -358,29 +358,22 @@ fn running(test: &str, past_the_point_of_no_return: bool) -> String {
         "id": "e8c0ab2524a03604", "procedure": "Failover", "from": "atlanta", "to": "seattle", "started": "2026-11-24T00:00:00Z",
         "outcome": "Running", "pointOfNoReturn": past_the_point_of_no_return, "steps": []}}});
     patch(&namespace, &json!({"spec": {"activeDataCenter": "seattle"}})).unwrap();
-    plane()
-        .kubectl(
-            &[
-                "-n",
-                &namespace,
-                "patch",
-                "pcf/litware",
-                "--subresource=status",
-                "--type=merge",
-                "-p",
-                &status.to_string(),
-            ],
-            None,
-        )
-        .unwrap();
+    patch_status(&namespace, &status).unwrap();
     namespace
 }
 
 fn patch(namespace: &str, patch: &Value) -> Result<String, String> {
+    patched(namespace, &[], patch)
+}
+
+fn patch_status(namespace: &str, patch: &Value) -> Result<String, String> {
+    patched(namespace, &["--subresource=status"], patch)
+}
+
+fn patched(namespace: &str, more: &[&str], patch: &Value) -> Result<String, String> {
     let text = patch.to_string();
-    plane()
-        .kubectl(&["-n", namespace, "patch", "pcf/litware", "--type=merge", "-p", &text], None)
-        .map_err(|e| e.stderr)
+    let usual = ["-n", namespace, "patch", "pcf/litware", "--type=merge", "-p", &text];
+    plane().kubectl(&[&usual, more].concat(), None).map_err(|e| e.stderr)
 }
 
 #[test]
@@ -409,13 +402,7 @@ fn while_a_transition_runs_the_pool_is_frozen_and_credentials_can_be_mended() {
 fn what_was_set_back_just_before_the_point_of_no_return_may_stay_so_and_freezes_nothing_else() {
     let ns = running("set_back_before", false);
     patch(&ns, &json!({"spec": {"activeDataCenter": "atlanta"}})).unwrap();
-    let status = |what: Value| {
-        let text = json!({"status": {"transition": what}}).to_string();
-        plane().kubectl(
-            &["-n", &ns, "patch", "pcf/litware", "--subresource=status", "--type=merge", "-p", &text],
-            None,
-        )
-    };
+    let status = |what: Value| patch_status(&ns, &json!({"status": {"transition": what}}));
     status(json!({"pointOfNoReturn": true})).unwrap();
     // The rule is asked at each write of the status as well.
     status(json!({"steps": [{"name": "PoolStateSet", "state": "Running", "attempts": 1, "message": "."}]}))
@@ -433,23 +420,12 @@ fn past_the_point_of_no_return_there_is_no_way_back_until_it_has_ended() {
     let e = patch(&ns, &json!({"spec": {"activeDataCenter": "atlanta"}})).unwrap_err();
     assert!(e.contains("the transition can only go on"), "{e}");
     patch(&ns, &json!({"spec": {"suspend": true}})).unwrap();
-    let ended = json!({"status": {"transition": {"outcome": "Completed"}}}).to_string();
-    plane()
-        .kubectl(
-            &["-n", &ns, "patch", "pcf/litware", "--subresource=status", "--type=merge", "-p", &ended],
-            None,
-        )
-        .unwrap();
+    let ended = json!({"status": {"transition": {"outcome": "Completed"}}});
+    patch_status(&ns, &ended).unwrap();
     patch(&ns, &json!({"spec": {"activeDataCenter": "atlanta", "database": "other"}})).unwrap();
     // What protects the other side does not lead to it.
-    let protects =
-        json!({"status": {"transition": {"outcome": "Running", "procedure": "Protect"}}}).to_string();
-    plane()
-        .kubectl(
-            &["-n", &ns, "patch", "pcf/litware", "--subresource=status", "--type=merge", "-p", &protects],
-            None,
-        )
-        .unwrap();
+    let protects = json!({"status": {"transition": {"outcome": "Running", "procedure": "Protect"}}});
+    patch_status(&ns, &protects).unwrap();
     patch(&ns, &json!({"spec": {"suspend": false}})).unwrap();
 }
 

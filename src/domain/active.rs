@@ -80,7 +80,7 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
             // Its partner may be the principal.
             (Ok(i), Ok(_)) => Active::Unknown(match here.unseen() {
                 Some(p) => p.clone(),
-                None => behind_state(pool, said, Ok(i), &state.state),
+                None => behind_state(pool, i, &state.state),
             }),
         },
     }
@@ -191,18 +191,15 @@ fn strange_state(word: &str) -> Problem {
     )
 }
 
-fn behind_state(pool: &Pool, side: Side, seen: Result<&Instance, &Problem>, state: &str) -> Problem {
-    let (server, shown) = match seen {
-        Ok(i) => (i.server_name.as_str(), i.database.as_ref().map_or("missing", Database::state_text)),
-        Err(_) => (pool.sites[side].sql_server.host.as_str(), "not to be seen"),
-    };
+fn behind_state(pool: &Pool, i: &Instance, state: &str) -> Problem {
+    let shown = i.database.as_ref().map_or("missing", Database::state_text);
     Problem::ask(
         Reason::DatabaseState,
         format!(
             "The pool's state is {}, but {} on {} is {shown}",
             clean(state),
             clean(&pool.database),
-            clean(server)
+            clean(&i.server_name)
         ),
         "Somebody restored or detached the live database, or set the state by hand; nothing is done until they agree",
     )

@@ -284,8 +284,7 @@ fn redo_files(s: &Situation) -> Seen {
     match copies.first() {
         Some(d) => confirmed(format!("the files of a database in {} show a redo point", d.state_text())),
         None => {
-            let answers = Side::BOTH.into_iter().flat_map(|side| s.sites[side].partners());
-            let why = answers.filter_map(|(_, p)| p.answer.instance().err()).map(|p| p.reason).next();
+            let why = Side::BOTH.into_iter().find_map(|side| s.sites[side].unseen()).map(|p| p.reason);
             Seen::NotSeen { what: "a copy that waits for log backups shows it".into(), why }
         }
     }

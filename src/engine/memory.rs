@@ -38,7 +38,7 @@ pub struct Memory {
     /// How often in a row the lock was refused.
     denied: u32,
     /// What a human was about to be called for, and to do: the second look decides.
-    asked: Option<(Reason, String)>,
+    asked: Option<Problem>,
     /// Looks in a row that met a problem.
     unwell: u32,
     looked: Option<Timestamp>,
@@ -155,13 +155,14 @@ impl Memory {
             Next::Blocked(x) if x.class != Class::Retry => Some(x.clone()),
             Next::Blocked(_) | Next::Settled | Next::Act(_) | Next::Finish | Next::Wait(_) => None,
         };
-        let called_for = |x: &Problem| (x.reason, x.fix.clone());
-        if let Some(x) = asks.as_ref().filter(|x| self.asked != Some(called_for(x))) {
+        let same =
+            |x: &Problem| self.asked.as_ref().is_some_and(|a| (a.reason, &a.fix) == (x.reason, &x.fix));
+        if let Some(x) = asks.as_ref().filter(|x| !same(x)) {
             plan.next = Next::Wait(Waiting { reason: x.reason, message: x.message(), until: None });
             // A wish is not spent on what one look saw, either.
             plan.heard.clone_from(&self.heard);
         }
-        self.asked = asks.as_ref().map(called_for);
+        self.asked = asks;
     }
 
     /// The next look is at everything: what was seen before may be another's doing, or hours old.

@@ -218,15 +218,14 @@ fn suspended(steps: &[(StepId, Decision<Effect>)]) -> Waiting {
     }
 }
 
-/// A step's word. Where its goal holds and it never did anything for that, it says so; but while a partner is not to be seen, whose record may
-/// tell more, nobody knows whose work it was, unless a human has said so.
+/// A step's word. Where its goal holds and it never did anything for that, it says so; but while a partner is not to be seen, whose record
+/// may tell more, nobody knows whose work it was, unless a human has said so.
 fn said_by(step: StepId, view: &View<'_>) -> Decision<Effect> {
-    let by_consent = view.transition.consents.iter().any(|c| c.terms.adopt.is_some());
-    let is_known = by_consent || view.target_site().unseen().is_none();
+    let by_consent = || view.transition.consents.iter().any(|c| c.terms.adopt.is_some());
+    let is_others =
+        || !steps::is_own(step, view.transition) && (view.target_site().unseen().is_none() || by_consent());
     match steps::decide(step, view) {
-        Decision::Done(e)
-            if e.reason == Reason::Completed && is_known && !steps::is_own(step, view.transition) =>
-        {
+        Decision::Done(e) if e.reason == Reason::Completed && is_others() => {
             Decision::Done(Evidence { reason: Reason::AlreadyDone, ..e })
         }
         word @ (Decision::Done(_) | Decision::Act(_) | Decision::Wait(_) | Decision::Blocked(_)) => word,

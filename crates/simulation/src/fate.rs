@@ -240,27 +240,6 @@ impl Fate {
         Fate::Ok
     }
 
-    /// Whether a statement is refused with it.
-    pub fn is_refusal(self) -> bool {
-        match self {
-            Fate::Sql(SqlFate::Refused(..)) => true,
-            Fate::Sql(
-                SqlFate::GivenUpBefore
-                | SqlFate::GivenUpAfter
-                | SqlFate::EndedIdle
-                | SqlFate::EndedRunning
-                | SqlFate::EndedDone,
-            )
-            | Fate::Ok
-            | Fate::FailBefore
-            | Fate::AnswerLost
-            | Fate::Hang
-            | Fate::KillBefore
-            | Fate::KillDuring
-            | Fate::KillAfter => false,
-        }
-    }
-
     /// Whether a call can have it.
     pub fn fits(self, call: Call) -> bool {
         match self {

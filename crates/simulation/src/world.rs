@@ -301,7 +301,6 @@ impl Shared {
         };
         if fate != Fate::Ok {
             self.faults.insert(index, fate);
-            self.truth.refused_a_log |= call == Call::RestoreLog && fate.is_refusal();
         }
         *self.dealt.entry(fate).or_default() += 1;
         if fate != Fate::Ok || writes || self.trace.is_some() {

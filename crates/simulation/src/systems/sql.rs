@@ -259,6 +259,7 @@ impl Connection {
                 Ok((connection, refusal([fate::ended()])))
             }
             SqlFate::Refused(cause, order) => {
+                self.shared.now().truth.refused_a_log |= call == Call::RestoreLog;
                 let errors = cause.errors(order, call);
                 Ok((self, errors.map(refusal).unwrap_or_default()))
             }

@@ -32,8 +32,7 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check("no log is skipped in silence", skipped.is_none() || vouched, || {
         format!("{} was skipped and nobody had said yes", skipped.clone().unwrap_or_default())
     });
-    let given_up = left_out.filter(|f| only_adds_a_file(write, f));
-    let given_up = given_up.filter(|_| !truth.refused_a_log);
+    let given_up = left_out.filter(|f| !truth.refused_a_log && only_adds_a_file(write, f));
     truth.check("a log backup that adds a file is not given up", given_up.is_none(), || {
         format!("{} was refused, and there is room for its file", given_up.clone().unwrap_or_default())
     });
