@@ -6,7 +6,9 @@ use crate::world::World;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
 
 use super::backup::{self, BackupHeader};
-use super::{Database, Restored, Running, SQL_PASSWORD, SQL_USER, guid, is_up, login, recover};
+use super::{
+    Database, Restored, Running, SQL_PASSWORD, SQL_USER, guid, is_up, login, recover, remove_mirror,
+};
 
 /// Fault: somebody recovers the copy of a data centre by hand.
 pub fn recover_by_hand(world: &mut World, host: &str) -> Result<(), String> {
@@ -61,17 +63,14 @@ pub fn foreign_database_by_hand(world: &mut World, host: &str) -> Result<(), Str
     Ok(())
 }
 
-/// Somebody ends the mirroring of a data centre's database (`ALTER DATABASE … SET PARTNER OFF`): the principal stays live, what was its
-/// mirror is left RESTORING.
+/// Somebody ends the mirroring of a data centre's database (`ALTER DATABASE … SET PARTNER OFF`), at a partner that answers: the principal
+/// stays live, what was its mirror is left RESTORING.
 pub fn remove_mirror_by_hand(world: &mut World, data_center: &str) -> Result<(), String> {
     let d = world.scenario.data_center(data_center).cloned().ok_or("no such data centre")?;
     let key = world.scenario.database.to_lowercase();
-    world.touch();
-    for host in [&d.sql_server, &d.mirror] {
-        let db = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(&key));
-        db.and_then(|db| db.mirroring.take()).ok_or(format!("nothing is mirrored on {host}"))?;
-    }
-    Ok(())
+    let answers = [&d.sql_server, &d.mirror].into_iter().find(|h| is_up(world, h));
+    let host = answers.ok_or_else(|| format!("no SQL Server of {data_center} answers"))?;
+    if remove_mirror(world, host, &key) { Ok(()) } else { Err(format!("nothing is mirrored on {host}")) }
 }
 
 /// Somebody switches a live database to the SIMPLE recovery model and back: its log chain is broken until a full backup. A mirrored

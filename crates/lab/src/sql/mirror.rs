@@ -104,6 +104,35 @@ pub fn promote_mirror(world: &mut World, data_center: &str) -> Result<(), String
     Ok(())
 }
 
+/// Ends the mirroring of a database, by its lower-case name, at one of its partners (`ALTER DATABASE … SET PARTNER OFF`); whether there was
+/// any. The principal goes on alone, what was its mirror is left RESTORING. A partner that does not answer learns of it when it is back,
+/// at the next [`tick`] ("Removing Database Mirroring").
+pub(crate) fn remove_mirror(world: &mut World, host: &str, key: &str) -> bool {
+    world.touch();
+    let find = |host: &str| world.sql.get(host).and_then(|i| i.databases.get(key));
+    let Some((db, ended)) = find(host).and_then(|db| Some((db, db.mirroring.clone()?))) else { return false };
+    let with_us = |m: &Mirroring| m.partner == host;
+    let other = find(&ended.partner).filter(|o| o.mirroring.as_ref().is_some_and(with_us));
+    let other = other.filter(|_| is_up(world, &ended.partner));
+    // Whatever was committed is on the mirror as well: it has followed the principal to the last record.
+    let (principal, mirror) = if ended.role == 1 { (Some(db), other) } else { (other, Some(db)) };
+    let copy = principal
+        .zip(mirror)
+        .filter(|(p, m)| p.is_live() && m.state == 1 && p.family == m.family && p.fork == m.fork)
+        .map(|(p, _)| as_mirror(p, host));
+    let both = [host.to_string(), ended.partner.clone()];
+    let reached = if other.is_some() { &both[..] } else { &both[..1] };
+    let ex_mirror = if ended.role == 1 { &both[1] } else { &both[0] };
+    for partner in reached {
+        let Some(db) = world.sql.get_mut(partner).and_then(|i| i.databases.get_mut(key)) else { continue };
+        if let Some(copy) = copy.clone().filter(|_| partner == ex_mirror) {
+            *db = copy;
+        }
+        db.mirroring = None;
+    }
+    true
+}
+
 /// A SQL Server that went down starts again. Where its mirror has taken over meanwhile, its own database becomes the mirror.
 pub fn start_sql(world: &mut World, host: &str) -> Result<(), String> {
     world.touch();
@@ -112,16 +141,30 @@ pub fn start_sql(world: &mut World, host: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Lets principals that were alone find their partners again: both are synchronized, the partner as the mirror.
+/// Lets principals that were alone find their partners again: both are synchronized, the partner as the mirror. Who finds that his partner
+/// has ended their session meanwhile is mirrored no more either.
 pub(super) fn tick(world: &mut World) {
-    let mut found = Vec::new();
+    let (mut found, mut ended) = (Vec::new(), Vec::new());
     for (host, i) in world.sql.iter().filter(|(host, _)| is_up(world, host)) {
         for (key, db) in &i.databases {
-            if let Some(m) = db.mirroring.as_ref().filter(|m| m.role == 1 && m.state == 1)
-                && is_up(world, &m.partner)
-            {
+            let Some(m) = &db.mirroring else { continue };
+            let partner = world.sql.get(&m.partner).and_then(|i| i.databases.get(key));
+            let over =
+                partner.is_some_and(|p| p.mirroring.as_ref().is_none_or(|theirs| theirs.partner != *host));
+            // Asked at every moment of a simulated night: what is seldom so comes first.
+            if !(over || (m.role == 1 && m.state == 1)) || !is_up(world, &m.partner) {
+                continue;
+            }
+            if over {
+                ended.push((host.clone(), key.clone()));
+            } else {
                 found.push((host.clone(), m.partner.clone(), key.clone(), db.clone()));
             }
+        }
+    }
+    for (host, key) in ended {
+        if let Some(db) = world.sql.get_mut(&host).and_then(|i| i.databases.get_mut(&key)) {
+            db.mirroring = None;
         }
     }
     for (principal, mirror, key, db) in found {

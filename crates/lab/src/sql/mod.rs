@@ -32,6 +32,7 @@ pub use log_shipping::{
     remove_log_shipping_by_hand, remove_primary_half_by_hand, remove_secondary_half_by_hand,
     set_up_log_shipping_by_hand,
 };
+pub(crate) use mirror::remove_mirror;
 pub use mirror::{mirror_check, mirror_establish, promote_mirror, start_sql};
 pub use populate::populate;
 pub use sessions::{

@@ -63,6 +63,11 @@ fn database(seat: &mut Seat<'_>, t: &[Token]) -> Result<bool, SqlMessage> {
         let what = "ALTER DATABASE CURRENT failed because '".to_string() + &name + "' is a system database.";
         return Err(SqlMessage::refusal(12104, what).in_state(2));
     }
+    let partner =
+        t.iter().position(|x| x.is("PARTNER")).is_some_and(|at| t.get(at + 1).is_some_and(|x| x.is("OFF")));
+    if partner && !system {
+        return partner_off(seat, &name).map(|()| false);
+    }
     let Some(access) = access(t) else {
         return Err(SqlMessage::simulator("does not know this ALTER DATABASE"));
     };
@@ -76,12 +81,7 @@ fn database(seat: &mut Seat<'_>, t: &[Token]) -> Result<bool, SqlMessage> {
         return Err(SqlMessage::refusal(5058, what).in_state(5));
     }
     let (id, i) = (seat.id, seat.instance().ok_or_else(|| SqlMessage::simulator("no instance"))?);
-    let Some(db) = i.databases.get(&key) else {
-        let what = format!(
-            "User does not have permission to alter database '{name}', the database does not exist, or the database is not in a state that allows access checks."
-        );
-        return Err(SqlMessage::error(5011, 14, what).in_state(5));
-    };
+    let Some(db) = i.databases.get(&key) else { return Err(unknown(&name)) };
     if !db.is_live() {
         return refuse(5052, "ALTER DATABASE is not permitted while a database is in the Restoring state.");
     }
@@ -111,6 +111,27 @@ fn database(seat: &mut Seat<'_>, t: &[Token]) -> Result<bool, SqlMessage> {
         db.holder = (access == 1).then_some(id);
     }
     Ok(ended)
+}
+
+/// What is said of a database that is not there.
+fn unknown(name: &str) -> SqlMessage {
+    let what = format!(
+        "User does not have permission to alter database '{name}', the database does not exist, or the database is not in a state that allows access checks."
+    );
+    SqlMessage::error(5011, 14, what).in_state(5)
+}
+
+/// `SET PARTNER OFF`: at either partner, at any time, whatever state its database is in ("Removing Database Mirroring"). The state of 1416
+/// is recorded nowhere.
+fn partner_off(seat: &mut Seat<'_>, name: &str) -> Result<(), SqlMessage> {
+    let key = name.to_lowercase();
+    if !seat.instance().is_some_and(|i| i.databases.contains_key(&key)) {
+        return Err(unknown(name));
+    }
+    if crate::sql::remove_mirror(seat.world, seat.host, &key) {
+        return Ok(());
+    }
+    refuse(1416, format!("Database \"{name}\" is not configured for database mirroring."))
 }
 
 fn user(seat: &mut Seat<'_>, t: &[Token]) -> Result<(), SqlMessage> {
