@@ -1,10 +1,11 @@
 //! Backup files: real files with a header of our own, so that truncation, wrong order and foreign files act as they would.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::files::DatabaseFile;
+use super::{Database, Instance};
 use crate::tsql::SqlMessage;
 use crate::world::files::{FileError, Files};
 
@@ -56,6 +57,8 @@ pub struct Extra {
     pub tail: bool,
     /// `IsCopyOnly`.
     pub copy_only: bool,
+    /// `ForkPointLSN`: where its log goes over from its first fork to its last one.
+    pub fork_point: Option<i128>,
     /// `HasBulkLoggedData`.
     pub bulk: bool,
     /// It is behind a password: its row has NULLs.
@@ -66,6 +69,86 @@ pub struct Extra {
     pub refused: Option<u32>,
     /// The files of its database.
     pub files: Vec<DatabaseFile>,
+}
+
+/// A backup that is to be taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taking {
+    /// When it begins.
+    pub(crate) at: Timestamp,
+    /// Up to where the log is written then.
+    pub(crate) log_end: i128,
+    /// Of the log rather than of the database.
+    pub(crate) log: bool,
+    /// `WITH CHECKSUM`
+    pub(crate) checksums: bool,
+    /// `WITH COPY_ONLY`
+    pub(crate) copy_only: bool,
+    /// `WITH NORECOVERY`
+    pub(crate) tail: bool,
+    /// Bytes of payload.
+    pub(crate) payload: u64,
+}
+
+impl Taking {
+    /// The set that it writes. A log backup that begins on the fork before, at or before the point where the database has left it, is on
+    /// both; a backup of data has one fork (the documentation of RESTORE HEADERONLY).
+    pub(crate) fn of(&self, i: &Instance, db: &Database) -> BackupHeader {
+        // Where nothing has happened since the last one, it ends where it begins: such log backups are common.
+        let first_lsn = if self.log { db.log_backed_up } else { self.log_end };
+        let forked = db.forked.as_ref().filter(|f| self.log && first_lsn <= f.lsn);
+        BackupHeader {
+            database: db.name.clone(),
+            server: i.server_name.clone(),
+            family: db.family.clone(),
+            first_lsn,
+            last_lsn: self.log_end,
+            first_fork: forked.map_or(&db.fork, |f| &f.from).clone(),
+            last_fork: db.fork.clone(),
+            kind: if self.log { 2 } else { 1 },
+            start: self.at,
+            finish: self.at + SignedDuration::from_secs(1),
+            checksums: self.checksums,
+            payload: self.payload,
+            extra: Extra {
+                tail: self.tail,
+                copy_only: self.copy_only,
+                fork_point: forked.map(|f| f.lsn),
+                files: db.files.clone(),
+                ..Extra::default()
+            },
+        }
+    }
+}
+
+impl Instance {
+    /// Remembers a backup of a database, by its lower-case name, that has been written. The tail of a log leaves it waiting for more.
+    pub(crate) fn has_taken(&mut self, key: &str, set: BackupHeader) {
+        if let Some(db) = self.databases.get_mut(key) {
+            db.log_end = set.last_lsn;
+            match set.kind {
+                2 if !set.extra.copy_only => db.log_backed_up = set.last_lsn,
+                1 if !set.extra.copy_only => db.log_broken = false,
+                _ => {}
+            }
+            if set.extra.tail {
+                db.state = 1;
+                db.redo = Some((set.last_lsn, db.fork.clone()));
+            }
+        }
+        self.backups.push(set);
+    }
+}
+
+impl BackupHeader {
+    /// Whether it goes on from a point of a fork: on its first fork up to where that ends in it, on its last one from there.
+    pub(crate) fn is_on_the_path_of(&self, lsn: i128, fork: &str) -> bool {
+        let [on_first, on_last] = [&self.first_fork, &self.last_fork].map(|f| f.eq_ignore_ascii_case(fork));
+        match self.extra.fork_point {
+            Some(point) => (on_first && lsn <= point) || (on_last && lsn >= point),
+            None => on_first,
+        }
+    }
 }
 
 impl Extra {

@@ -47,6 +47,7 @@ pub fn foreign_database_by_hand(world: &mut World, host: &str) -> Result<(), Str
         read_only: false,
         family: guid(seed, &format!("foreign family on {host}")),
         fork: guid(seed, &format!("foreign fork on {host}")),
+        forked: None,
         redo: None,
         mirroring: None,
         newest_message: None,
@@ -135,6 +136,9 @@ pub fn restore_anew_by_hand(world: &mut World, host: &str) -> Result<(), String>
         && let Some(db) = i.databases.get_mut(&key)
     {
         (db.state, db.standby, db.read_only, db.undo_lost) = (1, false, false, false);
+        if !db.fork.eq_ignore_ascii_case(&fork) {
+            db.forked = None;
+        }
         (db.redo, db.fork, db.interrupted) = (Some((lsn, fork.clone())), fork, None);
         let (database, path) = (db.name.clone(), format!(r"D:\full\{}.bak", db.name));
         i.restore_history.push(Restored { at: now, database, set, path });

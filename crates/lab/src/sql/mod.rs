@@ -132,6 +132,8 @@ pub struct Database {
     pub family: String,
     /// `recovery_fork_guid`.
     pub fork: String,
+    /// Where it left the fork before: since its last recovery, or by the log backup that told of one.
+    pub forked: Option<ForkPoint>,
     /// Where roll forward goes on (LSN and fork) while it restores.
     pub redo: Option<(i128, String)>,
     /// While live: the end of its log, and where its next log backup begins.
@@ -156,6 +158,15 @@ pub struct Database {
     pub undo_lost: bool,
     /// Its files.
     pub files: Vec<DatabaseFile>,
+}
+
+/// Where a database has left a recovery fork.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForkPoint {
+    /// The fork that it was on until then: `first_recovery_fork_guid`.
+    pub from: String,
+    /// `fork_point_lsn`.
+    pub lsn: i128,
 }
 
 impl Instance {
@@ -316,22 +327,29 @@ pub(crate) fn apply(world: &mut World, host: &str, restored: Restored) {
     if let Some(db) = i.databases.get_mut(&restored.database) {
         db.redo = Some((restored.set.last_lsn, restored.set.last_fork.clone()));
         db.fork = restored.set.last_fork.clone();
+        if let Some(lsn) = restored.set.extra.fork_point {
+            db.forked = Some(ForkPoint { from: restored.set.first_fork.clone(), lsn });
+        }
         db.interrupted = None;
         db.newest_message = Some(restored.set.start - SignedDuration::from_secs(20));
         i.restore_history.push(Restored { database: db.name.clone(), ..restored });
     }
 }
 
-/// What a completed recovery leaves behind: a live database on a recovery fork of its own.
+/// Log records of a recovery itself: where it forks off and what it takes back stand in the log as well. That so there is always something
+/// in the first log backup of the new fork, and how much it is, is documented nowhere.
+const RECOVERY_RECORDS: i128 = 100;
+
+/// What a completed recovery leaves behind: a live database on a recovery fork of its own. Its next log backup begins where it forked.
 pub(crate) fn recover(world: &mut World, host: &str, key: &str) -> Result<(), String> {
     let fork = guid(world.scenario.seed, &format!("fork {} {}", host, world.now));
     let db = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(key)).ok_or("no such database")?;
     db.state = 0;
     db.standby = false;
     db.read_only = false;
-    db.log_end = db.redo.as_ref().map_or(db.log_end, |r| r.0);
-    db.log_backed_up = db.log_end;
-    db.redo = None;
-    db.fork = fork;
+    let lsn = db.redo.take().map_or(db.log_end, |r| r.0);
+    db.log_backed_up = lsn;
+    db.log_end = lsn + RECOVERY_RECORDS;
+    db.forked = Some(ForkPoint { from: std::mem::replace(&mut db.fork, fork), lsn });
     Ok(())
 }

@@ -52,6 +52,7 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         holder: None,
         family: guid(s.seed, "family"),
         fork: fork.clone(),
+        forked: None,
         redo: None,
         log_end: first_lsn,
         log_backed_up: first_lsn,

@@ -437,7 +437,7 @@ fn fits(db: &Database, set: &BackupHeader, path: &str) -> Result<(), SqlMessage>
         );
         return refuse(4305, what);
     }
-    if !set.first_fork.eq_ignore_ascii_case(fork) {
+    if !set.is_on_the_path_of(*lsn, fork) {
         let what = "This backup set cannot be applied because it is on a recovery path that is inconsistent with the database.";
         return refuse(4330, what);
     }

@@ -8,7 +8,7 @@ use crate::world::World;
 use crate::world::files::split;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
 
-use super::super::backup::{self, BackupHeader};
+use super::super::backup::{self, BackupHeader, Taking};
 use super::super::log_shipping::{LastFile, SecondaryDatabase};
 use super::super::{Restored, apply};
 
@@ -87,29 +87,19 @@ fn log_backup(
     at: Timestamp,
 ) -> Result<String, String> {
     let (seed, payload) = (world.scenario.seed, world.scenario.backup_bytes);
+    let key = database.to_lowercase();
     let Some(i) = world.sql.get_mut(host) else { return Err(format!("no SQL Server {host}")) };
-    let Some(db) = i.databases.get_mut(&database.to_lowercase()).filter(|d| d.is_live()) else {
+    let Some(db) = i.databases.get(&key).filter(|d| d.is_live()) else {
         return Err(format!("{host} has no live {database}"));
     };
     if db.log_broken {
         // Error 4214.
         return Err("BACKUP LOG cannot be performed because there is no current database backup.".into());
     }
-    let header = BackupHeader {
-        database: database.into(),
-        server: i.server_name.clone(),
-        family: db.family.clone(),
-        first_lsn: db.log_backed_up,
-        last_lsn: db.log_end + 42_00000,
-        first_fork: db.fork.clone(),
-        last_fork: db.fork.clone(),
-        kind: 2,
-        start: at,
-        finish: at + SignedDuration::from_secs(1),
-        checksums: false,
-        payload,
-        extra: backup::Extra { files: db.files.clone(), ..backup::Extra::default() },
-    };
+    // Much has been written since the last one.
+    let log_end = db.log_end + 42_00000;
+    let taking = Taking { at, log_end, log: true, checksums: false, copy_only: false, tail: false, payload };
+    let header = taking.of(i, db);
     // A backup takes a second at least: no two of them have one name, and none overwrites another.
     let mut named = at;
     let path = loop {
@@ -120,9 +110,7 @@ fn log_backup(
         named += SignedDuration::from_secs(1);
     };
     world.files.write(&path, &backup::encode(&header, seed)).map_err(|e| e.text)?;
-    db.log_end = header.last_lsn;
-    db.log_backed_up = header.last_lsn;
-    i.backups.push(header);
+    i.has_taken(&key, header);
     Ok(path)
 }
 
@@ -186,7 +174,7 @@ fn restore_into(
         let (lsn, fork) = i.databases.get(&key).ok_or("no database")?.redo.as_ref().ok_or("not restoring")?;
         let ripe =
             set.finish + SignedDuration::from_mins(rule.restore_delay) <= now || rule.restore_delay == 0;
-        if !(ripe && set.first_lsn <= *lsn && *lsn < set.last_lsn && set.first_fork == *fork) {
+        if !(ripe && set.first_lsn <= *lsn && *lsn < set.last_lsn && set.is_on_the_path_of(*lsn, fork)) {
             continue;
         }
         if rule.disconnect_users {

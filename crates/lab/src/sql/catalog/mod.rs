@@ -348,6 +348,7 @@ pub(crate) fn headers(
         "BackupFinishDate" => Cell::Time(time(h.finish)),
         "RecoveryForkID" => Cell::Guid(h.last_fork.clone()),
         "FirstRecoveryForkID" => Cell::Guid(h.first_fork.clone()),
+        "ForkPointLSN" => h.extra.fork_point.map_or(Cell::Null, Cell::Lsn),
         "FamilyGUID" | "BindingID" => Cell::Guid(h.family.clone()),
         "HasBackupChecksums" => Cell::Bit(h.checksums),
         "HasBulkLoggedData" => Cell::Bit(h.extra.bulk),
@@ -357,7 +358,10 @@ pub(crate) fn headers(
         "IsCopyOnly" => Cell::Bit(h.extra.copy_only),
         "IsSnapshot" | "IsReadOnly" | "IsSingleUser" | "BeginsLogChain" => Cell::Bit(false),
         "BackupSetGUID" => Cell::Guid(set_guid(seat, h)),
-        "Flags" => Cell::Int(if h.checksums { 528 } else { 512 }),
+        // 16: checksums; 64 and 256: the tail of a log, taken WITH NORECOVERY.
+        "Flags" => {
+            Cell::Int(512 + if h.checksums { 16 } else { 0 } + if h.extra.tail { 64 + 256 } else { 0 })
+        }
         "RecoveryModel" => Cell::Text("FULL".into()),
         "Collation" => Cell::Text("SQL_Latin1_General_CP1_CI_AS".into()),
         "SoftwareVersionMajor" => Cell::Int(major.into()),

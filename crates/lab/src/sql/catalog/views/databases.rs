@@ -40,10 +40,21 @@ pub(super) fn databases(_: &World, i: &Instance) -> Table {
 }
 
 pub(super) fn recovery_status(_: &World, i: &Instance) -> Table {
-    let columns = ["database_id", "family_guid", "last_log_backup_lsn", "recovery_fork_guid"];
+    let columns = [
+        "database_id",
+        "family_guid",
+        "last_log_backup_lsn",
+        "recovery_fork_guid",
+        "first_recovery_fork_guid",
+        "fork_point_lsn",
+    ];
+    // Where a database has never left a fork, its first one is the one that it is on, and there is no fork point. That the first one goes
+    // on being the one before when a log backup has told of both is documented nowhere, nor that it does not.
     let rows = numbered(i).map(|(id, d)| {
         let next = d.next_log_backup().map_or(Sqlite::Null, lsn);
-        vec![n(id), s(&d.family), next, s(&d.fork)]
+        let first = d.forked.as_ref().map_or(&d.fork, |f| &f.from);
+        let point = d.forked.as_ref().map_or(Sqlite::Null, |f| lsn(f.lsn));
+        vec![n(id), s(&d.family), next, s(&d.fork), s(first), point]
     });
     table(&columns, rows)
 }

@@ -1,5 +1,7 @@
 //! What was backed up and restored, as msdb remembers it.
 
+use rusqlite::types::Value as Sqlite;
+
 use super::super::time;
 use super::{Table, lsn, n, s, table};
 use crate::sql::Instance;
@@ -31,6 +33,8 @@ pub(super) fn sets(_: &World, i: &Instance) -> Table {
         "last_lsn",
         "last_recovery_fork_guid",
         "first_recovery_fork_guid",
+        "fork_point_lsn",
+        "is_force_offline",
         "backup_start_date",
         "backup_finish_date",
         "is_copy_only",
@@ -48,6 +52,8 @@ pub(super) fn sets(_: &World, i: &Instance) -> Table {
             lsn(b.last_lsn),
             s(&b.last_fork),
             s(&b.first_fork),
+            b.extra.fork_point.map_or(Sqlite::Null, lsn),
+            n(i64::from(b.extra.tail)),
             s(&time(b.start)),
             s(&time(b.finish)),
             n(i64::from(b.extra.copy_only)),
