@@ -404,15 +404,21 @@ fn not_in_use(i: &Instance, database: &str, session: Option<u32>) -> Result<(), 
         );
         return refuse(3102, what);
     }
-    let busy = i.sessions.iter().any(|(id, s)| {
-        let inside = s.database == key;
-        Some(*id) != session && (inside || s.running.as_ref().is_some_and(|r| r.database == key))
-    });
-    if busy {
-        let what = "Exclusive access could not be obtained because the database is in use.";
-        return refuse(3101, what);
+    if is_used_by_others(i, &key, session) {
+        return refuse(3101, IN_USE);
     }
     Ok(())
+}
+
+/// What 3101 says.
+pub(super) const IN_USE: &str = "Exclusive access could not be obtained because the database is in use.";
+
+/// Whether a session but for this one is in a database, by its lower-case name, or restores it.
+pub(super) fn is_used_by_others(i: &Instance, key: &str, session: Option<u32>) -> bool {
+    i.sessions.iter().any(|(id, s)| {
+        let inside = s.database == key;
+        Some(*id) != session && (inside || s.running.as_ref().is_some_and(|r| r.database == key))
+    })
 }
 
 /// Whether a log backup continues the database where its roll forward stands.
