@@ -12,7 +12,7 @@ pub fn state(world: &World) -> Value {
 }
 
 fn server(world: &World, i: &Instance) -> Value {
-    let databases: Vec<_> = i.databases.values().map(|d| database(i, d)).collect();
+    let databases: Vec<_> = i.databases.values().map(|d| database(world, i, d)).collect();
     let jobs: Vec<_> = i
         .jobs
         .iter()
@@ -39,7 +39,18 @@ fn server(world: &World, i: &Instance) -> Value {
     })
 }
 
-fn database(i: &Instance, d: &Database) -> Value {
+/// Up to where a database holds what was committed: while it restores, up to where it was rolled forward; a mirror what its principal holds.
+fn log_end(world: &World, d: &Database) -> i128 {
+    let key = d.name.to_lowercase();
+    let partner = d.mirroring.as_ref().filter(|m| m.role == 2).map(|m| &m.partner);
+    let principal = partner.and_then(|p| world.sql.get(p)).and_then(|i| i.databases.get(&key));
+    match principal.filter(|p| p.is_live() && p.family == d.family && p.fork == d.fork) {
+        Some(principal) => principal.log_end,
+        None => d.redo.as_ref().map_or(d.log_end, |redo| redo.0),
+    }
+}
+
+fn database(world: &World, i: &Instance, d: &Database) -> Value {
     let state = match (d.state, d.standby) {
         (0, true) => "STANDBY",
         (0, false) => "ONLINE",
@@ -59,6 +70,7 @@ fn database(i: &Instance, d: &Database) -> Value {
         "state": state,
         "readOnly": d.read_only,
         "redoStartLsn": d.redo.as_ref().map(|r| r.0.to_string()),
+        "logEnd": log_end(world, d).to_string(),
         "recoveryFork": d.fork,
         "mirroring": mirroring,
         "sessions": inside.map(|s| s.host.clone()).collect::<Vec<_>>(),
