@@ -7,7 +7,7 @@
     FunctionsToExport = @(
         'Get-CsPersistentChatState', 'Set-CsPersistentChatState', 'Get-CsService', 'Set-CsPersistentChatActiveServer',
         'Get-CsManagementStoreReplicationStatus', 'Get-CsWindowsService', 'Test-CsDatabase', 'Install-CsMirrorDatabase',
-        'Test-NetConnection')
+        'Stop-CsWindowsService', 'Start-CsWindowsService', 'Test-NetConnection')
     CmdletsToExport   = @()
     AliasesToExport   = @()
     VariablesToExport = @()

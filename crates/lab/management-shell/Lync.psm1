@@ -232,6 +232,33 @@ function Get-CsWindowsService {
     Invoke-Lab $PSCmdlet $PSBoundParameters
 }
 
+function Stop-CsWindowsService {
+    [CmdletBinding(DefaultParameterSetName = 'Name', SupportsShouldProcess, ConfirmImpact = 'High')]
+    param(
+        [Parameter(ParameterSetName = 'Name', Position = 1)] [string] $Name,
+        [Parameter(ParameterSetName = 'Name')] [string] $ComputerName,
+        [Parameter(ParameterSetName = 'InputObject', ValueFromPipeline)] [psobject] $InputObject,
+        [switch] $Graceful,
+        [switch] $NoWait,
+        [switch] $Force,
+        [string] $Report,
+        [switch] $LeaveClsAgentRunning,
+        [switch] $LeaveWebServerRunning)
+    if ($PSCmdlet.ShouldProcess("$ComputerName", 'Stop')) { Invoke-Lab $PSCmdlet $PSBoundParameters }
+}
+
+function Start-CsWindowsService {
+    [CmdletBinding(DefaultParameterSetName = 'Name', SupportsShouldProcess, ConfirmImpact = 'High')]
+    param(
+        [Parameter(ParameterSetName = 'Name', Position = 1)] [string] $Name,
+        [Parameter(ParameterSetName = 'Name')] [string] $ComputerName,
+        [Parameter(ParameterSetName = 'InputObject', ValueFromPipeline)] [psobject] $InputObject,
+        [switch] $NoWait,
+        [switch] $Force,
+        [string] $Report)
+    if ($PSCmdlet.ShouldProcess("$ComputerName", 'Start')) { Invoke-Lab $PSCmdlet $PSBoundParameters }
+}
+
 function Test-CsDatabase {
     [CmdletBinding()]
     param(

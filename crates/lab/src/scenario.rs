@@ -34,6 +34,9 @@ pub struct Scenario {
     pub mirror_ms: u64,
     /// Milliseconds until a change of Lync's configuration is replicated to every server.
     pub replication_ms: u64,
+    /// Milliseconds that a chat server goes on serving whoever is connected to it when it is no active server any more, or is to stop
+    /// gracefully; [`u64::MAX`]: for ever.
+    pub drain_ms: u64,
     /// Milliseconds that any other cmdlet takes.
     pub cmdlet_ms: u64,
     /// Milliseconds until a connection to somebody who does not answer is given up, besides: on Windows some 20 seconds, less here.
@@ -321,6 +324,7 @@ impl Default for Scenario {
             recovery_ms: 400,
             mirror_ms: 3_000,
             replication_ms: 500,
+            drain_ms: 300,
             cmdlet_ms: 50,
             connect_ms: 400,
             standby: false,

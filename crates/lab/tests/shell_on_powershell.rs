@@ -110,6 +110,10 @@ fn every_command() -> Vec<Command> {
         let p = [("Identity", identity()), ("ActiveServers", replace(servers)), ("Confirm", off())];
         command("Set-CsPersistentChatActiveServer", &p)
     };
+    let service_is = |cmdlet: &str, name: &str| {
+        let p = [("ComputerName", text("sea-cs-1.litwareinc.com")), ("Name", text(name)), ("Confirm", off())];
+        command(cmdlet, &p)
+    };
     let service = || command("Get-CsService", &[("PersistentChatServer", on())]);
     let state = || command("Get-CsPersistentChatState", &[]);
     let store = command("Get-CsManagementStoreReplicationStatus", &[("CentralManagementStoreStatus", on())]);
@@ -121,6 +125,10 @@ fn every_command() -> Vec<Command> {
         command("Get-CsManagementStoreReplicationStatus", &[]),
         command("Get-CsWindowsService", &[("ComputerName", text("sea-cs-1.litwareinc.com"))]),
         command("Get-CsWindowsService", &[("ComputerName", text("nowhere.litwareinc.com"))]),
+        service_is("Stop-CsWindowsService", "RTCCHAT"),
+        command("Get-CsWindowsService", &[("ComputerName", text("sea-cs-1.litwareinc.com"))]),
+        service_is("Stop-CsWindowsService", "SPOOLER"),
+        service_is("Start-CsWindowsService", "RTCCHAT"),
         test("sea-sql-1.litwareinc.com"),
         test("nowhere.litwareinc.com"),
         connection("sea-sql-1.litwareinc.com"),

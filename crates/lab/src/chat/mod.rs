@@ -40,8 +40,14 @@ pub struct ChatServer {
     pub session: Option<(String, u32)>,
     /// When it last said that it is alive.
     pub last_ping: Option<Timestamp>,
+    /// Until when it serves those that are connected to it although it is no active server any more.
+    pub leaves: Option<Timestamp>,
     /// Its service runs and has its session, and does not say so any more.
     pub hangs: bool,
+    /// Its service was stopped.
+    pub stopped: bool,
+    /// Fault: its service does not stop when it is told to.
+    pub will_not_stop: bool,
 }
 
 /// The SQL Servers of a store, as the published topology names them.
@@ -177,6 +183,14 @@ pub fn unpublish_server(w: &mut World, host: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Fault: the chat service of a host does not stop when it is told to, or does again.
+pub fn will_not_stop(w: &mut World, host: &str, on: bool) -> Result<(), String> {
+    w.touch();
+    let server = w.chat.servers.get_mut(host).ok_or_else(|| format!("{host} is no server of the pool"))?;
+    server.will_not_stop = on;
+    Ok(())
+}
+
 /// Moves the Central Management store to a data centre, as its administrator does.
 pub fn fail_over_central_management(w: &mut World, data_center: &str) {
     w.touch();
@@ -198,11 +212,21 @@ pub fn tick(w: &mut World) {
             }
         }
     }
+    connect(w);
+    cmdlets::tick(w);
+}
+
+/// Lets every chat server connect, disconnect and ping, by what its replica says.
+fn connect(w: &mut World) {
+    let now = w.now;
     // Most of the time nothing is new for a chat server: looked at first, without copying anything.
     let restless: Vec<String> = {
         let busy = |host: &String, current: &ChatServer| {
             let Some(replica) = w.chat.replicas.get(host) else { return false };
-            let wanted = wanted_server(w, host, &replica.settings);
+            if is_leaving(host, current, &replica.settings) != current.leaves.is_some() {
+                return true;
+            }
+            let wanted = wanted_server(w, host, current, &replica.settings);
             match (&current.session, wanted) {
                 (None, None) => false,
                 (Some((sql, id)), Some(wanted)) => {
@@ -216,14 +240,16 @@ pub fn tick(w: &mut World) {
     let database = w.scenario.database.clone();
     for host in restless {
         let Some(settings) = w.chat.replicas.get(&host).map(|r| r.settings.clone()) else { continue };
-        let wanted = wanted_server(w, &host, &settings).cloned();
         let Some(current) = w.chat.servers.get(&host).cloned() else { continue };
         let mut next = current.clone();
+        let leaving = is_leaving(&host, &current, &settings);
+        next.leaves = leaving.then(|| current.leaves.unwrap_or_else(|| after(now, w.scenario.drain_ms)));
+        let wanted = wanted_server(w, &host, &next, &settings).cloned();
         if let Some((sql, id)) = &current.session
             && (Some(sql) != wanted.as_ref() || !crate::sql::session_alive(w, sql, *id))
         {
             crate::sql::logout(w, sql, *id);
-            next.session = None;
+            (next.session, next.leaves) = (None, None);
         }
         if let (None, Some(sql)) = (&next.session, &wanted)
             && let Ok(id) = crate::sql::chat_connect(w, sql, &database, &host, "Lync Server Persistent Chat")
@@ -237,16 +263,41 @@ pub fn tick(w: &mut World) {
         }
         w.chat.servers.insert(host, next);
     }
-    cmdlets::tick(w);
 }
 
 /// How often a chat server says that it is alive.
 const PING: SignedDuration = SignedDuration::from_secs(1);
 
+/// A moment so many milliseconds later; none is later than the last one that there is.
+fn after(now: Timestamp, milliseconds: u64) -> Timestamp {
+    let length = i64::try_from(milliseconds).ok().map(SignedDuration::from_millis);
+    length.and_then(|length| now.checked_add(length).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether a chat server is connected although its replica does not have it on the list of active servers.
+fn is_leaving(host: &str, current: &ChatServer, settings: &Settings) -> bool {
+    current.session.is_some() && !settings.active.iter().any(|a| a == host)
+}
+
 /// The database server that a chat server is to be connected to, by what its replica says.
-fn wanted_server<'w>(w: &'w World, host: &str, settings: &Settings) -> Option<&'w String> {
-    let active = settings.active.iter().any(|a| a == host) && w.host_is_up(host);
-    if active { database_server(w, settings) } else { None }
+///
+/// One that is taken off the list goes on with the connections that it has (the page of `Set-CsPersistentChatActiveServer`), so with its
+/// own session as well. Another database server is nothing that it goes on with. How long it takes until the last of its users has left
+/// is the scenario's choice.
+fn wanted_server<'w>(
+    w: &'w World,
+    host: &str,
+    current: &ChatServer,
+    settings: &Settings,
+) -> Option<&'w String> {
+    let active = settings.active.iter().any(|a| a == host);
+    let goes_on = || current.session.is_some() && current.leaves.is_none_or(|at| w.now < at);
+    if current.stopped || !(active || goes_on()) || !w.host_is_up(host) {
+        return None;
+    }
+    let server = database_server(w, settings)?;
+    let is_ours = |(sql, id): &(String, u32)| sql == server && crate::sql::session_alive(w, sql, *id);
+    (active || current.session.as_ref().is_some_and(is_ours)).then_some(server)
 }
 
 /// The instance that the pool's state points to: the principal of the primary or of the backup store.
@@ -289,7 +340,13 @@ pub fn state(w: &World) -> serde_json::Value {
         .servers
         .iter()
         .map(|(h, s)| {
-            (h.clone(), json!({"connectedTo": s.session.as_ref().map(|(sql, _)| sql), "lastPing": s.last_ping.map(|t| t.to_string()), "up": w.host_is_up(h)}))
+            let shown = json!({
+                "connectedTo": s.session.as_ref().map(|(sql, _)| sql),
+                "lastPing": s.last_ping.map(|t| t.to_string()),
+                "up": w.host_is_up(h),
+                "stopped": s.stopped,
+            });
+            (h.clone(), shown)
         })
         .collect();
     let serving =

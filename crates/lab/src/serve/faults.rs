@@ -104,6 +104,7 @@ impl Fault<'_> {
                 let host = self.argument(0)?;
                 w.chat.refused.retain(|h| h != host);
             }
+            "will-not-stop" => chat::will_not_stop(w, self.argument(0)?, self.argument(1)? == "on")?,
             "hide-cmdlet" => w.chat.hidden.push(self.argument(0)?.into()),
             "show-cmdlets" => w.chat.hidden.clear(),
             "unresolved" => w.chat.unresolved.push(self.argument(0)?.into()),

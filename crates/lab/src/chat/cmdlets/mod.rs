@@ -2,6 +2,7 @@
 
 mod mirror;
 mod read;
+mod services;
 mod set;
 
 use jiff::{SignedDuration, Timestamp};
@@ -94,6 +95,22 @@ const KNOWN: &[(&str, bool, &[&str])] = &[
     ("Set-CsPersistentChatActiveServer", true, &["Identity", "ActiveServers", "Confirm", "Force"]),
     ("Get-CsManagementStoreReplicationStatus", false, &["ReplicaFqdn", "CentralManagementStoreStatus"]),
     ("Get-CsWindowsService", false, &["ComputerName", "Name"]),
+    (
+        "Stop-CsWindowsService",
+        true,
+        &[
+            "ComputerName",
+            "Name",
+            "Graceful",
+            "NoWait",
+            "Force",
+            "Report",
+            "Confirm",
+            "LeaveClsAgentRunning",
+            "LeaveWebServerRunning",
+        ],
+    ),
+    ("Start-CsWindowsService", true, &["ComputerName", "Name", "NoWait", "Force", "Report", "Confirm"]),
     ("Test-CsDatabase", false, &["DatabaseType", "SqlServerFqdn", "SqlInstanceName"]),
     ("Test-NetConnection", false, &["ComputerName", "Port", "InformationLevel"]),
     (
@@ -154,6 +171,7 @@ pub fn start(w: &mut World, host: &str, user: &str, command: &Command) -> u64 {
     let id = w.chat.next;
     w.chat.next += 1;
     let ends = now + SignedDuration::from_millis(i64::try_from(takes).unwrap_or(0));
+    let ends = services::ends_at(w, host, command, ends);
     // What a cmdlet refuses it refuses at once.
     let result = refuse(w, command, known).map(|r| r.of(&command.name)).inspect(|r| end(w, journal, r));
     w.chat.running.insert(id, Running { host: host.into(), command: command.clone(), ends, journal, result });
@@ -343,6 +361,8 @@ fn run(w: &mut World, host: &str, c: &Command) -> Finished {
         }
         "get-csmanagementstorereplicationstatus" => read::replication(w),
         "get-cswindowsservice" => read::windows_service(w, c),
+        "stop-cswindowsservice" => services::set(w, host, c, services::Wanted::Stopped),
+        "start-cswindowsservice" => services::set(w, host, c, services::Wanted::Started),
         "test-csdatabase" => read::database(w, c),
         "test-netconnection" => read::connection(w, c),
         "set-cspersistentchatstate" => set::pool_state(w, c),

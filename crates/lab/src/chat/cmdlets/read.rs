@@ -118,15 +118,13 @@ pub(super) fn windows_service(w: &World, c: &Command) -> Finished {
         );
     }
     // The service runs on every machine of the pool; only active ones take new connections.
-    if !w.chat.servers.contains_key(&computer) {
-        return Finished::objects(vec![]);
-    }
+    let Some(server) = w.chat.servers.get(&computer) else { return Finished::objects(vec![]) };
     Finished::objects(vec![Value::object(
         "Deserialized.Microsoft.Rtc.Management.Deployment.Core.NTService",
         vec![
-            ("Name", Value::text("RTCCHAT")),
+            ("Name", Value::text(super::services::CHAT)),
             ("DisplayName", Value::text("Lync Server Persistent Chat")),
-            ("Status", Value::text("Running")),
+            ("Status", Value::text(if server.stopped { "Stopped" } else { "Running" })),
             ("RoleName", Value::List(vec![Value::text("PersistentChatService")])),
             ("ComputerName", Value::text(computer)),
         ],
