@@ -36,7 +36,7 @@ pub struct Entry {
     pub target: Option<String>,
     /// The statement as it was sent, or the cmdlet with its parameters.
     pub text: String,
-    /// Values of the batch's parameters, for a statement that may change something.
+    /// Values of the parameters of a batch or of a cmdlet, if it may change something.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
     /// Who sent it: host and program name of the session, or the user of the shell.

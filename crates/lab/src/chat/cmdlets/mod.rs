@@ -5,6 +5,8 @@ mod read;
 mod services;
 mod set;
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use psrp::clixml::Value;
 use psrp::message::{Command, ErrorRecord, PipelineState};
@@ -141,8 +143,13 @@ pub fn arrival(host: &str, command: &Command) -> Option<Arrival> {
         server: host.into(),
         name: command.name.clone(),
         target: target(command),
-        parameters: std::collections::BTreeMap::new(),
+        parameters: parameters(command),
     })
+}
+
+/// The parameters of a cmdlet, as they are shown.
+fn parameters(command: &Command) -> BTreeMap<String, String> {
+    command.parameters.iter().map(|(n, v)| (n.clone(), show(v))).collect()
 }
 
 /// The same, for one that was started.
@@ -167,6 +174,9 @@ pub fn start(w: &mut World, host: &str, user: &str, command: &Command) -> u64 {
         client: user,
     };
     let journal = w.journal.begin(now, entry);
+    if effect == Effect::Write {
+        w.journal.with_parameters(journal, parameters(command));
+    }
     let takes = duration(w, command);
     let id = w.chat.next;
     w.chat.next += 1;
