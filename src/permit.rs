@@ -19,8 +19,8 @@ use crate::domain::pool::{Pool, SqlServer};
 use crate::domain::premises::Premises;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
-use crate::domain::record::SCHEMA;
-use crate::domain::route::Route;
+use crate::domain::record::schema_of;
+use crate::domain::route::{Procedure, Route};
 use crate::domain::side::{Place, Seat, Side, Sides};
 use crate::domain::situation::Situation;
 use crate::domain::transition::{DetachedJob, Transition};
@@ -73,6 +73,8 @@ struct LastLook {
     copies: Vec<BackupFile>,
     /// Whether the transition was past the point of no return.
     past: bool,
+    /// The servers that spoke.
+    speaking: Vec<Seat>,
 }
 
 impl LastLook {
@@ -82,6 +84,10 @@ impl LastLook {
             mains: Sides::of(|side| s.sites[side].main_place()),
             copies: copies.cloned().unwrap_or_default(),
             past: s.is_past(t),
+            speaking: Side::BOTH
+                .into_iter()
+                .flat_map(|side| s.sites[side].instances().map(move |(place, _)| Seat { side, place }))
+                .collect(),
         }
     }
 }
@@ -109,7 +115,8 @@ impl<'w, S: Systems> Permit<'w, S> {
                 Ok(_) => not_locked(pool),
             });
         }
-        let here = agree(&mut sessions, pool, home).await?;
+        let both = s.transitions().iter().any(|t| is_kept_on_both_sides(t.route));
+        let here = agree(&mut sessions, pool, home, both).await?;
         let here = here.iter().find(|r| r.id == t.id);
         // A copy on the partner may be newer: it was written where this one could not be.
         let newest = [here, s.recorded(&t.id)].into_iter().flatten().max_by_key(|r| r.revision);
@@ -184,6 +191,14 @@ impl<'w, S: Systems> Permit<'w, S> {
         Seat { side, place: locked(&self.seen).mains[side] }
     }
 
+    /// Where the record is written first. A switch that is taken back, or goes on after all, changes sides.
+    fn home(&self) -> Seat {
+        let route = self.route();
+        let now = self.main(route.home());
+        let follows = is_kept_on_both_sides(route) && self.sessions.contains_key(&now);
+        if follows { now } else { self.home }
+    }
+
     /// Whether the resource still asks for what is done here.
     fn still_wanted(&self) -> Result<(), Problem> {
         let past = locked(&self.seen).past;
@@ -192,32 +207,55 @@ impl<'w, S: Systems> Permit<'w, S> {
 
     /// Writes an intent, or anything else that the world cannot tell, into the record.
     pub async fn intend(&self, f: impl FnOnce(&mut Transition) + Send) -> Outcome {
+        self.write(f).await.0
+    }
+
+    /// The same for what may have to be known where home is lost: it counts only once it stands on every server that speaks.
+    pub async fn intend_everywhere(&self, f: impl FnOnce(&mut Transition) + Send) -> Outcome {
+        // Who speaks and did not give its lock would miss it.
+        if locked(&self.seen).speaking.iter().any(|seat| !self.sessions.contains_key(seat)) {
+            return Outcome::Refused(not_locked(self.pool));
+        }
+        match self.write(f).await {
+            (Outcome::Answered, Some(problem)) => Outcome::Unknown(problem),
+            (Outcome::Answered, None) => Outcome::Answered,
+            (other @ (Outcome::Refused(_) | Outcome::Unknown(_)), _) => other,
+        }
+    }
+
+    /// Writes the record at home, then its copies: how the first went, and what was in the way of a copy.
+    async fn write(&self, f: impl FnOnce(&mut Transition) + Send) -> (Outcome, Option<Problem>) {
         let mut next = self.transition();
         f(&mut next);
         next.revision += 1;
         let statement = match record(self.pool, &next) {
             Ok(statement) => statement,
-            Err(problem) => return Outcome::Refused(problem),
+            Err(problem) => return (Outcome::Refused(problem), None),
         };
-        let outcome = self.sql(self.home, &statement).await;
+        let outcome = self.sql(self.home(), &statement).await;
+        let mut missed = None;
         if outcome == Outcome::Answered {
-            self.copy_record(&statement).await;
+            missed = self.copy_record(&statement, next.route).await;
             *locked(&self.written) = Some(next.clone());
             self.update(|t| *t = next);
         }
-        outcome
+        (outcome, missed)
     }
 
-    /// The same record on the partner of the side's mirror: it may be the principal tomorrow. That it cannot be written there stops
-    /// nothing; the copy that was written last counts.
-    async fn copy_record(&self, statement: &Statement) {
-        let partner = Seat { side: self.home.side, place: self.home.place.other() };
-        let Some(session) = self.sessions.get(&partner) else { return };
-        if let Err(e) = session.lock().await.send(statement, Some(WRITE)).await {
-            let server = self.server(partner);
+    /// The same record on the partner of the side's mirror: it may be the principal tomorrow; and of a switch on the other side as well,
+    /// which lives and may be all that is left tomorrow. The copy that was written last counts. What was in the way of one.
+    async fn copy_record(&self, statement: &Statement, route: Route) -> Option<Problem> {
+        let home = self.home();
+        let belongs = |seat: &Seat| seat.side == home.side || is_kept_on_both_sides(route);
+        let others = self.sessions.iter().filter(|(seat, _)| **seat != home && belongs(seat));
+        let sent = others.map(|(seat, session)| async move {
+            let Err(e) = session.lock().await.send(statement, Some(WRITE)).await else { return None };
+            let server = self.server(*seat);
             let problem = errors::problem(&e, server, "copying the record");
             tracing::warn!(server = server.host, problem = %problem.message(), "the record was not copied");
-        }
+            Some(problem)
+        });
+        futures::future::join_all(sent).await.into_iter().flatten().next()
     }
 
     fn server(&self, seat: Seat) -> &SqlServer {
@@ -273,7 +311,7 @@ impl<'w, S: Systems> Permit<'w, S> {
         if let Err(problem) = self.still_held().await.and_then(|()| self.still_wanted()) {
             return Outcome::Refused(problem);
         }
-        let shell = &self.pool.sites[self.to()].management_shell;
+        let shell = &self.pool.sites[self.route().home()].management_shell;
         match self.systems.shell().invoke(shell, cmdlet, CMDLET).await {
             Ok(out) => match shell_read::clean_output(&out, cmdlet, shell) {
                 Ok(_) => {
@@ -293,7 +331,7 @@ impl<'w, S: Systems> Permit<'w, S> {
 
     /// Starts a cmdlet that lives on without us: its ids are in the record before anything is sent.
     pub async fn detach(&self, cmdlet: &Cmdlet, job: DetachedJob) -> Outcome {
-        let shell = &self.pool.sites[self.to()].management_shell;
+        let shell = &self.pool.sites[self.route().home()].management_shell;
         let job = match self.systems.shell().account(shell).await {
             Ok(user) => {
                 DetachedJob { user: Some(user), configuration: Some(shell.configuration_name.clone()), ..job }
@@ -375,8 +413,9 @@ impl<'w, S: Systems> Permit<'w, S> {
 
     /// A cmdlet cannot check the lock itself: it is asked for just before.
     async fn still_held(&self) -> Result<(), Problem> {
-        let server = self.server(self.home);
-        let Some(session) = self.sessions.get(&self.home) else { return Err(not_locked(self.pool)) };
+        let home = self.home();
+        let server = self.server(home);
+        let Some(session) = self.sessions.get(&home) else { return Err(not_locked(self.pool)) };
         let statement = Statement::read(statements::HELD, vec![self.pool.lock_resource().into()]);
         let rows = session.lock().await.send(&statement, Some(WRITE)).await;
         match rows.map(|r| r.rows.first().and_then(|r| r.first()).cloned()) {
@@ -410,7 +449,7 @@ fn record(pool: &Pool, t: &Transition) -> Result<Statement, Problem> {
         pool.lock_resource().into(),
         pool.fqdn.clone().into(),
         t.id.clone().into(),
-        SCHEMA.into(),
+        schema_of(t.route).into(),
         Parameter::Text(document),
         // A pool does not see two thousand million transitions.
         i32::try_from(t.number).unwrap_or(i32::MAX).into(),
@@ -432,19 +471,29 @@ async fn records<Q: SqlSession>(
     Ok(found.get().map_err(Clone::clone)?.iter().map(|r| r.transition.clone()).collect())
 }
 
-/// Gives both partners of a mirror the same records: one may have been away when they were written, and it may be all that is left
-/// tomorrow. That it cannot be done stops nothing. Which home has.
+/// Whether a record lies on both sides. A switch has two that live, and either may be lost in the middle of it.
+fn is_kept_on_both_sides(route: Route) -> bool {
+    match route.procedure {
+        Procedure::Switch => true,
+        Procedure::Failover | Procedure::Protect | Procedure::Align => false,
+    }
+}
+
+/// Gives both partners of a mirror the same records, and those of switches to the other side (`both`) as well: one may have been away when
+/// they were written, and it may be all that is left tomorrow. That it cannot be done stops nothing. Which home has.
 async fn agree<Q: SqlSession>(
     sessions: &mut Sessions<Q>,
     pool: &Pool,
     home: Seat,
+    both: bool,
 ) -> Result<Vec<Transition>, Problem> {
     let here = records(sessions, pool, home).await?;
-    let partner = Seat { place: home.place.other(), ..home };
-    if sessions.contains_key(&partner)
-        && let Err(p) = copy_missing(sessions, pool, (home, &here), partner).await
-    {
-        tracing::warn!(problem = %p.message(), "a mirror's partners do not hold the same records");
+    let partners: Vec<Seat> =
+        sessions.keys().filter(|s| **s != home && (both || s.side == home.side)).copied().collect();
+    for partner in partners {
+        if let Err(p) = copy_missing(sessions, pool, (home, &here), partner).await {
+            tracing::warn!(problem = %p.message(), "the servers do not hold the same records");
+        }
     }
     Ok(here)
 }
@@ -459,7 +508,8 @@ async fn copy_missing<Q: SqlSession>(
     for (seat, held, others) in [(partner, there, here), (home, here, there)] {
         let Some((server, session)) = pool.server(seat).zip(sessions.get_mut(&seat)) else { continue };
         let holds = |t: &Transition| held.iter().any(|x| x.id == t.id && x.revision >= t.revision);
-        for t in others.iter().filter(|t| !holds(t)) {
+        let belongs = |t: &Transition| home.side == partner.side || is_kept_on_both_sides(t.route);
+        for t in others.iter().filter(|t| belongs(t) && !holds(t)) {
             let sent = session.get_mut().send(&record(pool, t)?, Some(WRITE)).await;
             sent.map_err(|e| errors::problem(&e, server, "copying the record"))?;
         }

@@ -52,6 +52,25 @@ const FAILOVER: Courses = Courses {
     one_way: Some(StepId::DatabaseOnline),
 };
 
+/// Both sides live: nothing is lost, and chat stands still for as long as the tail of the log takes.
+const SWITCH: Courses = Courses {
+    onward: &[
+        Stage::One(StepId::PreflightPassed),
+        Stage::One(StepId::LogShippingRemoved),
+        // While chat runs; and once more for the tail, which is one more log backup that can follow.
+        Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),
+        Stage::One(StepId::ChatDrained),
+        Stage::One(StepId::TailTaken),
+        Stage::One(StepId::DatabaseOnline),
+        Stage::One(StepId::PoolStateSet),
+        // Nobody waits for the mirror, not even to be told that chat serves.
+        Stage::Overlap(&[StepId::ActiveServersSet, StepId::ChatServing, StepId::MirrorEstablished]),
+    ],
+    // Align gives the side its mirror and its servers back, and Protect re-creates log shipping.
+    back: &[Stage::One(StepId::SourceOnline)],
+    one_way: Some(StepId::DatabaseOnline),
+};
+
 /// The side that is not active gets its copy fed.
 const PROTECT: Courses = Courses {
     onward: &[Stage::One(StepId::PreflightPassed), Stage::One(StepId::LogShippingEstablished)],
@@ -74,6 +93,7 @@ const ALIGN: Courses = Courses {
 pub const fn courses(procedure: Procedure) -> Courses {
     match procedure {
         Procedure::Failover => FAILOVER,
+        Procedure::Switch => SWITCH,
         Procedure::Protect => PROTECT,
         Procedure::Align => ALIGN,
     }
@@ -109,6 +129,7 @@ mod tests {
             assert_eq!(all.first(), Some(&StepId::PreflightPassed), "{procedure:?}");
             assert!(courses(procedure).one_way.is_none_or(|s| all.contains(&s)));
             met.extend(all);
+            met.extend(courses(procedure).back.iter().flat_map(|s| s.steps()));
         }
         assert!(StepId::ALL.iter().all(|s| met.contains(s)));
     }

@@ -9,7 +9,7 @@ use super::v1alpha1 as v1;
 use crate::domain::consent::Consent;
 use crate::domain::pool::{
     Authentication, ConsentPolicy, DataCenter, Folder, ManagementShell, Policy, Pool, Shipping, SqlServer,
-    Tls,
+    Tls, WhenActiveAnswers,
 };
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::side::Sides;
@@ -215,20 +215,17 @@ impl Checks {
         Some(Sides::new(primary?, backup?))
     }
     fn policy(&mut self, p: &v1::Policy) -> Policy {
-        match p.when_active_answers {
-            v1::WhenActiveAnswers::Refuse => {}
-            v1::WhenActiveAnswers::Switch => {
-                self.unsupported("spec.policy.whenActiveAnswers", "Switch", "Use Refuse");
-            }
-        }
-        // Only a switch has a use for it.
-        self.duration("spec.policy.drainDeadline", p.drain_deadline.as_ref());
         Policy {
             consent: match p.consent {
                 v1::ConsentPolicy::WhenNeeded => ConsentPolicy::WhenNeeded,
                 v1::ConsentPolicy::BeforeRecovery => ConsentPolicy::BeforeRecovery,
             },
             mirror_deadline: self.duration("spec.policy.mirrorDeadline", p.mirror_deadline.as_ref()),
+            when_active_answers: match p.when_active_answers {
+                v1::WhenActiveAnswers::Refuse => WhenActiveAnswers::Refuse,
+                v1::WhenActiveAnswers::Switch => WhenActiveAnswers::Switch,
+            },
+            drain_deadline: self.duration("spec.policy.drainDeadline", p.drain_deadline.as_ref()),
         }
     }
 }
@@ -271,7 +268,8 @@ pub fn consent(spec: &v1::PersistentChatFailoverSpec) -> Option<Consent> {
 /// The last wish that was taken up, as a status has it. None: it has none, or one of a data centre or a state that nobody knows.
 pub fn last_wish(pool: &Pool, status: Option<&v1::PersistentChatFailoverStatus>) -> Option<LastWish> {
     let wish = status?.wish.as_ref()?;
-    let states = [WishState::Accepted, WishState::Fulfilled, WishState::Refused, WishState::Drift];
+    let states =
+        [WishState::Accepted, WishState::Planned, WishState::Fulfilled, WishState::Refused, WishState::Drift];
     Some(LastWish {
         active: pool.side_of(&wish.active_data_center)?,
         uid: wish.uid.clone(),
@@ -298,6 +296,7 @@ pub fn wish_status(pool: &Pool, wish: &LastWish) -> v1::WishStatus {
 fn word(state: WishState) -> &'static str {
     match state {
         WishState::Accepted => "Accepted",
+        WishState::Planned => "Planned",
         WishState::Fulfilled => "Fulfilled",
         WishState::Refused => "Refused",
         WishState::Drift => "Drift",
@@ -367,12 +366,6 @@ mod tests {
                 "exactly one",
             ),
             (share.into(), json!({"unc": r"\\fs\logs", "smb": smb}), Reason::NotSupported, "backupShare.smb"),
-            (
-                "/policy".into(),
-                json!({"whenActiveAnswers": "Switch"}),
-                Reason::NotSupported,
-                "whenActiveAnswers",
-            ),
             ("/policy".into(), json!({"drainDeadline": "soon"}), Reason::InvalidSpec, "drainDeadline"),
             ("/policy".into(), json!({"mirrorDeadline": "soon"}), Reason::InvalidSpec, "mirrorDeadline"),
             ("/dataCenters/1/name".into(), json!("seattle"), Reason::InvalidSpec, "both are called seattle"),
@@ -390,8 +383,12 @@ mod tests {
         }
         let mut good = spec();
         good["policy"] =
-            json!({"whenActiveAnswers": "Refuse", "drainDeadline": "5m", "mirrorDeadline": "1h30m"});
-        assert_eq!(read(good).unwrap().policy.mirror_deadline, Some(Duration::from_mins(90)));
+            json!({"whenActiveAnswers": "Switch", "drainDeadline": "5m", "mirrorDeadline": "1h30m"});
+        let policy = read(good).unwrap().policy;
+        assert_eq!(policy.mirror_deadline, Some(Duration::from_mins(90)));
+        assert_eq!(policy.drain_deadline, Some(Duration::from_mins(5)));
+        assert_eq!(policy.when_active_answers, WhenActiveAnswers::Switch);
+        assert_eq!(read(spec()).unwrap().policy.when_active_answers, WhenActiveAnswers::Refuse);
     }
 
     fn stored(pool: &Pool, wish: &LastWish) -> v1::PersistentChatFailoverStatus {
@@ -407,7 +404,13 @@ mod tests {
         let pool = read(spec()).unwrap();
         let said: Timestamp = "2026-01-01T12:00:00.5Z".parse().unwrap();
         let at: Timestamp = "2026-01-01T12:00:00.8Z".parse().unwrap();
-        for state in [WishState::Accepted, WishState::Fulfilled, WishState::Refused, WishState::Drift] {
+        for state in [
+            WishState::Accepted,
+            WishState::Planned,
+            WishState::Fulfilled,
+            WishState::Refused,
+            WishState::Drift,
+        ] {
             let wish = LastWish {
                 active: Side::Backup,
                 uid: "u".into(),

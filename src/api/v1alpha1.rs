@@ -28,7 +28,7 @@ pub use status::{
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must have at most 63 characters"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.transition) || !has(oldSelf.status.transition.outcome) || oldSelf.status.transition.outcome != 'Running' || (self.spec.pool == oldSelf.spec.pool && self.spec.database == oldSelf.spec.database)").message("pool and database are frozen while a transition runs: wait until it has ended"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.transition) || !has(oldSelf.status.transition.outcome) || oldSelf.status.transition.outcome != 'Running' || self.spec.dataCenters.all(d, oldSelf.spec.dataCenters.exists(o, o.name == d.name && o.store == d.store && o.sqlServer.host == d.sqlServer.host))").message("names, stores and SQL hosts of the data centres are frozen while a transition runs; ports, Secrets and trust can be changed"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.transition) || !has(oldSelf.status.transition.pointOfNoReturn) || !oldSelf.status.transition.pointOfNoReturn || oldSelf.status.transition.outcome != 'Running' || oldSelf.status.transition.procedure != 'Failover' || self.spec.activeDataCenter == oldSelf.spec.activeDataCenter || self.spec.activeDataCenter == oldSelf.status.transition.to").message("the database has been recovered: the transition can only go on; leave activeDataCenter at its target until it has ended"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.transition) || !has(oldSelf.status.transition.pointOfNoReturn) || !oldSelf.status.transition.pointOfNoReturn || oldSelf.status.transition.outcome != 'Running' || !(oldSelf.status.transition.procedure in ['Failover', 'Switch']) || self.spec.activeDataCenter == oldSelf.spec.activeDataCenter || self.spec.activeDataCenter == oldSelf.status.transition.to").message("the database has been recovered: the transition can only go on; leave activeDataCenter at its target until it has ended"),
     printcolumn(name = "Active", type_ = "string", json_path = ".status.activeDataCenter"),
     printcolumn(name = "Desired", type_ = "string", json_path = ".spec.activeDataCenter"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
@@ -348,8 +348,8 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 20), regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"))]
     pub mirror_deadline: Option<String>,
-    /// How long a switch waits for the last messages before it gives up (for example 5m). It means something only with
-    /// whenActiveAnswers: Switch, which is not part of this version: until then it is checked and not used.
+    /// How long a switch waits for open chat sessions before it stops the chat services of the side that is left (for example 5m);
+    /// absent: for ever. It means something only with whenActiveAnswers: Switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 20), regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"))]
     pub drain_deadline: Option<String>,
@@ -361,7 +361,7 @@ pub enum WhenActiveAnswers {
     /// Nothing.
     #[default]
     Refuse,
-    /// Switch without loss. Not part of this version.
+    /// Switch without loss.
     Switch,
 }
 

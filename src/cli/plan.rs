@@ -13,6 +13,7 @@ use crate::domain::decision::Decision;
 use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
 use crate::domain::route::Course;
+use crate::domain::route::Procedure;
 use crate::domain::side::Side;
 use crate::domain::site::{Answer, Partner};
 use crate::domain::situation::Situation;
@@ -102,6 +103,7 @@ fn is_watching(p: &Plan, s: &Situation, left: Side) -> bool {
 fn told(pool: &Pool, goal: &Goal, s: &Situation, p: &Plan) -> String {
     let is_uttered = p.heard.as_ref().is_some_and(|h| match h.state {
         WishState::Accepted | WishState::Fulfilled => true,
+        WishState::Planned => p.transition.as_ref().is_some_and(|t| t.route.procedure == Procedure::Switch),
         WishState::Refused | WishState::Drift => false,
     });
     let begun = p.transition.as_ref().is_some_and(Transition::has_begun);

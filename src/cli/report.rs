@@ -1,4 +1,4 @@
-//! What a failover lost, how long it took, and what remains to be done.
+//! What a failover or a switch lost, how long it took, and what remains to be done.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ use crate::status::conditions::{BACKED_UP, FAILOVER_READY, OTHER_SIDE_QUIET, RED
 /// Columns of a text that is read.
 const WIDTH: usize = 120;
 
-/// The report of a failover.
+/// The report of a failover or a switch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -27,6 +27,8 @@ pub struct Report {
     pub pool: String,
     /// Id of the transition.
     pub transition: String,
+    /// `Failover` or `Switch`.
+    pub procedure: String,
     /// The data centre that was left.
     pub from: String,
     /// The data centre that became active.
@@ -41,6 +43,9 @@ pub struct Report {
     /// What was lost; absent: not known, or it was undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<LossStatus>,
+    /// Seconds without chat in a switch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outage_seconds: Option<i64>,
     /// Absent: another transition came after it, so only the history tells of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<StepStatus>>,
@@ -48,11 +53,12 @@ pub struct Report {
     pub remains: Vec<String>,
 }
 
-/// The report of the last failover; an error if there is none.
+/// The report of the last failover or switch; an error if there is none.
 pub fn report(r: &PersistentChatFailover) -> Result<Report, String> {
     let none = "there has been no transition from one data centre to the other that the status knows of";
     let status = r.status.as_ref().ok_or(none)?;
-    let is_failover = |procedure: &str| procedure == Procedure::Failover.as_str();
+    let is_failover =
+        |procedure: &str| [Procedure::Failover, Procedure::Switch].iter().any(|p| p.as_str() == procedure);
     let shown = status.transition.as_ref().filter(|t| is_failover(&t.procedure));
     let past = || status.history.iter().find(|h| is_failover(&h.procedure));
     let mut report = match shown {
@@ -67,12 +73,14 @@ fn of_shown(r: &PersistentChatFailover, t: &TransitionStatus) -> Report {
     Report {
         pool: r.spec.pool.clone(),
         transition: t.id.clone(),
+        procedure: t.procedure.clone(),
         from: t.from.clone(),
         to: t.to.clone(),
         started: t.started.0,
         ended: t.ended.as_ref().map(|e| e.0),
         outcome: t.outcome.clone(),
         loss: t.loss.clone(),
+        outage_seconds: t.outage_seconds,
         steps: Some(t.steps.clone()),
         remains: Vec::new(),
     }
@@ -82,18 +90,23 @@ fn of_past(r: &PersistentChatFailover, h: &HistoryEntry) -> Report {
     Report {
         pool: r.spec.pool.clone(),
         transition: h.id.clone(),
+        procedure: h.procedure.clone(),
         from: h.from.clone(),
         to: h.to.clone(),
         started: h.started.0,
         ended: Some(h.ended.0),
         outcome: h.outcome.clone(),
         loss: h.loss.clone(),
+        outage_seconds: h.outage_seconds,
         steps: None,
         remains: Vec::new(),
     }
 }
 
 impl Report {
+    fn is_switch(&self) -> bool {
+        self.procedure == Procedure::Switch.as_str()
+    }
     fn was_undone(&self) -> bool {
         self.outcome == "Aborted"
     }
@@ -102,8 +115,12 @@ impl Report {
     pub fn told(&self) -> String {
         let mut out = String::new();
         let (pool, from, to) = (clean(&self.pool), clean(&self.from), clean(&self.to));
-        let _ =
-            writeln!(out, "Failover of {pool} from {from} to {to} (transition {})", clean(&self.transition));
+        let _ = writeln!(
+            out,
+            "{} of {pool} from {from} to {to} (transition {})",
+            clean(&self.procedure),
+            clean(&self.transition)
+        );
         let ended = self.ended.map_or_else(|| "not yet".to_string(), |e| e.to_string());
         let outcome = clean(&self.outcome).to_lowercase();
         let _ = writeln!(out, "began {}, ended {ended} ({outcome})", self.started);
@@ -112,6 +129,9 @@ impl Report {
             (_, true, _) => {
                 let _ = writeln!(out, "  Nothing: it was undone before the database was recovered.");
             }
+            (None, false, Some(_)) if self.is_switch() => {
+                let _ = writeln!(out, "  Nothing: the log of {from} was applied in {to} to its very end.");
+            }
             (Some(l), false, _) => loss(&mut out, l),
             (None, false, None) => {
                 let _ = writeln!(out, "  Not known yet: the database has not been recovered.");
@@ -119,6 +139,9 @@ impl Report {
             (None, false, Some(_)) => {
                 let _ = writeln!(out, "  Not known: the database was not recovered by this operator.");
             }
+        }
+        if let Some(outage) = self.outage_seconds {
+            let _ = writeln!(out, "\nHow long chat stood still\n  {}", seconds(outage));
         }
         if let Some(steps) = &self.steps {
             how_long(&mut out, steps);
@@ -160,7 +183,12 @@ fn remains(f: &Report, r: &PersistentChatFailover, status: &PersistentChatFailov
     let (from, to) = (&f.from, &f.to);
     let missing = |kind: &str| status.conditions.iter().find(|c| c.type_ == kind && c.status != "True");
     let mut remains = Vec::new();
-    if !f.was_undone() {
+    if f.is_switch() && !f.was_undone() {
+        remains.push(format!(
+            "Compliance (mgccomp) was not touched: let its adapter in {from} process what is left, and check that \
+             AdapterOutputDirectory is valid in {to}."
+        ));
+    } else if !f.was_undone() {
         remains.push(format!(
             "Compliance (mgccomp) was not touched. Events that no adapter had processed are lost with the old side: save the \
              adapter's output of {from} if it can be reached, and check that AdapterOutputDirectory is valid in {to}. \

@@ -189,7 +189,8 @@ impl<'a> Look<'a> {
     }
 
     fn failover_at_work(&self) -> Option<&'a TransitionStatus> {
-        self.at_work().filter(|t| t.procedure == Procedure::Failover.as_str())
+        let moves = [Procedure::Failover, Procedure::Switch].map(Procedure::as_str);
+        self.at_work().filter(|t| moves.contains(&t.procedure.as_str()))
     }
 
     fn holds(&self, goal: Goal) -> Option<String> {

@@ -2,7 +2,6 @@
 
 use super::pool::Pool;
 use super::problem::{Problem, Reason};
-use super::route::{Procedure, Route};
 use super::side::Side;
 use super::situation::Situation;
 use super::sql_server::{Database, Instance};
@@ -96,7 +95,10 @@ pub fn is_explained(s: &Situation, side: Side) -> bool {
             (None, _) => true,
             (Some(_), None) => false,
         };
-        t.route.procedure == Procedure::Failover && t.route.to == side && completed && same
+        let returned = t.ended.is_some_and(|e| e.aborted) && t.route.home() == side && fork.is_some();
+        t.route.procedure.moves_chat()
+            && same
+            && ((t.route.to == side && completed) || (returned && t.route.from == side))
     })
 }
 
@@ -104,8 +106,9 @@ pub fn is_explained(s: &Situation, side: Side) -> bool {
 /// the copy that stood there since, recovered by somebody.
 pub fn is_left_behind(s: &Situation, active: Side, copy: &Instance) -> bool {
     let fork = copy.database.as_ref().and_then(|d| d.fork.as_deref());
-    let is_way_here =
-        |t: &&Transition| t.route == Route::failover(active) && t.ended.is_some_and(|e| !e.aborted);
+    let is_way_here = |t: &&Transition| {
+        t.route.procedure.moves_chat() && t.route.to == active && t.ended.is_some_and(|e| !e.aborted)
+    };
     match (s.transitions().into_iter().find(is_way_here), fork) {
         // It began with a database that somebody had recovered: the fork from before that is written down nowhere.
         (Some(t), Some(_)) if t.facts.adopted_fork.as_ref() == Some(&t.fork) => true,

@@ -1,5 +1,6 @@
 //! The log chain: which backups follow the redo point, by LSN, recovery fork and family. Never by name or date.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -9,12 +10,13 @@ use super::backups::{BackupSet, Folders, Lsn, RedoPoint};
 use super::links::{Copy, Link};
 use super::problem::{Problem, Reason};
 use super::reading::Reading;
+use super::route::Route;
 use super::side::Side;
 use super::situation::Situation;
 use super::sql_server::Instance;
 use super::text::clean;
 use super::transition::{Damaged, Transition};
-use super::{lacking, lives};
+use super::{lacking, lives, tail};
 
 /// What can be applied from the redo point on, and what stops it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,7 +199,7 @@ fn walk(redo: &RedoPoint, usable: &[Link], chain: &mut Chain) -> RedoPoint {
     }
 }
 
-/// The chain of a side's copy: from its redo point, or why there is none.
+/// The chain of a side's copy: from its redo point, or why there is none. That of a switch ends where the tail does, once it is taken.
 pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> Result<Chain, Problem> {
     let instance = s.sites[side].main().map_err(Clone::clone)?;
     let Some(db) = &instance.database else {
@@ -209,18 +211,35 @@ pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> 
     };
     let Some(redo) = redo_of(instance) else { return Err(no_redo(&instance.server_name, database)) };
     let folders = s.folders[side].as_ref().ok_or_else(super::reading::not_looked)?;
+    let switch = t.filter(|t| t.route == Route::switch(side));
+    let folders = match switch.and_then(|t| tail::taken(s, t, database)) {
+        Some(end) => Cow::Owned(up_to_the_tail(folders, end)),
+        None => Cow::Borrowed(folders),
+    };
     let restored = instance.history.known().map_or(&[][..], Vec::as_slice);
     let copy = Copy { redo: &redo, family: db.family.as_deref(), database, restored };
-    let mut chain = follow(&copy, folders, t.map(|t| Tried { t, now: s.at }));
+    let mut chain = follow(&copy, &folders, t.map(|t| Tried { t, now: s.at }));
     // Once log shipping has been removed, the record has what it said.
     let half = instance.secondary_half.known().and_then(Option::as_ref);
     if let Some(half) = half.or_else(|| t.and_then(|t| t.facts.log_shipping.as_ref())) {
         chain
             .stuck
-            .extend(lacking::of(half, database, folders).into_iter().map(|(folder, p)| stuck(folder, p)));
+            .extend(lacking::of(half, database, &folders).into_iter().map(|(folder, p)| stuck(folder, p)));
         chain.stuck.sort();
     }
     Ok(chain)
+}
+
+/// The folders without what lies behind the tail of a switch: what is written there, on the same fork, is by an older copy that was opened
+/// by mistake or by the way, and is no part of the database.
+fn up_to_the_tail(folders: &Folders, end: Lsn) -> Folders {
+    let mut folders = folders.clone();
+    for headers in folders.headers.values_mut().chain(folders.unlisted.values_mut()) {
+        if let Reading::Known(sets) = &mut headers.sets {
+            sets.retain(|set| set.last_lsn <= end);
+        }
+    }
+    folders
 }
 
 /// Where roll forward of an instance's database goes on. In STANDBY the catalog may say nothing; then it is the end of the set

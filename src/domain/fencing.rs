@@ -107,7 +107,8 @@ fn judge_instance(d: &DataCenter, place: Place, server: &str, i: &Instance) -> V
                 db.state_text()
             ),
             format!(
-                "This is no disaster: set spec.activeDataCenter back to {}. A planned switch is not part of this version",
+                "This is no disaster: set spec.activeDataCenter back to {}. To move chat without loss, set spec.policy.whenActiveAnswers to \
+                 Switch, and then spec.activeDataCenter anew",
                 clean(&d.name)
             ),
         )),

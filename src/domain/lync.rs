@@ -24,6 +24,9 @@ pub struct Lync {
     /// `Get-CsWindowsService`: whether the chat service runs, by server. None: the host answered, and what it lists tells nothing of
     /// that service.
     pub services: BTreeMap<String, Reading<Option<bool>>>,
+    /// How the chat service is called on each of these servers, where it is known.
+    #[serde(default)]
+    pub service_names: BTreeMap<String, String>,
     /// The detached `Install-CsMirrorDatabase` of the transition, if one was started.
     pub mirror_job: Option<Reading<JobState>>,
     /// Why the Management Shell that was to be asked could not be used, if the other side's had to answer.
@@ -39,6 +42,7 @@ impl Lync {
             central_management: Reading::not_looked(),
             replicas: Reading::not_looked(),
             services: BTreeMap::new(),
+            service_names: BTreeMap::new(),
             mirror_job: None,
             shell_trouble: None,
         }

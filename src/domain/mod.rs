@@ -20,6 +20,7 @@ pub mod site;
 pub mod situation;
 pub mod sql_server;
 pub mod step;
+pub mod tail;
 pub mod text;
 pub mod transition;
 pub mod wish;

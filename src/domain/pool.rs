@@ -154,6 +154,22 @@ pub struct Policy {
     pub consent: ConsentPolicy,
     /// How long step 7 waits for step 6; absent: for ever.
     pub mirror_deadline: Option<Duration>,
+    /// What a changed wish does while the active side lives.
+    #[serde(default)]
+    pub when_active_answers: WhenActiveAnswers,
+    /// How long a switch waits for chat sessions to end before it stops the services; absent: for ever.
+    #[serde(default)]
+    pub drain_deadline: Option<Duration>,
+}
+
+/// What a changed wish does while the active side lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenActiveAnswers {
+    /// Nothing: only a disaster moves chat.
+    #[default]
+    Refuse,
+    /// Chat moves without loss.
+    Switch,
 }
 
 /// When a human must agree.

@@ -58,7 +58,7 @@ reasons! {
     Active,
     /// The resource has been accepted and is being looked at.
     Accepted,
-    /// A failover runs.
+    /// A failover or a switch runs.
     Switching,
     /// The active side is given the mirror and the active servers that the resource names.
     Aligning,
@@ -81,6 +81,8 @@ reasons! {
     WaitingForReplication,
     /// The chat servers have not yet connected.
     WaitingForChat,
+    /// Chat sessions on the side that is left are given time to end.
+    WaitingForSessions,
     /// The active servers wait for the mirror until the deadline of the policy.
     WaitingForMirror,
     /// Another process holds the lock of the pool.
@@ -92,6 +94,8 @@ reasons! {
     ActiveDataCenterDrifted,
     /// Both sides have a live database.
     SplitBrain,
+    /// Chat does not end on the side that is left.
+    ChatDoesNotEnd,
     /// The side to be left answers: this is no disaster.
     SourceAlive,
     /// A server of the side to be left answers, its database is not usable.

@@ -6,7 +6,9 @@ use super::chain::{no_redo, of};
 use super::fencing::{Verdict, verdict};
 use super::pool::Pool;
 use super::problem::{Problem, Reason};
+use super::route::Procedure;
 use super::situation::Situation;
+use super::tail;
 use super::text::clean;
 use super::transition::Transition;
 
@@ -31,12 +33,14 @@ impl CompleteChain {
                 "They are applied before the database is recovered",
             ));
         }
-        if !chain.stuck.is_empty() {
+        // A switch leaves nothing out: it ends at the tail, whatever else lies in the folders.
+        if t.route.procedure != Procedure::Switch && !chain.stuck.is_empty() {
             accepted.require()?;
         }
-        match chain.end {
-            Some(redo) => Ok(CompleteChain { redo }),
-            None => Err(no_redo("the target", &pool.database)),
+        let redo = chain.end.ok_or_else(|| no_redo("the target", &pool.database))?;
+        match t.route.procedure {
+            Procedure::Switch => up_to_the_tail(pool, s, t, redo),
+            Procedure::Failover | Procedure::Protect | Procedure::Align => Ok(CompleteChain { redo }),
         }
     }
     /// Where roll forward stands: the recovery is allowed at this point only.
@@ -45,13 +49,38 @@ impl CompleteChain {
     }
 }
 
-/// The proof that nobody writes to the side that is left: dead for everyone who looked, or vouched for by a human.
+/// A switch loses nothing: its target stands where the tail of the side that is left ends, on its fork.
+fn up_to_the_tail(
+    pool: &Pool,
+    s: &Situation,
+    t: &Transition,
+    redo: RedoPoint,
+) -> Result<CompleteChain, Problem> {
+    match tail::taken(s, t, &pool.database) {
+        Some(end) if end == redo.lsn => Ok(CompleteChain { redo }),
+        Some(end) => Err(Problem::retry(
+            Reason::InProgress,
+            format!("The copy stands at LSN {}, the tail of the log ends at {end}", redo.lsn),
+            "Nothing to do: it is applied before the database is recovered. To go back, set spec.activeDataCenter back",
+        )),
+        None => Err(tail::not_seen(pool, t)),
+    }
+}
+
+/// The proof that nobody writes to the side that is left: dead for everyone who looked, vouched for by a human, or left RESTORING by the
+/// tail of its log.
 #[derive(Clone, Debug)]
 pub struct Fenced(());
 
 impl Fenced {
     /// Makes the proof from what is seen now. The only way to get one.
     pub fn prove(pool: &Pool, s: &Situation, t: &Transition, accepted: &Acceptance) -> Result<Self, Problem> {
+        if t.route.procedure == Procedure::Switch {
+            return match tail::taken(s, t, &pool.database) {
+                Some(_) => Ok(Fenced(())),
+                None => Err(tail::not_seen(pool, t)),
+            };
+        }
         match verdict(pool, s, t.route.from) {
             Verdict::Dead => Ok(Fenced(())),
             Verdict::Alive(p) => Err(p),

@@ -3,10 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, Reason};
+use super::route::{Procedure, Route};
 use super::transition::Transition;
 
-/// Version of the document that this operator writes.
-pub const SCHEMA: i32 = 2;
+/// The newest version of the document that this operator knows: with switches, which earlier ones do not know.
+pub const SCHEMA: i32 = 3;
+/// The oldest one: without.
+const OLDEST: i32 = 2;
+
+/// Version of the document of a transition: the lowest that whoever reads it must know.
+pub const fn schema_of(route: Route) -> i32 {
+    match route.procedure {
+        Procedure::Switch => SCHEMA,
+        Procedure::Failover | Procedure::Protect | Procedure::Align => OLDEST,
+    }
+}
 
 /// One row of `msdb.dbo.persistent_chat_failover`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,7 +40,7 @@ pub fn read(schema: i32, transition: &str, document: &str) -> Result<Record, Pro
             "Run the version of the operator that wrote it, or a newer one",
         ));
     }
-    if schema < SCHEMA {
+    if schema < OLDEST {
         return Err(unreadable(transition, &format!("it has schema {schema}, which was never released")));
     }
     match serde_json::from_str::<Transition>(document) {

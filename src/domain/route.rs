@@ -9,6 +9,8 @@ use super::side::Side;
 pub enum Procedure {
     /// The active side is lost: its database lives on at the other side.
     Failover,
+    /// Both sides live: the database moves to the other one, and nothing is lost.
+    Switch,
     /// The side that is not active is protected: it holds a copy that log shipping feeds from the active one.
     Protect,
     /// The active side has the mirror and the active servers that the resource names.
@@ -17,13 +19,22 @@ pub enum Procedure {
 
 impl Procedure {
     /// All of them.
-    pub const ALL: [Procedure; 3] = [Procedure::Failover, Procedure::Protect, Procedure::Align];
+    pub const ALL: [Procedure; 4] =
+        [Procedure::Failover, Procedure::Switch, Procedure::Protect, Procedure::Align];
     /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Procedure::Failover => "Failover",
+            Procedure::Switch => "Switch",
             Procedure::Protect => "Protect",
             Procedure::Align => "Align",
+        }
+    }
+    /// Whether another side becomes the active one by it.
+    pub const fn moves_chat(self) -> bool {
+        match self {
+            Procedure::Failover | Procedure::Switch => true,
+            Procedure::Protect | Procedure::Align => false,
         }
     }
 }
@@ -44,9 +55,9 @@ pub enum Course {
 pub struct Route {
     /// What is carried out.
     pub procedure: Procedure,
-    /// The side that is left (Failover), or whose database is the live one (Protect, Align).
+    /// The side that is left (Failover, Switch), or whose database is the live one (Protect, Align).
     pub from: Side,
-    /// The side that becomes active (Failover), that is protected (Protect), or that is set right (Align).
+    /// The side that becomes active (Failover, Switch), that is protected (Protect), or that is set right (Align).
     pub to: Side,
     /// Onward or back.
     #[serde(default)]
@@ -57,6 +68,10 @@ impl Route {
     /// A failover to a side.
     pub const fn failover(to: Side) -> Route {
         Route { procedure: Procedure::Failover, from: to.other(), to, course: Course::Onward }
+    }
+    /// A switch to a side.
+    pub const fn switch(to: Side) -> Route {
+        Route { procedure: Procedure::Switch, from: to.other(), to, course: Course::Onward }
     }
     /// The protection of a side.
     pub const fn protect(to: Side) -> Route {
@@ -72,9 +87,9 @@ impl Route {
     }
     /// The side whose database is live in the end: the record and the first lock lie there.
     pub const fn home(self) -> Side {
-        match self.procedure {
-            Procedure::Failover | Procedure::Align => self.to,
-            Procedure::Protect => self.from,
+        match (self.procedure, self.course) {
+            (Procedure::Failover | Procedure::Align, _) | (Procedure::Switch, Course::Onward) => self.to,
+            (Procedure::Protect, _) | (Procedure::Switch, Course::Back) => self.from,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::lync::Lync;
 use super::pool::DataCenter;
 use super::problem::Reason;
 use super::reading::Reading;
-use super::sql_server::Instance;
+use super::sql_server::{Instance, Session};
 use super::text::clean;
 
 /// Whether every wanted server that is up has the newest configuration. A server that is down cannot have it, and another
@@ -83,6 +83,11 @@ pub fn serving(lync: &Lync, instance: &Instance, here: &DataCenter, pings: Pings
         }
     }
     Err(missing.join("; "))
+}
+
+/// Those servers that have sessions in a database.
+pub fn with_sessions<'s>(sessions: &[Session], servers: impl Iterator<Item = &'s String>) -> Vec<&'s String> {
+    servers.filter(|server| sessions.iter().any(|s| same_host(&s.host, server))).collect()
 }
 
 /// Longest name that a Windows machine gives itself (NetBIOS; "Computer Names", Windows documentation).

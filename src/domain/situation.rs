@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::backups::Folders;
-use super::lync::Lync;
+use super::lync::{Lync, PoolState};
 use super::route::Procedure;
 use super::side::{Side, Sides};
 use super::site::Site;
@@ -48,18 +48,27 @@ impl Situation {
     pub fn recorded(&self, id: &str) -> Option<&Transition> {
         self.transitions().into_iter().find(|t| t.id == id)
     }
-    /// The failover that is not over.
-    pub fn open_failover(&self) -> Option<&Transition> {
-        let is_open = |t: &&Transition| t.ended.is_none() && t.route.procedure == Procedure::Failover;
-        self.transitions().into_iter().find(is_open)
+    /// The failover or switch that is not over. What a later one has overtaken is.
+    pub fn open_move(&self) -> Option<&Transition> {
+        let newest = self.transitions().into_iter().find(|t| t.route.procedure.moves_chat());
+        newest.filter(|t| t.ended.is_none())
     }
-    /// What protects the other side or sets right this one (`active`), and is not over. What a later failover has overtaken is.
+    /// What protects the other side or sets right this one (`active`), and is not over. What a later failover or switch has overtaken is.
     pub fn open(&self, procedure: Procedure, active: Side) -> Option<&Transition> {
         let all = self.transitions();
-        let since = all.iter().position(|t| t.route.procedure == Procedure::Failover).unwrap_or(all.len());
+        let since = all.iter().position(|t| t.route.procedure.moves_chat()).unwrap_or(all.len());
         let is_meant =
             |t: &&Transition| t.ended.is_none() && t.route.procedure == procedure && t.route.home() == active;
         all.into_iter().take(since).find(is_meant)
+    }
+    /// Whether a switch whose recovery was intended may be taken back nevertheless, by a human's word: its target is not to be seen, and the
+    /// pool uses the other side, so nobody has chatted there.
+    pub fn may_be_taken_back(&self, t: &Transition) -> bool {
+        let used = self.lync.state.known().and_then(PoolState::side);
+        t.route.procedure == Procedure::Switch
+            && t.facts.adopted_fork.is_none()
+            && self.sites[t.route.to].main().is_err()
+            && used == Some(t.route.from)
     }
     /// Whether a transition's point of no return was, or may have been, passed. The intent of a recovery alone does not pass it:
     /// whoever wrote it may have died, or looked once more and held back, before the statement was sent. A database that waits for
@@ -67,7 +76,7 @@ impl Situation {
     pub fn is_past(&self, t: &Transition) -> bool {
         match t.route.procedure {
             Procedure::Protect | Procedure::Align => false,
-            Procedure::Failover => {
+            Procedure::Failover | Procedure::Switch => {
                 let database = self.sites[t.route.to].main().ok().and_then(|i| i.database.as_ref());
                 let restoring = database.is_some_and(Database::is_restoring);
                 t.facts.adopted_fork.is_some() || (t.facts.recovery.is_some() && !restoring)

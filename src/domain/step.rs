@@ -29,6 +29,10 @@ steps! {
     BackupsCopied => "Copy the last log backups",
     /// All of them are applied.
     LogBackupsApplied => "Apply the log backups",
+    /// Nobody chats on the side that is left.
+    ChatDrained => "Let chat end",
+    /// The tail of its log is taken: nothing can be written there any more.
+    TailTaken => "Take the tail of the log",
     /// The database is recovered. The point of no return.
     DatabaseOnline => "Recover the database",
     /// The pool's state says which side it uses, and the servers know.
@@ -39,6 +43,8 @@ steps! {
     ActiveServersSet => "Set the active servers",
     /// People can chat.
     ChatServing => "See chat serving",
+    /// A switch is undone: the database is live again where it was.
+    SourceOnline => "Bring the database back online where it was",
     /// The live database's log is backed up, and log shipping feeds the copy of the side that is not active.
     LogShippingEstablished => "Establish log shipping",
 }

@@ -1,6 +1,6 @@
 //! One change of the pool, from its first look to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,8 @@ use super::consent::AcceptedConsent;
 use super::log_shipping::SecondaryHalf;
 use super::lync::Diagnostics;
 use super::problem::Reason;
-use super::route::Route;
-use super::side::Side;
+use super::route::{Procedure, Route};
+use super::side::{Seat, Side};
 use super::step::StepId;
 use super::text::short;
 use super::wish::LastWish;
@@ -81,6 +81,31 @@ pub struct Facts {
     pub mirror_jobs: Vec<DetachedJob>,
     /// Agent jobs that were started by us, by id.
     pub started_jobs: BTreeMap<String, StartedJob>,
+    /// When chat was first told to stop. Written before it is.
+    pub chat_stopped: Option<Timestamp>,
+    /// Chat servers whose service was stopped by us, because their sessions outlived the deadline: it is started again.
+    pub stopped_services: BTreeSet<String>,
+    /// The tail of the log is about to be taken, or was. Written before the statement is sent.
+    pub tail: Option<Tail>,
+}
+
+/// The tail of the log of the side that a switch leaves: once it is taken, nothing can be written there any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tail {
+    /// When its intent was written.
+    pub at: Timestamp,
+    /// Which server's database it ends.
+    pub seat: Seat,
+    /// The recovery fork that it was on.
+    #[serde(default)]
+    pub fork: String,
+    /// The file, without its folder: the share from which log shipping feeds the target's copy.
+    pub file: String,
+    /// The database is about to be brought back online where it was taken, or was: it ends nothing any more. Written before the statement is
+    /// sent.
+    #[serde(default)]
+    pub undone: bool,
 }
 
 /// An Agent job that was started by us.
@@ -302,6 +327,16 @@ impl Transition {
         self.steps.values().any(|h| h.attempts > 0)
             || self.facts.recovery.is_some()
             || self.facts.log_shipping.is_some()
+    }
+    /// How long nobody could chat in a switch that is complete: from the moment when chat was told to stop (where somebody else had done that,
+    /// when it was first waited for) until it was seen serving.
+    pub fn outage(&self) -> Option<SignedDuration> {
+        let ended = self.ended.filter(|e| !e.aborted && self.route.procedure == Procedure::Switch)?;
+        let waited_for = self.steps.get(&StepId::ChatDrained).and_then(|h| h.started);
+        let since = self.facts.chat_stopped.or(waited_for)?;
+        // The mirror may take longer.
+        let served = self.steps.get(&StepId::ChatServing).and_then(|h| h.ended);
+        Some(served.unwrap_or(ended.at).duration_since(since).max(SignedDuration::ZERO))
     }
     /// Whether a job was started again and again while the copy's roll forward stood at one point: it does not bring it further.
     pub fn is_in_vain(&self, job: &str, redo: Option<Lsn>) -> bool {

@@ -39,6 +39,9 @@ pub struct LastWish {
 pub enum WishState {
     /// It was uttered and is being made true.
     Accepted,
+    /// It was uttered while the active side lived, and chat moves without loss. If that side is lost meanwhile, nobody has asked for a
+    /// failover.
+    Planned,
     /// It was seen true. If it is not any more, nobody has asked for that here.
     Fulfilled,
     /// It was uttered while the active side lived: it is spent.
@@ -74,11 +77,17 @@ impl Wished<'_> {
                 WishState::Accepted => true,
                 // Clocks of the human and of the operator may differ by minutes: an utterance is held against the one before it, and
                 // against the operator's clock only where there was none. In whole seconds, for a status has no others.
-                WishState::Fulfilled | WishState::Refused | WishState::Drift => {
+                WishState::Planned | WishState::Fulfilled | WishState::Refused | WishState::Drift => {
                     fresh.is_some_and(|said| said.as_second() > l.uttered_at.unwrap_or(l.at).as_second())
                 }
             },
         }
+    }
+
+    /// Whether somebody has asked for a switch, which goes on.
+    pub fn is_planned(&self, last: Option<&LastWish>) -> bool {
+        let same = last.filter(|l| l.active == self.active && l.uid == self.uid);
+        same.is_some_and(|l| l.state == WishState::Planned)
     }
 
     /// The same wish, as it is remembered with what became of it. One that is remembered so already keeps its time.

@@ -77,7 +77,7 @@ fn learnt(t: &Transition, plan: &Plan, s: &Situation) -> Transition {
         loss.newest_message = Some(*at);
     }
     // What leaves no side asks nobody.
-    if t.route.procedure == Procedure::Failover
+    if t.route.procedure.moves_chat()
         && let Some((c, terms)) = &plan.accepted
         && !t.consents.iter().any(|known| known.situation == c.situation)
     {

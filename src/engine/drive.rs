@@ -109,6 +109,6 @@ fn still_wanted(wish: &Wish, pool: &Pool, t: &Transition, past: bool) -> Result<
 fn is_asked_for(goal: &Goal, t: &Transition) -> bool {
     match t.route.course {
         Course::Onward => goal.active == t.route.home(),
-        Course::Back => goal.active != t.route.home(),
+        Course::Back => goal.active != t.route.to,
     }
 }

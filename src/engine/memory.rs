@@ -11,7 +11,6 @@ use super::wishes::Wish;
 use super::{Clock, World};
 use crate::domain::decision::Waiting;
 use crate::domain::problem::{Class, Problem, Reason};
-use crate::domain::route::Procedure;
 use crate::domain::site::Answer;
 use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
@@ -128,8 +127,10 @@ impl Memory {
         // Under a permit nobody else can have gone on; without one, what the record says now is newer than what we remember.
         let current = match permit {
             Some(_) => current,
-            None => current.map(|t| {
-                situation.recorded(&t.id).map_or_else(|| t.clone(), |r| r.clone().with_times_of(&t))
+            None => current.map(|t| match situation.recorded(&t.id) {
+                // Of a copy that missed the last writes nothing is learnt.
+                Some(r) if r.revision >= t.revision => r.clone().with_times_of(&t),
+                Some(_) | None => t,
             }),
         };
         let heard = self.heard.as_ref();
@@ -222,7 +223,7 @@ impl Memory {
 fn next_reads(plan: &Plan) -> Reads {
     let Some(t) = &plan.transition else { return Reads::ALL };
     // Where chat goes on, a transition may wait for days, and the desired state is more than what it waits for.
-    if t.route.procedure != Procedure::Failover && !plan.next.writes() {
+    if !t.route.procedure.moves_chat() && !plan.next.writes() {
         return Reads::ALL;
     }
     // A stage that has just ended hands over to one that wants to see everything of its own.

@@ -13,7 +13,6 @@ use crate::domain::decision::{Decision, Evidence, Left, Waiting};
 use crate::domain::lync::PoolState;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
-use crate::domain::route::Procedure;
 use crate::domain::side::Side;
 use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
@@ -111,8 +110,12 @@ pub fn plan(
 ) -> Plan {
     let ask = Ask::new(pool, goal, s, heard);
     let current = current.filter(|t| s.recorded(&t.id).is_none_or(|r| r.ended.is_none()));
-    let recorded = s.open_failover();
-    let failover = match (recorded, current.filter(|t| t.route.procedure == Procedure::Failover)) {
+    let recorded = s.open_move();
+    // What was begun in memory, or carried by us, is overtaken by a later one that somebody has recorded.
+    let newest = s.transitions().into_iter().find(|t| t.route.procedure.moves_chat());
+    let is_overtaken = |c: &Transition| newest.is_some_and(|n| n.id != c.id && n.number >= c.number);
+    let moving = current.filter(|t| t.route.procedure.moves_chat() && !is_overtaken(t));
+    let failover = match (recorded, moving) {
         // What is under the permit is newer than what was read before it; unless somebody else has gone on since.
         (Some(r), Some(c)) if r.id == c.id && c.revision >= r.revision => Some(c),
         (r, c) => r.or(c),
@@ -120,7 +123,14 @@ pub fn plan(
     let active = active::active(pool, s, failover);
     let begun = |t: &Transition| recorded.is_some() || t.steps.values().any(|h| h.attempts > 0);
     let choice = match failover {
-        Some(t) if begun(t) => go_on(&ask, t, &active),
+        Some(t) if begun(t) => {
+            let choice = go_on(&ask, t, &active);
+            // What follows on a switch that can lose nothing any more was begun in memory at an earlier look.
+            match current.filter(|c| c.id != t.id) {
+                Some(c) => choice.resuming(c),
+                None => choice,
+            }
+        }
         // Begun in memory only: nothing was done, so the world decides anew whether it is still asked for.
         Some(t) => begin(&ask, &active::active(pool, s, None)).resuming(t),
         None => begin(&ask, &active),
@@ -131,8 +141,8 @@ pub fn plan(
         What::Blocked(problem, transition) => Plan { transition, ..work.idle(Next::Blocked(problem)) },
         What::Settled => work.settle(current),
     };
-    let fails_over = plan.transition.as_ref().is_some_and(|t| t.route.procedure == Procedure::Failover);
-    Plan { readiness: (!fails_over).then(|| readiness(pool, s, plan.supposed)), ..plan }
+    let moves = plan.transition.as_ref().is_some_and(|t| t.route.procedure.moves_chat());
+    Plan { readiness: (!moves).then(|| readiness(pool, s, plan.supposed)), ..plan }
 }
 
 /// What a plan is made with.
@@ -179,11 +189,11 @@ impl Work<'_> {
     fn carry_on(&self, t: Transition) -> Plan {
         let (ask, s) = (self.ask, self.ask.situation);
         let t = Transition { wish: self.heard.clone().or(t.wish), ..t };
-        let is_uttered = t.has_begun() || ask.is_uttered();
+        let is_uttered = t.has_begun() || ask.asks_for(t.route);
         let said = Said { consent: ask.goal.consent.as_ref(), is_uttered };
         let view = View::new(ask.pool, s, &t, said);
         let needed = view.accepted.terms();
-        let asks = t.route.procedure == Procedure::Failover && needed.is_needed() && !view.is_beyond();
+        let asks = t.route.procedure.moves_chat() && needed.is_needed() && !view.is_beyond();
         let consent_needed = (asks && view.accepted.accepted().is_none()).then(|| needed.clone());
         let accepted = view.accepted.accepted().map(|c| (c.clone(), needed.clone()));
         let mut steps = Vec::new();

@@ -5,12 +5,14 @@ use crate::domain::acceptance::{self, Acceptance, Asked};
 use crate::domain::active::{self, Active};
 use crate::domain::decision::Decision;
 use crate::domain::fencing::{self, Verdict};
-use crate::domain::pool::Pool;
+use crate::domain::pool::{Pool, WhenActiveAnswers};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::{Course, Procedure, Route};
 use crate::domain::side::Side;
 use crate::domain::situation::Situation;
+use crate::domain::sql_server::Database;
 use crate::domain::step::StepId;
+use crate::domain::tail;
 use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 use crate::domain::wish::{LastWish, WishState, Wished};
@@ -108,11 +110,27 @@ impl<'a> Ask<'a> {
     fn carry(&self, state: WishState, t: Transition) -> Choice {
         Choice { heard: self.becomes(state), what: What::Carry(t) }
     }
+    /// Whether somebody has asked for a switch, which goes on while both sides live. Where chat has moved since, or that was taken back,
+    /// nobody has asked for the next one.
+    fn is_planned(&self) -> bool {
+        let planned = self.last.as_ref().filter(|l| self.wished().is_planned(Some(l)));
+        let moves = self.situation.transitions().into_iter().filter(|t| t.route.procedure.moves_chat());
+        let ended = moves.filter_map(|t| t.ended).map(|e| e.at).max();
+        planned.is_some_and(|l| ended.is_none_or(|at| at < l.at))
+    }
+    /// Whether somebody has asked for a transition of a route against the world as it is.
+    pub fn asks_for(&self, route: Route) -> bool {
+        match route.procedure {
+            Procedure::Switch => self.is_uttered() || self.is_planned(),
+            Procedure::Failover | Procedure::Protect | Procedure::Align => self.is_uttered(),
+        }
+    }
     /// What became of a wish that nobody uttered.
     fn unuttered(&self) -> WishState {
         let spent = self.last.as_ref().filter(|l| l.active == self.goal.active && l.uid == self.goal.uid);
         match spent.map(|l| l.state) {
             Some(WishState::Refused) => WishState::Refused,
+            Some(WishState::Planned) => WishState::Planned,
             Some(WishState::Accepted | WishState::Fulfilled | WishState::Drift) | None => WishState::Drift,
         }
     }
@@ -159,23 +177,48 @@ fn leave(ask: &Ask<'_>, active: Side) -> Choice {
     let (pool, s, wanted) = (ask.pool, ask.situation, ask.goal.active);
     let verdict = fencing::verdict(pool, s, active);
     let lives = matches!(verdict, Verdict::Alive(_));
-    let state = match (ask.is_uttered(), lives) {
-        (true, false) => WishState::Accepted,
-        (true, true) => WishState::Refused,
-        (false, _) => ask.unuttered(),
+    let switches = lives && may_switch(pool);
+    let state = match (ask.is_uttered(), ask.is_planned(), lives) {
+        (true, _, false) => WishState::Accepted,
+        (true, _, true) | (false, true, true) if switches => WishState::Planned,
+        (true, _, true) | (false, true, true) => WishState::Refused,
+        (false, _, _) => ask.unuttered(),
     };
     if lives && state == WishState::Drift {
         return Choice { heard: ask.becomes(state), ..ask.blocked(drifted(ask, active), None) };
     }
+    let route = match state {
+        WishState::Planned if switches => Route::switch(wanted),
+        WishState::Planned
+        | WishState::Accepted
+        | WishState::Fulfilled
+        | WishState::Refused
+        | WishState::Drift => Route::failover(wanted),
+    };
     let t = match fork_of(ask, wanted) {
-        Ok(fork) => new_transition(ask, Route::failover(wanted), &fork),
+        Ok(fork) => new_transition(ask, route, &fork),
         Err(p) => {
             // Where the active side lives, that is what is in the way: no wait for the other one ends it.
-            let p = if let Verdict::Alive(alive) = verdict { alive } else { p };
+            let p = match verdict {
+                Verdict::Alive(alive) if !switches => alive,
+                Verdict::Alive(_)
+                | Verdict::Dead
+                | Verdict::SilentSoFar(_)
+                | Verdict::DatabaseUnusable(_)
+                | Verdict::Unknown(_) => p,
+            };
             return Choice { heard: ask.becomes(state), ..ask.blocked(p, None) };
         }
     };
     ask.carry(state, t)
+}
+
+/// Whether a changed wish moves chat while the active side lives.
+fn may_switch(pool: &Pool) -> bool {
+    match pool.policy.when_active_answers {
+        WhenActiveAnswers::Switch => true,
+        WhenActiveAnswers::Refuse => false,
+    }
 }
 
 /// The recovery fork that the copy of a side to be made active waits on.
@@ -222,35 +265,37 @@ fn new_transition(ask: &Ask<'_>, route: Route, fork: &str) -> Transition {
     t
 }
 
-/// A failover that has begun.
+/// A failover or a switch that has begun.
 pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
     let to = t.route.to;
     let onward = Transition { route: Route { course: Course::Onward, ..t.route }, ..t.clone() };
     let taken = |r: Result<Transition, Problem>| match r {
-        Ok(t) => Choice { heard: heard_of(ask, to), what: What::Carry(t) },
+        Ok(t) => Choice { heard: heard_of(ask, t.route), what: What::Carry(t) },
         Err(p) => ask.blocked(p, Some(t)),
     };
-    if ask.situation.is_past(t) {
+    let returns = ask.goal.active != to && ask.is_uttered() && ask.situation.may_be_taken_back(t);
+    if ask.situation.is_past(t) && !returns {
         return taken(match active::recovered_elsewhere(ask.pool, ask.situation, t) {
             None => Ok(onward),
             Some((fork, problem)) => adopt(ask, onward, fork.as_ref(), &problem),
         });
     }
     if ask.goal.active != to {
-        // Whether that point was passed is for the side to say that it makes live: another copy of the record may be an old one.
-        if let Err(unseen) = ask.situation.sites[to].main() {
+        // Whether that point was passed is for the side to say that it makes live: another copy of the record may be an old one. The
+        // intent to recover stands on both sides of a switch before anything is recovered.
+        if let (Procedure::Failover, Err(unseen)) = (t.route.procedure, ask.situation.sites[to].main()) {
             return ask.blocked(unseen.clone(), Some(t));
         }
         if !ask.is_uttered() {
             // Another resource's failover, or an old manifest: nobody has asked here that it be taken back, nor that it go on.
-            return Choice {
-                heard: ask.becomes(ask.unuttered()),
-                ..ask.blocked(under_way(ask, to), Some(t))
-            };
+            return Choice { heard: ask.becomes(ask.unuttered()), ..ask.blocked(under_way(ask, t), Some(t)) };
         }
         // Before the point of no return a wish that is taken back takes the transition back.
         let route = Route { course: Course::Back, ..t.route };
         return ask.carry(WishState::Accepted, Transition { route, ..onward });
+    }
+    if let Some(choice) = lost_meanwhile(ask, t) {
+        return choice;
     }
     taken(match active {
         // Somebody recovered it while we were at work: taken over only by a human's word.
@@ -267,27 +312,62 @@ pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
     })
 }
 
+/// The side that a switch leaves was lost before the tail of its log was taken: nothing is lost by a switch, so what is left is a failover,
+/// which nobody has asked for. A human's word, or a new utterance, makes it one; if the side comes back before that, the switch goes on.
+fn lost_meanwhile(ask: &Ask<'_>, t: &Transition) -> Option<Choice> {
+    let (pool, s) = (ask.pool, ask.situation);
+    match t.route.procedure {
+        Procedure::Switch => {}
+        Procedure::Failover | Procedure::Protect | Procedure::Align => return None,
+    }
+    if s.sites[t.route.from].live().is_some() || tail::taken(s, t, &pool.database).is_some() {
+        return None;
+    }
+    match fencing::verdict(pool, s, t.route.from) {
+        // What it is, its own steps say: it answers and turns us away, or it is watched.
+        Verdict::Alive(_) | Verdict::SilentSoFar(_) => return None,
+        // Its database takes no changes by our own hand: the file is looked for.
+        Verdict::DatabaseUnusable(_) if closed_by_us(s, t) => return None,
+        Verdict::Dead | Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => {}
+    }
+    let fork = fork_of(ask, t.route.to).unwrap_or_else(|_| t.fork.clone());
+    let state = if ask.is_uttered() { WishState::Accepted } else { ask.unuttered() };
+    Some(ask.carry(state, new_transition(ask, Route::failover(t.route.to), &fork)))
+}
+
+/// Whether the server whose tail a switch was about to take answers, and waits for log backups.
+fn closed_by_us(s: &Situation, t: &Transition) -> bool {
+    let there = t.facts.tail.as_ref().and_then(|tail| s.sites[t.route.from].partner(tail.seat.place));
+    let there = there.and_then(|p| p.answer.instance().ok()?.database.as_ref());
+    there.is_some_and(Database::is_restoring)
+}
+
 /// A failover past its point of no return goes on whatever is wished; only its own wish is one that is being made true. A wish that was
 /// spent is not revived by a failover that others have asked for: that one may be taken back.
-fn heard_of(ask: &Ask<'_>, to: Side) -> Option<LastWish> {
-    match (ask.goal.active == to, ask.is_uttered()) {
-        (true, true) => ask.becomes(WishState::Accepted),
+fn heard_of(ask: &Ask<'_>, route: Route) -> Option<LastWish> {
+    let taken_up = match route.procedure {
+        Procedure::Switch => WishState::Planned,
+        Procedure::Failover | Procedure::Protect | Procedure::Align => WishState::Accepted,
+    };
+    match (ask.goal.active == route.to, ask.asks_for(route)) {
+        (true, true) => ask.becomes(taken_up),
         (true, false) => ask.becomes(ask.unuttered()),
         (false, _) => ask.last.clone(),
     }
 }
 
 /// A failover that somebody else has asked for, beside a resource that asks for something else because nobody has changed it.
-fn under_way(ask: &Ask<'_>, to: Side) -> Problem {
+fn under_way(ask: &Ask<'_>, t: &Transition) -> Problem {
+    let (to, what) = (t.route.to, t.route.procedure.as_str().to_lowercase());
     let (to, wanted) = (ask.pool.name(to), ask.pool.name(ask.goal.active));
     Problem::ask(
         Reason::ActiveDataCenterDrifted,
         format!(
-            "A failover to {to} is under way that this resource did not ask for; its spec.activeDataCenter is {wanted}, and nobody has \
+            "A {what} to {to} is under way that this resource did not ask for; its spec.activeDataCenter is {wanted}, and nobody has \
              said that anew"
         ),
         format!(
-            "If {to} is right, set spec.activeDataCenter to it: then the failover goes on from here as well. If the failover is to be \
+            "If {to} is right, set spec.activeDataCenter to it: then it goes on from here as well. If it is to be \
              taken back, say so: set spec.utteredAt to the present time"
         ),
     )

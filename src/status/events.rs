@@ -93,9 +93,11 @@ fn transition_ended(
     if h.outcome != Reason::Completed.as_str() {
         return vec![told(false, Reason::Aborted.as_str(), &format!("{what} was undone")).of(&h.procedure)];
     }
-    let mut out =
-        vec![told(false, Reason::Completed.as_str(), &format!("{what} is complete")).of(&h.procedure)];
-    if h.procedure == Procedure::Failover.as_str() {
+    let outage = h.outage_seconds.map(|s| format!("; chat stood still for {s} s, and nothing was lost"));
+    let note = format!("{what} is complete{}", outage.unwrap_or_default());
+    let mut out = vec![told(false, Reason::Completed.as_str(), &note).of(&h.procedure)];
+    if [Procedure::Failover, Procedure::Switch].iter().any(|p| h.procedure == p.as_str()) {
+        // A switch leaves the other side's compliance database where it was as well.
         out.push(told(
             true,
             "ComplianceNotFailedOver",
@@ -143,6 +145,7 @@ mod tests {
             steps: vec![],
             consent_needed: None,
             loss: None,
+            outage_seconds: None,
         };
         let entry = |t: &TransitionStatus, outcome: &str| HistoryEntry {
             id: t.id.clone(),
@@ -153,6 +156,7 @@ mod tests {
             started: t.started.clone(),
             ended: t.started.clone(),
             loss: None,
+            outage_seconds: None,
         };
         let status = |t: &TransitionStatus, history: &[HistoryEntry]| PersistentChatFailoverStatus {
             transition: Some(t.clone()),

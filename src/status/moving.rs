@@ -24,7 +24,9 @@ pub fn what(pool: &Pool, s: &Situation, t: &Transition) -> String {
     let (from, to) = (pool.name(t.route.from), pool.name(t.route.to));
     let procedure = t.route.procedure.as_str();
     match t.route.procedure {
-        Procedure::Failover | Procedure::Protect => format!("{procedure} from {from} to {to}"),
+        Procedure::Failover | Procedure::Switch | Procedure::Protect => {
+            format!("{procedure} from {from} to {to}")
+        }
         Procedure::Align => match differences(pool, s, t.route.to) {
             found if found.is_empty() => format!("{procedure} of {to}"),
             found => format!("{procedure} of {to} ({})", found.join("; ")),

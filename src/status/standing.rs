@@ -23,7 +23,7 @@ pub fn project(c: &mut Conditions<'_>, pool: &Pool, r: &Report<'_>) {
     let side = r.plan.supposed;
     let mut set = |kind: &str, (is, reason, message): Word| c.set(kind, is, reason, &message);
     match r.plan.transition.as_ref().map(|t| t.route.procedure) {
-        Some(Procedure::Failover) => return,
+        Some(Procedure::Failover | Procedure::Switch) => return,
         // It may wait long, for a mirror or for a human: that there is none must not go unsaid.
         Some(Procedure::Align) => return set(conditions::REDUNDANT, redundant(r.situation, side)),
         Some(Procedure::Protect) | None => set(conditions::REDUNDANT, redundant(r.situation, side)),
@@ -114,9 +114,9 @@ fn backed_up(s: &Situation, side: Side) -> Word {
     }
 }
 
-/// When the last failover was completed.
+/// When the last failover or switch was completed.
 fn last_failover(s: &Situation) -> Option<jiff::Timestamp> {
-    let failovers = s.transitions().into_iter().filter(|t| t.route.procedure == Procedure::Failover);
+    let failovers = s.transitions().into_iter().filter(|t| t.route.procedure.moves_chat());
     failovers.filter_map(|t| t.ended).filter(|e| !e.aborted).map(|e| e.at).max()
 }
 

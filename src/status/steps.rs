@@ -237,10 +237,12 @@ impl Shown<'_> {
             started: conditions::time(t.started),
             ended: t.ended.map(|e| conditions::time(e.at)),
             outcome: self.outcome.into(),
-            point_of_no_return: r.situation.is_past(t) || (completed && is_irrevocable),
+            point_of_no_return: (r.situation.is_past(t) && !r.situation.may_be_taken_back(t))
+                || (completed && is_irrevocable),
             steps,
             consent_needed: None,
             loss: t.facts.loss.as_ref().map(|l| loss(l, t)),
+            outage_seconds: t.outage().map(|o| o.as_secs()),
         })
     }
 }
@@ -283,6 +285,7 @@ fn history(pool: &Pool, t: &Transition, e: Ended) -> HistoryEntry {
         started: conditions::time(t.started),
         ended: conditions::time(e.at),
         loss: t.facts.loss.as_ref().map(|l| loss(l, t)),
+        outage_seconds: t.outage().map(|o| o.as_secs()),
     }
 }
 

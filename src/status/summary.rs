@@ -15,7 +15,9 @@ use crate::engine::report::Report;
 pub fn project(c: &mut Conditions<'_>, pool: &Pool, r: &Report<'_>) {
     match procedure(r) {
         Some(Procedure::Protect) if r.plan.active.side() == Some(r.goal.active) => protecting(c, pool, r),
-        Some(Procedure::Failover | Procedure::Protect | Procedure::Align) | None => at_work(c, pool, r),
+        Some(Procedure::Failover | Procedure::Switch | Procedure::Protect | Procedure::Align) | None => {
+            at_work(c, pool, r)
+        }
     }
 }
 
@@ -85,7 +87,7 @@ fn needs_a_human(p: &Problem) -> bool {
 
 const fn reason(procedure: Option<Procedure>) -> Reason {
     match procedure {
-        Some(Procedure::Failover) | None => Reason::Switching,
+        Some(Procedure::Failover | Procedure::Switch) | None => Reason::Switching,
         Some(Procedure::Align) => Reason::Aligning,
         Some(Procedure::Protect) => Reason::Protecting,
     }
@@ -95,7 +97,7 @@ const fn reason(procedure: Option<Procedure>) -> Reason {
 fn with_what(pool: &Pool, r: &Report<'_>, message: &str) -> String {
     match &r.plan.transition {
         Some(t) => match t.route.procedure {
-            Procedure::Failover => message.into(),
+            Procedure::Failover | Procedure::Switch => message.into(),
             Procedure::Protect | Procedure::Align => format!("{}: {message}", what(pool, r.situation, t)),
         },
         None => message.into(),

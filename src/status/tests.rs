@@ -14,6 +14,7 @@ use crate::domain::decision::{Decision, Evidence, Waiting};
 use crate::domain::lync::{ChatService, Lync, PoolState};
 use crate::domain::pool::{
     Authentication, ConsentPolicy, DataCenter, ManagementShell, Policy, Pool, SqlServer, Tls,
+    WhenActiveAnswers,
 };
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
@@ -77,7 +78,12 @@ fn pool() -> Pool {
         fqdn: "chat.x".into(),
         database: "mgc".into(),
         sites: Sides::of(data_center),
-        policy: Policy { consent: ConsentPolicy::WhenNeeded, mirror_deadline: None },
+        policy: Policy {
+            consent: ConsentPolicy::WhenNeeded,
+            mirror_deadline: None,
+            when_active_answers: WhenActiveAnswers::Refuse,
+            drain_deadline: None,
+        },
     }
 }
 

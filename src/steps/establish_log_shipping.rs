@@ -20,6 +20,7 @@ use crate::domain::route::Route;
 use crate::domain::side::{Place, Seat, Side};
 use crate::domain::sql_server::{Database, Instance};
 use crate::domain::step::StepId;
+use crate::domain::tail;
 use crate::domain::text::clean;
 use crate::domain::transition::LogSeen;
 use crate::permit::Permit;
@@ -136,7 +137,7 @@ fn blocked(p: &Problem) -> Word {
 /// What is true in the end; otherwise what is to be done, waited for, or in the way.
 fn establish(v: &View<'_>) -> Result<Evidence, Word> {
     let shipping = v.shipping().map_err(Decision::Blocked)?;
-    let live = v.source().live().ok_or_else(|| Decision::Blocked(not_live(v)))?;
+    let live = v.live_source().map_err(Decision::Blocked)?;
     if let Some(problem) = gate(v, StepId::LogShippingEstablished) {
         return Err(Decision::Blocked(problem));
     }
@@ -169,14 +170,6 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
         told.push_str(&format!("; {why}"));
     }
     Ok(Evidence::new(told))
-}
-
-fn not_live(v: &View<'_>) -> Problem {
-    Problem::retry(
-        Reason::DatabaseState,
-        format!("No live database was seen in {}", clean(&v.from().name)),
-        "It is looked at again",
-    )
 }
 
 /// The primary half as it stands on the live principal.
@@ -236,7 +229,8 @@ fn standby<'a>(v: &View<'a>, live: &Instance) -> Result<&'a Instance, String> {
     }
 }
 
-/// Whether log backups of the live database can be applied to the copy: the same family and fork, and no log backup between the copy's
+/// Whether log backups of the live database can be applied to the copy: the same family and fork (or the one that a switch of ours made
+/// from it at the end of its log: "the old primary is left RESTORING and can be rolled forward from the new one"), and no log backup between the copy's
 /// redo point and the next one that is missing from the folders.
 fn continues(v: &View<'_>, copy: &Database, live: &Database) -> bool {
     let same = |a: &Option<String>, b: &Option<String>| match (a, b) {
@@ -246,7 +240,8 @@ fn continues(v: &View<'_>, copy: &Database, live: &Database) -> bool {
     let Ok(chain) = &v.chain else { return false };
     let (Some(end), Some(fork)) = (&chain.end, &live.fork) else { return false };
     let reaches = live.last_log_backup.is_none_or(|next| next <= end.lsn);
-    same(&copy.family, &live.family) && end.fork.eq_ignore_ascii_case(fork) && reaches
+    let on_its_path = end.fork.eq_ignore_ascii_case(fork) || tail::leads(v.situation, end, live);
+    same(&copy.family, &live.family) && on_its_path && reaches
 }
 
 /// The secondary half as it stands beside the copy.

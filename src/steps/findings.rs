@@ -58,6 +58,19 @@ pub fn findings(v: &View<'_>) -> Vec<Finding> {
             gating(StepId::DatabaseOnline, wanted_servers(v));
             gating(StepId::MirrorEstablished, mirror(v));
         }
+        // What chat cannot do without on the other side is asked for before it stops.
+        Procedure::Switch => {
+            gating(StepId::PreflightPassed, target(v));
+            gating(StepId::PreflightPassed, chain_and_folders(v));
+            gating(StepId::PreflightPassed, the_other_one(v));
+            gating(StepId::ChatDrained, central_management(v));
+            gating(StepId::ChatDrained, topology(v, &Side::BOTH));
+            gating(StepId::ChatDrained, wanted_servers(v));
+            gating(StepId::ChatDrained, absent_partner(v));
+            gating(StepId::TailTaken, absent_partner(v));
+            gating(StepId::PoolStateSet, central_management(v));
+            gating(StepId::MirrorEstablished, mirror(v));
+        }
         Procedure::Align => {
             gating(StepId::PreflightPassed, beside_another(v));
             gating(StepId::ActiveServersSet, central_management(v));
@@ -197,9 +210,10 @@ fn central_management(v: &View<'_>) -> Vec<Problem> {
                 move_it,
             ));
         }
-        // While the other side lives, that is where the store may well be.
+        // While the other side lives, that is where the store may well be; a switch leaves one that lives.
         Ok(cms)
             if v.route.from != v.route.to
+                && v.route.procedure != Procedure::Switch
                 && !matches!(v.verdict, Verdict::Alive(_))
                 && cms.active_master.eq_ignore_ascii_case(&v.from().management_shell.host) =>
         {
@@ -391,6 +405,36 @@ fn beside_another(v: &View<'_>) -> Vec<Problem> {
         }
         (Some(_) | None, Some(_) | None) => vec![],
     }
+}
+
+/// Whether the side that is left lets itself be switched from: while its database is live there.
+fn the_other_one(v: &View<'_>) -> Vec<Problem> {
+    match v.source().live() {
+        Some(_) => live_rights(v),
+        None => vec![],
+    }
+}
+
+/// That the partner of a mirrored database is not there to hear that its mirroring is removed. One that was the principal when it went down
+/// comes back with its old copy open ("Removing Database Mirroring": it learns of it when it connects again), and chat would find two.
+fn absent_partner(v: &View<'_>) -> Vec<Problem> {
+    let site = v.source();
+    let Some(live) = site.live().and_then(|i| i.database.as_ref()).filter(|d| d.mirroring.is_some()) else {
+        return vec![];
+    };
+    let Some(Err(unseen)) = site.partner_of_main().map(|p| p.answer.instance()) else { return vec![] };
+    let partner = live.mirroring.as_ref().and_then(|m| m.partner.clone()).unwrap_or_default();
+    vec![Problem::ask(
+        Reason::HostUnreachable,
+        format!(
+            "The mirroring of the live database in {} has to be removed, and its partner {} is not to be seen: {}",
+            clean(&v.from().name),
+            clean(&partner),
+            unseen.what
+        ),
+        "Start that server. If it is gone for good, remove the mirroring by hand (ALTER DATABASE … SET PARTNER OFF), and see that its old copy \
+         never comes online again. Or set spec.activeDataCenter back",
+    )]
 }
 
 /// Whether the login may set up log shipping where the database is live.

@@ -6,7 +6,9 @@
 #![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
 pub mod apply_log_backups;
+pub mod bring_source_online;
 pub mod copy_backups;
+pub mod drain_chat;
 pub mod establish_log_shipping;
 pub mod establish_mirror;
 pub mod findings;
@@ -17,6 +19,7 @@ pub mod see_chat_serving;
 pub mod set_active_servers;
 pub mod set_pool_state;
 pub mod shape;
+pub mod take_tail;
 pub mod view;
 
 use serde::Serialize;
@@ -87,10 +90,13 @@ steps! {
     LogShippingRemoved => remove_log_shipping::RemoveLogShipping,
     BackupsCopied => copy_backups::CopyBackups,
     LogBackupsApplied => apply_log_backups::ApplyLogBackups,
+    ChatDrained => drain_chat::DrainChat,
+    TailTaken => take_tail::TakeTail,
     DatabaseOnline => recover_database::RecoverDatabase,
     PoolStateSet => set_pool_state::SetPoolState,
     MirrorEstablished => establish_mirror::EstablishMirror,
     ActiveServersSet => set_active_servers::SetActiveServers,
     ChatServing => see_chat_serving::ChatServing,
+    SourceOnline => bring_source_online::BringSourceOnline,
     LogShippingEstablished => establish_log_shipping::EstablishLogShipping,
 }

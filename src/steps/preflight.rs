@@ -14,6 +14,7 @@ use crate::domain::pool::Pool;
 use crate::domain::problem::Reason;
 use crate::domain::route::{Procedure, Route};
 use crate::domain::step::StepId;
+use crate::domain::tail;
 use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 use crate::permit::Permit;
@@ -52,6 +53,10 @@ impl Step for Preflight {
         if let (true, Err(problem)) = (asks, v.accepted.require()) {
             return Decision::Blocked(problem);
         }
+        // In the middle of a switch chat stands still: whoever is to agree is asked before it.
+        if let (Procedure::Switch, Err(problem)) = (v.route.procedure, v.accepted.require_before_recovery()) {
+            return Decision::Blocked(problem);
+        }
         let mut message = "Nothing stands in the way of the first steps".to_string();
         for f in &later {
             message.push_str(&format!("; holds up {}: {}", f.gates.as_str(), f.problem.what));
@@ -76,10 +81,26 @@ impl Step for Preflight {
     }
 }
 
+/// A switch leaves a side that lives, until the tail of its log is taken.
+fn while_it_may_be_lost(v: &View<'_>) -> Option<Decision<Effect>> {
+    let unseen = v.live_source().err().filter(|_| v.tail().is_none())?;
+    let speaks = v.source().instances().next().is_some();
+    if v.transition.facts.tail.is_some() && speaks {
+        return Some(Decision::Blocked(tail::not_seen(v.pool, v.transition)));
+    }
+    Some(Decision::Blocked(match &v.verdict {
+        Verdict::Alive(why) => why.clone(),
+        Verdict::Dead | Verdict::SilentSoFar(_) | Verdict::DatabaseUnusable(_) | Verdict::Unknown(_) => {
+            unseen
+        }
+    }))
+}
+
 /// The side that is left comes first: nothing else matters while it may live. What leaves no side does not ask.
 fn while_the_other_side_may_live(v: &View<'_>) -> Option<Decision<Effect>> {
     match v.route.procedure {
         Procedure::Protect | Procedure::Align => return None,
+        Procedure::Switch => return while_it_may_be_lost(v),
         Procedure::Failover => {}
     }
     match &v.verdict {

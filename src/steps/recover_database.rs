@@ -12,13 +12,14 @@ use super::findings::gate;
 use super::{Reads, Step, View};
 use crate::domain::active;
 use crate::domain::backups::RedoPoint;
+use crate::domain::chain::Chain;
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::loss;
 use crate::domain::pool::Pool;
 use crate::domain::premises::Premises;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::proofs::{CompleteChain, Fenced};
-use crate::domain::route::Route;
+use crate::domain::route::{Procedure, Route};
 use crate::domain::sql_server::{Database, DatabaseState, Instance};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
@@ -33,8 +34,8 @@ pub struct RecoverDatabase;
 /// What it does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
-    /// Recovers at this redo point, with this loss, if this still holds.
-    Recover(RedoPoint, Box<Loss>, Box<Premises>),
+    /// Recovers at this redo point, with this loss (a switch has none), if this still holds.
+    Recover(RedoPoint, Option<Box<Loss>>, Box<Premises>),
     /// Lets everybody in.
     SetMultiUser,
     /// Maps a user of the database to the login of its name.
@@ -88,7 +89,7 @@ impl Step for RecoverDatabase {
                         let chain = v.chain.clone().unwrap_or_default();
                         Decision::Act(Effect::Recover(
                             proofs.chain.redo().clone(),
-                            Box::new(loss::expected(v.situation, v.transition, &chain)),
+                            lost(v, &chain),
                             Box::new(Premises::of(v.pool, v.situation, v.route)),
                         ))
                     }
@@ -116,8 +117,7 @@ impl Step for RecoverDatabase {
     fn ahead(v: &View<'_>) -> Vec<Effect> {
         match (v.database(), v.chain.as_ref().map(|c| (c, c.end.clone()))) {
             (Ok(db), Ok((chain, Some(end)))) if !db.is_live() => {
-                let loss = Box::new(loss::expected(v.situation, v.transition, chain));
-                vec![Effect::Recover(end, loss, Box::default())]
+                vec![Effect::Recover(end, lost(v, chain), Box::default())]
             }
             (Ok(_) | Err(_), Ok(_) | Err(_)) => vec![],
         }
@@ -133,13 +133,16 @@ impl Step for RecoverDatabase {
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
         if let Effect::Recover(redo, loss, seen) = e {
-            let (redo, loss, now) = (redo.clone(), loss.as_ref().clone(), p.now());
-            let written = p
-                .intend(move |t| {
-                    t.facts.recovery = Some(RecoveryIntent { at: now, redo });
-                    t.facts.loss = Some(loss);
-                })
-                .await;
+            let (redo, loss, now) = (redo.clone(), loss.as_deref().cloned(), p.now());
+            let intent = move |t: &mut Transition| {
+                t.facts.recovery = Some(RecoveryIntent { at: now, redo });
+                t.facts.loss = loss;
+            };
+            // Of a switch the other side must know: without it, it may be brought back online there.
+            let written = match p.route().procedure {
+                Procedure::Switch => p.intend_everywhere(intent).await,
+                Procedure::Failover | Procedure::Protect | Procedure::Align => p.intend(intent).await,
+            };
             match written {
                 Outcome::Answered => {}
                 // Without the intent in the record nobody could tell this recovery from somebody else's.
@@ -157,6 +160,16 @@ impl Step for RecoverDatabase {
                 p.intend(move |t| _ = t.facts.unmapped_users.insert(user, problem.what)).await
             }
             (Effect::MapUser(_) | Effect::Recover(..) | Effect::SetMultiUser, done) => done,
+        }
+    }
+}
+
+/// What is lost; a switch loses nothing.
+fn lost(v: &View<'_>, chain: &Chain) -> Option<Box<Loss>> {
+    match v.route.procedure {
+        Procedure::Switch => None,
+        Procedure::Failover | Procedure::Protect | Procedure::Align => {
+            Some(Box::new(loss::expected(v.situation, v.transition, chain)))
         }
     }
 }

@@ -36,7 +36,7 @@ impl Step for ChatServing {
         };
         // Where nothing was switched, a report that has not stood still is enough.
         let pings = match v.route.procedure {
-            Procedure::Failover => Pings::Advance,
+            Procedure::Failover | Procedure::Switch => Pings::Advance,
             Procedure::Align | Procedure::Protect => Pings::NotSilent,
         };
         match serving(&v.situation.lync, target, v.to(), pings) {

@@ -21,12 +21,23 @@ use crate::systems::management_shell::{Cmdlet, cmdlets};
 /// Shown where the identity could not be read.
 const UNREAD: &str = "<identity read back>";
 
+/// Effects of this step after which no service is started any more: chat serves from elsewhere by then, and whoever makes that side active
+/// again starts what does not run.
+const STARTS: i32 = 8;
+
 /// The step.
 pub struct SetActiveServers;
 
 /// What it does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
+    /// Starts a chat service that a switch had stopped.
+    StartService {
+        /// The server.
+        host: String,
+        /// The service, by the name that it has there.
+        service: String,
+    },
     /// Replaces the list of active servers of this identity.
     Set {
         /// Identity, as it was read back.
@@ -51,6 +62,10 @@ impl Step for SetActiveServers {
         };
         let wanted = wanted(v);
         if service.active == wanted {
+            let tries = v.transition.attempts(Self::ID) < STARTS;
+            if let Some((host, service)) = v.service_to_start().filter(|_| tries) {
+                return Decision::Act(Effect::StartService { host, service });
+            }
             return match replicated(&v.situation.lync, v.to()) {
                 Ok(()) => Decision::Done(Evidence::new(format!("Active: {}", clean(&wanted.join(", "))))),
                 Err(waiting) => Decision::Wait(waiting),
@@ -80,7 +95,14 @@ impl Step for SetActiveServers {
     }
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
-        p.invoke(&cmdlet(e)).await
+        let outcome = p.invoke(&cmdlet(e)).await;
+        match (e, outcome) {
+            (Effect::StartService { host, .. }, Outcome::Answered) => {
+                let host = host.clone();
+                p.intend(move |t| _ = t.facts.stopped_services.remove(&host)).await
+            }
+            (Effect::StartService { .. } | Effect::Set { .. }, outcome) => outcome,
+        }
     }
 }
 
@@ -95,7 +117,7 @@ fn wait_for_mirror(v: &View<'_>) -> Option<Waiting> {
     // A pool that serves already does not wait: nobody's chat stands still for the mirror.
     let waits = match v.route.procedure {
         Procedure::Failover => !v.mirror_stands(),
-        Procedure::Align | Procedure::Protect => false,
+        Procedure::Switch | Procedure::Align | Procedure::Protect => false,
     };
     if !waits {
         return None;
@@ -122,6 +144,8 @@ fn wait_for_mirror(v: &View<'_>) -> Option<Waiting> {
 }
 
 fn cmdlet(e: &Effect) -> Cmdlet {
-    let Effect::Set { identity, servers } = e;
-    cmdlets::set_active_servers(identity, servers)
+    match e {
+        Effect::Set { identity, servers } => cmdlets::set_active_servers(identity, servers),
+        Effect::StartService { host, service } => cmdlets::start_service(host, service),
+    }
 }

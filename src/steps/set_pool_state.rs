@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::findings::gate;
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome};
 use crate::domain::pool::Pool;
@@ -40,6 +41,9 @@ impl Step for SetPoolState {
             Err(p) => return Decision::Blocked(p.clone()),
         };
         if state.side() != Some(v.route.to) {
+            if let Some(problem) = gate(v, Self::ID) {
+                return Decision::Blocked(problem);
+            }
             return Decision::Act(Effect::Set(state.identity.clone()));
         }
         match replicated(&v.situation.lync, v.to()) {

@@ -1,7 +1,7 @@
 //! What a step decides on.
 
 use crate::domain::acceptance::{Acceptance, Asked, terms};
-use crate::domain::backups::Folders;
+use crate::domain::backups::{Folders, Lsn};
 use crate::domain::chain::{self, Chain};
 use crate::domain::consent::Consent;
 use crate::domain::decision::{Decision, Evidence};
@@ -9,10 +9,13 @@ use crate::domain::fencing::{Verdict, verdict};
 use crate::domain::links::Link;
 use crate::domain::pool::{DataCenter, Pool, Shipping};
 use crate::domain::problem::{Problem, Reason};
-use crate::domain::route::Route;
+use crate::domain::reading::Reading;
+use crate::domain::route::{Course, Procedure, Route};
 use crate::domain::site::Site;
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::{Database, Instance};
+use crate::domain::step::StepId;
+use crate::domain::tail;
 use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 
@@ -34,6 +37,10 @@ pub struct View<'a> {
     pub accepted: Acceptance,
 }
 
+/// How many log backups may be left when chat is let end, and after how many effects of applying them.
+const NEAR: usize = 2;
+const TRIED: i32 = 12;
+
 /// What somebody has said about a transition.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Said<'a> {
@@ -43,16 +50,40 @@ pub struct Said<'a> {
     pub is_uttered: bool,
 }
 
+/// That a switch is taken back whose target is not to be seen: its database may have been recovered there, by whoever could not reach the
+/// side that is left at that time. Only a human knows that it is not, and will not be.
+fn may_be_recovered(pool: &Pool, s: &Situation, t: &Transition) -> Option<Verdict> {
+    let closed = t.facts.tail.is_some() && s.sites[t.route.from].live().is_none();
+    let unseen = s.sites[t.route.to].main().err().filter(|_| closed && t.route.course == Course::Back)?;
+    let name = clean(pool.name(t.route.to));
+    Some(Verdict::Unknown(Problem::ask(
+        Reason::SourceUnknown,
+        format!(
+            "{name} is not to be seen, where the database may have been recovered: {} (here the side that must be fenced is {name})",
+            unseen.what
+        ),
+        "Wait for it, or switch it off for good, and say so by consent",
+    )))
+}
+
 impl<'a> View<'a> {
     /// Puts the view together.
     pub fn new(pool: &'a Pool, situation: &'a Situation, transition: &'a Transition, said: Said<'_>) -> Self {
         let route = transition.route;
         let chain = chain::of(situation, route.to, &pool.database, Some(transition));
         let verdict = verdict(pool, situation, route.from);
+        // A switch loses nothing: no loss and no silence is there to be accepted. But it may be over already where nobody sees it.
+        let unseen = may_be_recovered(pool, situation, transition);
+        let (losses, left, site) = match route.procedure {
+            Procedure::Switch => (None, unseen.as_ref().unwrap_or(&Verdict::Dead), route.to),
+            Procedure::Failover | Procedure::Protect | Procedure::Align => {
+                (chain.as_ref().ok(), &verdict, route.from)
+            }
+        };
         let asked = Asked {
-            chain: chain.as_ref().ok(),
-            verdict: &verdict,
-            site: &situation.sites[route.from],
+            chain: losses,
+            verdict: left,
+            site: &situation.sites[site],
             policy: pool.policy.consent,
             is_uttered: said.is_uttered,
             adopt: None,
@@ -123,6 +154,86 @@ impl<'a> View<'a> {
             )));
         }
         self.chain.as_ref().map_err(|p| Decision::Blocked(p.clone()))
+    }
+    /// That what cannot be applied was accepted as lost, if there is any. A switch loses nothing.
+    pub fn losses_accepted(&self) -> Result<(), Problem> {
+        let stuck = self.chain.as_ref().ok().and_then(|c| c.stuck.first());
+        match (self.route.procedure, stuck) {
+            (Procedure::Switch, stuck) => self.reaches_the_source(stuck.map(|s| &s.problem)),
+            (Procedure::Failover | Procedure::Protect | Procedure::Align, _) => self.accepted.require(),
+        }
+    }
+    /// Whether a switch is as near to a source that chat still writes to as it comes: where log backups are taken as fast as they are
+    /// restored the last one is never applied. What is left is applied with the tail.
+    pub fn is_near(&self) -> bool {
+        let left = self.chain.as_ref().map_or(usize::MAX, |c| c.links.len());
+        self.route.procedure == Procedure::Switch
+            && self.source().live().is_some()
+            && left <= NEAR
+            && self.transition.attempts(StepId::LogBackupsApplied) >= TRIED
+    }
+    /// That the chain leads up to where the source's next log backup begins, or its tail ends: then nothing is lost, whatever else lies in
+    /// the folders.
+    fn reaches_the_source(&self, stuck: Option<&Problem>) -> Result<(), Problem> {
+        let end = self.chain.as_ref().ok().and_then(|c| c.end.as_ref()).map(|end| end.lsn);
+        let next = || self.source().live()?.database.as_ref()?.last_log_backup;
+        let (Some(end), Some(up_to)) = (end, self.tail().or_else(next)) else {
+            let unseen = || self.live_source().err();
+            return Err(stuck.cloned().or_else(unseen).unwrap_or_else(|| self.no_log_backup()));
+        };
+        match (end >= up_to, stuck) {
+            (true, _) => Ok(()),
+            (false, Some(stuck)) => Err(Problem {
+                fix: format!(
+                    "{}. A switch leaves out no log backup: mend it, or set spec.activeDataCenter back",
+                    stuck.fix.trim_end_matches('.')
+                ),
+                ..stuck.clone()
+            }),
+            (false, None) => Err(Problem::retry(
+                Reason::LogChainGap,
+                format!(
+                    "The log backups that are to be seen end at LSN {end}, the next one of the live database begins at {up_to}"
+                ),
+                "It is looked at again. If it stays so, somebody backs up the log into another folder: copy that backup into the backup share",
+            )),
+        }
+    }
+    fn no_log_backup(&self) -> Problem {
+        Problem::ask(
+            Reason::DatabaseState,
+            format!(
+                "The live database in {} shows no log backup that could follow",
+                clean(&self.from().name)
+            ),
+            "Take a full backup of it; then log backups can be taken again",
+        )
+    }
+    /// Where the tail of the log ends that this switch has taken; none: it has not, or nobody sees that it has.
+    pub fn tail(&self) -> Option<Lsn> {
+        tail::taken(self.situation, self.transition, &self.pool.database)
+    }
+    /// The live database of the side that is left, or that none is to be seen there.
+    pub fn live_source(&self) -> Result<&'a Instance, Problem> {
+        self.source().live().ok_or_else(|| {
+            Problem::retry(
+                Reason::DatabaseState,
+                format!("No live database was seen in {}", clean(&self.from().name)),
+                "It is looked at again",
+            )
+        })
+    }
+    /// A chat service that was stopped by us and does not run: by this transition anywhere, or by an earlier one on a server that is to
+    /// serve. The server, and how the service is called there. What cannot be seen of it holds up nothing.
+    pub fn service_to_start(&self) -> Option<(String, String)> {
+        let lync = &self.situation.lync;
+        let serves = &self.pool.sites[self.route.home()].active_servers;
+        let earlier = self.situation.transitions().into_iter().flat_map(|t| &t.facts.stopped_services);
+        let earlier = earlier.filter(|host| serves.contains(host));
+        let does_not_run =
+            |host: &&String| lync.services.get(*host).and_then(Reading::known) == Some(&Some(false));
+        let stopped = self.transition.facts.stopped_services.iter().chain(earlier).filter(does_not_run);
+        stopped.filter_map(|h| Some((h.clone(), lync.service_names.get(h)?.clone()))).next()
     }
     /// Whether SQL Server has read the headers of all files of a link where they were copied to.
     pub fn is_read_from_copy(&self, link: &Link) -> bool {

@@ -7,7 +7,7 @@ use crate::domain::chain::{self, Chain};
 use crate::domain::loss;
 use crate::domain::pool::Pool;
 use crate::domain::problem::Class;
-use crate::domain::route::{Procedure, Route};
+use crate::domain::route::Route;
 use crate::domain::side::Side;
 use crate::domain::situation::Situation;
 use crate::domain::transition::Transition;
@@ -48,7 +48,7 @@ impl Copy {
     /// What a report shows, or what was seen before where it shows nothing anew. None: there is no copy that log backups follow.
     pub fn seen(before: Option<Copy>, pool: &Pool, r: &Report<'_>) -> Option<Copy> {
         let (s, begun) = (r.situation, r.plan.transition.as_ref());
-        let failover = begun.filter(|t| t.route.procedure == Procedure::Failover);
+        let failover = begun.filter(|t| t.route.procedure.moves_chat());
         let supposed = Route::failover(r.plan.supposed.other());
         let t = failover.cloned().unwrap_or_else(|| Transition::begin(&pool.fqdn, supposed, "", 0, s.at));
         let (from, side) = (&s.sites[t.route.from], t.route.to);

@@ -121,6 +121,7 @@ fn running(id: &str, steps: Vec<StepStatus>) -> PersistentChatFailoverStatus {
         steps,
         consent_needed: None,
         loss: None,
+        outage_seconds: None,
     };
     PersistentChatFailoverStatus { transition: Some(transition), ..PersistentChatFailoverStatus::default() }
 }
@@ -136,6 +137,7 @@ fn over(s: &PersistentChatFailoverStatus, outcome: &str) -> PersistentChatFailov
         started: t.started.clone(),
         ended: conditions::time(at(90)),
         loss: None,
+        outage_seconds: None,
     };
     PersistentChatFailoverStatus { transition: None, history: vec![entry], ..s.clone() }
 }

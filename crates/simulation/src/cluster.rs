@@ -192,7 +192,7 @@ impl Cluster {
         if let Some(t) = &o.status.transition
             && t.outcome == "Running"
             && t.point_of_no_return
-            && t.procedure == Procedure::Failover.as_str()
+            && [Procedure::Failover, Procedure::Switch].iter().any(|p| t.procedure == p.as_str())
             && spec.active != o.spec.active
             && self.names[spec.active] != t.to
         {
@@ -235,7 +235,15 @@ impl Cluster {
     pub fn is_spent(&self, status: &Status, uid: &str, (side, generation): (Side, i64)) -> bool {
         status.wish.as_ref().is_some_and(|w| {
             let same = w.uid == uid && w.active_data_center == self.names[side] && w.generation >= generation;
-            same && w.state != "Accepted"
+            same && !["Accepted", "Planned"].contains(&w.state.as_str())
+        })
+    }
+
+    /// Whether a status says of what somebody asked for that it is being made true as a switch.
+    pub fn is_planned(&self, status: &Status, uid: &str, (side, generation): (Side, i64)) -> bool {
+        status.wish.as_ref().is_some_and(|w| {
+            let same = w.uid == uid && w.active_data_center == self.names[side] && w.generation >= generation;
+            same && w.state == "Planned"
         })
     }
 

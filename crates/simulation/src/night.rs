@@ -110,9 +110,10 @@ impl Night {
         plan.spoilt.iter().for_each(|s| s.spoil(&mut world));
         // As its dialect has it: hosts and instances may have other names there than in the plan.
         let scenario = world.scenario.clone();
-        let pool = Arc::new(plan::pool(&scenario)?);
+        let pool = Arc::new(plan::pool(&scenario, plan.switches)?);
         let shared = Handle::new(world, plan.seed, plan.fates.clone(), plan.operators, plan.keep);
         shared.now().stays = plan.stays;
+        shared.now().truth.switches = plan.switches;
         let program =
             Program { shared: shared.clone(), pool, scenario, pace: Pace { silence: SILENCE, poll: POLL } };
         let seat = |who| Seat { process: Some(program.start(who)), restart: None, human: Human::default() };

@@ -351,6 +351,8 @@ impl Store {
             c.put_status(now, &self.uid, &told.status)?;
             let highest = c.highest_generation();
             if let Some(p) = s.operators.get_mut(who) {
+                let planned = p.heard.said.filter(|said| c.is_planned(&told.status, &self.uid, *said));
+                p.heard.planned = planned.or(p.heard.planned);
                 p.heard.said = p.heard.said.filter(|said| !c.is_spent(&told.status, &self.uid, *said));
                 p.asked.retain(|side, n| !c.is_spent(&told.status, &self.uid, (*side, *n)));
             }

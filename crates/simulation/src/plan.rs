@@ -6,13 +6,14 @@ use lab::scenario::{Dialect, Language, Scenario, SqlServerVersion};
 use lab::world::World;
 use persistent_chat_failover::api::convert;
 use persistent_chat_failover::cli;
-use persistent_chat_failover::domain::pool::Pool;
+use persistent_chat_failover::domain::pool::{Pool, WhenActiveAnswers};
 use persistent_chat_failover::domain::side::Side;
 use serde::{Deserialize, Serialize};
 
 use crate::cast::{self, Script};
 use crate::chance::Chance;
 use crate::sides;
+use crate::truth::DRAIN;
 use crate::world::Fates;
 
 /// Seconds within which calls go wrong in a bad night.
@@ -39,6 +40,9 @@ pub struct Plan {
     /// Whether chat is to stay where it begins in the end, unless it has moved for good by then.
     #[serde(default)]
     pub stays: bool,
+    /// Whether a changed wish switches while both sides live.
+    #[serde(default)]
+    pub switches: bool,
     /// Backups that are not as they should be.
     pub spoilt: Vec<Spoilt>,
     /// Whether trace and points are kept.
@@ -54,6 +58,10 @@ pub enum Kind {
     Failover,
     /// The same, but it comes back, and what was wished is taken back in time.
     Undo,
+    /// Both sides live, and chat moves.
+    Switch,
+    /// The same, and what was wished is taken back in time.
+    SwitchUndone,
     /// Somebody sets other active servers and takes the mirror away.
     Align,
     /// Somebody removes log shipping.
@@ -62,7 +70,23 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 4] = [Kind::Failover, Kind::Undo, Kind::Align, Kind::Protect];
+    pub const ALL: [Kind; 6] =
+        [Kind::Failover, Kind::Undo, Kind::Switch, Kind::SwitchUndone, Kind::Align, Kind::Protect];
+
+    /// Whether both sides live and chat is to move.
+    pub fn switches(self) -> bool {
+        match self {
+            Kind::Switch | Kind::SwitchUndone => true,
+            Kind::Failover | Kind::Undo | Kind::Align | Kind::Protect => false,
+        }
+    }
+    /// Whether chat is where it began in the end.
+    fn stays(self) -> bool {
+        match self {
+            Kind::Failover | Kind::Switch => false,
+            Kind::Undo | Kind::SwitchUndone | Kind::Align | Kind::Protect => true,
+        }
+    }
 }
 
 /// A backup that is not as it should be; counted from the newest, 0.
@@ -98,7 +122,7 @@ impl Plan {
     pub fn clean(kind: Kind, begins: Side, operators: usize) -> Plan {
         let mut scenario = small();
         sides::begin_on(&mut scenario, begins);
-        if kind == Kind::Undo {
+        if [Kind::Undo, Kind::SwitchUndone].contains(&kind) {
             // Long enough to change one's mind.
             scenario.restore_ms = 4000;
         }
@@ -110,7 +134,8 @@ impl Plan {
             scenario,
             operators,
             other_takes_over: false,
-            stays: kind != Kind::Failover,
+            stays: kind.stays(),
+            switches: kind.switches(),
             spoilt: vec![],
             keep: false,
         }
@@ -148,7 +173,48 @@ impl Plan {
             operators,
             other_takes_over: chance.happens(300),
             stays,
+            switches: false,
             spoilt,
+            keep: false,
+        }
+    }
+}
+
+impl Plan {
+    /// A night of a planned switch, wholly drawn from a seed.
+    pub fn planned_night(seed: u64) -> Plan {
+        let mut chance = Chance::new(seed ^ 0x0070_6c61_6e6e_6564);
+        let operators = if chance.happens(500) { 2 } else { 1 };
+        let mut scenario = small();
+        let begins = if chance.happens(500) { Side::Primary } else { Side::Backup };
+        sides::begin_on(&mut scenario, begins);
+        let stays = chance.happens(300);
+        let script = cast::planned_night(&mut chance, begins, stays, operators);
+        vary(&mut chance, &mut scenario);
+        // Where log backups come faster than they are restored, nobody catches up with a side that lives.
+        scenario.job_interval_ms = scenario.job_interval_ms.max(8_000);
+        scenario.drain_ms = [0, 300, 2_500, u64::MAX]
+            .get(usize::try_from(chance.between(0, 4)).unwrap_or(0))
+            .copied()
+            .unwrap_or(300);
+        scenario.dialect = dialect(&mut chance);
+        let rate = match chance.between(0, 4) {
+            0 => (0, 0),
+            1 => (30, 2),
+            2 => (100, 5),
+            _ => (60, 20),
+        };
+        Plan {
+            seed,
+            fates: Fates::Random { per_mille: rate, until: FAULTS },
+            until: FAULTS,
+            script,
+            scenario,
+            operators,
+            other_takes_over: chance.happens(300),
+            stays,
+            switches: true,
+            spoilt: vec![],
             keep: false,
         }
     }
@@ -229,9 +295,14 @@ impl Spoilt {
 }
 
 /// The pool that fits a scenario.
-pub fn pool(scenario: &Scenario) -> Result<Pool, String> {
+pub fn pool(scenario: &Scenario, switches: bool) -> Result<Pool, String> {
     let text = lab::serve::resource(scenario, "-----BEGIN CERTIFICATE-----", "litware");
     let (resource, _) = cli::from_file(&text)?;
-    convert::pool(&resource.spec)
-        .map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    let mut pool = convert::pool(&resource.spec)
+        .map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+    if switches {
+        pool.policy.when_active_answers = WhenActiveAnswers::Switch;
+        pool.policy.drain_deadline = DRAIN.try_into().ok();
+    }
+    Ok(pool)
 }

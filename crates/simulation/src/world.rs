@@ -82,16 +82,25 @@ pub struct Heard {
     pub anything: bool,
     /// Since when the resource has been suspended.
     pub suspended: Option<Timestamp>,
-    /// Since when it has not asked for the failover any more.
-    pub unwanted: Option<Timestamp>,
+    /// Which side is to be active, and since when that has been asked for.
+    pub wants: Option<(Side, Timestamp)>,
     /// Since when it has been gone.
     pub gone: Option<Timestamp>,
     /// The side that somebody has asked for in it, and of which generation.
     pub said: Option<(Side, i64)>,
+    /// What of that was taken up as a switch.
+    pub planned: Option<(Side, i64)>,
     /// Whether a human has consented to something in it.
     pub consented: bool,
     /// When a consent or a wish that somebody had uttered was last taken out of it.
     pub withdrawn: Option<Timestamp>,
+}
+
+impl Heard {
+    /// Since when the other side than this one has been asked for.
+    pub fn unwanted(&self, side: Side) -> Option<Timestamp> {
+        self.wants.filter(|(wanted, _)| *wanted != side).map(|(_, since)| since)
+    }
 }
 
 /// Everything shared.
@@ -196,6 +205,17 @@ impl Shared {
     /// The side where chat is to be in the end.
     pub fn end(&self) -> Side {
         let (w, there) = (&self.world, sides::to_side(&self.world.scenario));
+        if self.truth.switches {
+            // Where everybody who is left asks for it; and if they do not agree, where chat is.
+            let objects = self.clusters.iter().filter_map(|c| c.get().ok());
+            let asked: BTreeSet<Side> = objects.map(|o| o.spec.active).collect();
+            let agreed = asked.first().filter(|_| asked.len() == 1).copied();
+            return agreed.or_else(|| sides::active(w)).unwrap_or(if self.stays {
+                there.other()
+            } else {
+                there
+            });
+        }
         let moved = sides::has_moved(w) || sides::principal(w, there).is_some();
         if self.stays && !moved { there.other() } else { there }
     }
@@ -237,7 +257,6 @@ impl Shared {
     /// A process hears of its resource, or that it is gone.
     pub fn hears(&mut self, who: usize, object: Option<&Object>) {
         let now = self.time();
-        let there = sides::to_side(&self.world.scenario);
         let Some(p) = self.operators.get_mut(who) else { return };
         // Its first look begins no earlier than it can know what to look at.
         p.awake = p.awake.or(Some(now));
@@ -247,13 +266,15 @@ impl Shared {
         if (h.consented && !consented) || (h.said.is_some() && h.said != said) {
             h.withdrawn = Some(now);
         }
+        h.planned = h.planned.filter(|_| h.said == said);
         (h.said, h.consented) = (said, consented);
         p.asked.extend(h.said);
         let since = |holds: bool, before: Option<Timestamp>| holds.then(|| before.unwrap_or(now));
         h.anything = true;
         h.gone = since(spec.is_none(), h.gone);
         h.suspended = since(spec.is_some_and(|s| s.suspend), h.suspended);
-        h.unwanted = since(spec.is_some_and(|s| s.active != there), h.unwanted);
+        let wants = spec.map(|s| (s.active, now));
+        h.wants = h.wants.filter(|(side, _)| wants.is_some_and(|(new, _)| new == *side)).or(wants);
     }
 
     /// A process reports a situation: when the look at it began.

@@ -72,13 +72,13 @@ pub struct TransitionStatus {
     /// Its id.
     #[schemars(length(max = 64))]
     pub id: String,
-    /// What is carried out: `Failover`, `Protect` or `Align`.
+    /// What is carried out: `Failover`, `Switch`, `Protect` or `Align`.
     #[schemars(length(max = 32))]
     pub procedure: String,
-    /// The data centre that is left (Failover), or whose database is the live one (Protect, Align).
+    /// The data centre that is left (Failover, Switch), or whose database is the live one (Protect, Align).
     #[schemars(length(max = 63))]
     pub from: String,
-    /// The data centre that becomes active (Failover), that is protected (Protect), or that is set right (Align).
+    /// The data centre that becomes active (Failover, Switch), that is protected (Protect), or that is set right (Align).
     #[schemars(length(max = 63))]
     pub to: String,
     /// When it began.
@@ -98,9 +98,13 @@ pub struct TransitionStatus {
     /// What a human would have to agree to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consent_needed: Option<ConsentNeeded>,
-    /// What is lost.
+    /// What is lost. A switch loses nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<LossStatus>,
+    /// Seconds without chat in a switch that is complete: from the moment when no server was to be active any more until chat was seen
+    /// serving from the other side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage_seconds: Option<i64>,
 }
 
 /// A step.
@@ -204,13 +208,13 @@ pub struct HistoryEntry {
     /// Its id.
     #[schemars(length(max = 64))]
     pub id: String,
-    /// What was carried out: `Failover`, `Protect` or `Align`.
+    /// What was carried out: `Failover`, `Switch`, `Protect` or `Align`.
     #[schemars(length(max = 32))]
     pub procedure: String,
-    /// The data centre that was left (Failover), or whose database was the live one (Protect, Align).
+    /// The data centre that was left (Failover, Switch), or whose database was the live one (Protect, Align).
     #[schemars(length(max = 63))]
     pub from: String,
-    /// The data centre that became active (Failover), that was protected (Protect), or that was set right (Align).
+    /// The data centre that became active (Failover, Switch), that was protected (Protect), or that was set right (Align).
     #[schemars(length(max = 63))]
     pub to: String,
     /// `Completed`, or `Aborted`: it was undone, or overtaken.
@@ -223,4 +227,7 @@ pub struct HistoryEntry {
     /// What was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<LossStatus>,
+    /// Seconds without chat in a switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage_seconds: Option<i64>,
 }

@@ -1,6 +1,6 @@
 //! Lync, through a Management Shell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::World;
 use super::site::{FRONT_END_PORT, said, test_port};
@@ -8,6 +8,7 @@ use crate::domain::lync::{Lync, PoolState};
 use crate::domain::pool::{ManagementShell, Pool};
 use crate::domain::problem::Problem;
 use crate::domain::reading::Reading;
+use crate::domain::route::Procedure;
 use crate::domain::side::Side;
 use crate::domain::transition::Transition;
 use crate::systems::management_shell::{Cmdlet, ShellObject, cmdlets, read as shell};
@@ -33,13 +34,7 @@ pub async fn look_at_lync<S: Systems, C>(
     // The servers that are to serve now: of the target while a transition runs, else of the side that the pool uses.
     let said = state.as_ref().ok().and_then(PoolState::side);
     let here = t.map(|t| t.route.home()).or(said).unwrap_or(first);
-    // All at once: a host that is slow to say that it is not there holds up no other.
-    let services = pool.sites[here].active_servers.iter().map(|server| async move {
-        let listed = ask(systems, used, &cmdlets::windows_service(server)).await;
-        (server.clone(), listed.map(|o| shell::service_runs(&o)).into())
-    });
-    let services: BTreeMap<String, Reading<Option<bool>>> =
-        futures::future::join_all(services).await.into_iter().collect();
+    let (services, service_names) = services(systems, used, asked_for_services(pool, here, t)).await;
     let mirror_job = match t.and_then(|t| Some((t.open_job()?, t.route.to))) {
         Some((job, side)) => {
             let host = &pool.sites[side].management_shell;
@@ -54,9 +49,37 @@ pub async fn look_at_lync<S: Systems, C>(
         central_management: central.into(),
         replicas: replicas.into(),
         services,
+        service_names,
         mirror_job,
         shell_trouble,
     }
+}
+
+/// Whose chat services are looked at: the servers that are to serve; while chat is to end on a side, its servers too.
+fn asked_for_services<'p>(pool: &'p Pool, here: Side, t: Option<&Transition>) -> BTreeSet<&'p String> {
+    let ends =
+        t.filter(|t| t.route.procedure == Procedure::Switch).map(|t| &pool.sites[t.route.from].servers);
+    pool.sites[here].active_servers.iter().chain(ends.into_iter().flatten()).collect()
+}
+
+/// Whether the chat service of each of these servers runs, and how it is called there. All at once: a host that is slow to say that it is
+/// not there holds up no other.
+async fn services<S: Systems>(
+    systems: &S,
+    used: &ManagementShell,
+    servers: BTreeSet<&String>,
+) -> (BTreeMap<String, Reading<Option<bool>>>, BTreeMap<String, String>) {
+    let asked = servers.into_iter().map(|server| async move {
+        (server.clone(), ask(systems, used, &cmdlets::windows_service(server)).await)
+    });
+    let (mut services, mut names) = (BTreeMap::new(), BTreeMap::new());
+    for (server, listed) in futures::future::join_all(asked).await {
+        if let Some(name) = listed.as_ref().ok().and_then(|o| shell::service_name(o)) {
+            names.insert(server.clone(), name);
+        }
+        services.insert(server, listed.map(|o| shell::service_runs(&o)).into());
+    }
+    (services, names)
 }
 
 /// Whether the master of the Central Management store can be reached, if it is another host than the one that is asked.

@@ -160,6 +160,12 @@ impl Observer {
         };
         let (from, to) = (t.route.from, t.route.to);
         match t.route.procedure {
+            // What is done on one side is decided by what is true on the other at the same moment.
+            Procedure::Switch => {
+                let across = if reads.other { Across::Anew } else { across };
+                let watched = if t.route.home() == to { Some(from) } else { None };
+                Gaze { work: t.route.home(), watched, copy: to, across, content }
+            }
             Procedure::Failover => Gaze { work: to, watched: Some(from), copy: to, across, content },
             Procedure::Align => Gaze { work: to, watched: None, copy: to.other(), across, content },
             // Both halves of log shipping must fit together.

@@ -77,6 +77,20 @@ pub fn set_active_servers(identity: &str, servers: &[String]) -> Cmdlet {
         ],
     )
 }
+/// Stops a Windows service of a server.
+pub fn stop_service(host: &str, service: &str) -> Cmdlet {
+    service_cmdlet("Stop-CsWindowsService", host, service)
+}
+/// Starts a Windows service of a server.
+pub fn start_service(host: &str, service: &str) -> Cmdlet {
+    service_cmdlet("Start-CsWindowsService", host, service)
+}
+fn service_cmdlet(name: &'static str, host: &str, service: &str) -> Cmdlet {
+    cmdlet(
+        name,
+        vec![("ComputerName", text(host)), ("Name", text(service)), ("Confirm", Argument::Switch(false))],
+    )
+}
 
 /// Every cmdlet of this module, in every form, for whoever checks all of them: the item that makes it, and it.
 pub fn forms() -> Vec<(&'static str, Cmdlet)> {
@@ -98,6 +112,8 @@ pub fn forms() -> Vec<(&'static str, Cmdlet)> {
         ("set_state", set_state(identity, "Normal")),
         ("install_mirror", install_mirror(host, None, share, false)),
         ("install_mirror", install_mirror(host, Some("CHAT"), share, true)),
+        ("stop_service", stop_service("sea-cs-1.litwareinc.com", "RTCCHAT")),
+        ("start_service", start_service("sea-cs-1.litwareinc.com", "RTCCHAT")),
         ("set_active_servers", set_active_servers(identity, two)),
         ("set_active_servers", set_active_servers(identity, one)),
         ("set_active_servers", set_active_servers(identity, &[])),

@@ -170,15 +170,28 @@ pub fn replicas(objects: &[ShellObject]) -> BTreeMap<String, bool> {
         .collect()
 }
 
+/// The services with the role of chat, which is the same in every language.
+fn of_chat(objects: &[ShellObject]) -> impl Iterator<Item = &ShellObject> {
+    objects.iter().filter(|o| {
+        let roles = o.list("RoleName");
+        roles.iter().any(|r| assumptions::CHAT_ROLE.values.iter().any(|v| r.trim().eq_ignore_ascii_case(v)))
+    })
+}
+
+/// How the chat service of a server is called; none: no service, or more than one, is known for it.
+pub fn service_name(objects: &[ShellObject]) -> Option<String> {
+    let mut names = of_chat(objects).map(|o| o.text("Name").filter(|name| !name.is_empty()));
+    match (names.next(), names.next()) {
+        (Some(name), None) => name,
+        (_, _) => None,
+    }
+}
+
 /// Whether the chat service of a server runs, by its role and its status, which are the same in every language; none: what is listed
 /// does not tell.
 pub fn service_runs(objects: &[ShellObject]) -> Option<bool> {
-    let role = |o: &&ShellObject| {
-        let roles = o.list("RoleName");
-        roles.iter().any(|r| assumptions::CHAT_ROLE.values.iter().any(|v| r.trim().eq_ignore_ascii_case(v)))
-    };
     // Names of `System.ServiceProcess.ServiceControllerStatus`.
-    let states: Vec<Option<String>> = objects.iter().filter(role).map(|o| o.text("Status")).collect();
+    let states: Vec<Option<String>> = of_chat(objects).map(|o| o.text("Status")).collect();
     if states.iter().flatten().any(|s| s.eq_ignore_ascii_case("Running")) {
         return Some(true);
     }

@@ -225,10 +225,11 @@ FROM msdb.dbo.persistent_chat_failover WHERE pool = @P1) AS r
 WHERE r.nth <= 11 OR r.nth_of_kind = 1 ORDER BY r.nth;";
 
 /// States of the error 50000 that our guards raise: what else raises that number (a trigger of somebody's) uses others.
-pub const GUARDS: std::ops::RangeInclusive<u8> = GUARD_LOCK..=GUARD_REDO;
+pub const GUARDS: std::ops::RangeInclusive<u8> = GUARD_LOCK..=GUARD_FORK;
 const GUARD_LOCK: u8 = 201;
 const GUARD_STATE: u8 = 202;
 const GUARD_REDO: u8 = 203;
+const GUARD_FORK: u8 = 204;
 
 /// Guard of every write: the lock is held by this very session. The text is followed by the effect in the same batch, so
 /// that nothing can come between the look and the act. `{lock}` is the parameter that carries the resource.
@@ -258,6 +259,15 @@ fn at_redo_point(database: &str, lsn: &str, fork: &str) -> String {
          AND (redo_start_lsn IS NULL OR redo_start_lsn <> CAST({lsn} AS numeric(25,0)) \
          OR redo_start_fork_guid IS NULL OR CAST(redo_start_fork_guid AS nvarchar(36)) <> {fork})) \
          BEGIN RAISERROR(N'PCF guard: the redo point of the database has moved', 16, {GUARD_REDO}); RETURN; END; "
+    )
+}
+
+/// Guard: it is the very life of the database that was looked at, and nobody mirrors it.
+fn on_fork_unmirrored(database: &str, fork: &str) -> String {
+    format!(
+        "IF NOT EXISTS (SELECT 1 FROM sys.database_recovery_status AS r JOIN sys.database_mirroring AS m ON m.database_id = r.database_id \
+         WHERE r.database_id = DB_ID({database}) AND CAST(r.recovery_fork_guid AS nvarchar(36)) = {fork} AND m.mirroring_guid IS NULL) \
+         BEGIN RAISERROR(N'PCF guard: it is another recovery fork of the database, or it is mirrored', 16, {GUARD_FORK}); RETURN; END; "
     )
 }
 
@@ -406,6 +416,27 @@ pub fn recover() -> String {
     ended(guards + "RESTORE DATABASE @P2 WITH RECOVERY;")
 }
 
+/// Takes the tail of the log and leaves the database RESTORING: whoever is still in it is ended, for that needs exclusive access. `@P1`
+/// lock, `@P2` database, `@P3` fork, `@P4` path.
+pub fn take_tail() -> String {
+    let guards = locked("@P1") + &in_state("@P2", "0", "0") + &on_fork_unmirrored("@P2", "@P3");
+    ended(
+        guards
+            + &kill_sessions("@P2")
+            + " BACKUP LOG @P2 TO DISK = @P4 WITH NORECOVERY, INIT, CHECKSUM, STATS = 5;",
+    )
+}
+
+/// Undoes a tail: the database is live again where it was. `@P1` lock, `@P2` database.
+pub fn bring_back_online() -> String {
+    ended(locked("@P1") + &in_state("@P2", "1", "0") + "RESTORE DATABASE @P2 WITH RECOVERY;")
+}
+
+/// Removes the mirroring of a database: the partner's copy is left RESTORING. `@P1` lock; the database by quoted name.
+pub fn remove_mirroring(database: &str) -> String {
+    ended(format!("{}ALTER DATABASE {} SET PARTNER OFF;", locked("@P1"), quote_name(database)))
+}
+
 /// Lets everybody in again after a recovery that kept users out. A database for a single user is held by one session, which neither
 /// `NO_WAIT` nor `ROLLBACK IMMEDIATE` throws out (error 5064): it is ended first. `@P1` lock; the database by quoted name.
 pub fn set_multi_user(database: &str) -> String {
@@ -479,6 +510,8 @@ pub fn listed() -> Vec<Listed> {
         ("restore_log(false, 3, 0)", restore_log(false, 3, 0)),
         ("restore_log(true, 3, 2)", restore_log(true, 3, 2)),
         ("recover", recover()),
+        ("take_tail", take_tail()),
+        ("bring_back_online", bring_back_online()),
     ];
     let looks = constants.map(|(name, text)| (name.to_string(), text.to_string()));
     let looks = looks.into_iter().chain(quoted().flat_map(looks_inside));
@@ -503,8 +536,9 @@ fn looks_inside(name: &str) -> [(String, String); 3] {
 }
 
 /// The texts that change something in a database.
-fn writes_inside(name: &str) -> [(String, String); 2] {
+fn writes_inside(name: &str) -> [(String, String); 3] {
     [
+        (format!("remove_mirroring({name})"), remove_mirroring(name)),
         (format!("set_multi_user({name})"), set_multi_user(name)),
         (format!("map_user({name})"), map_user(name, name)),
     ]

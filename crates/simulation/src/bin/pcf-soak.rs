@@ -35,6 +35,9 @@ struct Arguments {
     /// Of the exhaustive runs only those of this kind.
     #[arg(long)]
     kind: Option<Kind>,
+    /// Nights of a planned switch.
+    #[arg(long)]
+    planned: bool,
     /// Each seed twice: the same seed must give the same trace.
     #[arg(long)]
     twice: bool,
@@ -53,6 +56,13 @@ struct Arguments {
     /// Threads.
     #[arg(long)]
     jobs: Option<usize>,
+}
+
+impl Arguments {
+    /// The night of a seed.
+    fn night(&self, seed: u64) -> Plan {
+        if self.planned { Plan::planned_night(seed) } else { Plan::bad_night(seed) }
+    }
 }
 
 /// A night with nothing else in it.
@@ -113,7 +123,7 @@ impl Sum {
 fn main() -> ExitCode {
     let a = Arguments::parse();
     let one = match (&a.trace, &a.plan) {
-        (Some(seed), _) => Some(Ok(Plan::bad_night(*seed))),
+        (Some(seed), _) => Some(Ok(a.night(*seed))),
         (None, Some(text)) => Some(read(text)),
         (None, None) => None,
     };
@@ -234,7 +244,7 @@ fn nights(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
             return;
         }
         let seed = a.first_seed + n;
-        let plan = Plan::bad_night(seed);
+        let plan = a.night(seed);
         let v = run(&plan);
         let differs = a.twice && run(&plan).hash != v.hash;
         if let Ok(mut sum) = sum.lock() {

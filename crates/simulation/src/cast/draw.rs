@@ -15,6 +15,8 @@ pub fn plain(kind: Kind, begins: Side, operators: usize) -> Script {
     match kind {
         Kind::Failover => lost.collect(),
         Kind::Undo => lost.chain(all(9.0, begins)).chain([(14.0, Act::Return)]).collect(),
+        Kind::Switch => all(4.0, there).collect(),
+        Kind::SwitchUndone => all(4.0, there).chain(all(9.0, begins)).collect(),
         Kind::Align => vec![(3.0, Act::ActiveByHand(begins)), (3.0, Act::Unmirror(begins))],
         Kind::Protect => vec![(3.0, Act::RemoveShipping(begins)), (3.0, Act::RemoveShipping(there))],
     }
@@ -60,6 +62,59 @@ pub fn bad_night(chance: &mut Chance, begins: Side, stays: bool, operators: usiz
         // Before the loss or after it: until somebody leaves STANDBY nobody misses it.
         let when = night.chance.between(0, 2000) as f64 / 1000.0 * loss;
         night.then(when, Act::LoseUndoFile);
+    }
+    night.script.sort_by(|a, b| a.0.total_cmp(&b.0));
+    night.script
+}
+
+/// A night in which chat is to move while both sides live; either may be lost in the middle of it.
+pub fn planned_night(chance: &mut Chance, begins: Side, stays: bool, operators: usize) -> Script {
+    let there = begins.other();
+    let mut night =
+        Drawn { chance, from: begins, to: there, end: if stays { begins } else { there }, script: vec![] };
+    let wanted = night.at(2, 8);
+    for who in 0..operators {
+        let when = wanted + night.at(0, 6);
+        night.want(when, who, there);
+        if stays {
+            let back = when + night.at(2, 25);
+            night.want(back, who, begins);
+        }
+        night.befall_operator(who, when, operators);
+        night.befall_cluster(who, when);
+        if night.chance.happens(150) {
+            let when = night.at(1, 50);
+            night.then(when, Act::KillOperator(who));
+        }
+    }
+    night.lose_a_side(wanted);
+    night.hamper();
+    for (per_mille, act) in [
+        (100, Act::KillSessions),
+        (80, Act::KillRestore),
+        (60, Act::OtherDatabase),
+        (60, Act::Unfinished),
+        (80, Act::ActiveByHand(begins)),
+        (60, Act::Unmirror(begins)),
+        (60, Act::RemoveShipping(there)),
+        (50, Act::DisableJobs(begins)),
+        (50, Act::DisableJobs(there)),
+    ] {
+        if night.chance.happens(per_mille) {
+            let when = night.at(1, 45);
+            night.then(when, act);
+        }
+    }
+    if night.chance.happens(80) {
+        night.then(0.5, Act::WillNotStop(begins, true));
+        let until = night.at(5, 60);
+        night.then(until, Act::WillNotStop(begins, false));
+    }
+    if night.chance.happens(100) {
+        let when = night.at(1, 30);
+        night.then(when, Act::Promote(begins));
+        let up = when + night.at(1, 30);
+        night.then(up, Act::StartSql(begins));
     }
     night.script.sort_by(|a, b| a.0.total_cmp(&b.0));
     night.script
@@ -197,6 +252,24 @@ impl Drawn<'_> {
                 back += self.at(1, 15);
                 self.then(back, Act::Lose);
             }
+        }
+    }
+
+    /// One of the sides is lost when chat is moving, or just before or after that.
+    fn lose_a_side(&mut self, wanted: f64) {
+        if self.chance.happens(250) {
+            let lost = wanted + self.at(0, 30);
+            self.then(lost, Act::Lose);
+            let moved = lost + self.at(0, 20);
+            self.then(moved, Act::MoveCentralManagement);
+            let back = lost + self.at(1, 40);
+            self.then(back, Act::Return);
+        }
+        if self.chance.happens(200) {
+            let lost = wanted + self.at(0, 30);
+            self.then(lost, Act::LoseOther);
+            let back = lost + self.at(1, 40);
+            self.then(back, Act::ReturnOther);
         }
     }
 

@@ -179,3 +179,29 @@ fn partners(w: &World, side: Side) -> Option<(String, String)> {
     let mirror = if principal.host == d.mirror { &d.sql_server } else { &d.mirror };
     Some((principal.host.clone(), mirror.clone()))
 }
+
+/// Every file in the folders of log shipping is written once more, with what it holds.
+pub fn put_again(w: &mut World) {
+    for side in Side::BOTH {
+        for folder in
+            [sides::backup_share(&w.scenario, side), sides::copy_folder(&w.scenario, side)].map(String::from)
+        {
+            for (name, _) in w.files.list(&folder).unwrap_or_default() {
+                let path = format!(r"{folder}\{name}");
+                let again = w.files.read(&path).and_then(|content| w.files.write(&path, &content));
+                w.touch();
+                drop(again);
+            }
+        }
+    }
+}
+
+/// The database of a side is taken offline for good.
+pub fn take_offline(s: &mut Shared, side: Side) {
+    let key = s.world.scenario.database.to_lowercase();
+    let d = sides::data_center(&s.world.scenario, side).clone();
+    for host in [&d.sql_server, &d.mirror] {
+        s.world.sql.get_mut(host).and_then(|i| i.databases.remove(&key));
+    }
+    s.world.touch();
+}

@@ -48,7 +48,9 @@ impl Human {
         }
         // Whether it helped is seen after a while: an operator that waits for a human looks again once a minute.
         self.sees = Some((now + AGAIN, problem.what.clone()));
-        let mended = confusion::clear_up(s, &problem) || mend(s, who, &problem).is_some();
+        let mended = confusion::clear_up(s, &problem)
+            || mend_switch(s, who, &problem).is_some()
+            || mend(s, who, &problem).is_some();
         if !mended {
             s.truth.broken(format!(
                 "blocked without a fix that a human knows: {:?} {} / {}",
@@ -80,6 +82,57 @@ fn asks_for(s: &Shared, who: usize) -> Option<Side> {
 fn word_after(message: &str, text: &str) -> Option<String> {
     let (_, rest) = message.split_once(text)?;
     Some(rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect())
+}
+
+/// What the human on call does where chat is to move while both sides live. `None`: as in any night.
+fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
+    let end = s.end();
+    if !s.truth.switches {
+        return None;
+    }
+    let done = match problem.reason {
+        Reason::DatabaseState if problem.fix.contains("so that this is done") => {
+            want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
+            "sets activeDataCenter back: what was begun is done first".into()
+        }
+        Reason::HostUnreachable if problem.fix.contains("set spec.activeDataCenter back") => {
+            let side = sides::active(&s.world).or(Side::of_pool_state(&s.world.chat.master.pool_state))?;
+            want(s, who, side);
+            "sets activeDataCenter back: a server is missing".into()
+        }
+        Reason::SourceAlive => {
+            let side = sides::active(&s.world).or(Side::of_pool_state(&s.world.chat.master.pool_state))?;
+            want(s, who, side);
+            "sets activeDataCenter back: it lives".into()
+        }
+        Reason::BackupDamaged | Reason::BackupRefused | Reason::LogChainGap => {
+            hands::put_again(&mut s.world);
+            "copies the log backups again from where they are sound".into()
+        }
+        Reason::ChatDoesNotEnd => {
+            let servers = s.world.chat.servers.values();
+            let sessions: Vec<_> = servers.filter_map(|c| c.session.clone()).collect();
+            sessions.into_iter().for_each(|(host, id)| lab::sql::logout(&mut s.world, &host, id));
+            "ends the processes of the chat services".into()
+        }
+        Reason::SplitBrain => {
+            let used = Side::of_pool_state(&s.world.chat.master.pool_state)?;
+            hands::take_offline(s, used.other());
+            "takes the database offline that the pool does not use".into()
+        }
+        Reason::CentralManagementDown => {
+            let name = sides::data_center(&s.world.scenario, end).name.clone();
+            lab::chat::fail_over_central_management(&mut s.world, &name);
+            "moves the Central Management store to where chat is to be".into()
+        }
+        Reason::DatabaseState if problem.fix.contains("Seeding a copy there is not part") => {
+            want(s, who, sides::active(&s.world)?);
+            "stays where chat is: nothing protects the other side".into()
+        }
+        _ => return None,
+    };
+    s.tell(&format!("the human on call of operator {who} {done}"));
+    Some(done)
 }
 
 /// What the human on call does about a problem: exactly what its message says. `None`: the message names no fix that we know.

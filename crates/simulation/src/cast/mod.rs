@@ -9,6 +9,7 @@ pub mod human;
 use jiff::{SignedDuration, Timestamp};
 use lab::sql::backup::{self, BackupHeader};
 use lab::sql::{self, Instance, SQL_USER};
+use lab::world::World;
 use persistent_chat_failover::domain::side::Side;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ use crate::world::Shared;
 use confusion::Confusion;
 use edits::Change;
 
-pub use draw::{bad_night, begin_with_a_first_sight, mislead, plain};
+pub use draw::{bad_night, begin_with_a_first_sight, mislead, plain, planned_night};
 pub use hands::Hand;
 
 /// Something that somebody does.
@@ -28,6 +29,12 @@ pub enum Act {
     Lose,
     /// It comes back.
     Return,
+    /// The other side dies.
+    LoseOther,
+    /// It comes back.
+    ReturnOther,
+    /// The chat services of a side do not stop when they are told to, or do again.
+    WillNotStop(Side, bool),
     /// The Central Management store is moved to the other side.
     MoveCentralManagement,
     /// A manifest is applied that asks for a data centre.
@@ -112,6 +119,9 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
     match act {
         Act::Lose => s.world.lose(&from.name)?,
         Act::Return => s.world.restore(&from.name)?,
+        Act::LoseOther => s.world.lose(&to.name)?,
+        Act::ReturnOther => s.world.restore(&to.name)?,
+        Act::WillNotStop(side, on) => will_not_stop(s, *side, *on)?,
         Act::MoveCentralManagement => lab::chat::fail_over_central_management(&mut s.world, &to.name),
         Act::Want(who, side) => edits::apply(s, *who, Change::Active(*side)),
         Act::Suspend(who, on) => edits::apply(s, *who, Change::Suspend(*on)),
@@ -165,14 +175,23 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::Promote(side) => hands::on_data_center(s, *side, sql::promote_mirror)?,
         Act::StartSql(side) => hands::on_servers(s, *side, sql::start_sql)?,
         Act::RemoveShipping(side) => hands::on_servers(s, *side, sql::remove_log_shipping_by_hand)?,
-        Act::DisableJobs(side) => hands::on_servers(s, *side, |w, host| {
-            w.sql.get_mut(host).into_iter().flat_map(|i| &mut i.jobs).for_each(|job| job.enabled = false);
-            Ok(())
-        })?,
+        Act::DisableJobs(side) => hands::on_servers(s, *side, disable_jobs)?,
         Act::Confuse(confusion, on) => confusion.befall(s, *on)?,
         Act::MirrorWarns(runs) => s.world.chat.mirror_warns = *runs,
         Act::Unfinished => unfinished(s, now)?,
     }
+    Ok(())
+}
+
+/// The chat services of a side do not stop when they are told to, or do again.
+fn will_not_stop(s: &mut Shared, side: Side, on: bool) -> Result<(), String> {
+    let hosts = sides::data_center(&s.world.scenario, side).servers.clone();
+    hosts.iter().try_for_each(|host| lab::chat::will_not_stop(&mut s.world, host, on))
+}
+
+/// Nothing starts the jobs of a server any more.
+fn disable_jobs(w: &mut World, host: &str) -> Result<(), String> {
+    w.sql.get_mut(host).into_iter().flat_map(|i| &mut i.jobs).for_each(|job| job.enabled = false);
     Ok(())
 }
 
@@ -181,6 +200,9 @@ fn name(act: &Act) -> &'static str {
     match act {
         Act::Lose => "the data centre that was active first is lost",
         Act::Return => "the data centre that was active first comes back",
+        Act::LoseOther => "the other data centre is lost",
+        Act::ReturnOther => "the other data centre comes back",
+        Act::WillNotStop(..) => "chat services do not stop, or do again",
         Act::MoveCentralManagement => "the Central Management store is moved",
         Act::Want(..) => "a manifest is applied",
         Act::Suspend(..) => "suspended, or not any more",

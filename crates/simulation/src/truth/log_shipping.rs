@@ -42,10 +42,16 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
 /// Whether log backups that can be reached, by their headers, bring the copy of a side up to the live database of the other one.
 pub(super) fn can_be_fed(w: &World, side: Side) -> bool {
     let (d, key) = (sides::data_center(&w.scenario, side), w.scenario.database.to_lowercase());
+    // An old copy that is open beside the one that waits is in the way.
+    if sides::principal(w, side).is_some() {
+        return false;
+    }
     let live = sides::principal(w, side.other()).and_then(|i| i.databases.get(&key));
     let copy = w.sql.get(&d.sql_server).filter(|i| !i.down).and_then(|i| i.databases.get(&key));
     let (Some(live), Some(copy), true) = (live, copy, sides::stands(w, side)) else { return false };
-    let Some((mut lsn, fork)) = copy.redo.clone().filter(|_| copy.mirroring.is_none()) else { return false };
+    let Some((mut lsn, mut fork)) = copy.redo.clone().filter(|_| copy.mirroring.is_none()) else {
+        return false;
+    };
     let mut sets: Vec<BackupHeader> = [&d.backup_share, &d.copy_folder]
         .into_iter()
         .flat_map(|folder| {
@@ -54,13 +60,16 @@ pub(super) fn can_be_fed(w: &World, side: Side) -> bool {
                 backup::read(w.files.as_ref(), &format!(r"{folder}\{name}")).ok()
             })
         })
-        .filter(|set| set.family == live.family && set.first_fork.eq_ignore_ascii_case(&fork))
+        .filter(|set| set.family == live.family)
         .collect();
     sets.sort_by_key(|set| set.last_lsn);
     for set in sets {
-        if set.first_lsn <= lsn && lsn < set.last_lsn {
-            lsn = set.last_lsn;
+        let fits = set.first_lsn <= lsn && lsn < set.last_lsn;
+        if fits && set.first_fork.eq_ignore_ascii_case(&fork) {
+            (lsn, fork) = (set.last_lsn, set.last_fork);
         }
     }
-    live.fork.eq_ignore_ascii_case(&fork) && lsn >= live.log_backed_up
+    // It was recovered, on a fork of its own, where the copy's log ends or further on.
+    let parted = live.forked.as_ref().is_some_and(|f| f.from.eq_ignore_ascii_case(&fork) && lsn <= f.lsn);
+    (live.fork.eq_ignore_ascii_case(&fork) || parted) && lsn >= live.log_backed_up
 }

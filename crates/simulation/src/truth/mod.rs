@@ -10,6 +10,7 @@ mod obedience;
 mod order;
 mod recovery;
 mod status;
+mod switching;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use lab::sql::{Database, Instance};
 use lab::world::journal::{Effect, Entry, Outcome};
 use lab::world::{DataCenterState, World};
 use persistent_chat_failover::domain::problem::Problem;
-use persistent_chat_failover::domain::route::Course;
+use persistent_chat_failover::domain::route::{Course, Procedure, Route};
 use persistent_chat_failover::domain::side::{Side, Sides};
 
 use crate::sides;
@@ -31,6 +32,8 @@ pub use status::Stored;
 const RETURN: SignedDuration = SignedDuration::from_secs(15);
 /// How long a change of the resource may take until it is obeyed: one effect that was already decided.
 const OBEDIENCE: SignedDuration = SignedDuration::from_secs(2);
+/// How long chat is given to end in a planned night.
+pub const DRAIN: SignedDuration = SignedDuration::from_secs(3);
 /// Broken promises that are kept; what follows the first few says nothing new.
 const KEPT: usize = 20;
 
@@ -58,10 +61,23 @@ pub struct Truth {
     pub mirrored_by_hand: Option<Timestamp>,
     /// Whether a RESTORE of a log was refused by a fate: what its server says of a backup need not be so.
     pub refused_a_log: bool,
+    /// Whether a changed wish switches while both sides live.
+    pub switches: bool,
+    /// The newest failover or switch that a record tells of, by its number.
+    moving: Option<(u64, Route)>,
+    /// Transitions whose end was recorded.
+    over: BTreeSet<String>,
+    /// Since when no server has been active.
+    drained_since: Option<Timestamp>,
+    /// When that was last so.
+    drained_last: Option<Timestamp>,
     /// Log backups that came late, by path, and when.
     pub arrived: BTreeMap<String, Timestamp>,
     /// When chat was last seen to be live in each data centre.
     live: BTreeMap<String, Timestamp>,
+    /// Since when each side's database has been live, and when it was last seen so.
+    live_since: Sides<Option<Timestamp>>,
+    seen_live: Sides<Option<Timestamp>>,
     /// Since when the database of the other side has been live.
     recovered: Option<Timestamp>,
     /// Since when the pool's state has said that chat has moved.
@@ -101,6 +117,10 @@ struct Write<'a> {
     active: Option<Side>,
     /// Whether the side that is left was dead when this was decided.
     fenced: bool,
+    /// The failover or switch that runs; looked for where the policy lets chat switch.
+    moving: Option<Route>,
+    /// The side where chat is to be in the end by that; else the one that the night begins without.
+    there: Side,
 }
 
 impl Write<'_> {
@@ -109,9 +129,17 @@ impl Write<'_> {
         let e = self.entry;
         format!("{} {} at {}", e.name, e.target.as_deref().unwrap_or(""), e.time)
     }
+    /// Whether it undoes a switch.
+    fn is_return(&self) -> bool {
+        self.switch().is_some_and(|r| r.course == Course::Back && self.side == Some(r.from))
+    }
+    /// The switch that runs.
+    fn switch(&self) -> Option<Route> {
+        self.moving.filter(|route| route.procedure == Procedure::Switch)
+    }
     /// Whether the pool's state says that chat has moved.
     fn pool_state_is_set(&self) -> bool {
-        sides::has_moved(self.world)
+        self.world.chat.master.pool_state.eq_ignore_ascii_case(self.there.pool_state())
     }
 }
 
@@ -121,6 +149,11 @@ impl Truth {
         if !holds {
             self.broken(format!("{promise}: {}", what()));
         }
+    }
+
+    /// Whether the side that is active at the beginning was lost a moment ago.
+    fn has_just_lost(&self, at: Timestamp) -> bool {
+        self.lost_since.is_some_and(|t| at.duration_since(t) <= RETURN)
     }
 
     /// A promise is broken.
@@ -155,8 +188,15 @@ impl Truth {
     }
 
     fn judge(&mut self, world: &World, entry: &Entry, operator: &Operator) {
-        let there = sides::to_side(&world.scenario);
-        let store = world.sql.get(&sides::to(&world.scenario).sql_server);
+        let record = Some(entry).filter(|e| self.switches && is_record(e)).and_then(document);
+        let told = record.as_ref().and_then(switching::moving);
+        self.moving = match (told, self.moving) {
+            (Some(new), Some(old)) if new.0 < old.0 => Some(old),
+            (new, old) => new.or(old),
+        };
+        let moving = self.moving.map(|(_, route)| route);
+        let there = moving.map_or(sides::to_side(&world.scenario), |route| route.to);
+        let store = world.sql.get(&sides::data_center(&world.scenario, there).sql_server);
         let instance = sides::principal(world, there).or(store);
         let side = world.scenario.data_center_of(&entry.server);
         let side = side.and_then(|name| sides::called(&world.scenario, name));
@@ -173,7 +213,12 @@ impl Truth {
             side,
             active: sides::active(world),
             fenced: self.ever_lost && self.up_since.is_none_or(|t| entry.time.duration_since(t) <= RETURN),
+            moving,
+            there,
         };
+        if self.switches {
+            switching::judge(self, &write);
+        }
         obedience::judge(self, &write);
         order::judge(self, &write);
         recovery::judge(self, &write);
@@ -207,8 +252,13 @@ impl Truth {
         let there = sides::to_side(&w.scenario);
         let mut live = false;
         for side in Side::BOTH {
+            let since = self.live_since[side].or(Some(now));
+            self.live_since[side] = since.filter(|_| sides::principal(w, side).is_some());
+        }
+        for side in Side::BOTH {
             let Some(principal) = sides::principal(w, side) else { continue };
             live |= side == there;
+            self.seen_live[side] = Some(now);
             let (host, took_over) = &mut self.principals[side];
             if host.as_ref() == Some(&principal.host) {
                 continue;
@@ -220,6 +270,9 @@ impl Truth {
         }
         self.recovered = if live { self.recovered.or(Some(now)) } else { None };
         self.store_up = if lab::chat::central_management_is_up(w) { Some(now) } else { self.store_up };
+        let drained = w.chat.master.active.is_empty();
+        self.drained_last = if drained { Some(now) } else { self.drained_last };
+        self.drained_since = if drained { self.drained_since.or(Some(now)) } else { None };
         self.moved = if sides::has_moved(w) { self.moved.or(Some(now)) } else { None };
     }
 

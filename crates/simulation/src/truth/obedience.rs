@@ -13,7 +13,7 @@ use crate::sides;
 
 /// Judges a write of an operator.
 pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
-    let (w, e, heard) = (write.world, write.entry, &write.operator.heard);
+    let (e, heard) = (write.entry, &write.operator.heard);
     let told = || write.told();
     let since = |at: Option<Timestamp>| at.is_some_and(|t| e.time.duration_since(t) > OBEDIENCE);
     truth.check("nothing is begun by a process that has not read its resource", heard.anything, told);
@@ -21,12 +21,12 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check("nothing is begun for a resource that is gone", !since(heard.gone), told);
     truth.check(
         "nothing is begun that the resource does not ask for",
-        write.recovered || !write.moves || !since(heard.unwanted),
+        write.recovered || !write.moves || !since(heard.unwanted(write.there)) || write.is_return(),
         told,
     );
-    let there = sides::to_side(&w.scenario);
+    let there = write.there;
     let only = "chat is moved on the surviving side only";
-    truth.check(only, !write.moves || write.side == Some(there), told);
+    truth.check(only, !write.moves || write.side == Some(there) || write.is_return(), told);
     let right = "chat is moved on the instance that the resource names";
     truth.check(right, !write.moves || is_the_named_one(write), told);
     let known = "nothing is written outside of the pool's two sides";
@@ -37,7 +37,12 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check("mgccomp is never touched", !e.text.to_lowercase().contains("mgccomp"), told);
     truth.check(
         "nothing is touched while the primary lives",
-        !write.moves || write.fenced || write.recovered || truth.consents > 0 || goes_on_unseen(write),
+        !write.moves
+            || write.switch().is_some()
+            || write.fenced
+            || write.recovered
+            || truth.consents > 0
+            || goes_on_unseen(write),
         told,
     );
 }
@@ -66,7 +71,7 @@ fn judge_record(truth: &mut Truth, write: &Write<'_>, record: &Value) {
         let course = part::<String>(record, "id").map(|id| (id, route.course));
         if course.is_some_and(|c| truth.courses.insert(c)) {
             truth.check("nothing is begun or turned back without the lease", !unled, told);
-            let back = route.procedure == Procedure::Failover && route.course == Course::Back;
+            let back = route.procedure.moves_chat() && route.course == Course::Back;
             let asked = write.operator.asked.contains_key(&route.from);
             truth.check(
                 "a failover is taken back only where somebody has asked for that",
@@ -74,21 +79,30 @@ fn judge_record(truth: &mut Truth, write: &Write<'_>, record: &Value) {
                 told,
             );
         }
-        let begins = route.procedure == Procedure::Failover && route.course == Course::Onward;
+        let begins = route.procedure.moves_chat() && route.course == Course::Onward;
         let id = part::<String>(record, "id").filter(|_| begins);
         if id.is_some_and(|id| truth.begun.insert(id)) {
             let just_withdrawn =
                 heard.withdrawn.is_some_and(|t| write.entry.time.duration_since(t) <= OBEDIENCE);
-            let asked =
-                heard.consented || heard.said.is_some_and(|(side, _)| side == route.to) || just_withdrawn;
+            // What was said for a switch is no wish to lose anything.
+            let said = heard
+                .said
+                .filter(|said| route.procedure == Procedure::Switch || heard.planned != Some(*said));
+            let asked = heard.consented || said.is_some_and(|(side, _)| side == route.to) || just_withdrawn;
             truth.check("a failover is begun only where somebody has asked for it", asked, told);
+            let may = route.procedure == Procedure::Failover || truth.switches;
+            truth.check("a switch is begun only where the policy lets it", may, told);
         }
         let completed = part::<Ended>(record, "ended").is_some_and(|end| !end.aborted);
-        let is_over = route.procedure == Procedure::Failover && completed;
+        let first =
+            part::<String>(record, "id").filter(|_| completed).is_some_and(|id| truth.over.insert(id));
+        let is_over = route.procedure.moves_chat() && first;
         let served = "a failover is over only when chat has reported itself from the new database";
         truth.check(served, !is_over || has_reported(truth, write), told);
         let lies = "a record lies on the side that is live in the end";
-        truth.check(lies, write.side == Some(route.home()), told);
+        // That of a switch lies on both.
+        let both = route.procedure == Procedure::Switch;
+        truth.check(lies, both || write.side == Some(route.home()), told);
     }
     let consents = part::<Vec<AcceptedConsent>>(record, "consents").unwrap_or_default();
     let only = "a consent is used for what was shown and nothing else";
@@ -105,7 +119,7 @@ fn names_damage(c: &AcceptedConsent) -> bool {
 /// Whether a chat server has said in the recovered database, since that is live, that it is alive.
 fn has_reported(truth: &Truth, write: &Write<'_>) -> bool {
     let mut reports = write.database.into_iter().flat_map(|db| db.identities.values());
-    truth.recovered.is_some_and(|since| reports.any(|at| *at >= since))
+    truth.live_since[write.there].is_some_and(|since| reports.any(|at| *at >= since))
 }
 
 /// A part of a record.

@@ -1,19 +1,18 @@
 //! What comes before what.
 
 use super::{Truth, Write};
-use crate::sides;
 
 /// Judges a write of an operator.
 pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let told = || write.told();
     // Beside a live side that chat has not left, only that one is given what it should have.
-    let aligns = write.active == Some(sides::from_side(&write.world.scenario));
+    let aligns = write.active == Some(write.there.other());
     let shipping = write.instance.is_some_and(|i| !i.log_shipping.is_empty());
     match write.entry.name.as_str() {
         "RESTORE LOG" => {
             truth.check("logs are applied after log shipping was removed", !shipping, told);
         }
-        "RESTORE DATABASE WITH RECOVERY" => {
+        "RESTORE DATABASE WITH RECOVERY" if !write.is_return() => {
             truth.check("recovery comes after log shipping was removed", !shipping, told);
         }
         "Set-CsPersistentChatState" => {
@@ -24,7 +23,9 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
             truth.check("the mirror comes after the pool's state", write.pool_state_is_set(), told);
         }
         "Set-CsPersistentChatActiveServer" if !aligns => {
-            let ready = write.pool_state_is_set() && write.recovered;
+            // A switch lets chat end before: what was lost since the look that this was decided on, nobody could know.
+            let ends = write.switch().is_some() && truth.has_just_lost(write.entry.time);
+            let ready = (write.pool_state_is_set() && write.recovered) || ends;
             truth.check("active servers come after the pool's state", ready, told);
         }
         _ => {}

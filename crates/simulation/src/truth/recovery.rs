@@ -8,7 +8,8 @@ use lab::world::World;
 use lab::world::files::split;
 use lab::world::journal::{Entry, Outcome};
 
-use super::{Truth, Write, last_record, operator};
+use super::{Truth, Write, last_record, operator, switching};
+use crate::sides;
 
 /// How long before an effect something may have happened that its last look could not see: two calls.
 const BLINK: SignedDuration = SignedDuration::from_millis(250);
@@ -16,19 +17,21 @@ const BLINK: SignedDuration = SignedDuration::from_millis(250);
 /// Judges a write of an operator.
 pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let (w, e) = (write.world, write.entry);
-    if e.name != "RESTORE DATABASE WITH RECOVERY" {
+    if e.name != "RESTORE DATABASE WITH RECOVERY" || write.is_return() {
         return;
     }
     let told = || write.told();
     let vouched = truth.consents > 0;
-    truth.check("recovery only while the primary is dead or vouched for", write.fenced || vouched, told);
+    let left = write.switch().is_some();
+    let fenced = write.fenced || vouched || left;
+    truth.check("recovery only while the primary is dead or vouched for", fenced, told);
     let redo = write.database.and_then(|d| d.redo.as_ref());
-    let left_out = redo.and_then(|redo| applicable(w, redo));
+    let left_out = redo.and_then(|redo| applicable(write, redo));
     let missed = left_out.clone().filter(|f| !came_late(truth, write, f));
     truth.check("no applicable log is left out", missed.is_none() || vouched, || {
         format!("{} was left out", missed.clone().unwrap_or_default())
     });
-    let skipped = redo.and_then(|redo| beyond(w, redo)).filter(|f| !came_late(truth, write, f));
+    let skipped = redo.and_then(|redo| beyond(write, redo)).filter(|f| !came_late(truth, write, f));
     truth.check("no log is skipped in silence", skipped.is_none() || vouched, || {
         format!("{} was skipped and nobody had said yes", skipped.clone().unwrap_or_default())
     });
@@ -40,6 +43,9 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let store = truth.store_up.is_some_and(|t| e.time.duration_since(t) <= super::RETURN);
     truth.check("recovery only while the pool's state can be set", store, told);
     let before = w.journal.entries().iter().filter(|x| x.name == e.name && x.outcome == Outcome::Ok);
+    // There and back, each is one of its own.
+    let since = switching::since_closed(write);
+    let before = before.filter(|x| since.is_none_or(|since| x.seq > since) && x.server == e.server);
     let before = before.filter(|x| x.seq < e.seq && x.client.contains("operator-")).count();
     truth.check("recovery happens once", before == 0, told);
 }
@@ -97,22 +103,35 @@ fn came_late(truth: &Truth, write: &Write<'_>, path: &str) -> bool {
     [arrived, taken].into_iter().flatten().any(just)
 }
 
+/// Where the log ends of what is recovered: what lies behind the tail of a switch is an older copy's, which was opened.
+fn up_to(write: &Write<'_>) -> i128 {
+    write.switch().and_then(|_| switching::end_of_log(write)).unwrap_or(i128::MAX)
+}
+
 /// A log backup in one of the folders that reaches further than roll forward did.
-fn beyond(w: &World, (lsn, _): &(i128, String)) -> Option<String> {
-    first_backup(w, |_, h| h.last_lsn > *lsn && h.database.eq_ignore_ascii_case(&w.scenario.database))
+fn beyond(write: &Write<'_>, (lsn, _): &(i128, String)) -> Option<String> {
+    let name = &write.world.scenario.database;
+    first_backup(write, |_, h| {
+        h.last_lsn > *lsn && h.last_lsn <= up_to(write) && h.database.eq_ignore_ascii_case(name)
+    })
 }
 
 /// A log backup in one of the folders that could be applied at a redo point and is whole.
-fn applicable(w: &World, (lsn, fork): &(i128, String)) -> Option<String> {
-    first_backup(w, |path, h| {
-        let fits = h.first_lsn <= *lsn && *lsn < h.last_lsn && h.first_fork.eq_ignore_ascii_case(fork);
+fn applicable(write: &Write<'_>, (lsn, fork): &(i128, String)) -> Option<String> {
+    let w = write.world;
+    first_backup(write, |path, h| {
+        let fits = h.last_lsn <= up_to(write)
+            && h.first_lsn <= *lsn
+            && *lsn < h.last_lsn
+            && h.first_fork.eq_ignore_ascii_case(fork);
         fits && backup::verify(w.files.as_ref(), path).is_ok()
     })
 }
 
 /// The first backup in one of the folders of which something is true.
-fn first_backup(w: &World, is: impl Fn(&str, &BackupHeader) -> bool) -> Option<String> {
-    let folders = [crate::sides::copies(&w.scenario), crate::sides::share(&w.scenario)];
+fn first_backup(write: &Write<'_>, is: impl Fn(&str, &BackupHeader) -> bool) -> Option<String> {
+    let (w, there) = (write.world, write.there);
+    let folders = [sides::copy_folder(&w.scenario, there), sides::backup_share(&w.scenario, there)];
     let mut paths = folders.into_iter().flat_map(|folder| {
         let names = w.files.list(folder).unwrap_or_default().into_iter();
         names.map(move |(name, _)| format!(r"{folder}\{name}"))

@@ -95,6 +95,15 @@ impl Truth {
     fn names_a_live_side(&mut self, stored: &Stored<'_>) {
         let w = stored.world;
         let Some(name) = stored.active() else { return };
+        if self.switches {
+            let side = sides::called(&w.scenario, name);
+            let seen = |side: Side| self.seen_live[side].is_some_and(|t| t >= stored.since());
+            // Between the tail of one side's log and the recovery of the other one nothing is live.
+            let knew = |side: Side| self.live_since[side].is_some_and(|t| t < stored.since());
+            let holds = side.is_some_and(|side| seen(side) || !knew(side.other()));
+            self.check("a status names only a side whose database is live", holds, || stored.told());
+            return;
+        }
         let live = if name == sides::to(&w.scenario).name {
             // Recovered after the look began: the status could not know it.
             self.recovered.is_some()

@@ -10,6 +10,7 @@ use crate::domain::backups::{Lsn, RedoPoint};
 use crate::domain::lync::JobState;
 use crate::domain::pool::{
     Authentication, ConsentPolicy, DataCenter, Folder, ManagementShell, Policy, Pool, SqlServer, Tls,
+    WhenActiveAnswers,
 };
 use crate::domain::side::Sides;
 use crate::domain::sql_server::{Database, DatabaseState};
@@ -224,7 +225,12 @@ fn pool() -> Pool {
         fqdn: "chat.x".into(),
         database: "mgc".into(),
         sites: Sides::of(site),
-        policy: Policy { consent: ConsentPolicy::WhenNeeded, mirror_deadline: None },
+        policy: Policy {
+            consent: ConsentPolicy::WhenNeeded,
+            mirror_deadline: None,
+            when_active_answers: WhenActiveAnswers::Refuse,
+            drain_deadline: None,
+        },
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod lent;
 mod readings;
+mod switching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,15 @@ struct Mutant {
     name: &'static str,
     /// File, text, and what takes its place. Several where one guard stands behind another.
     edits: &'static [(&'static str, &'static str, &'static str)],
+}
+
+/// In which nights a defect is looked for.
+#[derive(Clone, Copy)]
+enum Nights {
+    /// The active side is lost.
+    Bad,
+    /// Chat is to move while both sides live.
+    Planned,
 }
 
 const MUTANTS: &[Mutant] = &[
@@ -99,8 +109,8 @@ const MUTANTS: &[Mutant] = &[
         name: "order swapped: mirror before the pool's state",
         edits: &[(
             "src/procedures.rs",
-            "        Stage::One(StepId::PoolStateSet),\n        Stage::Overlap(&[StepId::MirrorEstablished, StepId::ActiveServersSet]),",
-            "        Stage::One(StepId::MirrorEstablished),\n        Stage::One(StepId::PoolStateSet),\n        Stage::One(StepId::ActiveServersSet),",
+            "        Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),\n        Stage::One(StepId::DatabaseOnline),\n        Stage::One(StepId::PoolStateSet),\n        Stage::Overlap(&[StepId::MirrorEstablished, StepId::ActiveServersSet]),",
+            "        Stage::Overlap(&[StepId::BackupsCopied, StepId::LogBackupsApplied]),\n        Stage::One(StepId::DatabaseOnline),\n        Stage::One(StepId::MirrorEstablished),\n        Stage::One(StepId::PoolStateSet),\n        Stage::One(StepId::ActiveServersSet),",
         )],
     },
     Mutant {
@@ -292,8 +302,8 @@ const MUTANTS: &[Mutant] = &[
         name: "a failover is undone past its point of no return",
         edits: &[(
             "src/engine/start.rs",
-            "    if ask.situation.is_past(t) {\n        return taken(",
-            "    if ask.situation.is_past(t) && false {\n        return taken(",
+            "    if ask.situation.is_past(t) && !returns {\n        return taken(",
+            "    if ask.situation.is_past(t) && !returns && false {\n        return taken(",
         )],
     },
     Mutant {
@@ -373,9 +383,11 @@ fn all(a: &Arguments) -> Result<bool, String> {
     let text = |e: std::io::Error| e.to_string();
     let root = a.workspace.canonicalize().map_err(text)?;
     let chosen = |m: &&Mutant| m.name.contains(&a.only) && (!a.short || SHORT.contains(&m.name));
-    let mutants = MUTANTS.iter().chain(readings::MUTANTS).filter(chosen);
+    let nights = MUTANTS.iter().chain(readings::MUTANTS).map(|m| (m, Nights::Bad));
+    let all = nights.chain(switching::MUTANTS.iter().map(|m| (m, Nights::Planned)));
+    let mutants = all.filter(|(m, _)| chosen(m));
     if a.fits {
-        return Ok(fits(&root, mutants));
+        return Ok(fits(&root, mutants.map(|(m, _)| m)));
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let (copy, build) = (target.join("mutants/workspace"), target.join("mutants/target"));
@@ -396,7 +408,7 @@ fn all(a: &Arguments) -> Result<bool, String> {
     }
     lent::lend(&copy, &target.join("debug"), &build.join("debug")).map_err(text)?;
     let (mut caught, mut tried) = (0, 0);
-    for m in mutants {
+    for (m, nights) in mutants {
         tried += 1;
         let began = Instant::now();
         let mut originals = Vec::new();
@@ -405,7 +417,7 @@ fn all(a: &Arguments) -> Result<bool, String> {
             originals.push((path.clone(), std::fs::read_to_string(&path).map_err(text)?));
             std::fs::write(&path, content).map_err(text)?;
         }
-        let result = one(&copy, &build, a.seeds);
+        let result = one(&copy, &build, nights, a.seeds);
         for (path, original) in originals {
             std::fs::write(path, original).map_err(text)?;
         }
@@ -463,7 +475,7 @@ fn fits<'m>(root: &Path, mutants: impl Iterator<Item = &'m Mutant>) -> bool {
 }
 
 /// What the simulation finds, if it finds something.
-fn one(copy: &Path, build: &Path, seeds: u64) -> Result<Option<String>, String> {
+fn one(copy: &Path, build: &Path, nights: Nights, seeds: u64) -> Result<Option<String>, String> {
     // A test of the simulation brings its programs with it, with the features that all tests of the workspace are built with: what is lent fits.
     let cargo = Command::new("cargo")
         .args(["test", "--no-run", "--quiet", "--locked", "--workspace", "--test", "simulation"])
@@ -482,7 +494,11 @@ fn one(copy: &Path, build: &Path, seeds: u64) -> Result<Option<String>, String> 
         let violation = said.lines().find_map(|l| l.strip_prefix("VIOLATION "));
         violation.map(|v| v.split_once("): ").map_or(v, |(_, p)| p).chars().take(90).collect::<String>())
     };
-    let said = soak(&["--until-failure", "--seeds", &seeds.to_string()])?;
+    let seeds = seeds.to_string();
+    let said = match nights {
+        Nights::Bad => soak(&["--until-failure", "--seeds", &seeds])?,
+        Nights::Planned => soak(&["--planned", "--until-failure", "--seeds", &seeds])?,
+    };
     if let Some(promise) = broken(&said) {
         let runs = said.lines().next().and_then(|l| l.split(' ').next()).unwrap_or("?");
         return Ok(Some(format!("after {runs} seeds: {promise}")));
