@@ -7,7 +7,7 @@ use lab::serve::Lab;
 use serde_json::Value;
 
 use super::matrix::{AtWork, Course, hold_first, until_held};
-use super::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, runs, server};
+use super::scene::{FAILOVER_ONCE, Scene, backups_for, begun, not_live_in, not_once, runs, server};
 
 /// The first data centre is lost; its chat goes to the second one.
 #[derive(Clone, Copy)]
@@ -27,13 +27,13 @@ const FAILOVER_STEPS: [&str; 9] = [
 ];
 
 /// The step that was begun last, by the record: each step's first effect has a record of its own before it.
-fn last_begun(document: &Value, steps: &[&'static str]) -> Option<&'static str> {
+pub(super) fn last_begun(document: &Value, steps: &[&'static str]) -> Option<&'static str> {
     let begun = |step: &&&str| document["steps"][**step]["attempts"].as_i64().is_some_and(|n| n > 0);
     steps.iter().rfind(begun).copied()
 }
 
 /// What is known of a cmdlet's run. How it ended is told to one process only: after a kill, the next one finds it gone.
-fn mirror_job(job: &Value) -> &'static str {
+pub(super) fn mirror_job(job: &Value) -> &'static str {
     match job["ended"]["errors"].as_array() {
         None => "mirror intended",
         Some(errors) if errors.is_empty() => "mirror ended",
@@ -179,7 +179,7 @@ pub struct Align;
 /// The steps of it that have effects, in the order in which each is begun.
 const ALIGN_STEPS: [&str; 2] = ["MirrorEstablished", "ActiveServersSet"];
 
-const BUILD_MIRROR: &str = "Install-CsMirrorDatabase";
+pub(super) const BUILD_MIRROR: &str = "Install-CsMirrorDatabase";
 
 impl Course for Align {
     fn name(&self) -> &'static str {
@@ -245,12 +245,12 @@ impl Course for Align {
 pub struct Protect;
 
 const ADD_PRIMARY: &str = "EXEC sp_add_log_shipping_primary_database";
-const ADD_SECONDARY: &str = "EXEC sp_add_log_shipping_secondary_database";
+pub(super) const ADD_SECONDARY: &str = "EXEC sp_add_log_shipping_secondary_database";
 
-/// What is not yet so where log shipping to the second data centre should run, and has shipped something new.
-fn not_protected(lab: &Lab, shipped_before: usize) -> Vec<String> {
-    let to = &lab.scenario().data_centers[1].sql_server;
-    let (standby, all) = (server(lab, to), backups(lab));
+/// What is not yet so where log shipping to a data centre should run, and has shipped something new.
+pub fn not_protected(lab: &Lab, n: usize, shipped_before: usize) -> Vec<String> {
+    let to = &lab.scenario().data_centers[n].sql_server;
+    let (standby, all) = (server(lab, to), backups_for(lab, n));
     let newest = all.last().filter(|_| all.len() > shipped_before);
     let restored = standby["logShipping"][0]["lastRestored"].as_str().unwrap_or_default();
     let jobs = standby["jobs"].as_array().map_or(&[][..], Vec::as_slice);
@@ -293,7 +293,7 @@ impl Course for Protect {
     fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
         let shipped_before = usize::try_from(lab.scenario().backups).unwrap();
         let mut wrong = not_live_in(lab, 0);
-        wrong.extend(not_protected(lab, shipped_before));
+        wrong.extend(not_protected(lab, 1, shipped_before));
         wrong.extend(not_once(lab, since, &[ADD_PRIMARY, ADD_SECONDARY]));
         wrong
     }
@@ -371,7 +371,7 @@ impl Course for Undo {
     fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
         let shipped_before = usize::try_from(lab.scenario().backups).unwrap();
         let mut wrong = not_live_in(lab, 0);
-        wrong.extend(not_protected(lab, shipped_before));
+        wrong.extend(not_protected(lab, 1, shipped_before));
         wrong.extend(not_once(lab, since, &[ADD_SECONDARY]));
         if begun(lab, 0, "RESTORE DATABASE WITH RECOVERY") {
             wrong.push("it was recovered all the same".into());
@@ -403,8 +403,8 @@ impl Course for Undo {
         true
     }
 
-    fn transitions(&self) -> usize {
-        2
+    fn ends(&self) -> usize {
+        4
     }
 
     fn moments(&self) -> Vec<AtWork> {

@@ -62,9 +62,9 @@ pub trait Course: Copy + Send + Sync + 'static {
         false
     }
 
-    /// How many transitions it consists of that end in it.
-    fn transitions(&self) -> usize {
-        1
+    /// How many records tell of an end in it: for each transition one on each server that keeps it, which are the partners of a mirror.
+    fn ends(&self) -> usize {
+        2
     }
 
     /// How many of its effects are tried by day, at least.
@@ -92,8 +92,12 @@ pub trait Course: Copy + Send + Sync + 'static {
     fn label(&self, files: &[String], doing: &Doing<'_>) -> String {
         if let Some(document) = doing.record() {
             // At the end, whatever else it holds differs from run to run.
-            let says =
-                if document["ended"].is_null() { self.record_says(&document) } else { vec!["over".into()] };
+            let says = match document["ended"].is_null() {
+                true => self.record_says(&document),
+                false => {
+                    vec![format!("{} over", document["route"]["procedure"].as_str().unwrap_or_default())]
+                }
+            };
             return format!("record on {}: {}", doing.server, says.join(", "));
         }
         let target = doing.target.unwrap_or_default();
@@ -104,7 +108,13 @@ pub trait Course: Copy + Send + Sync + 'static {
                 format!("{} {OF_A_JOB} {}", doing.name, doing.server)
             }
             Some(n) => format!("{} log backup {}", doing.name, n + 1),
-            None => format!("{} {target}", doing.name),
+            // Each attempt at it has a name of its own.
+            None if target.contains(scene::TAIL) => format!("{} the tail", doing.name),
+            None => match doing.parameters.get("ActiveServers") {
+                // Set more than once: to nobody, and to those of a side.
+                Some(servers) => format!("{} {target} to {servers}", doing.name),
+                None => format!("{} {target}", doing.name),
+            },
         }
     }
 }
@@ -338,8 +348,7 @@ async fn clean_run<C: Course>(course: &C) -> Arc<OnceCell<BTreeSet<String>>> {
         let mut found = Vec::new();
         let over = || {
             found = staged.effects().iter().map(|e| staged.label(e)).collect::<Vec<String>>();
-            // On both partners of a mirror.
-            found.iter().filter(|e| e.ends_with(": over")).count() == 2 * course.transitions()
+            found.iter().filter(|e| e.ends_with(" over")).count() == course.ends()
         };
         staged.scene.until("the end in the record", over).await;
         assert!(staged.effects().iter().all(|e| e.outcome == Outcome::Ok));
@@ -489,6 +498,15 @@ pub fn hold_first(scene: &Scene, names: &[&'static str]) {
     let (names, mut met) = (names.to_vec(), BTreeSet::new());
     scene.lab.break_at(Some(Box::new(move |moment, a| {
         moment == Moment::Before && names.contains(&a.name.as_str()) && met.insert(a.name.clone())
+    })));
+}
+
+/// Holds the first restore of the tail of a log.
+pub fn hold_the_tail(scene: &Scene) {
+    let mut met = false;
+    scene.lab.break_at(Some(Box::new(move |moment, a| {
+        let is_it = a.name == "RESTORE LOG" && a.target.as_deref().is_some_and(|t| t.contains(scene::TAIL));
+        moment == Moment::Before && is_it && !std::mem::replace(&mut met, true)
     })));
 }
 

@@ -361,12 +361,20 @@ pub fn active_servers(lab: &Lab) -> Vec<String> {
     servers.as_array().into_iter().flatten().filter_map(|s| Some(s.as_str()?.to_string())).collect()
 }
 
-/// Names of the log backups in the share, oldest first. They hold the time; their order is the same in every lab.
+/// What the name of the tail of a log holds, and that of no other log backup.
+pub const TAIL: &str = "_tail_";
+
+/// Names of the log backups for the second data centre, oldest first.
 pub fn backups(lab: &Lab) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(&lab.backup_shares()[1])
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    backups_for(lab, 1)
+}
+
+/// Names of the log backups in the share for a data centre that jobs have taken, oldest first. They hold the time; their order is the
+/// same in every lab.
+pub fn backups_for(lab: &Lab, n: usize) -> Vec<String> {
+    let files = std::fs::read_dir(&lab.backup_shares()[n]).unwrap();
+    let names = files.map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| !name.contains(TAIL)).collect();
     names.sort();
     names
 }
