@@ -56,7 +56,10 @@ impl Situation {
     /// What protects the other side or sets right this one (`active`), and is not over. What a later failover or switch has overtaken is.
     pub fn open(&self, procedure: Procedure, active: Side) -> Option<&Transition> {
         let all = self.transitions();
-        let since = all.iter().position(|t| t.route.procedure.moves_chat()).unwrap_or(all.len());
+        // One that was taken back has left everything where it was, a cmdlet that runs as well.
+        let overtakes =
+            |t: &&Transition| t.route.procedure.moves_chat() && !t.ended.is_some_and(|ended| ended.aborted);
+        let since = all.iter().position(overtakes).unwrap_or(all.len());
         let is_meant =
             |t: &&Transition| t.ended.is_none() && t.route.procedure == procedure && t.route.home() == active;
         all.into_iter().take(since).find(is_meant)

@@ -13,6 +13,7 @@ use crate::domain::decision::{Decision, Evidence, Left, Waiting};
 use crate::domain::lync::PoolState;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
+use crate::domain::route::Course;
 use crate::domain::side::Side;
 use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
@@ -193,7 +194,9 @@ impl Work<'_> {
         let said = Said { consent: ask.goal.consent.as_ref(), is_uttered };
         let view = View::new(ask.pool, s, &t, said);
         let needed = view.accepted.terms();
-        let asks = t.route.procedure.moves_chat() && needed.is_needed() && !view.is_beyond();
+        // What is taken back asks also where nobody sees whether it is too late.
+        let may_ask = t.route.course == Course::Back || !view.is_beyond();
+        let asks = t.route.procedure.moves_chat() && needed.is_needed() && may_ask;
         let consent_needed = (asks && view.accepted.accepted().is_none()).then(|| needed.clone());
         let accepted = view.accepted.accepted().map(|c| (c.clone(), needed.clone()));
         let mut steps = Vec::new();
