@@ -75,6 +75,7 @@ fn says(document: &Value) -> Vec<String> {
         ("recovery", "recovery intended"),
     ];
     let known = known.into_iter().filter(|(key, _)| !facts[*key].is_null()).map(|(_, said)| said);
+    let undone = (facts["tail"]["undone"] == true).then_some("tail undone");
     let step = match procedure {
         "Protect" => last_begun(document, &["LogShippingEstablished"]),
         _ => last_begun(document, &SWITCH_STEPS),
@@ -86,6 +87,7 @@ fn says(document: &Value) -> Vec<String> {
         .filter(|w| !w.is_empty())
         .chain(step)
         .chain(known)
+        .chain(undone)
         .chain(mirror)
         .map(String::from)
         .collect()
