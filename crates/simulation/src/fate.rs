@@ -301,8 +301,8 @@ mod tests {
             let expected = match name.split('(').next() {
                 Some("HEADERS") => Call::Headers,
                 Some("restore_log") => Call::RestoreLog,
-                Some("leave_standby" | "recover") => Call::RestoreDatabase,
-                Some("set_multi_user") => Call::AlterDatabase,
+                Some("leave_standby" | "recover" | "bring_back_online") => Call::RestoreDatabase,
+                Some("set_multi_user" | "remove_mirroring") => Call::AlterDatabase,
                 _ => Call::Statement,
             };
             assert_eq!(Call::of(&statement), expected, "{name}");
