@@ -151,7 +151,8 @@ fn may_be_recovered(v: &View<'_>) -> Result<(), Problem> {
     match v.target() {
         Ok(target) if target.database.as_ref().is_none_or(Database::is_restoring) => Ok(()),
         Ok(target) => Err(recovered(v, target)),
-        Err(_) => v.accepted.require(),
+        Err(_) if v.accepted.terms().is_needed() => v.accepted.require(),
+        Err(unseen) => Err(unseen),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::pool::{DataCenter, Pool, Shipping};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::{Course, Procedure, Route};
-use crate::domain::site::Site;
+use crate::domain::site::{Answer, Site};
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::{Database, Instance};
 use crate::domain::step::StepId;
@@ -54,6 +54,12 @@ pub struct Said<'a> {
 /// side that is left at that time. Only a human knows that it is not, and will not be.
 fn may_be_recovered(pool: &Pool, s: &Situation, t: &Transition) -> Option<Verdict> {
     let closed = t.facts.tail.is_some() && s.sites[t.route.from].live().is_none();
+    // What turns us away lives: whoever mends that sees whether it was recovered.
+    let lives = s.sites[t.route.to].partners().any(|(_, p)| match &p.answer {
+        Answer::TurnsAway(_) => true,
+        Answer::Speaks(_) | Answer::Silent(_) | Answer::NotAsked(_) => false,
+    });
+    let closed = closed && !lives;
     let unseen = s.sites[t.route.to].main().err().filter(|_| closed && t.route.course == Course::Back)?;
     let name = clean(pool.name(t.route.to));
     Some(Verdict::Unknown(Problem::ask(

@@ -91,6 +91,10 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
         return None;
     }
     let done = match problem.reason {
+        Reason::ActiveDataCenterDrifted => {
+            want(s, who, sides::active(&s.world)?);
+            "sets activeDataCenter to where chat is".into()
+        }
         Reason::DatabaseState if problem.fix.contains("so that this is done") => {
             want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
             "sets activeDataCenter back: what was begun is done first".into()
