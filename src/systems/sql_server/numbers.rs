@@ -89,7 +89,7 @@ pub const ALL: &[Known] = &[
         "A linked server (the monitor of log shipping) cannot be reached or logged in to",
     ),
     known_as(&[3153, 3120, 4326], ErrorClass::AlreadyDone, "It has been restored already"),
-    known_as(&[32014, 6106], ErrorClass::AlreadyDone, "What was to be removed or ended is gone"),
+    known_as(&[1416, 32014, 6106], ErrorClass::AlreadyDone, "What was to be removed or ended is gone"),
     known_as(&[3101, 924, 5030, 5061, 5064, 5070], ErrorClass::Retry, "Somebody else uses the database"),
     known_as(
         &[5052, 921, 922, 952, 5059, 3023],

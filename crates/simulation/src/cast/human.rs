@@ -91,6 +91,10 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
         return None;
     }
     let done = match problem.reason {
+        Reason::ActiveDataCenterDrifted if problem.what.contains("is under way") => {
+            want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?.other());
+            "goes along with what is under way".into()
+        }
         Reason::ActiveDataCenterDrifted => {
             want(s, who, sides::active(&s.world)?);
             "sets activeDataCenter to where chat is".into()
