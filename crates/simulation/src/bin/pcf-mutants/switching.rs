@@ -64,21 +64,6 @@ pub const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "what lies behind the tail is applied as well",
-        edits: &[
-            (
-                "src/domain/chain.rs",
-                "        Some(end) => Cow::Owned(up_to_the_tail(folders, end)),",
-                "        Some(_) => Cow::Borrowed(folders),",
-            ),
-            (
-                "src/domain/proofs.rs",
-                "        Some(end) if end == redo.lsn => Ok(",
-                "        Some(end) if end <= redo.lsn => Ok(",
-            ),
-        ],
-    },
-    Mutant {
         name: "the intent of a tail is written on the other side only",
         edits: &[(
             "src/permit.rs",
@@ -113,13 +98,5 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the copy that a switch leaves is not taken for one that continues",
         edits: &[("src/domain/tail.rs", "end.lsn <= p.lsn;", "end.lsn < p.lsn;")],
-    },
-    Mutant {
-        name: "a tail that was undone still ends the log",
-        edits: &[(
-            "src/domain/tail.rs",
-            ".filter(|tail| !tail.undone)?;",
-            ".filter(|tail| !tail.undone || tail.file.is_ascii())?;",
-        )],
     },
 ];
