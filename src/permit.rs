@@ -25,7 +25,7 @@ use crate::domain::side::{Place, Seat, Side, Sides};
 use crate::domain::situation::Situation;
 use crate::domain::transition::{DetachedJob, Transition};
 use crate::systems::folders::Kind;
-use crate::systems::management_shell::{Cmdlet, ShellError, diagnostics, read as shell_read};
+use crate::systems::management_shell::{Cmdlet, ShellError, cmdlets, diagnostics, read as shell_read};
 use crate::systems::sql_server::{
     Cell, Parameter, SqlError, Statement, database_files, errors, read, statements,
 };
@@ -326,6 +326,14 @@ impl<'w, S: Systems> Permit<'w, S> {
                 Outcome::Unknown(shell_read::problem(&e, shell, cmdlet.name))
             }
             Err(e) => Outcome::Refused(shell_read::problem(&e, shell, cmdlet.name)),
+        }
+    }
+
+    /// Starts a chat service that a switch had stopped; once it was told to start, it is not held for stopped any more.
+    pub async fn start_chat_service(&self, host: &str, service: &str) -> Outcome {
+        match self.invoke(&cmdlets::start_service(host, service)).await {
+            Outcome::Answered => self.intend(|t| _ = t.facts.stopped_services.remove(host)).await,
+            other @ (Outcome::Refused(_) | Outcome::Unknown(_)) => other,
         }
     }
 

@@ -18,11 +18,8 @@ use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 use crate::permit::Permit;
 use crate::systems::Systems;
-use crate::systems::management_shell::{Cmdlet, cmdlets};
+use crate::systems::management_shell::cmdlets;
 use crate::systems::sql_server::{Statement, statements};
-
-/// Effects of this step after which no service is started any more.
-const STARTS: i32 = 8;
 
 /// The step.
 pub struct BringSourceOnline;
@@ -55,8 +52,7 @@ impl Step for BringSourceOnline {
         }
         if let Some(live) = v.source().live() {
             // What does not start, or is not to be seen, is started when the side gets its active servers back.
-            let tries = v.transition.attempts(Self::ID) < STARTS;
-            return match v.service_to_start().filter(|_| tries) {
+            return match v.service_to_start(Self::ID) {
                 Some((host, service)) => Decision::Act(Effect::StartService { host, service }),
                 None => Decision::Done(Evidence::new(format!(
                     "The database on {} is live",
@@ -116,7 +112,7 @@ impl Step for BringSourceOnline {
     fn shown(e: &Effect, pool: &Pool, _route: Route) -> Vec<String> {
         match e {
             Effect::Recover(_) => vec![statement(pool).shown()],
-            Effect::StartService { host, service } => vec![cmdlet(host, service).shown()],
+            Effect::StartService { host, service } => vec![cmdlets::start_service(host, service).shown()],
         }
     }
 
@@ -132,16 +128,7 @@ impl Step for BringSourceOnline {
                     other @ (Outcome::Refused(_) | Outcome::Unknown(_)) => other,
                 }
             }
-            Effect::StartService { host, service } => {
-                let started = p.invoke(&cmdlet(host, service)).await;
-                match started {
-                    Outcome::Answered => {
-                        let host = host.clone();
-                        p.intend(move |t| _ = t.facts.stopped_services.remove(&host)).await
-                    }
-                    Outcome::Refused(_) | Outcome::Unknown(_) => started,
-                }
-            }
+            Effect::StartService { host, service } => p.start_chat_service(host, service).await,
         }
     }
 }
@@ -175,8 +162,4 @@ fn recovered(v: &View<'_>, there: &Instance) -> Problem {
 fn statement(pool: &Pool) -> Statement {
     let parameters = vec![pool.lock_resource().into(), pool.database.clone().into()];
     Statement::long("RESTORE DATABASE", statements::bring_back_online(), parameters)
-}
-
-fn cmdlet(host: &str, service: &str) -> Cmdlet {
-    cmdlets::start_service(host, service)
 }

@@ -21,9 +21,6 @@ use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::management_shell::{Cmdlet, cmdlets};
 
-/// Shown where the identity could not be read.
-const UNREAD: &str = "<identity read back>";
-
 /// How often services are told to stop, in all, before a human is asked.
 const STOPS: i32 = 8;
 
@@ -90,7 +87,7 @@ impl Step for DrainChat {
             _ if v.is_beyond() || v.tail().is_some() => vec![],
             Ok(service) if service.active.is_empty() => vec![],
             Ok(service) => vec![Effect::Clear(service.identity.clone())],
-            Err(_) => vec![Effect::Clear(UNREAD.into())],
+            Err(_) => vec![Effect::Clear(cmdlets::UNREAD.into())],
         }
     }
 

@@ -18,13 +18,6 @@ use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::management_shell::{Cmdlet, cmdlets};
 
-/// Shown where the identity could not be read.
-const UNREAD: &str = "<identity read back>";
-
-/// Effects of this step after which no service is started any more: chat serves from elsewhere by then, and whoever makes that side active
-/// again starts what does not run.
-const STARTS: i32 = 8;
-
 /// The step.
 pub struct SetActiveServers;
 
@@ -62,8 +55,7 @@ impl Step for SetActiveServers {
         };
         let wanted = wanted(v);
         if service.active == wanted {
-            let tries = v.transition.attempts(Self::ID) < STARTS;
-            if let Some((host, service)) = v.service_to_start().filter(|_| tries) {
+            if let Some((host, service)) = v.service_to_start(Self::ID) {
                 return Decision::Act(Effect::StartService { host, service });
             }
             return match replicated(&v.situation.lync, v.to()) {
@@ -86,7 +78,7 @@ impl Step for SetActiveServers {
         match v.situation.lync.service.get() {
             Ok(service) if service.active == wanted => vec![],
             Ok(service) => set(&service.identity),
-            Err(_) => set(UNREAD),
+            Err(_) => set(cmdlets::UNREAD),
         }
     }
 
@@ -95,13 +87,9 @@ impl Step for SetActiveServers {
     }
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
-        let outcome = p.invoke(&cmdlet(e)).await;
-        match (e, outcome) {
-            (Effect::StartService { host, .. }, Outcome::Answered) => {
-                let host = host.clone();
-                p.intend(move |t| _ = t.facts.stopped_services.remove(&host)).await
-            }
-            (Effect::StartService { .. } | Effect::Set { .. }, outcome) => outcome,
+        match e {
+            Effect::StartService { host, service } => p.start_chat_service(host, service).await,
+            Effect::Set { .. } => p.invoke(&cmdlet(e)).await,
         }
     }
 }

@@ -14,9 +14,6 @@ use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::management_shell::{Cmdlet, cmdlets};
 
-/// Shown where the identity could not be read.
-const UNREAD: &str = "<identity read back>";
-
 /// The step.
 pub struct SetPoolState;
 
@@ -61,7 +58,7 @@ impl Step for SetPoolState {
         match v.situation.lync.state.get() {
             Ok(state) if state.side() == Some(v.route.to) => vec![],
             Ok(state) => set(&state.identity),
-            Err(_) => set(UNREAD),
+            Err(_) => set(cmdlets::UNREAD),
         }
     }
 

@@ -13,7 +13,7 @@ use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::log_shipping::job;
 use crate::domain::pool::Pool;
-use crate::domain::problem::Reason;
+use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::Route;
 use crate::domain::side::{Place, Seat};
 use crate::domain::sql_server::{Instance, wait_for_restores};
@@ -157,7 +157,7 @@ fn take(v: &View<'_>, live: &Instance) -> Decision<Effect> {
     }
     match live.database.as_ref().and_then(|db| db.fork.clone()) {
         Some(fork) => Decision::Act(Effect::Take { file: file(v), fork, folder: folder(v, live) }),
-        None => Decision::Blocked(crate::domain::problem::Problem::ask(
+        None => Decision::Blocked(Problem::ask(
             Reason::DatabaseState,
             format!("{} does not show the recovery fork of its database", clean(&live.server_name)),
             "Give the login VIEW ANY DATABASE there",

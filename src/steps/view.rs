@@ -230,8 +230,13 @@ impl<'a> View<'a> {
         })
     }
     /// A chat service that was stopped by us and does not run: by this transition anywhere, or by an earlier one on a server that is to
-    /// serve. The server, and how the service is called there. What cannot be seen of it holds up nothing.
-    pub fn service_to_start(&self) -> Option<(String, String)> {
+    /// serve. The server, and how the service is called there. What cannot be seen of it, or did not start after this many effects of the
+    /// step that starts it, holds up nothing: whoever makes that side active again starts what does not run.
+    pub fn service_to_start(&self, step: StepId) -> Option<(String, String)> {
+        const STARTS: i32 = 8;
+        if self.transition.attempts(step) >= STARTS {
+            return None;
+        }
         let lync = &self.situation.lync;
         let serves = &self.pool.sites[self.route.home()].active_servers;
         let earlier = self.situation.transitions().into_iter().flat_map(|t| &t.facts.stopped_services);

@@ -3,6 +3,9 @@
 
 use super::{Argument, Cmdlet};
 
+/// Shown in place of an identity that could not be read.
+pub const UNREAD: &str = "<identity read back>";
+
 fn cmdlet(name: &'static str, parameters: Vec<(&'static str, Argument)>) -> Cmdlet {
     Cmdlet { name, parameters }
 }
