@@ -57,10 +57,8 @@ pub struct Report {
 pub fn report(r: &PersistentChatFailover) -> Result<Report, String> {
     let none = "there has been no transition from one data centre to the other that the status knows of";
     let status = r.status.as_ref().ok_or(none)?;
-    let is_failover =
-        |procedure: &str| [Procedure::Failover, Procedure::Switch].iter().any(|p| p.as_str() == procedure);
-    let shown = status.transition.as_ref().filter(|t| is_failover(&t.procedure));
-    let past = || status.history.iter().find(|h| is_failover(&h.procedure));
+    let shown = status.transition.as_ref().filter(|t| Procedure::name_moves_chat(&t.procedure));
+    let past = || status.history.iter().find(|h| Procedure::name_moves_chat(&h.procedure));
     let mut report = match shown {
         Some(t) => of_shown(r, t),
         None => of_past(r, past().ok_or(none)?),

@@ -189,8 +189,7 @@ impl<'a> Look<'a> {
     }
 
     fn failover_at_work(&self) -> Option<&'a TransitionStatus> {
-        let moves = [Procedure::Failover, Procedure::Switch].map(Procedure::as_str);
-        self.at_work().filter(|t| moves.contains(&t.procedure.as_str()))
+        self.at_work().filter(|t| Procedure::name_moves_chat(&t.procedure))
     }
 
     fn holds(&self, goal: Goal) -> Option<String> {

@@ -37,6 +37,10 @@ impl Procedure {
             Procedure::Protect | Procedure::Align => false,
         }
     }
+    /// The same for the name that stands in a status: one that is not known, of another version's, moves nothing.
+    pub fn name_moves_chat(name: &str) -> bool {
+        Procedure::ALL.iter().any(|p| p.moves_chat() && p.as_str() == name)
+    }
 }
 
 /// Whether a transition goes to its target, or is undone.

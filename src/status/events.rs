@@ -96,7 +96,7 @@ fn transition_ended(
     let outage = h.outage_seconds.map(|s| format!("; chat stood still for {s} s, and nothing was lost"));
     let note = format!("{what} is complete{}", outage.unwrap_or_default());
     let mut out = vec![told(false, Reason::Completed.as_str(), &note).of(&h.procedure)];
-    if [Procedure::Failover, Procedure::Switch].iter().any(|p| h.procedure == p.as_str()) {
+    if Procedure::name_moves_chat(&h.procedure) {
         // A switch leaves the other side's compliance database where it was as well.
         out.push(told(
             true,
