@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::backups::{BackupFile, leave_unfinished_twins};
-use crate::domain::database_files::{Move, moves};
+use crate::domain::database_files::{Listed, Move, Placed, moves, seed_moves};
 use crate::domain::decision::Outcome;
 use crate::domain::pool::{Pool, SqlServer};
 use crate::domain::premises::Premises;
@@ -23,11 +23,11 @@ use crate::domain::record::schema_of;
 use crate::domain::route::{Procedure, Route};
 use crate::domain::side::{Place, Seat, Side, Sides};
 use crate::domain::situation::Situation;
-use crate::domain::transition::{DetachedJob, Transition};
+use crate::domain::transition::{DetachedJob, LogSeen, Transition};
 use crate::systems::folders::Kind;
 use crate::systems::management_shell::{Cmdlet, ShellError, cmdlets, diagnostics, read as shell_read};
 use crate::systems::sql_server::{
-    Cell, Parameter, SqlError, Statement, database_files, errors, read, statements,
+    Cell, Parameter, SqlError, Statement, agent, database_files, errors, read, statements,
 };
 use crate::systems::{Folders, Shell, SqlSession, Systems};
 
@@ -44,6 +44,16 @@ pub struct Watch<'w> {
     /// Whether the resource still asks for a transition (which may be past its point of no return): a look can take a minute, and
     /// the resource may have changed meanwhile.
     pub wanted: &'w (dyn Fn(&Transition, bool) -> Result<(), Problem> + Send + Sync),
+}
+
+/// An Agent job of ours.
+pub struct AgentJob {
+    /// Its name.
+    pub name: String,
+    /// What a human who finds it is told.
+    pub description: String,
+    /// The text of its one step.
+    pub text: String,
 }
 
 /// Sessions, each of which holds the lock of its server.
@@ -284,23 +294,43 @@ impl<'w, S: Systems> Permit<'w, S> {
     /// Where the files go that a log backup adds to the copy at the target; none: it adds none, or nobody can tell. An error: the
     /// session is lost.
     pub async fn moves(&self, path: &str, position: i32) -> Result<Vec<Move>, Outcome> {
-        let (seat, doing) = (self.target(), "looking for what a log backup adds");
-        let Some(session) = self.sessions.get(&seat) else { return Ok(vec![]) };
+        match self.files(path, position).await {
+            Ok((listed, placed)) => Ok(moves(&listed, &placed)),
+            Err(Outcome::Refused(problem)) => {
+                tracing::warn!(problem = %problem.message(), "nothing is moved");
+                Ok(vec![])
+            }
+            Err(lost @ (Outcome::Unknown(_) | Outcome::Answered)) => Err(lost),
+        }
+    }
+
+    /// Where the files go of a full backup that takes the place of the copy at the target. An error: nobody can tell, and nothing is put
+    /// anywhere.
+    pub async fn seed_moves(&self, path: &str) -> Result<Vec<Move>, Outcome> {
+        self.files(path, 1).await.map(|(listed, placed)| seed_moves(&listed, &placed))
+    }
+
+    /// The files that a backup lists, and those of the instance of the target. An error: it was refused, or the session is lost.
+    async fn files(&self, path: &str, position: i32) -> Result<(Vec<Listed>, Vec<Placed>), Outcome> {
+        let (seat, doing) = (self.target(), "looking for the files of a backup");
+        let Some(session) = self.sessions.get(&seat) else {
+            return Err(Outcome::Refused(not_locked(self.pool)));
+        };
         let (mut session, server) = (session.lock().await, self.server(seat));
         let told = async {
             let listed = database_files::listed(&mut *session, server, path, position).await?;
             Ok((listed, database_files::placed(&mut *session, server, self.pool).await?))
         };
-        let problem = match told.await {
-            Ok((Reading::Known(listed), Reading::Known(placed))) => return Ok(moves(&listed, &placed)),
-            Ok((Reading::Unknown(p), _) | (Reading::Known(_), Reading::Unknown(p))) => p,
-            Err(e) if SqlError::ends_the_session(&e) => {
-                return Err(Outcome::Unknown(errors::problem(&e, server, doing)));
+        match told.await {
+            Ok((Reading::Known(listed), Reading::Known(placed))) => Ok((listed, placed)),
+            Ok((Reading::Unknown(p), _) | (Reading::Known(_), Reading::Unknown(p))) => {
+                Err(Outcome::Refused(p))
             }
-            Err(e) => errors::problem(&e, server, doing),
-        };
-        tracing::warn!(server = server.host, problem = %problem.message(), "nothing is moved");
-        Ok(vec![])
+            Err(e) if SqlError::ends_the_session(&e) => {
+                Err(Outcome::Unknown(errors::problem(&e, server, doing)))
+            }
+            Err(e) => Err(Outcome::Refused(errors::problem(&e, server, doing))),
+        }
     }
 
     /// Runs a cmdlet that ends soon and may be repeated. The locks are held until it is known to have ended; or, where the host does not
@@ -358,6 +388,27 @@ impl<'w, S: Systems> Permit<'w, S> {
             Ok(()) => Outcome::Answered,
             Err(e) => Outcome::Unknown(shell_read::problem(&e, shell, cmdlet.name)),
         }
+    }
+
+    /// Runs a text as an Agent job of ours that lives on without us: what is to be remembered of it is in the record before it is started.
+    pub async fn run_job(
+        &self,
+        seat: Seat,
+        job: &AgentJob,
+        learn: impl FnOnce(&mut Transition) + Send,
+    ) -> Outcome {
+        let (now, name) = (self.now(), job.name.clone());
+        let seen = LogSeen { next_backup: None, redo: None };
+        let intended = self.intend(move |t| {
+            learn(t);
+            t.started_job(name, now, seen);
+        });
+        match intended.await {
+            Outcome::Answered => {}
+            other @ (Outcome::Refused(_) | Outcome::Unknown(_)) => return other,
+        }
+        let statement = agent::run_job(self.pool, &job.name, &job.description, job.text.clone());
+        self.sql(seat, &statement).await
     }
 
     /// Copies one log backup into the copy folder of the side that the transition is about.

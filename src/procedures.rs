@@ -73,7 +73,12 @@ const SWITCH: Courses = Courses {
 
 /// The side that is not active gets its copy fed.
 const PROTECT: Courses = Courses {
-    onward: &[Stage::One(StepId::PreflightPassed), Stage::One(StepId::LogShippingEstablished)],
+    onward: &[
+        Stage::One(StepId::PreflightPassed),
+        Stage::One(StepId::OldSideFenced),
+        // The live database's log is backed up meanwhile.
+        Stage::Overlap(&[StepId::DatabaseSeeded, StepId::LogShippingEstablished]),
+    ],
     back: &[],
     one_way: None,
 };

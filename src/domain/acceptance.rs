@@ -24,6 +24,8 @@ pub struct Asked<'a> {
     pub is_uttered: bool,
     /// The fork of a database that somebody else recovered and that is to be taken over.
     pub adopt: Option<&'a str>,
+    /// Databases that a seed overwrites or closes.
+    pub overwrites: Vec<String>,
 }
 
 /// What a human would have to agree to now.
@@ -50,10 +52,12 @@ pub fn terms(a: &Asked<'_>) -> Terms {
     if let Some(fork) = a.adopt {
         t.adopt = Some(fork.to_string());
         t.why.push(format!(
-            "The database was recovered by somebody else (fork {}); the failover goes on with it as it is",
+            "The database that stands there (fork {}) is taken as it is, and the failover goes on with it",
             clean(fork)
         ));
     }
+    t.overwrites.clone_from(&a.overwrites);
+    t.why.extend(a.overwrites.iter().cloned());
     if t.unuttered {
         t.why.push(
             "Nobody has asked for this switch since the active side fell silent: the resource was first seen with this wish, or it was \

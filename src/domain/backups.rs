@@ -137,7 +137,7 @@ pub struct Label {
 pub struct BackupSet {
     /// `Position`: the `FILE =` of a RESTORE.
     pub position: i32,
-    /// `BackupType`: 2 is a log backup.
+    /// `BackupType`: 1 is a full backup, 2 a log backup.
     pub kind: i32,
     /// `DatabaseName`.
     pub database: String,
@@ -180,6 +180,10 @@ impl BackupSet {
     /// Whether it is a log backup of a database, whatever life of it.
     pub fn is_log_of(&self, database: &str) -> bool {
         self.kind == 2 && self.database.eq_ignore_ascii_case(database)
+    }
+    /// Whether it is a full backup of a database, whatever life of it.
+    pub fn is_full_of(&self, database: &str) -> bool {
+        self.kind == 1 && self.database.eq_ignore_ascii_case(database)
     }
     /// Whether somebody took it from a database that nobody could write to any more: no sign that it lives.
     pub fn is_rescued(&self) -> bool {

@@ -55,6 +55,9 @@ pub struct Terms {
     pub unuttered: bool,
     /// The fork of a database that somebody else recovered and that is to be taken over.
     pub adopt: Option<String>,
+    /// Databases that a seed overwrites or closes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overwrites: Vec<String>,
     /// The same for humans, one line each. Not part of the digest: texts of servers vary.
     #[serde(skip)]
     pub why: Vec<String>,
@@ -66,7 +69,11 @@ pub struct Terms {
 impl Terms {
     /// Whether something is lost or uncertain, whatever the policy says.
     pub fn is_needed(&self) -> bool {
-        !self.losses.is_empty() || self.fence || self.unuttered || self.adopt.is_some()
+        !self.losses.is_empty()
+            || self.fence
+            || self.unuttered
+            || self.adopt.is_some()
+            || !self.overwrites.is_empty()
     }
 
     /// What a consent must carry in `situation`.
@@ -88,6 +95,7 @@ impl Terms {
             || (accepted.fence && self.signs_of_life.iter().all(|x| accepted.signs_of_life.contains(x)));
         fenced
             && (!self.unuttered || accepted.unuttered)
+            && self.overwrites.iter().all(|x| accepted.overwrites.contains(x))
             && (&self.losses, &self.chain_end, &self.gap_to, &self.adopt)
                 == (&accepted.losses, &accepted.chain_end, &accepted.gap_to, &accepted.adopt)
     }

@@ -71,6 +71,19 @@ pub fn moves(listed: &[Listed], placed: &[Placed]) -> Vec<Move> {
     out
 }
 
+/// Where the files go of a full backup that takes the place of a copy: where that has the file of the same number; what it does not have,
+/// beside those (as [`moves`]). None: it has no files to go by, and each goes where the live database has it.
+pub fn seed_moves(listed: &[Listed], placed: &[Placed]) -> Vec<Move> {
+    let same = |f: &Listed| placed.iter().find(|p| p.own && p.id == f.id && p.holds == f.holds);
+    let stays = listed.iter().filter(|f| !f.dropped).filter_map(|f| {
+        let own = same(f)?;
+        Some(Move { name: f.name.clone(), path: own.path.clone() })
+    });
+    let stays: Vec<Move> = stays.collect();
+    let added: Vec<Listed> = listed.iter().filter(|f| same(f).is_none()).cloned().collect();
+    stays.into_iter().chain(moves(&added, placed)).collect()
+}
+
 /// A name for a file that no other has: its own, or that with a number.
 fn free(name: &str, taken: &BTreeSet<String>) -> String {
     let (stem, extension) = name.rfind('.').map_or((name, ""), |dot| name.split_at(dot));

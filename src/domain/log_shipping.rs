@@ -95,7 +95,7 @@ impl PrimaryHalf {
     }
 }
 
-/// An Agent job that belongs to log shipping, or is called as if it did.
+/// An Agent job that belongs to log shipping, or is called as if it did; or one of ours (`PCF_…`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
@@ -111,6 +111,19 @@ pub struct Job {
     pub scheduled: bool,
     /// Its category: log shipping's own begin with `Log Shipping`.
     pub category: String,
+    /// How its last run ended (`msdb.dbo.sysjobhistory`); absent: none has, or its history was cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<JobRun>,
+}
+
+/// How a run of an Agent job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobRun {
+    /// `run_status`: 1 is success.
+    pub status: i32,
+    /// What its step said.
+    pub message: String,
 }
 
 impl Job {

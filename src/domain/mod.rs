@@ -36,4 +36,5 @@ mod lives;
 pub mod loss;
 pub mod premises;
 pub mod proofs;
+pub mod seeding;
 pub mod serving;

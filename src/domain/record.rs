@@ -6,16 +6,19 @@ use super::problem::{Problem, Reason};
 use super::route::{Procedure, Route};
 use super::transition::Transition;
 
-/// The newest version of the document that this operator knows: with switches, which earlier ones do not know.
-pub const SCHEMA: i32 = 3;
+/// The newest version of the document that this operator knows: with the steps that seed a copy, which earlier ones do not know.
+pub const SCHEMA: i32 = 4;
+/// With switches.
+const SWITCHES: i32 = 3;
 /// The oldest one: without.
 const OLDEST: i32 = 2;
 
 /// Version of the document of a transition: the lowest that whoever reads it must know.
 pub const fn schema_of(route: Route) -> i32 {
     match route.procedure {
-        Procedure::Switch => SCHEMA,
-        Procedure::Failover | Procedure::Protect | Procedure::Align => OLDEST,
+        Procedure::Protect => SCHEMA,
+        Procedure::Switch => SWITCHES,
+        Procedure::Failover | Procedure::Align => OLDEST,
     }
 }
 

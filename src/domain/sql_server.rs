@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backups::{Lsn, RedoPoint};
 use super::decision::Waiting;
-use super::log_shipping::{Job, PrimaryHalf, SecondaryHalf};
+use super::log_shipping::{Job, PrimaryHalf, SecondaryHalf, job};
 use super::problem::Reason;
 use super::reading::Reading;
 use super::record::Record;
@@ -33,7 +33,7 @@ pub struct Instance {
     pub secondary_half: Reading<Option<SecondaryHalf>>,
     /// The primary half.
     pub primary_half: Reading<Option<PrimaryHalf>>,
-    /// The Agent jobs of log shipping that exist, and others with names like theirs.
+    /// The Agent jobs of log shipping that exist, others with names like theirs, and ours.
     pub jobs: Reading<Vec<Job>>,
     /// Sessions of others in the database.
     pub sessions: Reading<Vec<Session>>,
@@ -64,6 +64,12 @@ impl Instance {
     pub fn restored_logs(&self) -> Option<impl Iterator<Item = &RestoreHistory>> {
         let since = self.history.known()?.iter().take_while(|r| r.kind != "D");
         Some(since.filter(|r| r.kind == "L"))
+    }
+
+    /// The job that backs up the log of the database for log shipping, if it is to be seen.
+    pub fn log_backup_job(&self) -> Option<&Job> {
+        let half = self.primary_half.known()?.as_ref()?;
+        job(self.jobs.known()?, half.backup_job())
     }
 
     /// Whether its login may not see if a database is mirrored: "To see non-NULL values on a mirror database, you must be a member of the

@@ -45,6 +45,10 @@ steps! {
     ChatServing => "See chat serving",
     /// A switch is undone: the database is live again where it was.
     SourceOnline => "Bring the database back online where it was",
+    /// What stands where the copy is to stand is saved, closed, and no job writes from it.
+    OldSideFenced => "Save and close the old database",
+    /// A copy of the live database waits for log backups.
+    DatabaseSeeded => "Seed the copy",
     /// The live database's log is backed up, and log shipping feeds the copy of the side that is not active.
     LogShippingEstablished => "Establish log shipping",
 }

@@ -12,7 +12,8 @@ use super::log_shipping::SecondaryHalf;
 use super::lync::Diagnostics;
 use super::problem::Reason;
 use super::route::{Procedure, Route};
-use super::side::{Seat, Side};
+use super::seeding::{Saved, Seed};
+use super::side::{Place, Seat, Side};
 use super::step::StepId;
 use super::text::short;
 use super::wish::LastWish;
@@ -81,6 +82,12 @@ pub struct Facts {
     pub mirror_jobs: Vec<DetachedJob>,
     /// Agent jobs that were started by us, by id.
     pub started_jobs: BTreeMap<String, StartedJob>,
+    /// The seed of the copy. Written before its backup is started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Seed>,
+    /// What was saved of databases that a seed overwrites, by where they stood.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub saved: BTreeMap<Place, Saved>,
     /// When chat was first told to stop. Written before it is.
     pub chat_stopped: Option<Timestamp>,
     /// Chat servers whose service was stopped by us, because their sessions outlived the deadline: it is started again.
@@ -317,6 +324,10 @@ impl Transition {
         // The configuration that log shipping had before it was removed is in no other record.
         let saved = if self.facts.log_shipping.is_some() { " with log shipping" } else { "" };
         format!("{} {side} {ended}{saved}", procedure.as_str())
+    }
+    /// Whether it seeds a copy, and has begun to: then what that overwrites was agreed to.
+    pub fn has_begun_to_seed(&self) -> bool {
+        self.facts.seed.is_some() || !self.facts.saved.is_empty()
     }
     /// Whether it has been written down: then it has begun for everybody.
     pub fn is_recorded(&self) -> bool {

@@ -76,8 +76,9 @@ fn learnt(t: &Transition, plan: &Plan, s: &Situation) -> Transition {
     {
         loss.newest_message = Some(*at);
     }
-    // What leaves no side asks nobody.
-    if t.route.procedure.moves_chat()
+    // What leaves no side asks nobody, unless it overwrites something.
+    if (t.route.procedure.moves_chat()
+        || plan.accepted.as_ref().is_some_and(|(_, terms)| !terms.overwrites.is_empty()))
         && let Some((c, terms)) = &plan.accepted
         && !t.consents.iter().any(|known| known.situation == c.situation)
     {

@@ -8,9 +8,9 @@ use super::plan::{Next, Plan};
 use super::report::{Decided, Tell};
 use super::wishes::{Wish, Wishes};
 use super::{Clock, World};
-use crate::domain::pool::Pool;
+use crate::domain::pool::{Pool, WhenActiveAnswers};
 use crate::domain::problem::{Problem, Reason};
-use crate::domain::route::Course;
+use crate::domain::route::{Course, Procedure};
 use crate::domain::transition::Transition;
 use crate::permit::{Permit, Watch};
 use crate::systems::Systems;
@@ -98,17 +98,23 @@ fn still_wanted(wish: &Wish, pool: &Pool, t: &Transition, past: bool) -> Result<
         not("The operator stops, or the resource describes the pool in another way now")
     } else if wish.goal.suspend {
         not("spec.suspend was set meanwhile")
-    } else if !past && !is_asked_for(&wish.goal, t) {
+    } else if !past && !is_asked_for(&wish.goal, pool, t) {
         not("spec.activeDataCenter was changed meanwhile")
     } else {
         Ok(())
     }
 }
 
-/// Onward, a transition makes the wanted side the active one, or works for it; back, it leaves the side that is not wanted any more.
-fn is_asked_for(goal: &Goal, t: &Transition) -> bool {
+/// Onward, a transition makes the wanted side the active one, or works for it; back, it leaves the side that is not wanted any more. A side
+/// that a switch is to go to is protected first.
+fn is_asked_for(goal: &Goal, pool: &Pool, t: &Transition) -> bool {
+    let comes_first = match (t.route.procedure, pool.policy.when_active_answers) {
+        (Procedure::Protect, WhenActiveAnswers::Switch) => goal.active == t.route.to,
+        (Procedure::Protect, WhenActiveAnswers::Refuse)
+        | (Procedure::Failover | Procedure::Switch | Procedure::Align, _) => false,
+    };
     match t.route.course {
-        Course::Onward => goal.active == t.route.home(),
+        Course::Onward => goal.active == t.route.home() || comes_first,
         Course::Back => goal.active != t.route.to,
     }
 }

@@ -71,6 +71,7 @@ fn until_next_look(plan: &Plan, pace: Pace, at: Timestamp, unwell: u32) -> Signe
     let poll = SignedDuration::try_from(pace.poll).unwrap_or(SignedDuration::from_secs(10));
     let rarely = (poll * 30).min(SignedDuration::from_secs(300));
     let growing = (poll * (1 << unwell.min(5))).min(rarely).min(SignedDuration::from_secs(60));
+    let moves = plan.transition.as_ref().is_none_or(|t| t.route.procedure.moves_chat());
     match &plan.next {
         Next::Settled => jitter(growing, at),
         Next::Wait(w) => {
@@ -81,6 +82,8 @@ fn until_next_look(plan: &Plan, pace: Pace, at: Timestamp, unwell: u32) -> Signe
         }
         Next::Blocked(problem) => match problem.class {
             Class::Retry => jitter(growing, at),
+            // Chat goes on while somebody thinks about what protects it: it is watched as before.
+            Class::AskHuman | Class::Refuse if !moves => jitter(growing, at),
             Class::AskHuman | Class::Refuse => jitter(rarely, at),
         },
         Next::Act(_) | Next::Finish => SignedDuration::ZERO,

@@ -138,12 +138,18 @@ pub fn plan(
     };
     let work = Work { ask: &ask, heard: choice.heard.clone(), active, trouble };
     let plan = match choice.what {
-        What::Carry(t) => work.carry_on(t),
+        What::Carry(t) if t.route.procedure.moves_chat() => work.carry_on(t),
+        What::Carry(t) => work.carry_on(newer(current, t)),
         What::Blocked(problem, transition) => Plan { transition, ..work.idle(Next::Blocked(problem)) },
         What::Settled => work.settle(current),
     };
     let moves = plan.transition.as_ref().is_some_and(|t| t.route.procedure.moves_chat());
     Plan { readiness: (!moves).then(|| readiness(pool, s, plan.supposed)), ..plan }
+}
+
+/// A transition as it is under the permit or in memory, if that is not older.
+fn newer(current: Option<&Transition>, t: Transition) -> Transition {
+    current.filter(|c| c.id == t.id && c.revision >= t.revision).cloned().unwrap_or(t)
 }
 
 /// What a plan is made with.
@@ -174,11 +180,8 @@ impl Work<'_> {
     /// The active side is the wanted one: what it lacks, and what protects it. What can be done comes before what is waited for, and
     /// that before what is in the way: neither keeps the other from going on.
     fn settle(&self, current: Option<&Transition>) -> Plan {
-        let wanted = [align(self.ask), protect(self.ask)].into_iter().flatten();
-        let plans = wanted.map(|t| {
-            let newer = current.filter(|c| c.id == t.id && c.revision >= t.revision).cloned();
-            self.carry_on(newer.unwrap_or(t))
-        });
+        let wanted = [align(self.ask), protect(self.ask, self.ask.goal.active)].into_iter().flatten();
+        let plans = wanted.map(|t| self.carry_on(newer(current, t)));
         let rank = |p: &Plan| match p.next {
             Next::Act(_) | Next::Finish => 0,
             Next::Wait(_) => 1,
@@ -196,7 +199,8 @@ impl Work<'_> {
         let needed = view.accepted.terms();
         // What is taken back asks also where nobody sees whether it is too late.
         let may_ask = t.route.course == Course::Back || !view.is_beyond();
-        let asks = t.route.procedure.moves_chat() && needed.is_needed() && may_ask;
+        let may_ask = may_ask && (t.route.procedure.moves_chat() || !needed.overwrites.is_empty());
+        let asks = needed.is_needed() && may_ask;
         let consent_needed = (asks && view.accepted.accepted().is_none()).then(|| needed.clone());
         let accepted = view.accepted.accepted().map(|c| (c.clone(), needed.clone()));
         let mut steps = Vec::new();

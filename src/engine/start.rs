@@ -10,7 +10,7 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::{Course, Procedure, Route};
 use crate::domain::side::Side;
 use crate::domain::situation::Situation;
-use crate::domain::sql_server::Database;
+use crate::domain::sql_server::{Database, Instance};
 use crate::domain::step::StepId;
 use crate::domain::tail;
 use crate::domain::text::clean;
@@ -187,6 +187,12 @@ fn leave(ask: &Ask<'_>, active: Side) -> Choice {
     if lives && state == WishState::Drift {
         return Choice { heard: ask.becomes(state), ..ask.blocked(drifted(ask, active), None) };
     }
+    if let (WishState::Planned, true, Some(t)) = (state, switches, failback(ask, active)) {
+        return ask.carry(state, t);
+    }
+    if let (false, Some(old)) = (lives, s.sites[wanted].live()) {
+        return go_back(ask, active, old, state);
+    }
     let route = match state {
         WishState::Planned if switches => Route::switch(wanted),
         WishState::Planned
@@ -211,6 +217,34 @@ fn leave(ask: &Ask<'_>, active: Side) -> Choice {
         }
     };
     ask.carry(state, t)
+}
+
+/// The active side is lost as well, before the one that it was left for had a copy again: only the old database of that one stands there. It
+/// goes on as it is, if a human agrees that everything since is lost.
+fn go_back(ask: &Ask<'_>, active: Side, old: &Instance, state: WishState) -> Choice {
+    let (pool, wanted) = (ask.pool, ask.goal.active);
+    let fork = old.database.as_ref().and_then(|d| d.fork.clone());
+    let left = ask.situation.transitions().into_iter().find_map(|t| {
+        let ended = t.ended.filter(|e| !e.aborted && t.route.procedure.moves_chat() && t.route.to == active)?;
+        Some(t.facts.loss.as_ref().and_then(|loss| loss.kept_until).unwrap_or(ended.at))
+    });
+    let problem = Problem::ask(
+        Reason::ConsentRequired,
+        format!(
+            "{} holds no copy of the live database of {}, only its own old one on {}: everything that was written in {} since {} is lost",
+            clean(pool.name(wanted)),
+            clean(pool.name(active)),
+            clean(&old.server_name),
+            clean(pool.name(active)),
+            left.map_or_else(|| "chat moved there".into(), |at| at.to_string())
+        ),
+        format!("If {} can be brought back, wait for it", clean(pool.name(active))),
+    );
+    let t = new_transition(ask, Route::failover(wanted), fork.as_deref().unwrap_or_default());
+    match adopt(ask, t, fork.as_ref(), &problem) {
+        Ok(t) => ask.carry(state, t),
+        Err(p) => Choice { heard: ask.becomes(state), ..ask.blocked(p, None) },
+    }
 }
 
 /// Whether a changed wish moves chat while the active side lives.
@@ -416,6 +450,7 @@ fn adopt(
         policy: ask.pool.policy.consent,
         is_uttered: t.has_begun() || ask.is_uttered(),
         adopt: Some(fork),
+        overwrites: vec![],
     });
     match Acceptance::of(terms, &t, ask.goal.consent.as_ref()).require() {
         Err(asks) => Err(Problem {
@@ -449,17 +484,30 @@ pub fn align(ask: &Ask<'_>) -> Option<Transition> {
     (lacks_mirror || other_servers).then(|| new_transition(ask, Route::align(side), fork))
 }
 
-/// What protects the side that is not active, if there is something to do for it.
-pub fn protect(ask: &Ask<'_>) -> Option<Transition> {
-    let (side, s) = (ask.goal.active, ask.situation);
-    ask.pool.sites[side.other()].log_shipping.as_ref()?;
-    if let Some(t) = s.open(Procedure::Protect, side) {
+/// What protects the side that is not the active one, if there is something to do for it, or to be asked of a human.
+pub fn protect(ask: &Ask<'_>, active: Side) -> Option<Transition> {
+    let (s, there) = (ask.situation, active.other());
+    ask.pool.sites[there].log_shipping.as_ref()?;
+    if let Some(t) = s.open(Procedure::Protect, active) {
         return Some(t.clone());
     }
-    let fork = s.sites[side].live()?.database.as_ref()?.fork.clone()?;
-    let t = new_transition(ask, Route::protect(side.other()), &fork);
+    let fork = s.sites[active].live()?.database.as_ref()?.fork.clone()?;
+    let t = new_transition(ask, Route::protect(there), &fork);
     let acts = matches!(protection(ask.pool, s, &t), Decision::Act(_));
-    acts.then_some(t)
+    (acts || overwrites(ask, &t)).then_some(t)
+}
+
+/// Whether a transition overwrites something, or would if a human agreed. What is not all to be seen is not asked about.
+fn overwrites(ask: &Ask<'_>, t: &Transition) -> bool {
+    let view = View::new(ask.pool, ask.situation, t, Said { consent: None, is_uttered: true });
+    view.target_site().unseen().is_none() && !view.accepted.terms().overwrites.is_empty()
+}
+
+/// What comes before a switch whose target holds no copy that it could go to: that is seeded first, by a human's word, while chat runs. The
+/// wish waits in its record.
+fn failback(ask: &Ask<'_>, active: Side) -> Option<Transition> {
+    let t = protect(ask, active)?;
+    (t.has_begun_to_seed() || overwrites(ask, &t)).then_some(t)
 }
 
 /// What log shipping says to a transition that protects a side: whether something is to be done, or in the way.

@@ -253,7 +253,7 @@ fn a_transition_takes_the_conditions_of_other_procedures_steps_away() {
     let s = w.project(&protect, &s);
     assert_eq!(steps_of(&s), procedures::steps(Procedure::Protect).collect::<Vec<_>>());
     let t = s.transition.as_ref().unwrap();
-    assert_eq!((t.from.as_str(), t.to.as_str(), t.steps.len()), ("seattle", "atlanta", 2));
+    assert_eq!((t.from.as_str(), t.to.as_str(), t.steps.len()), ("seattle", "atlanta", 4));
     // It was never written: nothing of it stays.
     let s = w.project(&w.plan(Next::Settled), &s);
     assert_eq!((steps_of(&s), s.transition), (vec![], None));

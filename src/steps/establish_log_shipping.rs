@@ -2,7 +2,7 @@
 //!
 //! The primary half stands on whichever partner is the principal (while a mirror, its job succeeds and does nothing), from the
 //! moment the side serves: a log that nobody backs up fills the disk. The secondary half is set up only where the copy that stands
-//! continues the live chain; seeding one would overwrite a database, and is not this step's. It is done when one backup, its copy and
+//! continues the live chain; seeding one is not this step's. It is done when one backup, its copy and
 //! its restore were seen to arrive. (Order and parameters: SQL Server's documentation, "Configure log shipping", and the script that
 //! SQL Server Management Studio generates.)
 
@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::findings::gate;
+use super::view::Continuity;
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::links::file_name;
@@ -18,15 +19,14 @@ use crate::domain::pool::{Pool, Shipping};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::Route;
 use crate::domain::side::{Place, Seat, Side};
-use crate::domain::sql_server::{Database, Instance};
+use crate::domain::sql_server::Instance;
 use crate::domain::step::StepId;
-use crate::domain::tail;
 use crate::domain::text::clean;
 use crate::domain::transition::LogSeen;
 use crate::permit::Permit;
 use crate::systems::Systems;
 use crate::systems::sql_server::statements::SCHEDULE_NUMBERS;
-use crate::systems::sql_server::{Parameter, Statement, statements};
+use crate::systems::sql_server::{Parameter, Statement, agent, statements};
 
 /// How long a job that was started is given before it is started again.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
@@ -144,9 +144,16 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
     let primary = primary_half(v, live, shipping)?;
     let (log, server) = (clean(&v.pool.database), clean(&live.server_name));
     let share = clean(&shipping.backup_share.path);
-    let standby = match standby(v, live) {
-        Ok(standby) => standby,
-        Err(why) => {
+    let standby = match v.continuity() {
+        Continuity::Continues(standby) => standby,
+        Continuity::Broken(why) | Continuity::Unknown(why) if v.seeds() => {
+            return Err(Decision::Wait(Waiting {
+                reason: Reason::WaitingForJob,
+                message: format!("Waits until the copy is seeded: {why}"),
+                until: None,
+            }));
+        }
+        Continuity::Broken(why) | Continuity::Unknown(why) => {
             // Nobody looks whether the job succeeds: the share may stand on the side that is lost.
             let backs_up = format!("A job on {server} backs up the log of {log} to {share}");
             return Ok(Evidence::new(format!("{backs_up}. {} is not protected: {why}", v.to().name)));
@@ -201,47 +208,6 @@ fn runs_by_itself(jobs: &[Job], id: &str, side: Side, schedule: &Columns, on: &I
         Some(j) if !j.enabled => Err(Decision::Act(Effect::EnableJob(side, j.id.clone()))),
         Some(_) => Ok(()),
     }
-}
-
-/// The copy that log shipping is to feed, or why there is none that continues the live chain.
-fn standby<'a>(v: &View<'a>, live: &Instance) -> Result<&'a Instance, String> {
-    let site = v.target_site();
-    let standby = site.store.answer.instance().map_err(|p| p.what.clone())?;
-    let (copy, db) = match (&standby.database, &live.database) {
-        (Some(copy), Some(db)) => (copy, db),
-        (None, _) | (_, None) => return Err(format!("{} holds no copy", clean(&standby.server_name))),
-    };
-    if !copy.is_restoring() || copy.mirroring.is_some() {
-        return Err(format!(
-            "{} on {} is {}, not a copy that waits for log backups; to seed one is not part of this version",
-            clean(&v.pool.database),
-            clean(&standby.server_name),
-            copy.state_text()
-        ));
-    }
-    if continues(v, copy, db) {
-        Ok(standby)
-    } else {
-        Err(format!(
-            "the copy on {} does not continue the live database's log chain; to seed a new one is not part of this version",
-            clean(&standby.server_name)
-        ))
-    }
-}
-
-/// Whether log backups of the live database can be applied to the copy: the same family and fork (or the one that a switch of ours made
-/// from it at the end of its log: "the old primary is left RESTORING and can be rolled forward from the new one"), and no log backup between the copy's
-/// redo point and the next one that is missing from the folders.
-fn continues(v: &View<'_>, copy: &Database, live: &Database) -> bool {
-    let same = |a: &Option<String>, b: &Option<String>| match (a, b) {
-        (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
-        (None, _) | (_, None) => true,
-    };
-    let Ok(chain) = &v.chain else { return false };
-    let (Some(end), Some(fork)) = (&chain.end, &live.fork) else { return false };
-    let reaches = live.last_log_backup.is_none_or(|next| next <= end.lsn);
-    let on_its_path = end.fork.eq_ignore_ascii_case(fork) || tail::leads(v.situation, end, live);
-    same(&copy.family, &live.family) && on_its_path && reaches
 }
 
 /// The secondary half as it stands beside the copy.
@@ -458,11 +424,7 @@ fn statement(e: &Effect, pool: &Pool, route: Route) -> Option<Statement> {
                 .extend(SCHEDULE_NUMBERS.iter().map(|(name, usual)| number(columns, name, *usual).into()));
             Statement::write("sp_add_schedule", statements::add_schedule(), parameters)
         }
-        Effect::EnableJob(_, id) => Statement::write(
-            "sp_update_job",
-            statements::enable_job(true),
-            vec![lock.into(), id.clone().into()],
-        ),
+        Effect::EnableJob(_, id) => agent::enable_job(pool, id, true),
         Effect::StartJob(_, id, _) => {
             Statement::write("sp_start_job", statements::start_job(), vec![lock.into(), id.clone().into()])
         }

@@ -145,7 +145,8 @@ fn how_to_mend(v: &View<'_>, target: &Instance, db: &Database) -> String {
         "Set up log shipping again, or mend the database".into()
     } else if is_old() {
         format!(
-            "It is the old database of {}, from before the failover to {}: take it offline. Seeding a copy there is not part of this version",
+            "It is the old database of {}, from before the failover to {}. To have it saved and a copy of the live database seeded in its place, \
+             agree to what that overwrites: kubectl pcf approve shows it",
             clean(&v.to().name),
             clean(&v.from().name)
         )
@@ -154,7 +155,8 @@ fn how_to_mend(v: &View<'_>, target: &Instance, db: &Database) -> String {
     }
 }
 
-fn not_sysadmin(server: &SqlServer, name: &str) -> Problem {
+/// That a login lacks what the procedures of log shipping need.
+pub fn not_sysadmin(server: &SqlServer, name: &str) -> Problem {
     Problem::ask(
         Reason::PermissionDenied,
         format!(

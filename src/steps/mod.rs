@@ -11,11 +11,13 @@ pub mod copy_backups;
 pub mod drain_chat;
 pub mod establish_log_shipping;
 pub mod establish_mirror;
+pub mod fence_old_side;
 pub mod findings;
 pub mod preflight;
 pub mod recover_database;
 pub mod remove_log_shipping;
 pub mod see_chat_serving;
+pub mod seed_database;
 pub mod set_active_servers;
 pub mod set_pool_state;
 pub mod shape;
@@ -98,5 +100,7 @@ steps! {
     ActiveServersSet => set_active_servers::SetActiveServers,
     ChatServing => see_chat_serving::ChatServing,
     SourceOnline => bring_source_online::BringSourceOnline,
+    OldSideFenced => fence_old_side::FenceOldSide,
+    DatabaseSeeded => seed_database::SeedDatabase,
     LogShippingEstablished => establish_log_shipping::EstablishLogShipping,
 }

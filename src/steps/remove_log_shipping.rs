@@ -17,7 +17,7 @@ use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::permit::Permit;
 use crate::systems::Systems;
-use crate::systems::sql_server::{Statement, log_shipping_script, statements};
+use crate::systems::sql_server::{Statement, agent, log_shipping_script, statements};
 
 /// Seconds that a running copy job is given. It reads a share that may have died with the side that is left.
 const COPY_JOB_PATIENCE: i64 = 60;
@@ -149,10 +149,7 @@ fn statement(e: &Effect, pool: &Pool) -> Option<Statement> {
     let lock = pool.lock_resource();
     match e {
         Effect::Save(..) => None,
-        Effect::DisableJob(id) => {
-            let parameters = vec![lock.into(), id.clone().into()];
-            Some(Statement::write("sp_update_job", statements::enable_job(false), parameters))
-        }
+        Effect::DisableJob(id) => Some(agent::enable_job(pool, id, false)),
         Effect::StopCopyJob(id) => {
             let parameters = vec![lock.into(), id.clone().into()];
             Some(Statement::write("sp_stop_job", statements::stop_job(), parameters))

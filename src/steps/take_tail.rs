@@ -11,7 +11,6 @@ use serde::Serialize;
 use super::findings::gate;
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
-use crate::domain::log_shipping::job;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::Route;
@@ -23,7 +22,7 @@ use crate::domain::text::clean;
 use crate::domain::transition::Tail;
 use crate::permit::Permit;
 use crate::systems::Systems;
-use crate::systems::sql_server::{Statement, statements};
+use crate::systems::sql_server::{Statement, agent, statements};
 
 /// The step.
 pub struct TakeTail;
@@ -87,10 +86,10 @@ impl Step for TakeTail {
 
     fn ahead(v: &View<'_>) -> Vec<Effect> {
         let (Some(live), None, false) = (v.source().live(), v.tail(), v.is_beyond()) else { return vec![] };
-        let jobs = v.source().instances().filter_map(|(place, i)| Some((place, backup_job(i)?)));
+        let jobs = v.source().instances().filter_map(|(place, i)| Some((place, i.log_backup_job()?)));
         let mut effects: Vec<Effect> = jobs
-            .filter(|(_, (_, enabled, _))| *enabled)
-            .map(|(place, (id, ..))| Effect::DisableJob(place, id))
+            .filter(|(_, job)| job.enabled)
+            .map(|(place, job)| Effect::DisableJob(place, job.id.clone()))
             .collect();
         let Some(db) = &live.database else { return effects };
         effects.splice(..0, db.mirroring.as_ref().map(|_| Effect::RemoveMirroring));
@@ -121,29 +120,22 @@ impl Step for TakeTail {
     }
 }
 
-/// The job that backs up the log on an instance: its id, whether it is enabled, whether it runs.
-fn backup_job(i: &Instance) -> Option<(String, bool, bool)> {
-    let half = i.primary_half.known()?.as_ref()?;
-    let job = job(i.jobs.known()?, half.backup_job())?;
-    Some((job.id.clone(), job.enabled, job.running))
-}
-
 /// No job backs up the log on either partner; otherwise what is to be done about it.
 fn without_jobs(v: &View<'_>) -> Result<(), Decision<Effect>> {
     for (place, i) in v.source().instances() {
         if let Some(p) = i.primary_half.get().err().or(i.jobs.get().err()) {
             return Err(Decision::Blocked(p.clone()));
         }
-        match backup_job(i) {
-            Some((id, true, _)) => return Err(Decision::Act(Effect::DisableJob(place, id))),
-            Some((_, false, true)) => {
+        match i.log_backup_job() {
+            Some(job) if job.enabled => return Err(Decision::Act(Effect::DisableJob(place, job.id.clone()))),
+            Some(job) if job.running => {
                 return Err(Decision::Wait(Waiting {
                     reason: Reason::WaitingForJob,
                     message: format!("A log backup still runs on {}", clean(&i.server_name)),
                     until: None,
                 }));
             }
-            Some((_, false, false)) | None => {}
+            Some(_) | None => {}
         }
     }
     Ok(())
@@ -183,10 +175,7 @@ fn file(v: &View<'_>) -> String {
 fn statement(e: &Effect, pool: &Pool) -> Statement {
     let lock = pool.lock_resource();
     match e {
-        Effect::DisableJob(_, id) => {
-            let parameters = vec![lock.into(), id.clone().into()];
-            Statement::write("sp_update_job", statements::enable_job(false), parameters)
-        }
+        Effect::DisableJob(_, id) => agent::enable_job(pool, id, false),
         Effect::RemoveMirroring => {
             Statement::write("ALTER", statements::remove_mirroring(&pool.database), vec![lock.into()])
         }

@@ -11,9 +11,10 @@ use crate::domain::pool::{DataCenter, Pool, Shipping};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::{Course, Procedure, Route};
+use crate::domain::seeding;
 use crate::domain::site::{Answer, Site};
 use crate::domain::situation::Situation;
-use crate::domain::sql_server::{Database, Instance};
+use crate::domain::sql_server::{Database, DatabaseState, Instance};
 use crate::domain::step::StepId;
 use crate::domain::tail;
 use crate::domain::text::clean;
@@ -72,6 +73,81 @@ fn may_be_recovered(pool: &Pool, s: &Situation, t: &Transition) -> Option<Verdic
     )))
 }
 
+/// Whether a copy continues the live database's log chain.
+pub enum Continuity<'a> {
+    /// It does, on this instance: log backups of the live database can be applied to it.
+    Continues(&'a Instance),
+    /// It does not, or there is none. Why.
+    Broken(String),
+    /// Nobody can say now. Why.
+    Unknown(String),
+}
+
+/// Whether the copy at the store of the side that is protected is of the same family and fork as the live database (or of the fork that a
+/// switch of ours made from it at the end of its log: "the old primary is left RESTORING and can be rolled forward from the new one"), and
+/// no log backup is missing between its redo point and the next one.
+fn continuity<'a>(
+    pool: &Pool,
+    s: &'a Situation,
+    t: &Transition,
+    chain: Result<&Chain, &Problem>,
+) -> Continuity<'a> {
+    let route = t.route;
+    let (standby, live) = match (s.sites[route.to].store.answer.instance(), s.sites[route.from].live()) {
+        (Ok(standby), Some(live)) => (standby, live),
+        (Err(p), _) => return Continuity::Unknown(p.what.clone()),
+        (Ok(_), None) => return Continuity::Unknown("no live database is to be seen".into()),
+    };
+    let (name, server) = (clean(&pool.database), clean(&standby.server_name));
+    let Some(copy) = &standby.database else { return Continuity::Broken(format!("{server} holds no copy")) };
+    let Some(db) = &live.database else {
+        return Continuity::Unknown("no live database is to be seen".into());
+    };
+    if copy.state == DatabaseState::Recovering {
+        return Continuity::Unknown(format!("{name} on {server} is {}", copy.state_text()));
+    }
+    if !copy.is_restoring() || copy.mirroring.is_some() {
+        let what =
+            format!("{name} on {server} is {}, not a copy that waits for log backups", copy.state_text());
+        return Continuity::Broken(what);
+    }
+    if let Ok(running) = standby.restores.get()
+        && let Some(restore) = running.iter().find(|r| r.command == "RESTORE DATABASE")
+    {
+        return Continuity::Unknown(format!("a restore runs on {server} ({:.0} %)", restore.percent));
+    }
+    if copy.redo.is_none() && !copy.standby {
+        return Continuity::Broken(format!("the restore of {name} on {server} was not finished"));
+    }
+    let broken = || {
+        Continuity::Broken(format!("the copy on {server} does not continue the live database's log chain"))
+    };
+    let differ = |a: &Option<String>, b: &Option<String>| match (a, b) {
+        (Some(a), Some(b)) => !a.eq_ignore_ascii_case(b),
+        (None, _) | (_, None) => false,
+    };
+    if differ(&copy.family, &db.family) {
+        return broken();
+    }
+    let chain = match chain {
+        Ok(chain) => chain,
+        Err(p) => return Continuity::Unknown(p.what.clone()),
+    };
+    let (Some(end), Some(fork)) = (&chain.end, &db.fork) else {
+        return Continuity::Unknown(format!("the recovery fork of {name} is not to be seen"));
+    };
+    let reaches = db.last_log_backup.is_none_or(|next| next <= end.lsn);
+    let on_its_path = end.fork.eq_ignore_ascii_case(fork) || tail::leads(s, end, db);
+    match (on_its_path && reaches, s.folders[route.to].as_ref()) {
+        (true, _) => Continuity::Continues(standby),
+        // What is missing may lie where nobody has looked yet.
+        (false, Some(f)) if f.unread == 0 && f.share.known().is_some() && f.copy.known().is_some() => {
+            broken()
+        }
+        (false, _) => Continuity::Unknown("the folders of log backups were not read".into()),
+    }
+}
+
 impl<'a> View<'a> {
     /// Puts the view together.
     pub fn new(pool: &'a Pool, situation: &'a Situation, transition: &'a Transition, said: Said<'_>) -> Self {
@@ -82,17 +158,22 @@ impl<'a> View<'a> {
         let unseen = may_be_recovered(pool, situation, transition);
         let (losses, left, site) = match route.procedure {
             Procedure::Switch => (None, unseen.as_ref().unwrap_or(&Verdict::Dead), route.to),
-            Procedure::Failover | Procedure::Protect | Procedure::Align => {
-                (chain.as_ref().ok(), &verdict, route.from)
-            }
+            Procedure::Failover => (chain.as_ref().ok(), &verdict, route.from),
+            // They leave no side, and go on by themselves; but what is overwritten is asked for.
+            Procedure::Protect | Procedure::Align => (None, &Verdict::Dead, route.from),
+        };
+        let overwrites = match continuity(pool, situation, transition, chain.as_ref()) {
+            Continuity::Broken(_) => seeding::overwritten(pool, situation, transition),
+            Continuity::Continues(_) | Continuity::Unknown(_) => vec![],
         };
         let asked = Asked {
             chain: losses,
             verdict: left,
             site: &situation.sites[site],
             policy: pool.policy.consent,
-            is_uttered: said.is_uttered,
+            is_uttered: said.is_uttered || !route.procedure.moves_chat(),
             adopt: None,
+            overwrites,
         };
         let accepted = Acceptance::of(terms(&asked), transition, said.consent);
         View { pool, situation, transition, route, chain, verdict, accepted }
@@ -228,6 +309,20 @@ impl<'a> View<'a> {
                 "It is looked at again",
             )
         })
+    }
+    /// Whether the copy of the side that is protected continues the live database's log chain.
+    pub fn continuity(&self) -> Continuity<'a> {
+        continuity(self.pool, self.situation, self.transition, self.chain.as_ref())
+    }
+    /// Whether this transition seeds a copy: a human has agreed to what that overwrites.
+    pub fn seeds(&self) -> bool {
+        let begun = self.transition.has_begun_to_seed();
+        let agreed = !self.accepted.terms().overwrites.is_empty() && self.accepted.accepted().is_some();
+        self.route.procedure == Procedure::Protect && (begun || agreed)
+    }
+    /// Where a file of the share stands from which log shipping feeds the target's copy, as SQL Server names it.
+    pub fn in_share(&self, file: &str) -> Result<String, Problem> {
+        Ok(self.shipping()?.backup_share.file(file))
     }
     /// A chat service that was stopped by us and does not run: by this transition anywhere, or by an earlier one on a server that is to
     /// serve. The server, and how the service is called there. What cannot be seen of it, or did not start after this many effects of the

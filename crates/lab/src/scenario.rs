@@ -28,6 +28,8 @@ pub struct Scenario {
     pub job_interval_ms: u64,
     /// Milliseconds that restoring one log backup takes.
     pub restore_ms: u64,
+    /// Milliseconds that a full backup takes, and as many that restoring it takes.
+    pub full_ms: u64,
     /// Milliseconds that recovery takes.
     pub recovery_ms: u64,
     /// Milliseconds that `Install-CsMirrorDatabase` takes.
@@ -321,6 +323,7 @@ impl Default for Scenario {
             backup_bytes: 200_000,
             job_interval_ms: 900_000,
             restore_ms: 200,
+            full_ms: 1_000,
             recovery_ms: 400,
             mirror_ms: 3_000,
             replication_ms: 500,

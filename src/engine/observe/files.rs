@@ -62,17 +62,17 @@ impl Cache {
     }
 }
 
-/// The folders of the copy that stands at a side's store; none where the resource names none, or there is no copy that waits for log
-/// backups. An error: that instance can be asked for nothing.
+/// The folders of the copy that stands at a side's store, or is to be seeded there (`seeded`); none where the resource names none, or there
+/// is no copy that waits for log backups. An error: that instance can be asked for nothing.
 pub async fn look_at_folders<S: Systems, C: Clock>(
     world: &World<'_, S, C>,
-    side: Side,
+    (side, seeded): (Side, bool),
     instance: &Instance,
     cache: &Cache,
 ) -> Result<Option<Folders>, Problem> {
     let d = &world.pool.sites[side];
-    let (Some(shipping), true) = (&d.log_shipping, instance.database.as_ref().is_some_and(|d| !d.is_live()))
-    else {
+    let waits = instance.database.as_ref().is_some_and(|d| !d.is_live());
+    let (Some(shipping), true) = (&d.log_shipping, seeded || waits) else {
         return Ok(None);
     };
     let mut reader =

@@ -58,6 +58,8 @@ struct Gaze {
     across: Across,
     /// What is asked of the product's own tables on each side.
     content: Sides<Content>,
+    /// A copy is being seeded there, whatever stands there now.
+    seeded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +158,7 @@ impl Observer {
                 copy: active.other(),
                 across,
                 content,
+                seeded: false,
             };
         };
         let (from, to) = (t.route.from, t.route.to);
@@ -164,12 +167,19 @@ impl Observer {
             Procedure::Switch => {
                 let across = if reads.other { Across::Anew } else { across };
                 let watched = if t.route.home() == to { Some(from) } else { None };
-                Gaze { work: t.route.home(), watched, copy: to, across, content }
+                Gaze { work: t.route.home(), watched, copy: to, across, content, seeded: false }
             }
-            Procedure::Failover => Gaze { work: to, watched: Some(from), copy: to, across, content },
-            Procedure::Align => Gaze { work: to, watched: None, copy: to.other(), across, content },
+            Procedure::Failover => {
+                Gaze { work: to, watched: Some(from), copy: to, across, content, seeded: false }
+            }
+            Procedure::Align => {
+                Gaze { work: to, watched: None, copy: to.other(), across, content, seeded: false }
+            }
             // Both halves of log shipping must fit together.
-            Procedure::Protect => Gaze { work: from, watched: None, copy: to, across: Across::Anew, content },
+            Procedure::Protect => {
+                let seeded = t.has_begun_to_seed();
+                Gaze { work: from, watched: None, copy: to, across: Across::Anew, content, seeded }
+            }
         }
     }
 
@@ -232,7 +242,7 @@ impl Observer {
         }
         let mut folders = None;
         if let (true, true, Answer::Speaks(i)) = (reads.files, side == gaze.copy, &site.store.answer) {
-            match files::look_at_folders(world, side, i, &self.headers).await {
+            match files::look_at_folders(world, (side, gaze.seeded), i, &self.headers).await {
                 Ok(seen) => folders = seen,
                 Err(problem) => site.store.answer = lost(problem),
             }

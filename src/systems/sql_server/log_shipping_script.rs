@@ -108,6 +108,7 @@ mod tests {
             running: false,
             scheduled: true,
             category: hostile.into(),
+            last: None,
         }];
         let script = script(&ls, &jobs, "mgc");
         assert!(script.matches("DROP DATABASE").count() >= 5, "{script}");

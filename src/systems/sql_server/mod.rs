@@ -1,8 +1,10 @@
 //! SQL Server: the statements, the session over tiberius, the classes of errors, and what rows mean.
 
+pub mod agent;
 pub mod content;
 pub mod database_files;
 pub mod errors;
+pub mod job_steps;
 pub mod log_shipping_script;
 pub mod numbers;
 pub mod read;

@@ -10,7 +10,7 @@ use super::errors::{classify, problem};
 use super::numbers::ErrorClass;
 use super::{Cell, Parameter, Rows, SqlError, Statement, statements};
 use crate::domain::backups::{BackupSet, FileHeaders, Label, Lsn, RedoPoint};
-use crate::domain::log_shipping::{Job, PrimaryHalf, SecondaryHalf};
+use crate::domain::log_shipping::{Job, JobRun, PrimaryHalf, SecondaryHalf};
 use crate::domain::pool::{Pool, SqlServer};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
@@ -375,6 +375,12 @@ async fn log_shipping<S: SqlSession>(
             running: r.flag(row, "running")?,
             scheduled: r.flag(row, "scheduled")?,
             category: r.text(row, "category")?.unwrap_or_default(),
+            last: match r.int(row, "last_outcome")? {
+                Some(status) => {
+                    Some(JobRun { status, message: r.text(row, "last_message")?.unwrap_or_default() })
+                }
+                None => None,
+            },
         })
     })
     .await?;

@@ -89,19 +89,22 @@ FROM msdb.dbo.log_shipping_primary_secondaries AS s
 JOIN msdb.dbo.log_shipping_primary_databases AS p ON p.primary_id = s.primary_id
 WHERE p.primary_database = @P1 ORDER BY s.secondary_server;";
 
-/// The Agent jobs of log shipping, and others that are called as if they were (`LS…` is how SQL Server's own scripts call them), whether
-/// each runs now. Only the Agent's newest session counts, and only while the Agent lives (it keeps sessions of its own): rows of an
+/// The Agent jobs of log shipping, others that are called as if they were (`LS…` is how SQL Server's own scripts call them), and ours
+/// (`PCF_…`): whether each runs now, and how the first step of its last run ended. Only the Agent's newest session counts, and only while the Agent lives (it keeps sessions of its own): rows of an
 /// Agent that died in the middle of a job look running for ever. `@P1`, `@P2`, `@P3` job ids.
 pub const JOBS: &str = "\
 SELECT CAST(j.job_id AS nvarchar(36)) AS job_id, j.name, CAST(j.enabled AS int) AS enabled, c.name AS category,
        CAST(CASE WHEN EXISTS (SELECT 1 FROM msdb.dbo.sysjobschedules AS k WHERE k.job_id = j.job_id) THEN 1 ELSE 0 END AS int) AS scheduled,
        CAST(CASE WHEN a.start_execution_date IS NOT NULL AND a.stop_execution_date IS NULL
-            AND EXISTS (SELECT 1 FROM sys.dm_exec_sessions AS g WHERE g.program_name LIKE N'SQLAgent%') THEN 1 ELSE 0 END AS int) AS running
+            AND EXISTS (SELECT 1 FROM sys.dm_exec_sessions AS g WHERE g.program_name LIKE N'SQLAgent%') THEN 1 ELSE 0 END AS int) AS running,
+       CAST(h.run_status AS int) AS last_outcome, h.message AS last_message
 FROM msdb.dbo.sysjobs AS j
 LEFT JOIN msdb.dbo.syscategories AS c ON c.category_id = j.category_id
 LEFT JOIN msdb.dbo.sysjobactivity AS a
        ON a.job_id = j.job_id AND a.session_id = (SELECT MAX(session_id) FROM msdb.dbo.syssessions)
-WHERE CAST(j.job_id AS nvarchar(36)) IN (@P1, @P2, @P3) OR j.name LIKE N'LS%' ORDER BY j.name;";
+LEFT JOIN msdb.dbo.sysjobhistory AS h ON h.job_id = j.job_id AND h.instance_id =
+       (SELECT MAX(x.instance_id) FROM msdb.dbo.sysjobhistory AS x WHERE x.job_id = j.job_id AND x.step_id = 1)
+WHERE CAST(j.job_id AS nvarchar(36)) IN (@P1, @P2, @P3) OR j.name LIKE N'LS%' OR LEFT(j.name, 4) = N'PCF_' ORDER BY j.name;";
 
 /// Schedules of a job, for re-creating it. `@P1` job id.
 pub const SCHEDULES: &str = "\
@@ -225,11 +228,12 @@ FROM msdb.dbo.persistent_chat_failover WHERE pool = @P1) AS r
 WHERE r.nth <= 11 OR r.nth_of_kind = 1 ORDER BY r.nth;";
 
 /// States of the error 50000 that our guards raise: what else raises that number (a trigger of somebody's) uses others.
-pub const GUARDS: std::ops::RangeInclusive<u8> = GUARD_LOCK..=GUARD_FORK;
+pub const GUARDS: std::ops::RangeInclusive<u8> = GUARD_LOCK..=GUARD_JOB;
 const GUARD_LOCK: u8 = 201;
-const GUARD_STATE: u8 = 202;
+pub(super) const GUARD_STATE: u8 = 202;
 const GUARD_REDO: u8 = 203;
 const GUARD_FORK: u8 = 204;
+const GUARD_JOB: u8 = 205;
 
 /// Guard of every write: the lock is held by this very session. The text is followed by the effect in the same batch, so
 /// that nothing can come between the look and the act. `{lock}` is the parameter that carries the resource.
@@ -298,6 +302,35 @@ pub fn enable_job(on: bool) -> String {
 /// Starts a job once, at once. `@P1` lock, `@P2` job id.
 pub fn start_job() -> String {
     calling(&locked("@P1"), "", &["msdb.dbo.sp_start_job @job_id = @P2".into()])
+}
+
+/// Runs a text as an Agent job of its own, which lives on without us: one of that name is made anew, unless it runs. `@P1` lock, `@P2` name
+/// of the job, `@P3` description, `@P4` the text.
+pub fn run_job() -> String {
+    let running = "SELECT 1 FROM msdb.dbo.sysjobs AS j JOIN msdb.dbo.sysjobactivity AS a ON a.job_id = j.job_id WHERE j.name = @P2 \
+         AND a.start_execution_date IS NOT NULL AND a.stop_execution_date IS NULL \
+         AND a.session_id = (SELECT MAX(session_id) FROM msdb.dbo.syssessions)";
+    let guards = format!(
+        "{}IF EXISTS ({running}) BEGIN RAISERROR(N'PCF guard: the job runs', 16, {GUARD_JOB}); RETURN; END; ",
+        locked("@P1")
+    );
+    let calls = [
+        "msdb.dbo.sp_add_job @job_name = @P2, @description = @P3, @job_id = @job OUTPUT",
+        "msdb.dbo.sp_add_jobstep @job_id = @job, @step_name = @P2, @subsystem = N'TSQL', @command = @P4, @database_name = N'master'",
+        "msdb.dbo.sp_add_jobserver @job_id = @job",
+        "msdb.dbo.sp_start_job @job_id = @job",
+    ];
+    let calls: String = calls.iter().map(|call| format!(" IF @rc = 0 EXEC @rc = {call};")).collect();
+    format!(
+        "{guards}DECLARE @rc int, @job uniqueidentifier; SET @rc = 0; \
+         IF EXISTS (SELECT 1 FROM msdb.dbo.sysjobs WHERE name = @P2) EXEC @rc = msdb.dbo.sp_delete_job @job_name = @P2;\
+         {calls}{ENDING_OF_PROCEDURES}"
+    )
+}
+
+/// Deletes a job of ours. `@P1` lock, `@P2` name of the job.
+pub fn delete_job() -> String {
+    calling(&locked("@P1"), "", &["msdb.dbo.sp_delete_job @job_name = @P2".into()])
 }
 
 /// Gives a job a schedule. `@P1` lock, `@P2` job id, `@P3` name of the schedule, `@P4` … the numbers of [`SCHEDULE_NUMBERS`].
@@ -499,6 +532,8 @@ pub fn listed() -> Vec<Listed> {
         ("enable_job(false)", enable_job(false)),
         ("start_job", start_job()),
         ("stop_job", stop_job()),
+        ("run_job", run_job()),
+        ("delete_job", delete_job()),
         ("add_schedule", add_schedule()),
         ("add_primary_half", add_primary_half()),
         ("add_primary_secondary", add_primary_secondary()),

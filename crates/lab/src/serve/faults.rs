@@ -114,6 +114,7 @@ impl Fault<'_> {
             }
             "cms-read-only" => w.chat.read_only = self.argument(0)? == "on",
             "restore-ms" => w.scenario.restore_ms = self.number(0)?,
+            "full-ms" => w.scenario.full_ms = self.number(0)?,
             "give-up" => w.answers.set(Some(answers::give_up_next(self.argument(0)?))),
             _ => return Ok(false),
         }

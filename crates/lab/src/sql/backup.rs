@@ -10,6 +10,9 @@ use crate::tsql::SqlMessage;
 use crate::world::files::{FileError, Files};
 
 const MAGIC: &[u8] = b"PCF-LAB-BACKUP-1\n";
+/// What stands in the file of a backup that is being taken, or was broken off. That a file is left at all, and not deleted, is documented
+/// nowhere.
+pub const INCOMPLETE: &[u8] = MAGIC;
 /// What stands before the sets of a file that may hold several: they follow one another as files of one set would.
 const SEVERAL: &[u8] = b"PCF-LAB-BACKUPS\n";
 
@@ -69,6 +72,9 @@ pub struct Extra {
     pub refused: Option<u32>,
     /// The files of its database.
     pub files: Vec<DatabaseFile>,
+    /// Of a full backup: the users of its database, and whether their SIDs had logins where it was taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<(String, bool)>,
 }
 
 /// A backup that is to be taken.
@@ -115,6 +121,7 @@ impl Taking {
                 copy_only: self.copy_only,
                 fork_point: forked.map(|f| f.lsn),
                 files: db.files.clone(),
+                users: if self.log { Vec::new() } else { db.users.clone() },
                 ..Extra::default()
             },
         }
@@ -258,6 +265,13 @@ fn header<'a>(content: &'a [u8], path: &str) -> Result<(BackupHeader, &'a [u8]),
         )
     };
     let rest = content.strip_prefix(MAGIC).ok_or_else(malformed)?;
+    if rest.is_empty() {
+        // That not only a RESTORE says so, but who reads headers as well, is documented nowhere.
+        let what = format!(
+            "The backup set on device '{path}' was terminated while it was being created and is incomplete. RESTORE sequence is terminated abnormally."
+        );
+        return Err(SqlMessage::refusal(3256, what));
+    }
     let end = rest.iter().position(|b| *b == b'\n').ok_or_else(malformed)?;
     let header = serde_json::from_slice(&rest[..end]).map_err(|_| malformed())?;
     Ok((header, &rest[end + 1..]))

@@ -1,4 +1,4 @@
-//! The files of databases: what a log backup adds to a copy, and why there may be no room for it.
+//! The files of databases: what a backup brings to a copy, and why there may be no room for it.
 
 use serde::{Deserialize, Serialize};
 
@@ -63,11 +63,7 @@ pub(crate) fn added(
         listed.iter().filter(|f| db.files.iter().all(|own| own.id != f.id)).collect();
     for (name, _) in moves {
         if !listed.iter().any(|f| f.name == *name) {
-            let what = format!(
-                "Logical file '{name}' is not part of database '{}'. Use RESTORE FILELISTONLY to list the logical file names.",
-                db.name
-            );
-            return Err(SqlMessage::refusal(3234, what).in_state(2).into());
+            return Err(not_part(name, &db.name).into());
         }
         if !new.iter().any(|f| f.name == *name) {
             return Err(
@@ -79,7 +75,7 @@ pub(crate) fn added(
     for file in new {
         let moved = moves.iter().find(|(name, _)| *name == file.name).map(|(_, to)| to.clone());
         let path = moved.unwrap_or_else(|| file.path.clone());
-        if let Some(why) = no_room(i, &out, &path) {
+        if let Some(why) = no_room(i, None, &out, &path) {
             return Err(planned(why, &file.name, &path));
         }
         out.push(DatabaseFile { path, ..file.clone() });
@@ -87,17 +83,54 @@ pub(crate) fn added(
     Ok(out)
 }
 
-/// Why a file cannot lie at a path: folders are those that files of the instance lie in.
-fn no_room(i: &Instance, before: &[DatabaseFile], path: &str) -> Option<SqlMessage> {
+/// The files that a full backup brings with it, each where it will lie, or why it cannot. Files of the database whose place it takes stand in
+/// no way.
+pub(crate) fn placed(
+    i: &Instance,
+    database: &str,
+    set: &BackupHeader,
+    moves: &[(String, String)],
+) -> Result<Vec<DatabaseFile>, Errors> {
+    let listed = &set.extra.files;
+    if let Some((name, _)) = moves.iter().find(|(name, _)| !listed.iter().any(|f| f.name == *name)) {
+        return Err(not_part(name, database).into());
+    }
+    let mut out: Vec<DatabaseFile> = Vec::new();
+    for file in listed {
+        let moved = moves.iter().find(|(name, _)| *name == file.name).map(|(_, to)| to.clone());
+        let path = moved.unwrap_or_else(|| file.path.clone());
+        if let Some(why) = no_room(i, Some(database), &out, &path) {
+            return Err(planned(why, &file.name, &path));
+        }
+        out.push(DatabaseFile { path, ..file.clone() });
+    }
+    Ok(out)
+}
+
+fn not_part(name: &str, database: &str) -> SqlMessage {
+    let what = format!(
+        "Logical file '{name}' is not part of database '{database}'. Use RESTORE FILELISTONLY to list the logical file names."
+    );
+    SqlMessage::refusal(3234, what).in_state(2)
+}
+
+/// Why a file cannot lie at a path: folders are those that the instance began with, and those that files of it lie in. Files of one database
+/// may be left out.
+fn no_room(i: &Instance, without: Option<&str>, before: &[DatabaseFile], path: &str) -> Option<SqlMessage> {
     let all = || i.databases.values().flat_map(|d| d.files.iter().map(|f| (&d.name, &f.path)));
     let folder = split(path).0;
-    if !all().any(|(_, p)| split(p).0.eq_ignore_ascii_case(folder)) {
+    let known = i.folders.contains(&folder.to_lowercase());
+    if !known && !all().any(|(_, p)| split(p).0.eq_ignore_ascii_case(folder)) {
         let what = format!(
             "Directory lookup for the file \"{path}\" failed with the operating system error 3(The system cannot find the path specified.)."
         );
         return Some(SqlMessage::refusal(5133, what));
     }
-    let taken = all().find(|(_, p)| p.eq_ignore_ascii_case(path)).map(|(name, _)| name.clone());
+    let others = |name: &str| !without.is_some_and(|own| own.eq_ignore_ascii_case(name));
+    let taken = all()
+        .filter(|(name, _)| others(name))
+        .find(|(_, p)| p.eq_ignore_ascii_case(path))
+        .map(|(name, _)| name.clone());
     let twice = || before.iter().any(|f| f.path.eq_ignore_ascii_case(path)).then(String::new);
     taken.or_else(twice).map(|by| {
         let what = format!("The file '{path}' cannot be overwritten.  It is being used by database '{by}'.");

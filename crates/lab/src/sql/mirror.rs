@@ -3,7 +3,7 @@
 use crate::world::World;
 
 use super::backup::BackupHeader;
-use super::{Database, Mirroring, is_up, logout};
+use super::{Database, Mirroring, agent, is_up, logout};
 
 /// Whether a mirror can be built, in the words of the cmdlet.
 pub fn mirror_check(
@@ -89,6 +89,7 @@ pub fn promote_mirror(world: &mut World, data_center: &str) -> Result<(), String
     for id in sessions {
         logout(world, &principal, id);
     }
+    agent::lost(world, &principal);
     let was = world.sql.get(&principal).and_then(|i| i.databases.get(&key)).cloned();
     let db = world.sql.get_mut(&mirror).and_then(|i| i.databases.get_mut(&key)).ok_or("no mirror")?;
     // Whatever was committed is on the mirror as well: it has followed the principal to the last record.

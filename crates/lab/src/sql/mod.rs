@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::scenario::{Language, SqlServerVersion};
 use crate::world::World;
-pub use agent::{Category, Job, Schedule, take_log_backup};
+pub use agent::{Category, Job, JobHistory, Run, RunOutcome, Schedule, Step, take_log_backup};
 use backup::BackupHeader;
 pub use files::{DatabaseFile, add_file_by_hand};
 pub use hands::{
@@ -59,6 +59,8 @@ pub struct Instance {
     pub refused: BTreeSet<String>,
     /// Its disks are full: a RESTORE cannot write.
     pub disk_full: bool,
+    /// Folders, lower case, in which files of databases can lie.
+    folders: BTreeSet<String>,
     /// Databases by lower-case name.
     pub databases: BTreeMap<String, Database>,
     /// The primary half of log shipping.
@@ -67,6 +69,10 @@ pub struct Instance {
     pub log_shipping: Vec<Secondary>,
     /// Agent jobs.
     pub jobs: Vec<Job>,
+    /// `msdb.dbo.sysjobhistory`, oldest first: of jobs that have a step.
+    pub job_history: Vec<JobHistory>,
+    /// Runs of such jobs that are under way.
+    pub runs: Vec<Run>,
     /// Schedules of the Agent.
     pub schedules: Vec<Schedule>,
     /// `msdb.dbo.restorehistory` with its backup sets, oldest first.
@@ -80,6 +86,7 @@ pub struct Instance {
     /// Id of the next session: grows with every login.
     pub next_session: u32,
     next_schedule: i64,
+    next_history: i64,
     /// How many GUIDs were made for it.
     made: u32,
     /// SQL Server Agent does not run: nothing of it shows, and none of its jobs starts.
@@ -182,10 +189,13 @@ impl Instance {
             silent: false,
             refused: BTreeSet::new(),
             disk_full: false,
+            folders: BTreeSet::new(),
             databases: BTreeMap::new(),
             log_shipping_primary: Vec::new(),
             log_shipping: Vec::new(),
             jobs: Vec::new(),
+            job_history: Vec::new(),
+            runs: Vec::new(),
             schedules: Vec::new(),
             restore_history: Vec::new(),
             backups: Vec::new(),
@@ -193,6 +203,7 @@ impl Instance {
             locks: Vec::new(),
             next_session: 51,
             next_schedule: 1,
+            next_history: 0,
             made: 0,
             agent_stopped: false,
             store: catalog::Store::new(version)?,
@@ -213,6 +224,12 @@ impl Database {
     /// Whether it takes changes: ONLINE, neither STANDBY nor read-only.
     pub fn is_live(&self) -> bool {
         self.state == 0 && !self.standby && !self.read_only
+    }
+
+    /// Whether it waits for a full backup: a restore of one is at work, or was broken off. No log can be applied to it, and it cannot be
+    /// recovered.
+    pub fn is_half_restored(&self) -> bool {
+        self.state == 1 && self.redo.is_none()
     }
 
     /// `last_log_backup_lsn`: where the next log backup begins, if one can be taken.
@@ -283,7 +300,7 @@ pub struct Options {
     pub language: Language,
 }
 
-/// A RESTORE at work.
+/// A RESTORE at work, or a full backup.
 #[derive(Clone, Debug)]
 pub struct Running {
     /// `RESTORE LOG` …
@@ -321,7 +338,7 @@ pub fn is_up(world: &World, host: &str) -> bool {
     world.host_is_up(host) && world.sql.get(host).is_some_and(|i| !i.down)
 }
 
-/// What a completed RESTORE LOG leaves behind. Which database it was restored into is told by lower-case name.
+/// What a completed RESTORE of a set leaves behind. Which database it was restored into is told by lower-case name.
 pub(crate) fn apply(world: &mut World, host: &str, restored: Restored) {
     let Some(i) = world.sql.get_mut(host) else { return };
     if let Some(db) = i.databases.get_mut(&restored.database) {
@@ -344,6 +361,9 @@ const RECOVERY_RECORDS: i128 = 100;
 pub(crate) fn recover(world: &mut World, host: &str, key: &str) -> Result<(), String> {
     let fork = guid(world.scenario.seed, &format!("fork {} {}", host, world.now));
     let db = world.sql.get_mut(host).and_then(|i| i.databases.get_mut(key)).ok_or("no such database")?;
+    if db.is_half_restored() {
+        return Err("it was not restored as a whole".into());
+    }
     db.state = 0;
     db.standby = false;
     db.read_only = false;

@@ -85,6 +85,14 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         ..database.clone()
     };
     let key = s.database.to_lowercase();
+    // Partners of a mirroring have one set of folders.
+    for (d, db) in [(live, &database), (standby, &copy)] {
+        for host in [&d.sql_server, &d.mirror] {
+            if let Some(i) = world.sql.get_mut(host) {
+                i.folders = db.files.iter().map(|f| split(&f.path).0.to_lowercase()).collect();
+            }
+        }
+    }
     for (host, db) in [(&live.sql_server, database), (&live.mirror, mirror), (&standby.sql_server, copy)] {
         if let Some(i) = world.sql.get_mut(host) {
             i.databases.insert(key.clone(), db);

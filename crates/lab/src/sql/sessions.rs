@@ -5,6 +5,7 @@ use crate::tsql::Batch;
 use crate::world::World;
 use crate::world::journal::Outcome;
 
+use super::agent::{self, AGENT};
 use super::{Instance, Options, Running, SQL_PASSWORD, SQL_USER, Session, is_up};
 
 /// Ends the sessions of a lost data centre. Its databases keep what they had; mirroring is disconnected.
@@ -17,6 +18,7 @@ pub fn data_center_lost(world: &mut World, data_center: &str) {
         for id in sessions {
             logout(world, &host, id);
         }
+        agent::lost(world, &host);
     }
 }
 
@@ -70,6 +72,15 @@ fn open_session(i: &mut Instance, language: Language, from: &From<'_>, database:
         },
     );
     id
+}
+
+/// Opens a session of the Agent's, which stands on the server itself.
+pub(super) fn open_for_agent(world: &mut World, host: &str, program: &str, database: &str) -> Option<u32> {
+    let language = world.scenario.dialect.language;
+    let i = world.sql.get_mut(host)?;
+    let client = i.server_name.clone();
+    let from = From { login: AGENT, host: &client, program };
+    Some(open_session(i, language, &from, &database.to_lowercase()))
 }
 
 /// Ends a session: its RESTORE is cut off, its locks are free.

@@ -1,4 +1,4 @@
-//! A batch in execution: it goes on until it has ended, is held, or waits for a RESTORE, a lock or a WAITFOR.
+//! A batch in execution: it goes on until it has ended, is held, or waits for a RESTORE, a full backup, a lock or a WAITFOR.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Seat;
+use super::backup::Backing;
 use super::compile::{Op, compile};
 use super::ends::{Said, command, number_of};
 use super::languages;
@@ -55,6 +56,7 @@ pub struct Batch {
     pub(super) handlers: Vec<usize>,
     text: String,
     pub(super) restoring: Option<Restoring>,
+    pub(super) backing: Option<Backing>,
     /// The breakpoint that it is held at.
     hold: Option<u64>,
     /// The statement that was held before it was carried out: it is not held there again.
@@ -149,6 +151,7 @@ impl Batch {
             handlers: Vec::new(),
             text,
             restoring: None,
+            backing: None,
             hold: None,
             passed: None,
             inner: None,
@@ -232,7 +235,17 @@ impl Batch {
             if seat.world.now < running.ends {
                 return Some(Progress::Until(running.ends));
             }
-            self.restored(seat, running, out);
+            if let Some(s) = seat.session_mut() {
+                s.running = None;
+            }
+            let ended = match self.backing.take() {
+                Some(backing) => self.backed_up(seat, &running, backing, out),
+                None => self.restored(seat, &running, out),
+            };
+            if let Err(errors) = ended {
+                let op = self.ops.get(self.at - 1).cloned().unwrap_or(Op::EndTry);
+                return self.ended(seat, &op, Err(errors), out).then_some(Progress::Finished);
+            }
             if self.held_at(seat.world, seat.host, Moment::After, self.at - 1) {
                 return Some(Progress::Until(seat.world.now + HELD));
             }

@@ -31,6 +31,9 @@ impl Batch {
             }
             "RESTORE" if !matches!(word(1).as_str(), "HEADERONLY" | "LABELONLY" | "FILELISTONLY") => {
                 let verb = format!("RESTORE {}", self.value(t.get(1)).to_uppercase());
+                // As a full restore by hand is called, which is another thing than the recovery of a database.
+                let data = word(1) == "DATABASE" && t.get(3).is_some_and(|x| x.is("FROM"));
+                let verb = if data { format!("{verb} FROM DISK") } else { verb };
                 match t.iter().position(|x| x.is("DISK")) {
                     Some(i) => Some((verb, Some(self.value(t.get(i + 2))))),
                     None if is_recovery(t) => {

@@ -6,13 +6,14 @@ use super::Seat;
 use super::batch::{Batch, Wanted};
 use super::ends::{Said, command};
 use super::lexer::Token;
+use super::restore_full::Full;
 use super::values::{Done, Ends, Errors, Event, SqlMessage, refuse};
 use crate::scenario::SqlServerVersion;
 use crate::sql::backup::BackupHeader;
-use crate::sql::{Database, DatabaseFile, Instance, Restored, Running, backup, catalog, files};
+use crate::sql::{Database, DatabaseFile, Instance, Restored, Running, backup, files};
 use crate::world::World;
 use crate::world::files::split;
-use crate::world::journal::{Effect, Outcome};
+use crate::world::journal::Outcome;
 
 /// What a RESTORE leaves a database as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) enum Leaves {
 pub(super) enum Restoring {
     /// Applies a log backup.
     Log { path: String, set: Box<BackupHeader>, added: Vec<DatabaseFile>, leaves: Leaves },
+    /// Restores a full backup.
+    Full(Box<Full>),
     /// Recovers the database.
     Recovery,
     /// Takes a STANDBY copy back to RESTORING.
@@ -75,49 +78,13 @@ impl Batch {
     }
 
     /// The paths behind all of `DISK =`.
-    fn disks(&self, t: &[Token]) -> Vec<String> {
+    pub(super) fn disks(&self, t: &[Token]) -> Vec<String> {
         let at = t.iter().enumerate().filter(|(_, x)| x.is("DISK")).map(|(i, _)| i);
         at.map(|i| self.value(t.get(i + 2))).collect()
     }
 
-    /// `RESTORE LABELONLY`. How its ends are told is not recorded: as those of HEADERONLY.
-    pub(super) fn label(
-        &mut self,
-        seat: &mut Seat<'_>,
-        t: &[Token],
-        out: &mut Vec<Event>,
-    ) -> Result<Said, Errors> {
-        let path = self.disk(t).unwrap_or_default();
-        let entry = self.journal(seat, Effect::Read, "RESTORE LABELONLY", Some(path.clone()));
-        let result = backup::read(seat.world.files.as_ref(), &path);
-        let set = seat.finish(entry, result).map_err(|e| vec![e, abnormal("RESTORE LABELONLY")])?;
-        let (columns, rows) = catalog::label(seat, &set);
-        out.push(Event::Rows { columns, rows, order: Vec::new() });
-        self.say(seat, Said::Rows(command::HEADERS, 1), out);
-        Ok(Said::Plain(command::HEADERS_ENDED))
-    }
-
-    /// `RESTORE FILELISTONLY`. How its ends are told is not recorded: as those of HEADERONLY.
-    pub(super) fn file_list(
-        &mut self,
-        seat: &mut Seat<'_>,
-        t: &[Token],
-        out: &mut Vec<Event>,
-    ) -> Result<Said, Errors> {
-        let path = self.disk(t).unwrap_or_default();
-        let entry = self.journal(seat, Effect::Read, "RESTORE FILELISTONLY", Some(path.clone()));
-        let position = self.number_of_option(t, "FILE").unwrap_or(1);
-        let result = backup::set_at(seat.world.files.as_ref(), &path, position);
-        let set = seat.finish(entry, result).map_err(|e| vec![e, abnormal("RESTORE FILELISTONLY")])?;
-        let (columns, rows) = catalog::file_list(seat, &set);
-        let count = rows.len() as u64;
-        out.push(Event::Rows { columns, rows, order: Vec::new() });
-        self.say(seat, Said::Rows(command::HEADERS, count), out);
-        Ok(Said::Plain(command::HEADERS_ENDED))
-    }
-
     /// The files that are moved, as in `MOVE 'name' TO 'path'`.
-    fn moves(&self, t: &[Token]) -> Vec<(String, String)> {
+    pub(super) fn moves(&self, t: &[Token]) -> Vec<(String, String)> {
         let at = t.iter().enumerate().filter(|(_, x)| x.is("MOVE")).map(|(i, _)| i);
         at.map(|i| (self.value(t.get(i + 1)), self.value(t.get(i + 3)))).collect()
     }
@@ -128,31 +95,13 @@ impl Batch {
         self.value(t.get(at + 2)).parse().ok()
     }
 
-    pub(super) fn headers(
-        &mut self,
-        seat: &mut Seat<'_>,
-        t: &[Token],
-        out: &mut Vec<Event>,
-    ) -> Result<Said, Errors> {
-        let path = self.disk(t).unwrap_or_default();
-        let entry = self.journal(seat, Effect::Read, "RESTORE HEADERONLY", Some(path.clone()));
-        let wanted = self.number_of_option(t, "FILE");
-        let result = backup::sets(seat.world.files.as_ref(), &path);
-        let sets = seat.finish(entry, result).map_err(|e| vec![e, abnormal("RESTORE HEADERONLY")])?;
-        let sets: Vec<(usize, BackupHeader)> =
-            (1..).zip(sets).filter(|(position, _)| wanted.is_none_or(|w| w == *position)).collect();
-        let (columns, rows) = catalog::headers(seat, &sets);
-        let count = rows.len() as u64;
-        out.push(Event::Rows { columns, rows, order: Vec::new() });
-        // Two ends, of the rows and of the statement (recorded).
-        self.say(seat, Said::Rows(command::HEADERS, count), out);
-        Ok(Said::Plain(command::HEADERS_ENDED))
-    }
-
     pub(super) fn restore(&mut self, seat: &mut Seat<'_>, t: &[Token]) -> Result<Said, Errors> {
         let command = format!("RESTORE {}", self.value(t.get(1)).to_uppercase());
         let database = self.value(t.get(2));
         let disks = self.disks(t);
+        if command == "RESTORE DATABASE" && t.get(3).is_some_and(|x| x.is("FROM")) {
+            return self.restore_full(seat, t);
+        }
         let position = self.number_of_option(t, "FILE").unwrap_or(1);
         let moves = self.moves(t);
         let source = disks.split_first().map(|(path, others)| LogSource {
@@ -182,6 +131,7 @@ impl Batch {
             Restoring::Log { path, .. } => {
                 (seat.world.scenario.restore_ms, Some(split(path).1.to_lowercase()))
             }
+            Restoring::Full(_) => (seat.world.scenario.full_ms, None),
             Restoring::Recovery => (seat.world.scenario.recovery_ms, None),
             Restoring::NoRecovery => (50, None),
         };
@@ -197,14 +147,16 @@ impl Batch {
     }
 
     /// A RESTORE has ended.
-    pub(super) fn restored(&mut self, seat: &mut Seat<'_>, running: Running, out: &mut Vec<Event>) {
-        if let Some(s) = seat.session_mut() {
-            s.running = None;
-        }
+    pub(super) fn restored(
+        &mut self,
+        seat: &mut Seat<'_>,
+        running: &Running,
+        out: &mut Vec<Event>,
+    ) -> Result<(), Errors> {
         let now = seat.world.now;
         let key = running.database.clone();
         let restoring = self.restoring.take();
-        let files = matches!(restoring, Some(Restoring::Log { .. }));
+        let files = matches!(restoring, Some(Restoring::Log { .. } | Restoring::Full(_)));
         let recovers = match restoring {
             Some(Restoring::Log { path, set, added, leaves }) => {
                 let restored = Restored { at: now, database: key.clone(), set: *set, path };
@@ -214,6 +166,16 @@ impl Batch {
                 }
                 leave(seat, &key, leaves);
                 leaves == Leaves::Online
+            }
+            Some(Restoring::Full(full)) => {
+                let result = full.ended(seat, &key);
+                let first = |e: &Errors| e.first().cloned().unwrap_or_else(|| abnormal(&running.command));
+                if let Err(mut errors) = result {
+                    _ = seat.finish::<()>(running.journal, Err(first(&errors)));
+                    errors.push(abnormal(&running.command));
+                    return Err(errors);
+                }
+                false
             }
             Some(Restoring::Recovery) => true,
             Some(Restoring::NoRecovery) => {
@@ -226,7 +188,8 @@ impl Batch {
             out.push(Event::Error(SqlMessage::simulator(e)));
         }
         seat.world.journal.end(running.journal, now, Outcome::Ok);
-        self.processed(seat, &running, files, out);
+        self.processed(seat, running, files, out);
+        Ok(())
     }
 
     /// What a BACKUP or RESTORE says when it has ended, each message with an end of its own (recorded).
@@ -269,7 +232,7 @@ fn cannot_start(seat: &Seat<'_>, database: &str, work: &Restoring) -> Option<Sql
     let db = seat.instance().and_then(|i| i.databases.get(&database.to_lowercase()))?;
     let starts = match work {
         Restoring::Recovery | Restoring::NoRecovery => true,
-        Restoring::Log { .. } => false,
+        Restoring::Log { .. } | Restoring::Full(_) => false,
     };
     if !(starts && db.standby && db.undo_lost) {
         return None;
@@ -314,6 +277,10 @@ fn without_source(seat: &Seat<'_>, database: &str, leaves: Leaves) -> Result<Res
         let what = "The database is already fully recovered.";
         return Err(SqlMessage::refusal(3153, what).in_state(2));
     }
+    if leaves == Leaves::Online && db.is_half_restored() {
+        // That it is this message is documented nowhere.
+        return refuse(4333, "The database cannot be recovered because the log was not restored.");
+    }
     match leaves {
         Leaves::Online => Ok(Restoring::Recovery),
         Leaves::Restoring => Ok(Restoring::NoRecovery),
@@ -348,11 +315,9 @@ pub(crate) fn log_set(
     let db = can_be_restored(i, database)?;
     let set = backup::verify_striped(world.files.as_ref(), path, from.others, from.position);
     let set = set.map_err(|e| damage(world.scenario.dialect.sql_server, e))?;
+    of_kind(&set, path, 2)?;
     if !set.family.eq_ignore_ascii_case(&db.family) {
-        let what = format!(
-            "The backup set holds a backup of a database other than the existing '{database}' database."
-        );
-        return Err(SqlMessage::refusal(3154, what).in_state(4).into());
+        return Err(of_another(database).into());
     }
     not_in_use(i, database, session)?;
     fits(db, &set, path)?;
@@ -360,10 +325,30 @@ pub(crate) fn log_set(
     Ok((set, added))
 }
 
+/// That a set is of another family than the database that it is for.
+pub(super) fn of_another(database: &str) -> SqlMessage {
+    let what =
+        format!("The backup set holds a backup of a database other than the existing '{database}' database.");
+    SqlMessage::refusal(3154, what).in_state(4)
+}
+
+/// That a set is of the kind that a RESTORE needs: 1 is a full backup, 2 is one of the log. The text is documented; that this is what is
+/// said of either in place of the other is not.
+pub(super) fn of_kind(set: &BackupHeader, path: &str, kind: i32) -> Result<(), SqlMessage> {
+    if set.kind == kind {
+        return Ok(());
+    }
+    let made_by = if set.kind == 2 { "BACKUP LOG" } else { "BACKUP DATABASE" };
+    let what = format!(
+        "The backup set in file '{path}' was created by {made_by} and cannot be used for this restore operation."
+    );
+    refuse(3135, what)
+}
+
 /// What a version says of a file that is cut off or changed. Recorded of 2022: code 13 for what is cut off, 11801 for what was changed and
 /// is restored; their texts are recorded but for the code, class and state of 11801 nowhere. Older versions are recorded nowhere: they
 /// say what the documentation has for it.
-fn damage(version: SqlServerVersion, e: SqlMessage) -> SqlMessage {
+pub(super) fn damage(version: SqlServerVersion, e: SqlMessage) -> SqlMessage {
     if version != SqlServerVersion::V2022 {
         return e;
     }
@@ -382,7 +367,13 @@ fn can_be_restored<'i>(i: &'i Instance, database: &str) -> Result<&'i Database, 
     let Some(db) = i.databases.get(&database.to_lowercase()) else {
         return refuse(3118, format!("The database \"{database}\" does not exist."));
     };
-    if db.mirroring.is_some() {
+    has_room(i, Some(db), database)?;
+    Ok(db)
+}
+
+/// That a database is not mirrored, and that there is room for what a RESTORE writes.
+pub(super) fn has_room(i: &Instance, db: Option<&Database>, database: &str) -> Result<(), SqlMessage> {
+    if db.is_some_and(|db| db.mirroring.is_some()) {
         let what = format!(
             "RESTORE cannot operate on database '{database}' because it is configured for database mirroring or has joined an availability group. If you intend to restore the database, use ALTER DATABASE to remove mirroring or to remove the database from its availability group."
         );
@@ -392,11 +383,11 @@ fn can_be_restored<'i>(i: &'i Instance, database: &str) -> Result<&'i Database, 
         let what = "There is insufficient free space on disk volume 'D:\\' to create the database. Operating system error 112(There is not enough space on the disk.).";
         return refuse(3257, what);
     }
-    Ok(db)
+    Ok(())
 }
 
 /// That no other session is in the database or restores it.
-fn not_in_use(i: &Instance, database: &str, session: Option<u32>) -> Result<(), SqlMessage> {
+pub(super) fn not_in_use(i: &Instance, database: &str, session: Option<u32>) -> Result<(), SqlMessage> {
     let key = database.to_lowercase();
     if session.and_then(|id| i.sessions.get(&id)).is_some_and(|s| s.database == key) {
         let what = format!(

@@ -61,7 +61,7 @@ impl Fake {
             pace: Pace { silence: SignedDuration::ZERO, poll: Duration::ZERO },
         };
         self.with(|t| t.asked.clear());
-        look_at_folders(&world, Side::Backup, &instance, cache).await.unwrap().unwrap()
+        look_at_folders(&world, (Side::Backup, false), &instance, cache).await.unwrap().unwrap()
     }
     /// A row of `RESTORE HEADERONLY`: a log backup of the LSNs that its name ends in.
     fn header(name: &str) -> Rows {

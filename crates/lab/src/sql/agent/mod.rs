@@ -1,6 +1,7 @@
 //! SQL Server Agent: jobs, the schedules that start them, and what is due.
 
 mod shipping;
+mod steps;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,6 +12,12 @@ use crate::world::World;
 use super::{Instance, guid, is_up};
 pub(super) use shipping::copy;
 pub use shipping::take_log_backup;
+pub(super) use steps::lost;
+pub(crate) use steps::stop;
+pub use steps::{JobHistory, Run, RunOutcome, Step};
+
+/// The login of SQL Server Agent.
+pub(crate) const AGENT: &str = r"NT SERVICE\SQLAgent$CHAT";
 
 /// An Agent job.
 #[derive(Clone, Debug)]
@@ -31,6 +38,14 @@ pub struct Job {
     pub next: Option<Timestamp>,
     /// Somebody has asked for a run that has not begun yet.
     pub asked: bool,
+    /// `description`.
+    pub description: Option<String>,
+    /// Its step of T-SQL. The jobs of log shipping have none, nor have those that do nothing here.
+    pub step: Option<Step>,
+    /// Whether there is a server for it to run on (`sysjobservers`).
+    pub has_server: bool,
+    /// Of a job with a step, in this life of the Agent: when its last run began, and when that ended.
+    pub activity: Option<(Timestamp, Option<Timestamp>)>,
 }
 
 /// Category of a job.
@@ -157,6 +172,10 @@ impl Instance {
             schedules: Vec::new(),
             next: None,
             asked: false,
+            description: None,
+            step: None,
+            has_server: true,
+            activity: None,
         });
         id
     }
@@ -170,11 +189,12 @@ impl Instance {
         self.attach_schedule(id, schedule, next);
     }
 
-    /// Deletes a job, and the schedules that no other job has.
+    /// Deletes a job with its history, and the schedules that no other job has.
     pub(crate) fn delete_job(&mut self, id: &str) {
         let (gone, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.jobs).into_iter().partition(|j| j.id.eq_ignore_ascii_case(id));
         self.jobs = kept;
+        self.job_history.retain(|h| !h.job.eq_ignore_ascii_case(id));
         let unused = |s: i64| {
             gone.iter().any(|j| j.schedules.contains(&s))
                 && !self.jobs.iter().any(|j| j.schedules.contains(&s))
@@ -201,8 +221,14 @@ impl Instance {
     }
 }
 
-/// Lets everything happen that is due: the jobs of log shipping.
+/// Lets everything happen that is due: the jobs of log shipping, and those that somebody has given a step.
 pub(super) fn tick(world: &mut World) {
+    start_due(world);
+    steps::tick(world);
+}
+
+/// Begins the runs that are due.
+fn start_due(world: &mut World) {
     let now = world.now;
     let next = now + interval(world);
     let due = |j: &Job| j.asked || (j.enabled && j.next.is_some_and(|n| n <= now));
@@ -222,7 +248,9 @@ pub(super) fn tick(world: &mut World) {
             begun.push(job.id.clone());
         }
         for job in begun {
-            shipping::run(world, &host, &job);
+            if !steps::begin(world, &host, &job) {
+                shipping::run(world, &host, &job);
+            }
         }
     }
 }

@@ -147,7 +147,9 @@ fn restore(world: &mut World, host: &str, row: usize) -> Result<(), String> {
     let mut sets: Vec<(BackupHeader, String)> = Vec::new();
     for (name, _) in world.files.list(&folder).map_err(|e| e.text)? {
         let path = format!(r"{folder}\{name}");
-        if let Ok(set) = backup::read(world.files.as_ref(), &path) {
+        if let Ok(set) = backup::read(world.files.as_ref(), &path)
+            && set.kind == 2
+        {
             sets.push((set, path));
         }
     }

@@ -68,6 +68,12 @@ fn conversions(c: &Connection) -> Result<(), Error> {
         let times = text(x, 1).parse::<usize>().unwrap_or(0).min(8000);
         Ok(text(x, 0).repeat(times))
     })?;
+    c.create_scalar_function("left_of", 2, FLAGS, |x| match x.get_raw(0) {
+        ValueRef::Null => Ok(None),
+        ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Text(_) | ValueRef::Blob(_) => {
+            Ok(Some(text(x, 0).chars().take(text(x, 1).parse().unwrap_or(0)).collect::<String>()))
+        }
+    })?;
     c.create_scalar_function("to_int", 1, FLAGS, |x| match x.get_raw(0) {
         ValueRef::Null => Ok(None),
         ValueRef::Integer(n) => Ok(Some(n)),

@@ -92,7 +92,9 @@ pub(super) fn heading(t: &[Token]) -> Heading {
 fn outer_joined<'t>(t: &'t [Token], depths: &[usize]) -> Vec<&'t str> {
     let mut names = Vec::new();
     for (n, x) in t.iter().enumerate() {
-        if !(x.is("LEFT") && depths.get(n) == Some(&0)) {
+        // Before a parenthesis it is the function of that name.
+        let joins = x.is("LEFT") && !t.get(n + 1).is_some_and(|x| x.sign("("));
+        if !(joins && depths.get(n) == Some(&0)) {
             continue;
         }
         let mut at = n + 1;

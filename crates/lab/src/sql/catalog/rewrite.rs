@@ -148,7 +148,9 @@ impl Rewriter<'_> {
 
     /// What is compared with a text, or a variable, is compared as texts are.
     fn collate(&mut self) {
-        if ["=", "<>", "!="].iter().any(|s| self.sign(self.at + 1, s)) {
+        // On the other side of what a function gives there is nothing else that says how.
+        let of_function = self.at > 1 && self.sign(self.at - 1, "=") && self.sign(self.at - 2, ")");
+        if of_function || ["=", "<>", "!="].iter().any(|s| self.sign(self.at + 1, s)) {
             self.push(format!("COLLATE {COLLATION}"));
         }
     }
@@ -297,6 +299,8 @@ impl Rewriter<'_> {
                 self.push("INSERT INTO");
             }
             "ISNULL" => self.push("IFNULL"),
+            // The function, not the join.
+            "LEFT" if self.sign(self.at + 1, "(") => self.push("left_of"),
             // Text compares without case here as it is; there is one collation only.
             "COLLATE" if self.t.get(self.at + 1).is_some_and(|x| x.is("DATABASE_DEFAULT")) => taken = 2,
             "MINUTE" | "SECOND" | "HOUR" | "DAY" if self.sign(self.at + 1, ",") => self.push(literal(&upper)),

@@ -3,6 +3,7 @@
 use rusqlite::types::Value as Sqlite;
 
 use super::{Table, n, numbered, s, table};
+use crate::sql::agent::AGENT;
 use crate::sql::{Instance, SQL_USER};
 use crate::tsql::transactions::SYSTEM_DATABASES;
 use crate::world::World;
@@ -27,7 +28,7 @@ pub(super) fn sessions(_: &World, i: &Instance) -> Table {
     // SQL Server Agent keeps sessions of its own in msdb as long as it lives.
     let agent = (!i.agent_stopped).then(|| {
         let program = "SQLAgent - Generic Refresher";
-        let login = r"NT SERVICE\SQLAgent$CHAT";
+        let login = AGENT;
         vec![n(49), s(login), s(&i.server_name), s(program), n(1), n(4), s("sleeping"), s(login)]
     });
     table(&columns, clients.chain(agent))

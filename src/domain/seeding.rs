@@ -1,0 +1,212 @@
+//! Seeding: the side that is not active gets a copy of the live database where none stands that log backups could be applied to.
+//!
+//! It overwrites a database, so it is done by a human's word only; and what an open database holds is saved before it is overwritten.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::backups::Folders;
+use super::log_shipping::Job;
+use super::pool::Pool;
+use super::reading::Reading;
+use super::route::Procedure;
+use super::side::Place;
+use super::situation::Situation;
+use super::sql_server::{Database, DatabaseState, Instance};
+use super::text::clean;
+use super::transition::Transition;
+
+/// How long a job that was started may take to show that it runs.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+/// How long nobody tries again what has failed again and again.
+const REST: SignedDuration = SignedDuration::from_mins(10);
+
+/// The seed of a copy, as the record keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seed {
+    /// When its intent was written.
+    pub at: Timestamp,
+    /// The full backup of the live database, without its folder: the share from which log shipping feeds the copy.
+    pub file: String,
+    /// Which one of the transition's it is, from 0: one that did not bring the copy onto the chain is not restored again.
+    pub number: u32,
+    /// The file that was last about to be restored: from then on what stood there is gone. Written before the job is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<String>,
+}
+
+/// What was saved of an open database before it is overwritten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Saved {
+    /// The recovery fork that it was on.
+    pub fork: String,
+    /// Its full backup, without the folder: the share from which log shipping feeds the copy.
+    pub file: String,
+    /// The tail of its log, with which nobody can write to it any more. Written before the statement is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<String>,
+}
+
+/// What an Agent job of ours does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Work {
+    /// Saves what stands where the copy is to stand.
+    Save,
+    /// Takes the full backup of the live database.
+    Backup,
+    /// Restores it.
+    Restore,
+}
+
+impl Work {
+    /// All of them.
+    pub const ALL: [Work; 3] = [Work::Save, Work::Backup, Work::Restore];
+
+    /// The name of the job: it tells what it does and for which transition, so that it is found again.
+    pub fn job(self, transition: &str) -> String {
+        let what = match self {
+            Work::Save => "save",
+            Work::Backup => "backup",
+            Work::Restore => "restore",
+        };
+        format!("PCF_{what}_{transition}")
+    }
+}
+
+impl Seed {
+    /// The next seed of a transition: the one that is being taken, or another one if that was restored in vain.
+    pub fn next(pool: &Pool, t: &Transition, at: Timestamp) -> Seed {
+        let number = t.facts.seed.as_ref().map_or(0, |seed| seed.number + u32::from(seed.is_used()));
+        let file = format!("{}_seed_{}_{number}.bak", pool.database, t.id);
+        let restored = t.facts.seed.as_ref().and_then(|seed| seed.restored.clone());
+        Seed { at, file, number, restored }
+    }
+    /// Whether it was restored already, or was about to be.
+    pub fn is_used(&self) -> bool {
+        self.restored.as_ref() == Some(&self.file)
+    }
+}
+
+/// The file that an open database is saved into.
+pub fn saved_file(pool: &Pool, t: &Transition, place: Place) -> String {
+    format!("{}_saved_{}_{}.bak", pool.database, t.id, place_word(place))
+}
+
+/// The file of the tail of its log.
+pub fn saved_tail(pool: &Pool, t: &Transition, place: Place, attempts: i32) -> String {
+    format!("{}_saved_{}_{}_{attempts}.trn", pool.database, t.id, place_word(place))
+}
+
+fn place_word(place: Place) -> &'static str {
+    match place {
+        Place::Store => "store",
+        Place::Mirror => "mirror",
+    }
+}
+
+/// Whether somebody may write to a database, or read it: it is saved and closed before it is overwritten.
+pub fn is_open(db: &Database) -> bool {
+    db.state == DatabaseState::Online && !db.standby
+}
+
+/// The fork that a database is on, open or not.
+pub fn fork_of(db: &Database) -> Option<&str> {
+    db.redo.as_ref().map(|r| r.fork.as_str()).or(db.fork.as_deref())
+}
+
+/// What seeding the copy of a transition's side overwrites or closes, one line for each database: the server, the fork that it is on, and
+/// whether it is saved before. The same lines as long as it is the same database: saving and closing it changes nothing of them.
+pub fn overwritten(pool: &Pool, s: &Situation, t: &Transition) -> Vec<String> {
+    if t.route.procedure != Procedure::Protect {
+        return vec![];
+    }
+    let begun = t.facts.seed.as_ref().is_some_and(|seed| seed.restored.is_some());
+    let mut out = Vec::new();
+    for (place, i) in s.sites[t.route.to].instances() {
+        let saved = t.facts.saved.get(&place);
+        let line = |db: &Database| {
+            let fork = fork_of(db).or(saved.map(|s| s.fork.as_str())).unwrap_or("unknown");
+            let how = match saved.is_some() || is_open(db) {
+                true => "saved before",
+                false => "not saved",
+            };
+            let what = match place {
+                Place::Store => "overwritten",
+                Place::Mirror => "closed",
+            };
+            format!("{} on {}, fork {}: {what}, {how}", pool.database, clean(&i.server_name), clean(fork))
+        };
+        match (place, &i.database) {
+            (Place::Store, _) if begun => {}
+            (Place::Store, Some(db)) => out.push(line(db)),
+            (Place::Store, None) => out.push(format!("{} does not hold it yet", clean(&i.server_name))),
+            (Place::Mirror, Some(db)) if is_open(db) || saved.is_some() => out.push(line(db)),
+            (Place::Mirror, Some(_) | None) => {}
+        }
+    }
+    out
+}
+
+/// Whether a full backup of a life of the database stands in a file, whole, as SQL Server reads it.
+pub fn holds_full(folders: Option<&Folders>, file: &str, database: &str, fork: &str) -> bool {
+    let headers = folders.and_then(|f| f.headers.get(file));
+    let mut sets = headers.and_then(|h| h.sets.known()).into_iter().flatten();
+    sets.any(|set| set.is_full_of(database) && !set.damaged && set.last_fork.eq_ignore_ascii_case(fork))
+}
+
+/// How an Agent job of ours is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobIs {
+    /// It was not started, or is over and may be started again.
+    Idle,
+    /// It runs, or was started a moment ago.
+    Running,
+    /// It has failed again and again: what it said last.
+    Failing(String),
+}
+
+/// How a job is on an instance, or that nobody can say.
+pub fn job_is(s: &Situation, t: &Transition, on: &Instance, name: &str) -> Reading<JobIs> {
+    let jobs = match on.jobs.get() {
+        Ok(jobs) => jobs,
+        Err(p) => return Reading::Unknown(p.clone()),
+    };
+    let job = jobs.iter().find(|j| j.name.eq_ignore_ascii_case(name));
+    let started = t.facts.started_jobs.get(name);
+    let over = |span: SignedDuration| {
+        started.is_none_or(|x| x.at.checked_add(span).is_ok_and(|until| until <= s.at))
+    };
+    let last = job.and_then(|j| j.last.as_ref());
+    Reading::Known(match job {
+        Some(Job { running: true, .. }) => JobIs::Running,
+        // An Agent writes down how a run ended; one that died, nothing.
+        _ if last.is_none() && !over(PATIENCE) => JobIs::Running,
+        _ if t.is_in_vain(name, None) && !over(REST) => {
+            JobIs::Failing(last.map(|run| clean(&run.message)).unwrap_or_default())
+        }
+        _ => JobIs::Idle,
+    })
+}
+
+/// When a job that runs is looked at again: more and more rarely, for it takes as long as the database is large.
+pub fn next_look(s: &Situation, t: &Transition, name: &str) -> Option<Timestamp> {
+    let runs_for = t.facts.started_jobs.get(name).map(|job| s.at.duration_since(job.at))?;
+    let pause = (runs_for / 20).clamp(SignedDuration::from_secs(1), SignedDuration::from_secs(30));
+    s.at.checked_add(pause).ok()
+}
+
+/// Jobs of ours on an instance, of this transition or an earlier one that the records tell of, which do not run: nothing of them is to be
+/// left behind.
+pub fn left_behind(s: &Situation, t: &Transition, on: &Instance) -> Option<String> {
+    let all = s.transitions();
+    let ids = all.iter().map(|t| &t.id).chain([&t.id]);
+    let names: BTreeMap<String, ()> =
+        ids.flat_map(|id| Work::ALL.map(|w| (w.job(id).to_lowercase(), ()))).collect();
+    let jobs = on.jobs.known()?;
+    let ours = |j: &&Job| names.contains_key(&j.name.to_lowercase()) && !j.running;
+    jobs.iter().find(ours).map(|j| j.name.clone())
+}

@@ -1,0 +1,307 @@
+//! Fence the old side: what stands where the copy is to stand is saved and closed, and nothing writes from it any more.
+//!
+//! Only where a copy is to be seeded, and a human has agreed to what that overwrites. First its mirroring is removed, then the jobs that
+//! back up its log are switched off: they write into the share from which the copy is fed. What is open is saved by a full backup, and
+//! closed by the tail of its log (`BACKUP LOG … WITH NORECOVERY`), so that both together hold everything that was ever written there; and
+//! nobody who still uses it can write any more.
+
+use serde::Serialize;
+
+use super::findings::{gate, not_sysadmin};
+use super::{Reads, Step, View};
+use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::pool::Pool;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::reading::Reading;
+use crate::domain::route::Route;
+use crate::domain::seeding::{self, JobIs, Saved, Work};
+use crate::domain::side::{Place, Seat};
+use crate::domain::sql_server::{Database, DatabaseState, Instance, wait_for_restores};
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::domain::transition::Transition;
+use crate::permit::{AgentJob, Permit};
+use crate::systems::Systems;
+use crate::systems::sql_server::{Statement, agent, job_steps, statements};
+
+/// The step.
+pub struct FenceOldSide;
+
+/// What it does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Removes the mirroring of the database on one of the partners.
+    RemoveMirroring(Place),
+    /// Disables the job that backs up its log.
+    DisableJob(Place, String),
+    /// Takes a copy that can be read between restores back to RESTORING.
+    LeaveStandby(Place),
+    /// Saves an open database.
+    Save(Save),
+    /// Ends its log with its tail: nobody writes to it any more.
+    Close {
+        /// Where it stands.
+        place: Place,
+        /// `recovery_fork_guid`.
+        fork: String,
+        /// The file of the tail.
+        file: String,
+    },
+}
+
+/// How a database is saved.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Save {
+    /// Where it stands.
+    place: Place,
+    /// The fork that it is on.
+    fork: String,
+    /// The file.
+    file: String,
+    /// Its log can be backed up, so the full backup need not begin a chain of its own.
+    copy_only: bool,
+    /// The job that takes it.
+    job: String,
+}
+
+type Word = Decision<Effect>;
+
+impl Step for FenceOldSide {
+    const ID: StepId = StepId::OldSideFenced;
+    type Effect = Effect;
+
+    fn reads() -> Reads {
+        Reads { other: true, files: true, partner: true, ..Reads::default() }
+    }
+
+    fn decide(v: &View<'_>) -> Word {
+        if !v.seeds() {
+            return not_agreed(v);
+        }
+        match fenced(v) {
+            Ok(evidence) => Decision::Done(evidence),
+            Err(word) => word,
+        }
+    }
+
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        match Self::decide(v) {
+            Decision::Act(effect) => vec![effect],
+            Decision::Done(_) | Decision::Wait(_) | Decision::Blocked(_) => vec![],
+        }
+    }
+
+    fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
+        match e {
+            Effect::Save(save) => vec![job(save, pool, route).text],
+            other => statement(other, pool, route).iter().map(Statement::shown).collect(),
+        }
+    }
+
+    async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
+        let (route, pool) = (p.route(), p.pool());
+        let seat = |place| Seat { side: route.to, place };
+        match e {
+            Effect::Save(save) => {
+                let saved = Saved { fork: save.fork.clone(), file: save.file.clone(), tail: None };
+                let learn = |t: &mut Transition| {
+                    t.facts.saved.insert(save.place, saved);
+                };
+                p.run_job(seat(save.place), &job(save, pool, route), learn).await
+            }
+            Effect::Close { place, file, .. } => {
+                let (place, tail) = (*place, file.clone());
+                let intended = p.intend(move |t| {
+                    if let Some(saved) = t.facts.saved.get_mut(&place) {
+                        saved.tail = Some(tail);
+                    }
+                });
+                match intended.await {
+                    Outcome::Answered => send(e, p, seat(place)).await,
+                    other @ (Outcome::Refused(_) | Outcome::Unknown(_)) => other,
+                }
+            }
+            Effect::RemoveMirroring(place) | Effect::DisableJob(place, _) | Effect::LeaveStandby(place) => {
+                send(e, p, seat(*place)).await
+            }
+        }
+    }
+}
+
+/// Nobody has agreed to anything: that is asked for once the live database's log is backed up, which needs no yes.
+fn not_agreed(v: &View<'_>) -> Word {
+    let job = v.source().live().and_then(Instance::log_backup_job);
+    let is_backed_up = job.is_some_and(|job| job.enabled && job.scheduled);
+    match v.accepted.require() {
+        Err(problem) if is_backed_up => Decision::Blocked(problem),
+        Ok(()) | Err(_) => Decision::Done(Evidence::new("Nothing is overwritten: no copy is seeded")),
+    }
+}
+
+async fn send<S: Systems>(e: &Effect, p: &Permit<'_, S>, seat: Seat) -> Outcome {
+    match statement(e, p.pool(), p.route()) {
+        Some(statement) => p.sql(seat, &statement).await,
+        None => Outcome::Refused(Problem::retry(
+            Reason::InvalidSpec,
+            "The resource does not say any more how log backups are shipped",
+            "It is looked at again",
+        )),
+    }
+}
+
+/// What is true in the end; otherwise what is to be done, waited for, or in the way.
+fn fenced(v: &View<'_>) -> Result<Evidence, Word> {
+    v.accepted.require().map_err(Decision::Blocked)?;
+    v.live_source().map_err(Decision::Blocked)?;
+    if let Some(problem) = gate(v, FenceOldSide::ID) {
+        return Err(Decision::Blocked(problem));
+    }
+    // One that is not to be seen may be open, and holds what nobody has saved.
+    if let Some(unseen) = v.target_site().unseen() {
+        return Err(Decision::Blocked(Problem::retry(
+            unseen.reason,
+            format!(
+                "Every server of {} must be seen before anything there is overwritten: {}",
+                clean(&v.to().name),
+                unseen.what
+            ),
+            format!("Start it; if it is gone for good, take it out of {}", v.to().field()),
+        )));
+    }
+    let mut told = Vec::new();
+    for (place, i) in v.target_site().instances() {
+        told.extend(closed(v, place, i)?);
+    }
+    Ok(Evidence::new(match told.is_empty() {
+        true => "Nothing that is open stands where the copy is to stand".into(),
+        false => told.join("; "),
+    }))
+}
+
+/// One partner: what was saved of it, if anything was.
+fn closed(v: &View<'_>, place: Place, i: &Instance) -> Result<Option<String>, Word> {
+    let server = clean(&i.server_name);
+    if !i.sysadmin {
+        return Err(Decision::Blocked(not_sysadmin(
+            v.to().server(place).unwrap_or(&v.to().sql_server),
+            &server,
+        )));
+    }
+    let Some(db) = &i.database else { return Ok(None) };
+    if db.mirroring.is_some() {
+        return Err(Decision::Act(Effect::RemoveMirroring(place)));
+    }
+    if let Some(p) = i.primary_half.get().err().or(i.jobs.get().err()) {
+        return Err(Decision::Blocked(p.clone()));
+    }
+    match i.log_backup_job() {
+        Some(job) if job.enabled => return Err(Decision::Act(Effect::DisableJob(place, job.id.clone()))),
+        Some(job) if job.running => return Err(wait(format!("A log backup still runs on {server}"))),
+        Some(_) | None => {}
+    }
+    match db.state {
+        DatabaseState::Recovering => {
+            Err(wait(format!("{} on {server} is recovering", clean(&v.pool.database))))
+        }
+        DatabaseState::Online if db.standby && place == Place::Store => match i.restores.get() {
+            Err(p) => Err(Decision::Blocked(p.clone())),
+            Ok(running) if !running.is_empty() => Err(Decision::Wait(wait_for_restores(running))),
+            Ok(_) => Err(Decision::Act(Effect::LeaveStandby(place))),
+        },
+        DatabaseState::Online if !db.standby => save(v, place, i, db),
+        DatabaseState::Online
+        | DatabaseState::Restoring
+        | DatabaseState::RecoveryPending
+        | DatabaseState::Suspect
+        | DatabaseState::Emergency
+        | DatabaseState::Offline
+        | DatabaseState::Other(_) => Ok(v.transition.facts.saved.get(&place).map(|saved| {
+            let tail = saved.tail.iter().map(|tail| format!(" and {}", clean(tail)));
+            format!(
+                "{} on {server} was saved to {}{}",
+                clean(&v.pool.database),
+                clean(&saved.file),
+                tail.collect::<String>()
+            )
+        })),
+    }
+}
+
+fn wait(message: String) -> Word {
+    Decision::Wait(Waiting { reason: Reason::WaitingForJob, message, until: None })
+}
+
+/// An open database: it is saved, then closed.
+fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Option<String>, Word> {
+    let (name, server) = (clean(&v.pool.database), clean(&i.server_name));
+    let Some(fork) = &db.fork else {
+        return Err(Decision::Blocked(Problem::ask(
+            Reason::DatabaseState,
+            format!("{server} does not show the recovery fork of its database"),
+            "Give the login VIEW ANY DATABASE there",
+        )));
+    };
+    let file = seeding::saved_file(v.pool, v.transition, place);
+    let job = Work::Save.job(&v.transition.id);
+    match seeding::job_is(v.situation, v.transition, i, &job) {
+        Reading::Unknown(p) => return Err(Decision::Blocked(p)),
+        Reading::Known(JobIs::Running) => {
+            return Err(Decision::Wait(Waiting {
+                reason: Reason::WaitingForJob,
+                message: format!("{name} on {server} is being saved to {}", clean(&file)),
+                until: seeding::next_look(v.situation, v.transition, &job),
+            }));
+        }
+        Reading::Known(JobIs::Failing(said)) => {
+            return Err(Decision::Blocked(Problem::ask(
+                Reason::EffectFailed,
+                format!("{name} on {server} cannot be saved to {}: {said}", clean(&file)),
+                "Mend what it says; it is tried again every ten minutes. If nothing of that database is needed any more, take it offline: \
+                 then it is overwritten without being saved, which is asked for once more",
+            )));
+        }
+        Reading::Known(JobIs::Idle) => {}
+    }
+    if seeding::holds_full(v.folders().ok(), &file, &v.pool.database, fork) {
+        let attempts = v.transition.attempts(FenceOldSide::ID);
+        let tail = seeding::saved_tail(v.pool, v.transition, place, attempts);
+        return Err(Decision::Act(Effect::Close { place, fork: fork.clone(), file: tail }));
+    }
+    let copy_only = db.last_log_backup.is_some();
+    Err(Decision::Act(Effect::Save(Save { place, fork: fork.clone(), file, copy_only, job })))
+}
+
+fn job(save: &Save, pool: &Pool, route: Route) -> AgentJob {
+    let share = pool.sites[route.to].log_shipping.as_ref().map(|s| s.backup_share.file(&save.file));
+    AgentJob {
+        name: save.job.clone(),
+        description:
+            "Saves the database before it is overwritten by a copy of the live one (persistent-chat-failover)"
+                .into(),
+        text: job_steps::full_backup(&pool.database, &share.unwrap_or_default(), save.copy_only),
+    }
+}
+
+/// The statement of an effect that is sent at once; none: it is a job, or the resource names no folders any more.
+fn statement(e: &Effect, pool: &Pool, route: Route) -> Option<Statement> {
+    let shipping = pool.sites[route.to].log_shipping.as_ref()?;
+    let lock = pool.lock_resource();
+    Some(match e {
+        Effect::RemoveMirroring(_) => {
+            Statement::write("ALTER", statements::remove_mirroring(&pool.database), vec![lock.into()])
+        }
+        Effect::DisableJob(_, id) => agent::enable_job(pool, id, false),
+        Effect::LeaveStandby(_) => Statement::long(
+            "RESTORE DATABASE",
+            statements::leave_standby(),
+            vec![lock.into(), pool.database.clone().into()],
+        ),
+        Effect::Close { fork, file, .. } => {
+            let path = shipping.backup_share.file(file);
+            let parameters =
+                vec![lock.into(), pool.database.clone().into(), fork.clone().into(), path.into()];
+            Statement::long("BACKUP LOG", statements::take_tail(), parameters)
+        }
+        Effect::Save(_) => return None,
+    })
+}

@@ -1,0 +1,234 @@
+//! Seed the copy: a full backup of the live database, restored where the copy is to stand, while chat runs.
+//!
+//! Both run as jobs of SQL Server's Agent, for they take as long as the database is large, and must not die with us: they are named by the
+//! transition, so that whoever comes next finds them again. That the backup is whole SQL Server says, by its header; that the copy stands, by its
+//! redo point. What was there before is saved and closed by then; the text that restores looks once more that it is not open.
+
+use serde::Serialize;
+
+use super::findings::gate;
+use super::view::Continuity;
+use super::{Reads, Step, View};
+use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::pool::Pool;
+use crate::domain::problem::{Problem, Reason};
+use crate::domain::reading::Reading;
+use crate::domain::route::Route;
+use crate::domain::seeding::{self, JobIs, Seed, Work};
+use crate::domain::side::{Place, Seat, Side};
+use crate::domain::sql_server::Instance;
+use crate::domain::step::StepId;
+use crate::domain::text::clean;
+use crate::domain::transition::Transition;
+use crate::permit::{AgentJob, Permit};
+use crate::systems::Systems;
+use crate::systems::sql_server::{agent, job_steps};
+
+/// The step.
+pub struct SeedDatabase;
+
+/// What it does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Takes the full backup of the live database into a file of the share.
+    Backup {
+        /// The file.
+        file: String,
+        /// Its log can be backed up already, so the full backup need not begin a chain.
+        copy_only: bool,
+        /// The job.
+        job: String,
+    },
+    /// Restores it.
+    Restore {
+        /// The file.
+        file: String,
+        /// A database stands there, which is overwritten.
+        replace: bool,
+        /// The job.
+        job: String,
+    },
+    /// Deletes a job of ours that is over.
+    DeleteJob(Side, Place, String),
+}
+
+type Word = Decision<Effect>;
+
+impl Step for SeedDatabase {
+    const ID: StepId = StepId::DatabaseSeeded;
+    type Effect = Effect;
+
+    fn reads() -> Reads {
+        Reads { other: true, files: true, partner: true, ..Reads::default() }
+    }
+
+    fn decide(v: &View<'_>) -> Word {
+        match (v.seeds(), v.continuity()) {
+            (_, Continuity::Continues(standby)) => tidied(v, standby),
+            (false, Continuity::Broken(_) | Continuity::Unknown(_)) => {
+                Decision::Done(Evidence::new("No copy is seeded: nobody has agreed to what that overwrites"))
+            }
+            (true, Continuity::Broken(_)) => seed(v),
+            (true, Continuity::Unknown(why)) => restoring(v).unwrap_or_else(|| waiting(v, &why)),
+        }
+    }
+
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        match Self::decide(v) {
+            Decision::Act(effect) => vec![effect],
+            Decision::Done(_) | Decision::Wait(_) | Decision::Blocked(_) => vec![],
+        }
+    }
+
+    fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
+        let path = share_file(pool, route);
+        vec![match e {
+            Effect::Backup { file, copy_only, .. } => {
+                job_steps::full_backup(&pool.database, &path(file), *copy_only)
+            }
+            // Where its files go is known once the backup is there.
+            Effect::Restore { file, replace, .. } => {
+                job_steps::seed(&pool.database, &path(file), &[], *replace)
+            }
+            Effect::DeleteJob(_, _, name) => agent::delete_job(pool, name).shown(),
+        }]
+    }
+
+    async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
+        let (pool, now) = (p.pool(), p.now());
+        let path = share_file(pool, p.route());
+        let standby = Seat { side: p.route().to, place: Place::Store };
+        let description = |what: &str| format!("{what} (persistent-chat-failover)");
+        match e {
+            Effect::Backup { file, copy_only, job } => {
+                let text = job_steps::full_backup(&pool.database, &path(file), *copy_only);
+                let description = description("Takes a full backup of the live database to seed a copy");
+                let job = AgentJob { name: job.clone(), description, text };
+                let learn = |t: &mut Transition| t.facts.seed = Some(Seed::next(pool, t, now));
+                p.run_job(p.source(), &job, learn).await
+            }
+            Effect::Restore { file, replace, job } => {
+                // Nothing is written where nobody knows what lies there.
+                let moves = match p.seed_moves(&path(file)).await {
+                    Ok(moves) => moves,
+                    Err(outcome) => return outcome,
+                };
+                let text = job_steps::seed(&pool.database, &path(file), &moves, *replace);
+                let description = description("Restores a full backup of the live database as a copy");
+                let job = AgentJob { name: job.clone(), description, text };
+                let restored = file.clone();
+                let learn = |t: &mut Transition| {
+                    if let Some(seed) = &mut t.facts.seed {
+                        seed.restored = Some(restored);
+                    }
+                };
+                p.run_job(standby, &job, learn).await
+            }
+            Effect::DeleteJob(side, place, name) => {
+                p.sql(Seat { side: *side, place: *place }, &agent::delete_job(pool, name)).await
+            }
+        }
+    }
+}
+
+/// The copy stands: nothing of ours is left behind on any server that is to be seen.
+fn tidied(v: &View<'_>, standby: &Instance) -> Word {
+    for side in Side::BOTH {
+        for (place, i) in v.situation.sites[side].instances() {
+            if let Some(name) = seeding::left_behind(v.situation, v.transition, i) {
+                return Decision::Act(Effect::DeleteJob(side, place, name));
+            }
+        }
+    }
+    let server = clean(&standby.server_name);
+    Decision::Done(Evidence::new(match &v.transition.facts.seed {
+        Some(seed) => format!(
+            "The copy on {server} was seeded from {}, and waits for log backups; that file is not needed any more",
+            clean(&seed.file)
+        ),
+        None => format!("The copy on {server} continues the live database's log chain"),
+    }))
+}
+
+/// What cannot be seen is waited for, with a word on the job that may be the reason.
+fn waiting(v: &View<'_>, why: &str) -> Word {
+    Decision::Wait(Waiting {
+        reason: Reason::WaitingForJob,
+        message: format!("The copy in {} is being seeded: {}", clean(&v.to().name), clean(why)),
+        until: None,
+    })
+}
+
+/// That our restore is at work.
+fn restoring(v: &View<'_>) -> Option<Word> {
+    let standby = v.target_site().store.answer.instance().ok()?;
+    let percent =
+        standby.restores.known().and_then(|all| all.iter().find(|r| r.command == "RESTORE DATABASE"));
+    let percent = percent.map_or_else(String::new, |r| format!(" ({:.0} %)", r.percent));
+    let what = format!("it is restored on {}{percent}", clean(&standby.server_name));
+    busy(v, standby, &Work::Restore.job(&v.transition.id), &what)
+}
+
+/// The next of backup and restore.
+fn seed(v: &View<'_>) -> Word {
+    let (live, standby) = match (v.live_source(), v.target_site().store.answer.instance()) {
+        (Ok(live), Ok(standby)) => (live, standby),
+        (Err(p), _) => return Decision::Blocked(p),
+        (Ok(_), Err(p)) => return Decision::Blocked(p.clone()),
+    };
+    if let Some(problem) = gate(v, SeedDatabase::ID) {
+        return Decision::Blocked(problem);
+    }
+    let Some((db, fork)) = live.database.as_ref().and_then(|db| Some((db, db.fork.as_ref()?))) else {
+        return Decision::Blocked(Problem::ask(
+            Reason::DatabaseState,
+            format!("{} does not show the recovery fork of its database", clean(&live.server_name)),
+            "Give the login VIEW ANY DATABASE there",
+        ));
+    };
+    let id = &v.transition.id;
+    let taken = v.transition.facts.seed.as_ref();
+    let file =
+        taken.map_or_else(|| Seed::next(v.pool, v.transition, v.situation.at).file, |seed| seed.file.clone());
+    let (backup, restore) = (Work::Backup.job(id), Work::Restore.job(id));
+    for (on, name, what) in [(live, &backup, "taken"), (standby, &restore, "restored")] {
+        if let Some(word) =
+            busy(v, on, name, &format!("{} is {what} on {}", clean(&file), clean(&on.server_name)))
+        {
+            return word;
+        }
+    }
+    let whole = seeding::holds_full(v.folders().ok(), &file, &v.pool.database, fork);
+    // A log backup that followed it is gone, or was never there: it is not restored once more.
+    let in_vain =
+        taken.is_some_and(Seed::is_used) && standby.database.as_ref().is_some_and(|copy| copy.redo.is_some());
+    if taken.is_some() && whole && !in_vain {
+        let replace = standby.database.is_some();
+        return Decision::Act(Effect::Restore { file, replace, job: restore });
+    }
+    let file = Seed::next(v.pool, v.transition, v.situation.at).file;
+    Decision::Act(Effect::Backup { file, copy_only: db.last_log_backup.is_some(), job: backup })
+}
+
+/// A job at work is waited for; one that fails again and again is told.
+fn busy(v: &View<'_>, on: &Instance, name: &str, what: &str) -> Option<Word> {
+    match seeding::job_is(v.situation, v.transition, on, name) {
+        Reading::Unknown(p) => Some(Decision::Blocked(p)),
+        Reading::Known(JobIs::Running) => Some(Decision::Wait(Waiting {
+            reason: Reason::WaitingForJob,
+            message: format!("The copy in {} is being seeded: {what}", clean(&v.to().name)),
+            until: seeding::next_look(v.situation, v.transition, name),
+        })),
+        Reading::Known(JobIs::Failing(said)) => Some(Decision::Blocked(Problem::ask(
+            Reason::EffectFailed,
+            format!("The copy in {} cannot be seeded: {said}", clean(&v.to().name)),
+            "Mend what it says; it is tried again every ten minutes",
+        ))),
+        Reading::Known(JobIs::Idle) => None,
+    }
+}
+
+fn share_file(pool: &Pool, route: Route) -> impl Fn(&str) -> String {
+    let share = pool.sites[route.to].log_shipping.as_ref().map(|s| s.backup_share.clone());
+    move |file: &str| share.as_ref().map_or_else(String::new, |s| s.file(file))
+}

@@ -1,0 +1,183 @@
+//! The way back: the data centre that was lost is there again with its old database. That is saved and overwritten by a copy of the live
+//! one, by a human's yes, while chat runs; then chat can go back. The whole program on a real API server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::courses::not_protected;
+use common::scene::{Scene, backups_for, begun, not_live_in, quick, runs, server};
+use common::switches::may_switch;
+use lab::scenario::Scenario;
+use lab::sql::backup;
+use lab::world::journal::{Entry, Outcome};
+use serde_json::{Value, json};
+
+const NOTHING: Vec<String> = vec![];
+const BACKUP: &str = "BACKUP DATABASE";
+const SEED: &str = "RESTORE DATABASE FROM DISK";
+
+/// Chat has failed over to the second data centre, and the first one is there again, with its old database open. The fork of that.
+async fn returned(test: &str, scenario: Scenario) -> (Scene, String) {
+    let mut scene = Scene::ready(test, scenario).await;
+    scene.lose().await;
+    scene.want(1);
+    scene.wait_until_failed_over().await;
+    scene.wait_until_at_rest().await;
+    let first = scene.data_center(0).clone();
+    let old = database(&scene, &first.sql_server);
+    scene.lab.restore(&first.name).await.unwrap();
+    (scene, old.fork)
+}
+
+fn database(scene: &Scene, host: &str) -> lab::sql::Database {
+    scene.lab.world().now().sql[host].databases["mgc"].clone()
+}
+
+/// What is asked of a human now.
+async fn question(scene: &Scene) -> Value {
+    let asked = || scene.object()["status"]["transition"]["consentNeeded"].take();
+    scene.until("a question", || !asked().is_null()).await;
+    let question = asked();
+    assert_eq!(scene.object()["status"]["transition"]["procedure"], "Protect");
+    question
+}
+
+/// Says yes to it.
+fn agree(scene: &Scene, question: &Value) {
+    let (transition, situation) = (&question["transition"], &question["situation"]);
+    scene.patch(
+        &json!({"consent": {"transition": transition, "situation": situation, "by": "Ann"}}).to_string(),
+    );
+}
+
+/// The entries of the journal of a name that were carried out.
+fn carried_out(scene: &Scene, name: &str) -> Vec<Entry> {
+    scene.lab.journal().into_iter().filter(|e| e.name == name && e.outcome == Outcome::Ok).collect()
+}
+
+/// Whether everything that a life of the database held stands in the share: a full backup, and the tail with which it was closed.
+fn is_saved(scene: &Scene, fork: &str) -> bool {
+    let (world, share) = (scene.lab.world().now(), &scene.data_center(0).backup_share);
+    let names = world.files.list(share).unwrap();
+    let paths = names.iter().map(|(name, _)| format!(r"{share}\{name}"));
+    let sets: Vec<_> = paths.filter_map(|path| backup::read(world.files.as_ref(), &path).ok()).collect();
+    let of = |kind: i32| sets.iter().filter(move |s| s.kind == kind && s.last_fork == fork);
+    let full = of(1).map(|s| s.last_lsn).max();
+    let tail = of(2).filter(|s| s.extra.tail).map(|s| (s.first_lsn, s.last_lsn)).max();
+    full.zip(tail).is_some_and(|(full, (first, last))| first <= full && full <= last)
+}
+
+/// Jobs of ours that stand on any server.
+fn left_behind(scene: &Scene) -> Vec<String> {
+    let world = scene.lab.world().now();
+    let jobs = world.sql.values().flat_map(|i| i.jobs.iter().map(|j| format!("{} on {}", j.name, i.host)));
+    jobs.filter(|name| name.starts_with("PCF_")).collect()
+}
+
+/// The first data centre is protected: its copy is fed, and nothing is left behind.
+async fn until_protected(scene: &Scene, shipped: usize) {
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    scene.wait_until_at_rest().await;
+    assert_eq!(not_protected(&scene.lab, 0, shipped), NOTHING);
+    assert_eq!(left_behind(scene), NOTHING);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_database_is_saved_and_overwritten_by_a_yes_only_and_chat_can_go_back() {
+    let (scene, old) = returned("seeded", quick()).await;
+    let (first, second) = (scene.data_center(0).clone(), scene.data_center(1).clone());
+    let asked = question(&scene).await;
+    let why = asked["why"][0].as_str().unwrap();
+    assert!(why.contains(&old) && why.contains("overwritten, saved before"), "{asked}");
+    // It is a question, and no failure: chat serves.
+    scene.wait_for("Ready", "True", "Active").await;
+    let told = scene.condition("FailoverReady").unwrap();
+    assert_eq!(told["status"], "False", "{told}");
+    assert!(scene.condition("Stalled").is_none_or(|c| c["status"] == "False"));
+    assert_eq!(database(&scene, &first.sql_server).fork, old);
+    assert!(!begun(&scene.lab, 0, BACKUP) && !begun(&scene.lab, 0, SEED));
+    // The live database's log is backed up meanwhile.
+    scene.wait_for("BackedUp", "True", "Completed").await;
+
+    let shipped = backups_for(&scene.lab, 0).len();
+    agree(&scene, &asked);
+    until_protected(&scene, shipped).await;
+    assert!(is_saved(&scene, &old), "what only the old side held is gone");
+    assert_eq!(scene.times("Protect", "Completed"), 1, "{:?}", scene.history());
+    assert_eq!(carried_out(&scene, SEED).len(), 1);
+    let live = database(&scene, &second.sql_server);
+    assert_eq!(database(&scene, &first.sql_server).redo.unwrap().1, live.fork);
+    assert_eq!(not_live_in(&scene.lab, 1), NOTHING);
+
+    may_switch(&scene);
+    scene.want(0);
+    scene.wait_until_ready_in(0).await;
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    assert_eq!(not_live_in(&scene.lab, 0), NOTHING);
+    assert_eq!(scene.times("Switch", "Completed"), 1, "{:?}", scene.history());
+    assert_eq!(carried_out(&scene, SEED).len(), 1, "the way back needs no second seed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_to_go_back_waits_until_the_copy_is_seeded_through_restarts_and_then_chat_moves() {
+    let scenario = Scenario { restore_ms: 1500, ..quick() };
+    let (mut scene, _) = returned("failback", scenario).await;
+    may_switch(&scene);
+    scene.want(0);
+    // Somebody waits for it: that is told as loudly as any other question.
+    scene.wait_for("Stalled", "True", "ConsentRequired").await;
+    let asked = question(&scene).await;
+    agree(&scene, &asked);
+    for work in [BACKUP, SEED] {
+        scene.until(work, || runs(&scene.lab, work)).await;
+        scene.kill_operator();
+        scene.start_operator();
+    }
+    scene.wait_until_ready_in(0).await;
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    scene.wait_until_at_rest().await;
+    assert_eq!(not_live_in(&scene.lab, 0), NOTHING);
+    assert_eq!(left_behind(&scene), NOTHING);
+    // One backup to save what was there, one to seed; neither was begun twice.
+    assert_eq!((carried_out(&scene, BACKUP).len(), carried_out(&scene, SEED).len()), (2, 1));
+    assert_eq!(scene.times("Switch", "Completed"), 1, "{:?}", scene.history());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_disaster_before_there_is_a_copy_goes_back_to_the_old_database_by_a_yes_that_names_the_loss() {
+    let (mut scene, old) = returned("second_disaster", quick()).await;
+    let (first, second) = (scene.data_center(0).clone(), scene.data_center(1).clone());
+    question(&scene).await;
+    scene.lab.lose(&second.name).await.unwrap();
+    scene.lab.fail_over_central_management(&first.name);
+    scene.want(0);
+    let told = scene.wait_for_text("Stalled", "True", "ConsentRequired", "is lost").await;
+    assert!(told.contains(&format!("everything that was written in {}", second.name)), "{told}");
+    let value = |name: &str| {
+        let (_, rest) = told.split_once(name).unwrap();
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>()
+    };
+    agree(&scene, &json!({"transition": value("transition: "), "situation": value("situation: ")}));
+    scene.wait_until_ready_in(0).await;
+    assert_eq!(not_live_in(&scene.lab, 0), NOTHING);
+    assert_eq!(database(&scene, &first.sql_server).fork, old, "it was restored or recovered once more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_that_fails_says_why_and_goes_on_once_that_is_mended() {
+    let (scene, old) = returned("seed_fails", quick()).await;
+    let first = scene.data_center(0).clone();
+    scene.lab.world().now().sql.get_mut(&first.sql_server).unwrap().disk_full = true;
+    let asked = question(&scene).await;
+    let shipped = backups_for(&scene.lab, 0).len();
+    agree(&scene, &asked);
+    // It cannot even be saved: nothing of it is touched.
+    scene.until("an attempt", || begun(&scene.lab, 0, BACKUP)).await;
+    assert_eq!(database(&scene, &first.sql_server).fork, old);
+    assert!(!begun(&scene.lab, 0, SEED));
+    scene.lab.world().now().sql.get_mut(&first.sql_server).unwrap().disk_full = false;
+    until_protected(&scene, shipped).await;
+    assert!(is_saved(&scene, &old));
+    assert_eq!(server(&scene.lab, &first.sql_server)["databases"][0]["state"], "RESTORING");
+}
