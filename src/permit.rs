@@ -6,6 +6,8 @@
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+mod records;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,20 +21,18 @@ use crate::domain::pool::{Pool, SqlServer};
 use crate::domain::premises::Premises;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
-use crate::domain::record::schema_of;
-use crate::domain::route::{Procedure, Route};
+use crate::domain::route::Route;
 use crate::domain::side::{Place, Seat, Side, Sides};
 use crate::domain::situation::Situation;
 use crate::domain::transition::{DetachedJob, LogSeen, Transition};
 use crate::systems::folders::Kind;
 use crate::systems::management_shell::{Cmdlet, ShellError, cmdlets, diagnostics, read as shell_read};
 use crate::systems::sql_server::{
-    Cell, Parameter, SqlError, Statement, agent, database_files, errors, read, statements,
+    Cell, SqlError, Statement, agent, database_files, errors, read, statements,
 };
 use crate::systems::{Folders, Shell, SqlSession, Systems};
+use records::{Sessions, WRITE, agree, is_kept_on_both_sides, not_locked, record};
 
-/// Longest wait for a statement that writes but does not restore.
-const WRITE: Duration = Duration::from_secs(60);
 /// Longest wait for a cmdlet that is not detached.
 const CMDLET: Duration = Duration::from_secs(180);
 
@@ -55,9 +55,6 @@ pub struct AgentJob {
     /// The text of its one step.
     pub text: String,
 }
-
-/// Sessions, each of which holds the lock of its server.
-type Sessions<Q> = BTreeMap<Seat, futures::lock::Mutex<Q>>;
 
 /// Leave to write.
 pub struct Permit<'w, S: Systems> {
@@ -490,90 +487,6 @@ impl<'w, S: Systems> Permit<'w, S> {
 /// What was seen is not so any more.
 fn changed(what: String) -> Problem {
     Problem::retry(Reason::EffectFailed, what, "It is looked at again before anything is done")
-}
-
-fn not_locked(pool: &Pool) -> Problem {
-    Problem::retry(
-        Reason::LockHeld,
-        format!("The lock {} was not taken there", pool.lock_resource()),
-        "It is taken again",
-    )
-}
-
-/// The statement that writes a record.
-fn record(pool: &Pool, t: &Transition) -> Result<Statement, Problem> {
-    let document = serde_json::to_string(t)
-        .map_err(|e| Problem::ask(Reason::InternalError, e.to_string(), "Report this as a defect"))?;
-    let parameters = vec![
-        pool.lock_resource().into(),
-        pool.fqdn.clone().into(),
-        t.id.clone().into(),
-        schema_of(t.route).into(),
-        Parameter::Text(document),
-        // A pool does not see two thousand million transitions.
-        i32::try_from(t.number).unwrap_or(i32::MAX).into(),
-        t.kind().into(),
-    ];
-    Ok(Statement::write("writing the record", statements::write_record(), parameters))
-}
-
-/// The records of a server, read under its lock.
-async fn records<Q: SqlSession>(
-    sessions: &mut Sessions<Q>,
-    pool: &Pool,
-    seat: Seat,
-) -> Result<Vec<Transition>, Problem> {
-    let Some(server) = pool.server(seat) else { return Err(not_locked(pool)) };
-    let Some(session) = sessions.get_mut(&seat) else { return Err(not_locked(pool)) };
-    let found = read::records(session.get_mut(), server, pool).await;
-    let found = found.map_err(|e| errors::problem(&e, server, "reading the record"))?;
-    Ok(found.get().map_err(Clone::clone)?.iter().map(|r| r.transition.clone()).collect())
-}
-
-/// Whether a record lies on both sides. A switch has two that live, and either may be lost in the middle of it.
-fn is_kept_on_both_sides(route: Route) -> bool {
-    match route.procedure {
-        Procedure::Switch => true,
-        Procedure::Failover | Procedure::Protect | Procedure::Align => false,
-    }
-}
-
-/// Gives both partners of a mirror the same records, and those of switches to the other side (`both`) as well: one may have been away when
-/// they were written, and it may be all that is left tomorrow. That it cannot be done stops nothing. Which home has.
-async fn agree<Q: SqlSession>(
-    sessions: &mut Sessions<Q>,
-    pool: &Pool,
-    home: Seat,
-    both: bool,
-) -> Result<Vec<Transition>, Problem> {
-    let here = records(sessions, pool, home).await?;
-    let partners: Vec<Seat> =
-        sessions.keys().filter(|s| **s != home && (both || s.side == home.side)).copied().collect();
-    for partner in partners {
-        if let Err(p) = copy_missing(sessions, pool, (home, &here), partner).await {
-            tracing::warn!(problem = %p.message(), "the servers do not hold the same records");
-        }
-    }
-    Ok(here)
-}
-
-async fn copy_missing<Q: SqlSession>(
-    sessions: &mut Sessions<Q>,
-    pool: &Pool,
-    (home, here): (Seat, &[Transition]),
-    partner: Seat,
-) -> Result<(), Problem> {
-    let there = &records(sessions, pool, partner).await?[..];
-    for (seat, held, others) in [(partner, there, here), (home, here, there)] {
-        let Some((server, session)) = pool.server(seat).zip(sessions.get_mut(&seat)) else { continue };
-        let holds = |t: &Transition| held.iter().any(|x| x.id == t.id && x.revision >= t.revision);
-        let belongs = |t: &Transition| home.side == partner.side || is_kept_on_both_sides(t.route);
-        for t in others.iter().filter(|t| belongs(t) && !holds(t)) {
-            let sent = session.get_mut().send(&record(pool, t)?, Some(WRITE)).await;
-            sent.map_err(|e| errors::problem(&e, server, "copying the record"))?;
-        }
-    }
-    Ok(())
 }
 
 /// Takes the lock on every instance that answers. The one at home must give it; another one that has died since it was looked at is

@@ -5,7 +5,7 @@
 #[path = "common/product.rs"]
 mod product;
 
-use product::statements;
+use product::{job_steps, statements};
 
 /// Syntax, names, procedures with their parameters, and the text inside of `sp_executesql` and `EXEC`.
 #[test]
@@ -13,9 +13,10 @@ fn every_statement_is_understood_for_every_version() {
     let Some(run) = psrp::engine::runner_for_tests("T-SQL parser").expect("the parser is required") else {
         return;
     };
-    let listed: Vec<serde_json::Value> = statements::listed()
-        .into_iter()
-        .map(|l| serde_json::json!({"name": l.name, "text": l.text}))
+    let sent = statements::listed().into_iter().map(|l| (l.name, l.text));
+    let listed: Vec<serde_json::Value> = sent
+        .chain(job_steps::listed())
+        .map(|(name, text)| serde_json::json!({"name": name, "text": text}))
         .collect();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("statements.json");

@@ -12,7 +12,7 @@ use lab::sql::{self, SQL_PASSWORD, SQL_USER};
 use lab::tsql::{Cell, Event, Progress, SqlMessage, batch};
 use lab::world::World;
 use lab::world::files::MemoryFiles;
-use product::{Columns, Job, SecondaryHalf, script, statements};
+use product::{Columns, Job, Move, SecondaryHalf, job_steps, script, statements};
 
 const LIVE: &str = "atl-sql-1.litwareinc.com";
 const COPY: &str = "sea-sql-1.litwareinc.com";
@@ -229,9 +229,16 @@ fn both_halves_of_log_shipping_are_read_with_their_jobs() {
     let shown: Vec<(String, String, Vec<Cell>)> = jobs
         .into_iter()
         .map(|row| match &row[..] {
-            [_, Cell::Text(name), enabled, Cell::Text(category), scheduled, running] => {
-                (name.clone(), category.clone(), vec![enabled.clone(), scheduled.clone(), running.clone()])
-            }
+            [
+                _,
+                Cell::Text(name),
+                enabled,
+                Cell::Text(category),
+                scheduled,
+                running,
+                Cell::Null,
+                Cell::Null,
+            ] => (name.clone(), category.clone(), vec![enabled.clone(), scheduled.clone(), running.clone()]),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -496,6 +503,64 @@ fn log_shipping_is_set_up() {
         b.works(host, &statements::start_job(), &[text(LOCK), job]);
     }
     assert_eq!(b.redo()[0], text(&b.w.sql[LIVE].databases["mgc"].log_backed_up.to_string()));
+}
+
+/// Runs a text as a job of ours until it is over: how it ended, and what it said.
+fn run(b: &mut Bench, host: &str, name: &str, job: String) -> (Cell, Cell) {
+    let told = [text(LOCK), text(name), text("of a test"), text(&job)];
+    b.works(host, &statements::run_job(), &told);
+    b.w.advance(b.w.now + jiff::SignedDuration::from_millis(10));
+    // While it runs nobody makes it anew.
+    let [error] = &b.errors(host, &statements::run_job(), &told)[..] else { panic!() };
+    assert!(error.number == 50000 && statements::GUARDS.contains(&error.state), "{error:?}");
+    for _ in 0..600 {
+        b.w.advance(b.w.now + jiff::SignedDuration::from_millis(100));
+    }
+    let jobs = b.rows(host, statements::JOBS, &[text(""), text(""), text("")]);
+    let row = jobs.into_iter().find(|row| row[1] == text(name)).unwrap();
+    b.works(host, &statements::delete_job(), &[text(LOCK), text(name)]);
+    assert!(!b.w.sql[host].jobs.iter().any(|j| j.name == name));
+    (row[6].clone(), row[7].clone())
+}
+
+#[test]
+fn a_copy_is_seeded_by_jobs_that_tell_how_they_ended_and_are_deleted() {
+    for copy_only in [true, false] {
+        let mut b = Bench::usual();
+        let path = format!(r"{}\seed.bak", b.folders()[0]);
+        let (status, said) =
+            run(&mut b, LIVE, "PCF_backup_1", job_steps::full_backup("mgc", &path, copy_only));
+        assert_eq!(status, Cell::Int(1), "{said:?}");
+        let files = b.rows(COPY, statements::FILE_LIST, &[text(&path), Cell::Int(1)]);
+        let moves: Vec<Move> = files
+            .iter()
+            .zip([r"F:\Data\mgc.mdf", r"G:\Log\mgc.ldf"])
+            .map(|(row, to)| match &row[0] {
+                Cell::Text(name) => Move { name: name.clone(), path: to.into() },
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let seed = |replace| job_steps::seed("mgc", &path, &moves, replace);
+        // Not over one that is open.
+        b.w.sql.get_mut(COPY).unwrap().databases.get_mut("mgc").unwrap().state = 0;
+        let (status, said) = run_quick(&mut b, COPY, "PCF_restore_1", seed(true));
+        assert!(status == Cell::Int(0) && format!("{said:?}").contains("the database is open"), "{said:?}");
+        b.w.sql.get_mut(COPY).unwrap().databases.get_mut("mgc").unwrap().state = 1;
+        let (status, said) = run(&mut b, COPY, "PCF_restore_1", seed(true));
+        assert_eq!(status, Cell::Int(1), "{said:?}");
+        assert_eq!(b.redo()[1], text(&b.w.sql[LIVE].databases["mgc"].fork));
+    }
+}
+
+/// The same for a text that is over at once.
+fn run_quick(b: &mut Bench, host: &str, name: &str, job: String) -> (Cell, Cell) {
+    b.works(host, &statements::run_job(), &[text(LOCK), text(name), text("of a test"), text(&job)]);
+    for _ in 0..10 {
+        b.w.advance(b.w.now + jiff::SignedDuration::from_millis(100));
+    }
+    let jobs = b.rows(host, statements::JOBS, &[text(""), text(""), text("")]);
+    let row = jobs.into_iter().find(|row| row[1] == text(name)).unwrap();
+    (row[6].clone(), row[7].clone())
 }
 
 #[test]

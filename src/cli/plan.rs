@@ -154,7 +154,10 @@ fn facts(pool: &Pool, s: &Situation, p: &Plan, copy: Side) -> String {
     let active = match &p.active {
         Active::In(side) => pool.name(*side).to_string(),
         Active::Between => "between the two".into(),
-        Active::SplitBrain(p) | Active::Unknown(p) | Active::RecoveredByOthers { problem: p, .. } => {
+        Active::SplitBrain(p)
+        | Active::Unknown(p)
+        | Active::LiveAcross { problem: p, .. }
+        | Active::RecoveredByOthers { problem: p, .. } => {
             format!("not certain: {}", p.what)
         }
     };

@@ -202,6 +202,7 @@ fn active(r: &Recording, p: &Plan) -> String {
         Active::Between => "between the two".into(),
         Active::SplitBrain(_) => "SplitBrain".into(),
         Active::RecoveredByOthers { .. } => "RecoveredByOthers".into(),
+        Active::LiveAcross { problem: x, .. } => format!("not certain: {}", x.what),
         Active::Unknown(x) => format!("not certain: {}", x.what),
     }
 }

@@ -52,7 +52,7 @@ pub fn terms(a: &Asked<'_>) -> Terms {
     if let Some(fork) = a.adopt {
         t.adopt = Some(fork.to_string());
         t.why.push(format!(
-            "The database that stands there (fork {}) is taken as it is, and the failover goes on with it",
+            "The database that stands there (fork {}) is taken as it is: what was written anywhere else since is lost",
             clean(fork)
         ));
     }

@@ -26,6 +26,16 @@ pub enum Active {
         /// What to tell.
         problem: Problem,
     },
+    /// The pool uses a side of which nothing is to be seen, and the other one has a live database: the old one from before chat left it, or
+    /// somebody recovered its copy. No record that can be seen says which.
+    LiveAcross {
+        /// The side of that database.
+        side: Side,
+        /// The fork that it is on.
+        fork: Option<String>,
+        /// What to tell.
+        problem: Problem,
+    },
     /// Nobody can say.
     Unknown(Problem),
 }
@@ -38,6 +48,7 @@ impl Active {
             Active::Between
             | Active::SplitBrain(_)
             | Active::RecoveredByOthers { .. }
+            | Active::LiveAcross { .. }
             | Active::Unknown(_) => None,
         }
     }
@@ -70,7 +81,11 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
         (None, Some(copy)) if t.is_some_and(|t| t.route.to == other) => made_live(copy),
         (None, Some(copy)) if explained && left_behind(copy) => Active::In(said),
         (None, Some(copy)) if explained || said == Side::Primary => made_live(copy),
-        (None, Some(copy)) => Active::Unknown(live_across(pool, said, copy)),
+        (None, Some(copy)) => Active::LiveAcross {
+            side: other,
+            fork: copy.database.as_ref().and_then(|d| d.fork.clone()),
+            problem: live_across(pool, said, copy),
+        },
         (None, None) => match (here.main(), there.main()) {
             // Who sees neither side knows nothing.
             (Err(_), Err(p)) | (Ok(_), Err(p)) => Active::Unknown(p.clone()),
@@ -179,9 +194,8 @@ fn live_across(pool: &Pool, said: Side, copy: &Instance) -> Problem {
             clean(&copy.server_name)
         ),
         format!(
-            "If it is the database that chat left, wait for {here}. If it is the one to go on with, set the pool's state to {} \
-             (Set-CsPersistentChatState) and spec.activeDataCenter to {there}",
-            said.other().pool_state()
+            "If it is the database that chat left, wait for {here}: what was written since is there only. If it is the one to go on with, set \
+             spec.activeDataCenter to {there}, and agree to that"
         ),
     )
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::backups::{BackupSet, Folders, Lsn, RedoPoint};
+use super::backups::{BackupSet, FileHeaders, Folders, Lsn, RedoPoint};
 use super::links::{Copy, Link};
 use super::problem::{Problem, Reason};
 use super::reading::Reading;
@@ -63,8 +63,8 @@ struct Found {
 /// Follows the chain of a copy from its redo point.
 ///
 /// The rule (SQL Server, `RESTORE HEADERONLY` and `sys.master_files`): a log backup applies if
-/// `FirstLSN <= redo_start_lsn < LastLSN` and its `FirstRecoveryForkID` is `redo_start_fork_guid`; of several the one that
-/// reaches furthest. It leaves the redo point at its `LastLSN` and `RecoveryForkID`.
+/// `FirstLSN <= redo_start_lsn < LastLSN` and its `FirstRecoveryForkID` is `redo_start_fork_guid`, which it does not leave before that
+/// point (`ForkPointLSN`); of several the one that reaches furthest. It leaves the redo point at its `LastLSN` and `RecoveryForkID`.
 pub fn follow(copy: &Copy<'_>, files: &Folders, tried: Option<Tried<'_>>) -> Chain {
     let mut chain = Chain { stuck: unseen(files, copy), ..Chain::default() };
     let found = found(copy, files, tried, &mut chain.stuck);
@@ -179,7 +179,9 @@ fn walk(redo: &RedoPoint, usable: &[Link], chain: &mut Chain) -> RedoPoint {
     let mut at = redo.clone();
     loop {
         let covers = |l: &&Link| l.set.first_lsn <= at.lsn && at.lsn < l.set.last_lsn;
-        let same_fork = |l: &&Link| l.set.first_fork.eq_ignore_ascii_case(&at.fork);
+        // Beyond the point where the set leaves its first fork, roll forward stands on what was left there.
+        let is_left = |l: &&Link| l.set.fork_point.is_some_and(|point| at.lsn > point);
+        let same_fork = |l: &&Link| l.set.first_fork.eq_ignore_ascii_case(&at.fork) && !is_left(l);
         let next = usable.iter().filter(covers).filter(same_fork);
         // Of two that reach as far the one that is certainly sound, then the one that stands in one file.
         if let Some(link) = next.max_by_key(|l| (l.set.last_lsn, !l.set.damaged, l.others.is_empty())) {
@@ -216,6 +218,8 @@ pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> 
         Some(end) => Cow::Owned(up_to_the_tail(folders, end)),
         None => Cow::Borrowed(folders),
     };
+    let left = left(s, &redo);
+    let folders = without_the_past(folders, &left, &redo, database);
     let restored = instance.history.known().map_or(&[][..], Vec::as_slice);
     let copy = Copy { redo: &redo, family: db.family.as_deref(), database, restored };
     let mut chain = follow(&copy, &folders, t.map(|t| Tried { t, now: s.at }));
@@ -228,6 +232,47 @@ pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> 
         chain.stuck.sort();
     }
     Ok(chain)
+}
+
+/// The recovery forks that the database has left by failovers and switches of ours, by their names in lower case, and where, by their
+/// records. Not one that the copy is on beyond that point: then it is a copy of what was left.
+fn left(s: &Situation, redo: &RedoPoint) -> BTreeMap<String, Lsn> {
+    let moves = s.transitions().into_iter().filter(|t| t.route.procedure.moves_chat());
+    let done = moves.filter(|t| t.ended.is_some_and(|e| !e.aborted) && t.facts.adopted_fork.is_none());
+    let points = done.filter_map(|t| t.facts.recovery.as_ref()).map(|intent| &intent.redo);
+    let points = points.filter(|p| !(p.fork.eq_ignore_ascii_case(&redo.fork) && redo.lsn > p.lsn));
+    points.map(|p| (p.fork.to_lowercase(), p.lsn)).collect()
+}
+
+/// The folders without log backups of forks that were left: from behind the point where each was left, or from before the copy. A database
+/// that comes back after that, or the tail that is taken when it is saved, has the former; they are no part of the live one.
+fn without_the_past<'f>(
+    folders: Cow<'f, Folders>,
+    left: &BTreeMap<String, Lsn>,
+    redo: &RedoPoint,
+    database: &str,
+) -> Cow<'f, Folders> {
+    let is_past = |set: &BackupSet| {
+        let up_to = left.get(&set.last_fork.to_lowercase());
+        let before = !set.last_fork.eq_ignore_ascii_case(&redo.fork) && set.last_lsn <= redo.lsn;
+        set.is_log_of(database) && up_to.is_some_and(|up_to| before || set.last_lsn > *up_to)
+    };
+    let all = folders.headers.values().chain(folders.unlisted.values());
+    if !all.filter_map(|h| h.sets.known()).flatten().any(is_past) {
+        return folders;
+    }
+    let mut folders = folders.into_owned();
+    // A file that holds nothing else is none of the folder's.
+    let stays = |headers: &mut FileHeaders| match &mut headers.sets {
+        Reading::Known(sets) if !sets.is_empty() => {
+            sets.retain(|set| !is_past(set));
+            !sets.is_empty()
+        }
+        Reading::Known(_) | Reading::Unknown(_) => true,
+    };
+    folders.headers.retain(|_, headers| stays(headers));
+    folders.unlisted.retain(|_, headers| stays(headers));
+    Cow::Owned(folders)
 }
 
 /// The folders without what lies behind the tail of a switch: what is written there, on the same fork, is by an older copy that was opened

@@ -15,6 +15,7 @@ pub mod problem;
 pub mod reading;
 pub mod record;
 pub mod route;
+pub mod seed;
 pub mod side;
 pub mod site;
 pub mod situation;

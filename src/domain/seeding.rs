@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::backups::Folders;
 use super::log_shipping::Job;
 use super::pool::Pool;
 use super::reading::Reading;
 use super::route::Procedure;
+use super::seed::Seed;
 use super::side::Place;
 use super::situation::Situation;
 use super::sql_server::{Database, DatabaseState, Instance};
@@ -19,37 +20,9 @@ use super::text::clean;
 use super::transition::Transition;
 
 /// How long a job that was started may take to show that it runs.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+pub const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// How long nobody tries again what has failed again and again.
 const REST: SignedDuration = SignedDuration::from_mins(10);
-
-/// The seed of a copy, as the record keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Seed {
-    /// When its intent was written.
-    pub at: Timestamp,
-    /// The full backup of the live database, without its folder: the share from which log shipping feeds the copy.
-    pub file: String,
-    /// Which one of the transition's it is, from 0: one that did not bring the copy onto the chain is not restored again.
-    pub number: u32,
-    /// The file that was last about to be restored: from then on what stood there is gone. Written before the job is started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restored: Option<String>,
-}
-
-/// What was saved of an open database before it is overwritten.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Saved {
-    /// The recovery fork that it was on.
-    pub fork: String,
-    /// Its full backup, without the folder: the share from which log shipping feeds the copy.
-    pub file: String,
-    /// The tail of its log, with which nobody can write to it any more. Written before the statement is sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tail: Option<String>,
-}
 
 /// What an Agent job of ours does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -77,18 +50,12 @@ impl Work {
     }
 }
 
-impl Seed {
-    /// The next seed of a transition: the one that is being taken, or another one if that was restored in vain.
-    pub fn next(pool: &Pool, t: &Transition, at: Timestamp) -> Seed {
-        let number = t.facts.seed.as_ref().map_or(0, |seed| seed.number + u32::from(seed.is_used()));
-        let file = format!("{}_seed_{}_{number}.bak", pool.database, t.id);
-        let restored = t.facts.seed.as_ref().and_then(|seed| seed.restored.clone());
-        Seed { at, file, number, restored }
-    }
-    /// Whether it was restored already, or was about to be.
-    pub fn is_used(&self) -> bool {
-        self.restored.as_ref() == Some(&self.file)
-    }
+/// The next seed of a transition: the one that is being taken, or another one if that was restored in vain.
+pub fn next_seed(pool: &Pool, t: &Transition, at: Timestamp) -> Seed {
+    let number = t.facts.seed.as_ref().map_or(0, |seed| seed.number + u32::from(seed.is_used()));
+    let file = format!("{}_seed_{}_{number}.bak", pool.database, t.id);
+    let restored = t.facts.seed.as_ref().and_then(|seed| seed.restored.clone());
+    Seed { at, file, number, restored }
 }
 
 /// The file that an open database is saved into.
@@ -96,9 +63,9 @@ pub fn saved_file(pool: &Pool, t: &Transition, place: Place) -> String {
     format!("{}_saved_{}_{}.bak", pool.database, t.id, place_word(place))
 }
 
-/// The file of the tail of its log.
+/// The file of the tail of its log. Not called as a log backup is: the jobs of log shipping would take it for one.
 pub fn saved_tail(pool: &Pool, t: &Transition, place: Place, attempts: i32) -> String {
-    format!("{}_saved_{}_{}_{attempts}.trn", pool.database, t.id, place_word(place))
+    format!("{}_saved_{}_{}_tail_{attempts}.bak", pool.database, t.id, place_word(place))
 }
 
 fn place_word(place: Place) -> &'static str {
@@ -186,10 +153,17 @@ pub fn job_is(s: &Situation, t: &Transition, on: &Instance, name: &str) -> Readi
         // An Agent writes down how a run ended; one that died, nothing.
         _ if last.is_none() && !over(PATIENCE) => JobIs::Running,
         _ if t.is_in_vain(name, None) && !over(REST) => {
-            JobIs::Failing(last.map(|run| clean(&run.message)).unwrap_or_default())
+            JobIs::Failing(last.map(|run| end_of(&run.message)).unwrap_or_default())
         }
         _ => JobIs::Idle,
     })
+}
+
+/// The end of what a step said: there stands what it ended with.
+fn end_of(message: &str) -> String {
+    const KEPT: usize = 600;
+    let characters = message.chars().count();
+    clean(&message.chars().skip(characters.saturating_sub(KEPT)).collect::<String>())
 }
 
 /// When a job that runs is looked at again: more and more rarely, for it takes as long as the database is large.

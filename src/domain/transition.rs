@@ -12,7 +12,7 @@ use super::log_shipping::SecondaryHalf;
 use super::lync::Diagnostics;
 use super::problem::Reason;
 use super::route::{Procedure, Route};
-use super::seeding::{Saved, Seed};
+use super::seed::{Saved, Seed};
 use super::side::{Place, Seat, Side};
 use super::step::StepId;
 use super::text::short;

@@ -10,7 +10,7 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::{Course, Procedure, Route};
 use crate::domain::side::Side;
 use crate::domain::situation::Situation;
-use crate::domain::sql_server::{Database, Instance};
+use crate::domain::sql_server::Database;
 use crate::domain::step::StepId;
 use crate::domain::tail;
 use crate::domain::text::clean;
@@ -142,7 +142,10 @@ pub fn begin(ask: &Ask<'_>, active: &Active) -> Choice {
     match active {
         Active::In(side) if *side == wanted => ask.settled(),
         Active::In(side) => leave(ask, *side),
-        Active::RecoveredByOthers { side, fork: Some(fork), problem } if *side == wanted => {
+        Active::RecoveredByOthers { side, fork: Some(fork), problem }
+        | Active::LiveAcross { side, fork: Some(fork), problem }
+            if *side == wanted =>
+        {
             let state = if ask.is_uttered() { WishState::Accepted } else { ask.unuttered() };
             let t = new_transition(ask, Route::failover(wanted), fork);
             match adopt(ask, t, Some(fork), problem) {
@@ -168,7 +171,9 @@ pub fn begin(ask: &Ask<'_>, active: &Active) -> Choice {
             ),
             None,
         ),
-        Active::SplitBrain(p) | Active::Unknown(p) => ask.blocked(p.clone(), None),
+        Active::SplitBrain(p) | Active::Unknown(p) | Active::LiveAcross { problem: p, .. } => {
+            ask.blocked(p.clone(), None)
+        }
     }
 }
 
@@ -189,9 +194,6 @@ fn leave(ask: &Ask<'_>, active: Side) -> Choice {
     }
     if let (WishState::Planned, true, Some(t)) = (state, switches, failback(ask, active)) {
         return ask.carry(state, t);
-    }
-    if let (false, Some(old)) = (lives, s.sites[wanted].live()) {
-        return go_back(ask, active, old, state);
     }
     let route = match state {
         WishState::Planned if switches => Route::switch(wanted),
@@ -217,34 +219,6 @@ fn leave(ask: &Ask<'_>, active: Side) -> Choice {
         }
     };
     ask.carry(state, t)
-}
-
-/// The active side is lost as well, before the one that it was left for had a copy again: only the old database of that one stands there. It
-/// goes on as it is, if a human agrees that everything since is lost.
-fn go_back(ask: &Ask<'_>, active: Side, old: &Instance, state: WishState) -> Choice {
-    let (pool, wanted) = (ask.pool, ask.goal.active);
-    let fork = old.database.as_ref().and_then(|d| d.fork.clone());
-    let left = ask.situation.transitions().into_iter().find_map(|t| {
-        let ended = t.ended.filter(|e| !e.aborted && t.route.procedure.moves_chat() && t.route.to == active)?;
-        Some(t.facts.loss.as_ref().and_then(|loss| loss.kept_until).unwrap_or(ended.at))
-    });
-    let problem = Problem::ask(
-        Reason::ConsentRequired,
-        format!(
-            "{} holds no copy of the live database of {}, only its own old one on {}: everything that was written in {} since {} is lost",
-            clean(pool.name(wanted)),
-            clean(pool.name(active)),
-            clean(&old.server_name),
-            clean(pool.name(active)),
-            left.map_or_else(|| "chat moved there".into(), |at| at.to_string())
-        ),
-        format!("If {} can be brought back, wait for it", clean(pool.name(active))),
-    );
-    let t = new_transition(ask, Route::failover(wanted), fork.as_deref().unwrap_or_default());
-    match adopt(ask, t, fork.as_ref(), &problem) {
-        Ok(t) => ask.carry(state, t),
-        Err(p) => Choice { heard: ask.becomes(state), ..ask.blocked(p, None) },
-    }
 }
 
 /// Whether a changed wish moves chat while the active side lives.
@@ -339,6 +313,7 @@ pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
         // Somebody went on by hand until the pool itself said that it has failed over.
         Active::In(side) if *side == to => take_over(ask, onward),
         Active::RecoveredByOthers { .. }
+        | Active::LiveAcross { .. }
         | Active::In(_)
         | Active::Between
         | Active::SplitBrain(_)

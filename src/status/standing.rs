@@ -82,7 +82,10 @@ fn why_uncertain(active: &Active) -> Option<(Reason, String)> {
         Active::Between => {
             Some((Reason::DatabaseState, "It is not certain which data centre is active".into()))
         }
-        Active::SplitBrain(p) | Active::RecoveredByOthers { problem: p, .. } | Active::Unknown(p) => of(p),
+        Active::SplitBrain(p)
+        | Active::RecoveredByOthers { problem: p, .. }
+        | Active::LiveAcross { problem: p, .. }
+        | Active::Unknown(p) => of(p),
     }
 }
 

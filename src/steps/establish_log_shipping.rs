@@ -30,6 +30,10 @@ use crate::systems::sql_server::{Parameter, Statement, agent, statements};
 
 /// How long a job that was started is given before it is started again.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+/// What is said where they are not to be seen.
+const UNSEEN: &str = "the newest log backups of the live database are not to be seen";
+/// How long they are waited for.
+const NOT_SEEN: SignedDuration = SignedDuration::from_mins(15);
 /// Minutes that backups and their copies are kept, and that history is: what the script of SQL Server Management Studio says.
 const KEPT: i32 = 4320;
 const HISTORY: i32 = 5760;
@@ -144,20 +148,19 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
     let primary = primary_half(v, live, shipping)?;
     let (log, server) = (clean(&v.pool.database), clean(&live.server_name));
     let share = clean(&shipping.backup_share.path);
+    // Nobody looks whether the job succeeds: the share may stand on the side that is lost.
+    let unprotected = |why: &str| {
+        let backs_up = format!("A job on {server} backs up the log of {log} to {share}");
+        Ok(Evidence::new(format!("{backs_up}. {} is not protected: {why}", v.to().name)))
+    };
     let standby = match v.continuity() {
         Continuity::Continues(standby) => standby,
-        Continuity::Broken(why) | Continuity::Unknown(why) if v.seeds() => {
-            return Err(Decision::Wait(Waiting {
-                reason: Reason::WaitingForJob,
-                message: format!("Waits until the copy is seeded: {why}"),
-                until: None,
-            }));
+        Continuity::Broken(why) | Continuity::Unknown(why) if v.seeds() && !v.is_seeded() => {
+            return Err(waits(format!("Waits until the copy is seeded: {why}")));
         }
-        Continuity::Broken(why) | Continuity::Unknown(why) => {
-            // Nobody looks whether the job succeeds: the share may stand on the side that is lost.
-            let backs_up = format!("A job on {server} backs up the log of {log} to {share}");
-            return Ok(Evidence::new(format!("{backs_up}. {} is not protected: {why}", v.to().name)));
-        }
+        Continuity::Behind(_) if is_at_work(v) => return Err(waits(UNSEEN.into())),
+        Continuity::Behind(_) => return unprotected(UNSEEN),
+        Continuity::Broken(why) | Continuity::Unknown(why) => return unprotected(&why),
     };
     let secondary = secondary_half(v, live, standby, shipping)?;
     if !primary.secondaries.iter().any(|s| s.eq_ignore_ascii_case(&standby.server_name)) {
@@ -177,6 +180,17 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
         told.push_str(&format!("; {why}"));
     }
     Ok(Evidence::new(told))
+}
+
+fn waits(message: String) -> Word {
+    Decision::Wait(Waiting { reason: Reason::WaitingForJob, message, until: None })
+}
+
+/// Whether something was done for log shipping a while ago: what cannot be seen of its log backups may be about to be.
+fn is_at_work(v: &View<'_>) -> bool {
+    let step = v.transition.steps.get(&StepId::LogShippingEstablished).filter(|h| h.attempts > 0);
+    let until = step.and_then(|h| h.started?.checked_add(NOT_SEEN).ok());
+    until.is_some_and(|until| v.situation.at < until)
 }
 
 /// The primary half as it stands on the live principal.
@@ -425,9 +439,7 @@ fn statement(e: &Effect, pool: &Pool, route: Route) -> Option<Statement> {
             Statement::write("sp_add_schedule", statements::add_schedule(), parameters)
         }
         Effect::EnableJob(_, id) => agent::enable_job(pool, id, true),
-        Effect::StartJob(_, id, _) => {
-            Statement::write("sp_start_job", statements::start_job(), vec![lock.into(), id.clone().into()])
-        }
+        Effect::StartJob(_, id, _) => agent::start_job(pool, id),
     })
 }
 

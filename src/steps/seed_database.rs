@@ -4,22 +4,25 @@
 //! transition, so that whoever comes next finds them again. That the backup is whole SQL Server says, by its header; that the copy stands, by its
 //! redo point. What was there before is saved and closed by then; the text that restores looks once more that it is not open.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::findings::gate;
 use super::view::Continuity;
 use super::{Reads, Step, View};
+use crate::domain::backups::Lsn;
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::Route;
-use crate::domain::seeding::{self, JobIs, Seed, Work};
+use crate::domain::seed::Seed;
+use crate::domain::seeding::{self, JobIs, Work};
 use crate::domain::side::{Place, Seat, Side};
 use crate::domain::sql_server::Instance;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
-use crate::domain::transition::Transition;
+use crate::domain::transition::{LogSeen, Transition};
 use crate::permit::{AgentJob, Permit};
 use crate::systems::Systems;
 use crate::systems::sql_server::{agent, job_steps};
@@ -30,6 +33,13 @@ pub struct SeedDatabase;
 /// What it does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
+    /// Starts the job that backs up the log of the live database.
+    BackUpLog {
+        /// The job.
+        job: String,
+        /// Where the log is.
+        log: LogSeen,
+    },
     /// Takes the full backup of the live database into a file of the share.
     Backup {
         /// The file.
@@ -63,8 +73,12 @@ impl Step for SeedDatabase {
     }
 
     fn decide(v: &View<'_>) -> Word {
+        let standby = v.target_site().store.answer.instance();
         match (v.seeds(), v.continuity()) {
-            (_, Continuity::Continues(standby)) => tidied(v, standby),
+            (_, Continuity::Continues(standby) | Continuity::Behind(standby)) => tidied(v, standby),
+            (true, Continuity::Broken(_) | Continuity::Unknown(_)) if v.is_seeded() => {
+                standby.map_or_else(|p| Decision::Blocked(p.clone()), |standby| tidied(v, standby))
+            }
             (false, Continuity::Broken(_) | Continuity::Unknown(_)) => {
                 Decision::Done(Evidence::new("No copy is seeded: nobody has agreed to what that overwrites"))
             }
@@ -83,6 +97,7 @@ impl Step for SeedDatabase {
     fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
         let path = share_file(pool, route);
         vec![match e {
+            Effect::BackUpLog { job, .. } => agent::start_job(pool, job).shown(),
             Effect::Backup { file, copy_only, .. } => {
                 job_steps::full_backup(&pool.database, &path(file), *copy_only)
             }
@@ -100,11 +115,18 @@ impl Step for SeedDatabase {
         let standby = Seat { side: p.route().to, place: Place::Store };
         let description = |what: &str| format!("{what} (persistent-chat-failover)");
         match e {
+            Effect::BackUpLog { job, log } => {
+                let outcome = p.sql(p.source(), &agent::start_job(pool, job)).await;
+                if outcome == Outcome::Answered {
+                    p.update(|t| t.started_job(job.clone(), now, *log));
+                }
+                outcome
+            }
             Effect::Backup { file, copy_only, job } => {
                 let text = job_steps::full_backup(&pool.database, &path(file), *copy_only);
                 let description = description("Takes a full backup of the live database to seed a copy");
                 let job = AgentJob { name: job.clone(), description, text };
-                let learn = |t: &mut Transition| t.facts.seed = Some(Seed::next(pool, t, now));
+                let learn = |t: &mut Transition| t.facts.seed = Some(seeding::next_seed(pool, t, now));
                 p.run_job(p.source(), &job, learn).await
             }
             Effect::Restore { file, replace, job } => {
@@ -118,6 +140,8 @@ impl Step for SeedDatabase {
                 let job = AgentJob { name: job.clone(), description, text };
                 let restored = file.clone();
                 let learn = |t: &mut Transition| {
+                    // Of log shipping one cycle is to be seen that begins after it.
+                    t.facts.started_jobs.retain(|job, _| Work::ALL.iter().any(|w| *job == w.job(&t.id)));
                     if let Some(seed) = &mut t.facts.seed {
                         seed.restored = Some(restored);
                     }
@@ -188,8 +212,10 @@ fn seed(v: &View<'_>) -> Word {
     };
     let id = &v.transition.id;
     let taken = v.transition.facts.seed.as_ref();
-    let file =
-        taken.map_or_else(|| Seed::next(v.pool, v.transition, v.situation.at).file, |seed| seed.file.clone());
+    let file = taken.map_or_else(
+        || seeding::next_seed(v.pool, v.transition, v.situation.at).file,
+        |seed| seed.file.clone(),
+    );
     let (backup, restore) = (Work::Backup.job(id), Work::Restore.job(id));
     for (on, name, what) in [(live, &backup, "taken"), (standby, &restore, "restored")] {
         if let Some(word) =
@@ -206,8 +232,54 @@ fn seed(v: &View<'_>) -> Word {
         let replace = standby.database.is_some();
         return Decision::Act(Effect::Restore { file, replace, job: restore });
     }
-    let file = Seed::next(v.pool, v.transition, v.situation.at).file;
+    if let (Some(next), false) = (db.last_log_backup, taken.is_some())
+        && let Some(word) = log_backup(v, live, next)
+    {
+        return word;
+    }
+    let file = seeding::next_seed(v.pool, v.transition, v.situation.at).file;
     Decision::Act(Effect::Backup { file, copy_only: db.last_log_backup.is_some(), job: backup })
+}
+
+/// That a log backup is taken first. The first one after a recovery begins on the fork that the database has left; whether SQL Server would
+/// restore it into a copy from a full backup that was taken after the recovery is documented nowhere ("the first_fork_guid of the next log
+/// backup restored must be equal to this value": sys.master_files, redo_start_fork_guid). Behind one that was taken now nobody has to know.
+fn log_backup(v: &View<'_>, live: &Instance, next: Lsn) -> Option<Word> {
+    let job = match (live.primary_half.get(), live.jobs.get()) {
+        (Err(p), _) | (_, Err(p)) => return Some(Decision::Blocked(p.clone())),
+        (Ok(_), Ok(_)) => live.log_backup_job(),
+    };
+    let server = clean(&live.server_name);
+    let wait = |until| {
+        Decision::Wait(Waiting {
+            reason: Reason::WaitingForJob,
+            message: format!(
+                "A log backup is taken on {server} before the copy in {} is seeded",
+                clean(&v.to().name)
+            ),
+            until,
+        })
+    };
+    // It is made by the step beside this one.
+    let Some(job) = job else { return Some(wait(None)) };
+    let log = LogSeen { next_backup: Some(next), redo: None };
+    match v.transition.facts.started_jobs.get(&job.id) {
+        Some(started) if started.log.next_backup.is_some_and(|before| before < next) => None,
+        Some(started) if job.running || !is_over(started.at, v.situation.at) => Some(wait(None)),
+        Some(_) if v.transition.is_in_vain(&job.id, None) => Some(Decision::Blocked(Problem::ask(
+            Reason::EffectFailed,
+            format!(
+                "The log of the live database is not backed up, however often its job on {server} is started"
+            ),
+            "Look into the job's history (error 4214: take a full backup)",
+        ))),
+        Some(_) | None => Some(Decision::Act(Effect::BackUpLog { job: job.id.clone(), log })),
+    }
+}
+
+/// Whether a job that was started then may be started again.
+fn is_over(started: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(started) >= seeding::PATIENCE
 }
 
 /// A job at work is waited for; one that fails again and again is told.

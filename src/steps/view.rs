@@ -11,6 +11,7 @@ use crate::domain::pool::{DataCenter, Pool, Shipping};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::{Course, Procedure, Route};
+use crate::domain::seed::Seed;
 use crate::domain::seeding;
 use crate::domain::site::{Answer, Site};
 use crate::domain::situation::Situation;
@@ -77,6 +78,9 @@ fn may_be_recovered(pool: &Pool, s: &Situation, t: &Transition) -> Option<Verdic
 pub enum Continuity<'a> {
     /// It does, on this instance: log backups of the live database can be applied to it.
     Continues(&'a Instance),
+    /// It is on the live database's path, and the newest log backups are not to be seen yet: they may have been taken since the folders were
+    /// looked into. Where one is missing, a later one shows that.
+    Behind(&'a Instance),
     /// It does not, or there is none. Why.
     Broken(String),
     /// Nobody can say now. Why.
@@ -138,13 +142,12 @@ fn continuity<'a>(
     };
     let reaches = db.last_log_backup.is_none_or(|next| next <= end.lsn);
     let on_its_path = end.fork.eq_ignore_ascii_case(fork) || tail::leads(s, end, db);
-    match (on_its_path && reaches, s.folders[route.to].as_ref()) {
-        (true, _) => Continuity::Continues(standby),
-        // What is missing may lie where nobody has looked yet.
-        (false, Some(f)) if f.unread == 0 && f.share.known().is_some() && f.copy.known().is_some() => {
-            broken()
-        }
-        (false, _) => Continuity::Unknown("the folders of log backups were not read".into()),
+    match (on_its_path, reaches, s.folders[route.to].as_ref()) {
+        (true, true, _) => Continuity::Continues(standby),
+        (true, false, _) if chain.gap.is_none() && chain.stuck.is_empty() => Continuity::Behind(standby),
+        // What is missing may lie where nobody has looked.
+        (_, _, Some(f)) if f.unread == 0 && f.share.known().is_some() && f.copy.known().is_some() => broken(),
+        (_, _, _) => Continuity::Unknown("the folders of log backups were not read".into()),
     }
 }
 
@@ -164,7 +167,7 @@ impl<'a> View<'a> {
         };
         let overwrites = match continuity(pool, situation, transition, chain.as_ref()) {
             Continuity::Broken(_) => seeding::overwritten(pool, situation, transition),
-            Continuity::Continues(_) | Continuity::Unknown(_) => vec![],
+            Continuity::Continues(_) | Continuity::Behind(_) | Continuity::Unknown(_) => vec![],
         };
         let asked = Asked {
             chain: losses,
@@ -313,6 +316,15 @@ impl<'a> View<'a> {
     /// Whether the copy of the side that is protected continues the live database's log chain.
     pub fn continuity(&self) -> Continuity<'a> {
         continuity(self.pool, self.situation, self.transition, self.chain.as_ref())
+    }
+    /// Whether the copy stands where a seed of this transition has brought it, or further on: what it lacks from there on is not mended by
+    /// seeding it once more.
+    pub fn is_seeded(&self) -> bool {
+        let live = self.live_source().ok().and_then(|i| i.database.as_ref()?.fork.as_ref());
+        let standby = self.target_site().store.answer.instance().ok().and_then(|i| i.database.as_ref());
+        let redo = standby.filter(|copy| copy.is_restoring()).and_then(|copy| copy.redo.as_ref());
+        let restored = self.transition.facts.seed.as_ref().is_some_and(Seed::is_used);
+        restored && redo.zip(live).is_some_and(|(redo, fork)| redo.fork.eq_ignore_ascii_case(fork))
     }
     /// Whether this transition seeds a copy: a human has agreed to what that overwrites.
     pub fn seeds(&self) -> bool {

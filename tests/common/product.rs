@@ -11,6 +11,7 @@ pub use persistent_chat_failover::domain::backups::{
     BackupFile, BackupSet, FileHeaders, Folders, Label, Lsn, RedoPoint,
 };
 pub use persistent_chat_failover::domain::chain::{Chain, follow};
+pub use persistent_chat_failover::domain::database_files::Move;
 pub use persistent_chat_failover::domain::links::Copy;
 pub use persistent_chat_failover::domain::log_shipping::{Columns, Job, SecondaryHalf};
 pub use persistent_chat_failover::domain::pool::{Pool, SqlServer};
@@ -27,5 +28,5 @@ pub use persistent_chat_failover::systems::sql_server::numbers::ErrorClass;
 pub use persistent_chat_failover::systems::sql_server::session::TdsSession;
 pub use persistent_chat_failover::systems::sql_server::{
     Cell, Ending, Parameter, Proof, Rows, ServerError, SqlError, SqlSession, Statement, content, errors,
-    read, statements,
+    job_steps, read, statements,
 };

@@ -374,7 +374,8 @@ pub fn backups(lab: &Lab) -> Vec<String> {
 pub fn backups_for(lab: &Lab, n: usize) -> Vec<String> {
     let files = std::fs::read_dir(&lab.backup_shares()[n]).unwrap();
     let names = files.map(|e| e.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.filter(|name| !name.contains(TAIL)).collect();
+    let mut names: Vec<String> =
+        names.filter(|name| name.ends_with(".trn") && !name.contains(TAIL)).collect();
     names.sort();
     names
 }

@@ -12,6 +12,15 @@ pub fn enable_job(pool: &Pool, id: &str, on: bool) -> Statement {
     )
 }
 
+/// Starts a job once, at once.
+pub fn start_job(pool: &Pool, id: &str) -> Statement {
+    Statement::write(
+        "sp_start_job",
+        statements::start_job(),
+        vec![pool.lock_resource().into(), id.to_string().into()],
+    )
+}
+
 /// Runs a text as a job of its own, which lives on without us.
 pub fn run_job(pool: &Pool, name: &str, description: &str, text: String) -> Statement {
     Statement::write(

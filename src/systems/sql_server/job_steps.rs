@@ -1,6 +1,7 @@
 //! What the Agent jobs of ours run: texts of T-SQL steps, which take no parameters. Values are quoted by the one quoting function.
 //!
-//! Nobody holds the lock of the pool while a job runs: each text looks itself whether what it is about to do still may be done.
+//! Nobody holds the lock of the pool while a job runs: each text looks itself whether what it is about to do still may be done. Without STATS:
+//! what the history keeps of a step is short, and what matters stands at its end.
 
 use super::statements::{GUARD_STATE, quote_name, quote_string};
 use crate::domain::database_files::Move;
@@ -11,7 +12,7 @@ use crate::domain::database_files::Move;
 pub fn full_backup(database: &str, path: &str, copy_only: bool) -> String {
     let copy_only = if copy_only { "COPY_ONLY, " } else { "" };
     format!(
-        "BACKUP DATABASE {} TO DISK = {} WITH {copy_only}FORMAT, INIT, CHECKSUM, STATS = 5;",
+        "BACKUP DATABASE {} TO DISK = {} WITH {copy_only}FORMAT, INIT, CHECKSUM;",
         quote_name(database),
         quote_string(path)
     )
@@ -23,12 +24,12 @@ pub fn seed(database: &str, path: &str, moves: &[Move], replace: bool) -> String
     let replace = if replace { "REPLACE, " } else { "" };
     let moves: String = moves
         .iter()
-        .map(|m| format!("MOVE {} TO {}, ", quote_string(&m.name), quote_string(&m.path)))
+        .map(|m| format!(", MOVE {} TO {}", quote_string(&m.name), quote_string(&m.path)))
         .collect();
     format!(
         "IF EXISTS (SELECT 1 FROM sys.databases WHERE name = {} AND state IN (0, 2)) \
          RAISERROR(N'PCF guard: the database is open', 16, {GUARD_STATE}); \
-         ELSE RESTORE DATABASE {} FROM DISK = {} WITH FILE = 1, NORECOVERY, {replace}CHECKSUM, {moves}STATS = 5;",
+         ELSE RESTORE DATABASE {} FROM DISK = {} WITH FILE = 1, NORECOVERY, {replace}CHECKSUM{moves};",
         quote_string(database),
         quote_name(database),
         quote_string(path)

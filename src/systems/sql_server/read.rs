@@ -497,7 +497,20 @@ fn set(r: &Rows, row: &[Cell]) -> Result<BackupSet, String> {
     let text = |name: &str| r.text(row, name).map(Option::unwrap_or_default);
     let (database, server) = (text("DatabaseName")?, text("ServerName")?);
     if kind != LOG {
-        return Ok(BackupSet { kind, position, database, server, ..BackupSet::default() });
+        // What does not stand there proves nothing of a backup of another kind, and is in nobody's way.
+        let told = |name: &str| r.text(row, name).ok().flatten().unwrap_or_default();
+        let damaged = r.int(row, "IsDamaged").ok().flatten() != Some(0);
+        let (family, last_fork) = (told("FamilyGUID"), told("RecoveryForkID"));
+        return Ok(BackupSet {
+            kind,
+            position,
+            database,
+            server,
+            family,
+            last_fork,
+            damaged,
+            ..BackupSet::default()
+        });
     }
     let lsn = |name: &str| required(name, r.lsn(row, name)?);
     let flag = |name: &str| r.int(row, name).map(|n| n == Some(1));

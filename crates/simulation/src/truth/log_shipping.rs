@@ -64,7 +64,8 @@ pub(super) fn can_be_fed(w: &World, side: Side) -> bool {
         .collect();
     sets.sort_by_key(|set| set.last_lsn);
     for set in sets {
-        let fits = set.first_lsn <= lsn && lsn < set.last_lsn;
+        let is_left = set.extra.fork_point.is_some_and(|point| lsn > point);
+        let fits = set.first_lsn <= lsn && lsn < set.last_lsn && !is_left;
         if fits && set.first_fork.eq_ignore_ascii_case(&fork) {
             (lsn, fork) = (set.last_lsn, set.last_fork);
         }

@@ -123,7 +123,8 @@ fn applicable(write: &Write<'_>, (lsn, fork): &(i128, String)) -> Option<String>
         let fits = h.last_lsn <= up_to(write)
             && h.first_lsn <= *lsn
             && *lsn < h.last_lsn
-            && h.first_fork.eq_ignore_ascii_case(fork);
+            && h.first_fork.eq_ignore_ascii_case(fork)
+            && h.extra.fork_point.is_none_or(|point| *lsn <= point);
         fits && backup::verify(w.files.as_ref(), path).is_ok()
     })
 }
