@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::backups::Folders;
+use super::backups::BackupSet;
 use super::log_shipping::Job;
 use super::pool::Pool;
 use super::reading::Reading;
@@ -19,10 +19,13 @@ use super::sql_server::{Database, DatabaseState, Instance};
 use super::text::clean;
 use super::transition::Transition;
 
+/// `run_status` of a run that ended well.
+const SUCCEEDED: i32 = 1;
 /// How long a job that was started may take to show that it runs.
 pub const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// How long nobody tries again what has failed again and again.
 const REST: SignedDuration = SignedDuration::from_mins(10);
+const REST_MILLISECONDS: i64 = 600_000;
 
 /// What an Agent job of ours does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -118,11 +121,33 @@ pub fn overwritten(pool: &Pool, s: &Situation, t: &Transition) -> Vec<String> {
     out
 }
 
-/// Whether a full backup of a life of the database stands in a file, whole, as SQL Server reads it.
-pub fn holds_full(folders: Option<&Folders>, file: &str, database: &str, fork: &str) -> bool {
-    let headers = folders.and_then(|f| f.headers.get(file));
-    let mut sets = headers.and_then(|h| h.sets.known()).into_iter().flatten();
-    sets.any(|set| set.is_full_of(database) && !set.damaged && set.last_fork.eq_ignore_ascii_case(fork))
+/// How a file is that a full backup is taken into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileIs {
+    /// A full backup of that life of the database stands in it, whole, as SQL Server reads it.
+    Whole,
+    /// It has changed not long ago, and SQL Server has not yet read it since.
+    Unread,
+    /// It is not there, or holds something else.
+    Missing,
+}
+
+/// How a file of the share is.
+pub fn file_is(s: &Situation, t: &Transition, file: &str, database: &str, fork: &str) -> FileIs {
+    let Some(folders) = s.folders[t.route.to].as_ref() else { return FileIs::Missing };
+    let sets = folders.headers.get(file).and_then(|h| h.sets.known());
+    let is_it = |set: &BackupSet| {
+        set.is_full_of(database) && !set.damaged && set.last_fork.eq_ignore_ascii_case(fork)
+    };
+    if sets.into_iter().flatten().any(is_it) {
+        return FileIs::Whole;
+    }
+    let listed = folders.share.known().and_then(|share| share.iter().find(|f| f.name == file));
+    let is_new = listed.is_some_and(|f| s.at.as_millisecond().saturating_sub(f.modified) < REST_MILLISECONDS);
+    match (sets, is_new) {
+        (None, true) => FileIs::Unread,
+        (None, false) | (Some(_), _) => FileIs::Missing,
+    }
 }
 
 /// How an Agent job of ours is.
@@ -136,8 +161,13 @@ pub enum JobIs {
     Failing(String),
 }
 
-/// How a job is on an instance, or that nobody can say.
-pub fn job_is(s: &Situation, t: &Transition, on: &Instance, name: &str) -> Reading<JobIs> {
+/// How a job is on an instance, or that nobody can say; and how the file is that it is to make, if it makes one.
+pub fn job_is(
+    s: &Situation,
+    t: &Transition,
+    (on, name): (&Instance, &str),
+    file: Option<FileIs>,
+) -> Reading<JobIs> {
     let jobs = match on.jobs.get() {
         Ok(jobs) => jobs,
         Err(p) => return Reading::Unknown(p.clone()),
@@ -148,13 +178,18 @@ pub fn job_is(s: &Situation, t: &Transition, on: &Instance, name: &str) -> Readi
         started.is_none_or(|x| x.at.checked_add(span).is_ok_and(|until| until <= s.at))
     };
     let last = job.and_then(|j| j.last.as_ref());
+    let ended_well = last.is_some_and(|run| run.status == SUCCEEDED);
     Reading::Known(match job {
         Some(Job { running: true, .. }) => JobIs::Running,
         // An Agent writes down how a run ended; one that died, nothing.
         _ if last.is_none() && !over(PATIENCE) => JobIs::Running,
-        _ if t.is_in_vain(name, None) && !over(REST) => {
-            JobIs::Failing(last.map(|run| end_of(&run.message)).unwrap_or_default())
-        }
+        // What it has made is about to be looked into.
+        _ if ended_well && file == Some(FileIs::Unread) => JobIs::Running,
+        _ if t.is_in_vain(name, None) && !over(REST) => JobIs::Failing(match last {
+            Some(_) if ended_well => "its job ends well, and nothing of it is to be seen in the share".into(),
+            Some(run) => end_of(&run.message),
+            None => "its job begins, and its end is written down nowhere".into(),
+        }),
         _ => JobIs::Idle,
     })
 }

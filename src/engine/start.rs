@@ -468,13 +468,15 @@ pub fn protect(ask: &Ask<'_>, active: Side) -> Option<Transition> {
     }
     let fork = s.sites[active].live()?.database.as_ref()?.fork.clone()?;
     let t = new_transition(ask, Route::protect(there), &fork);
-    let acts = matches!(protection(ask.pool, s, &t), Decision::Act(_));
-    (acts || overwrites(ask, &t)).then_some(t)
+    let view = View::new(ask.pool, s, &t, Said { consent: None, is_uttered: true });
+    let steps = [StepId::DatabaseSeeded, StepId::LogShippingEstablished];
+    let acts = steps.into_iter().any(|step| matches!(steps::decide(step, &view), Decision::Act(_)));
+    let begins = acts || overwrites(&view);
+    begins.then_some(t)
 }
 
 /// Whether a transition overwrites something, or would if a human agreed. What is not all to be seen is not asked about.
-fn overwrites(ask: &Ask<'_>, t: &Transition) -> bool {
-    let view = View::new(ask.pool, ask.situation, t, Said { consent: None, is_uttered: true });
+fn overwrites(view: &View<'_>) -> bool {
     view.target_site().unseen().is_none() && !view.accepted.terms().overwrites.is_empty()
 }
 
@@ -482,7 +484,9 @@ fn overwrites(ask: &Ask<'_>, t: &Transition) -> bool {
 /// wish waits in its record.
 fn failback(ask: &Ask<'_>, active: Side) -> Option<Transition> {
     let t = protect(ask, active)?;
-    (t.has_begun_to_seed() || overwrites(ask, &t)).then_some(t)
+    let view = View::new(ask.pool, ask.situation, &t, Said { consent: None, is_uttered: true });
+    let comes_first = t.has_begun_to_seed() || overwrites(&view);
+    comes_first.then_some(t)
 }
 
 /// What log shipping says to a transition that protects a side: whether something is to be done, or in the way.

@@ -15,7 +15,7 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::Route;
 use crate::domain::seed::Saved;
-use crate::domain::seeding::{self, JobIs, Work};
+use crate::domain::seeding::{self, FileIs, JobIs, Work};
 use crate::domain::side::{Place, Seat};
 use crate::domain::sql_server::{Database, DatabaseState, Instance, wait_for_restores};
 use crate::domain::step::StepId;
@@ -244,14 +244,26 @@ fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Optio
     };
     let file = seeding::saved_file(v.pool, v.transition, place);
     let job = Work::Save.job(&v.transition.id);
-    match seeding::job_is(v.situation, v.transition, i, &job) {
+    let saving = |until| {
+        Decision::Wait(Waiting {
+            reason: Reason::WaitingForJob,
+            message: format!("{name} on {server} is being saved to {}", clean(&file)),
+            until,
+        })
+    };
+    let is = seeding::file_is(v.situation, v.transition, &file, &v.pool.database, fork);
+    match is {
+        FileIs::Whole => {
+            let attempts = v.transition.attempts(FenceOldSide::ID);
+            let tail = seeding::saved_tail(v.pool, v.transition, place, attempts);
+            return Err(Decision::Act(Effect::Close { place, fork: fork.clone(), file: tail }));
+        }
+        FileIs::Unread | FileIs::Missing => {}
+    }
+    match seeding::job_is(v.situation, v.transition, (i, &job), Some(is)) {
         Reading::Unknown(p) => return Err(Decision::Blocked(p)),
         Reading::Known(JobIs::Running) => {
-            return Err(Decision::Wait(Waiting {
-                reason: Reason::WaitingForJob,
-                message: format!("{name} on {server} is being saved to {}", clean(&file)),
-                until: seeding::next_look(v.situation, v.transition, &job),
-            }));
+            return Err(saving(seeding::next_look(v.situation, v.transition, &job)));
         }
         Reading::Known(JobIs::Failing(said)) => {
             return Err(Decision::Blocked(Problem::ask(
@@ -262,11 +274,6 @@ fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Optio
             )));
         }
         Reading::Known(JobIs::Idle) => {}
-    }
-    if seeding::holds_full(v.folders().ok(), &file, &v.pool.database, fork) {
-        let attempts = v.transition.attempts(FenceOldSide::ID);
-        let tail = seeding::saved_tail(v.pool, v.transition, place, attempts);
-        return Err(Decision::Act(Effect::Close { place, fork: fork.clone(), file: tail }));
     }
     let copy_only = db.last_log_backup.is_some();
     Err(Decision::Act(Effect::Save(Save { place, fork: fork.clone(), file, copy_only, job })))

@@ -17,7 +17,7 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::Route;
 use crate::domain::seed::Seed;
-use crate::domain::seeding::{self, JobIs, Work};
+use crate::domain::seeding::{self, FileIs, JobIs, Work};
 use crate::domain::side::{Place, Seat, Side};
 use crate::domain::sql_server::Instance;
 use crate::domain::step::StepId;
@@ -190,7 +190,7 @@ fn restoring(v: &View<'_>) -> Option<Word> {
         standby.restores.known().and_then(|all| all.iter().find(|r| r.command == "RESTORE DATABASE"));
     let percent = percent.map_or_else(String::new, |r| format!(" ({:.0} %)", r.percent));
     let what = format!("it is restored on {}{percent}", clean(&standby.server_name));
-    busy(v, standby, &Work::Restore.job(&v.transition.id), &what)
+    busy(v, (standby, &Work::Restore.job(&v.transition.id)), None, &what)
 }
 
 /// The next of backup and restore.
@@ -217,20 +217,21 @@ fn seed(v: &View<'_>) -> Word {
         |seed| seed.file.clone(),
     );
     let (backup, restore) = (Work::Backup.job(id), Work::Restore.job(id));
-    for (on, name, what) in [(live, &backup, "taken"), (standby, &restore, "restored")] {
-        if let Some(word) =
-            busy(v, on, name, &format!("{} is {what} on {}", clean(&file), clean(&on.server_name)))
-        {
-            return word;
-        }
+    let is = seeding::file_is(v.situation, v.transition, &file, &v.pool.database, fork);
+    let restored = format!("{} is restored on {}", clean(&file), clean(&standby.server_name));
+    if let Some(word) = busy(v, (standby, &restore), None, &restored) {
+        return word;
     }
-    let whole = seeding::holds_full(v.folders().ok(), &file, &v.pool.database, fork);
     // A log backup that followed it is gone, or was never there: it is not restored once more.
     let in_vain =
         taken.is_some_and(Seed::is_used) && standby.database.as_ref().is_some_and(|copy| copy.redo.is_some());
-    if taken.is_some() && whole && !in_vain {
+    if taken.is_some() && is == FileIs::Whole && !in_vain {
         let replace = standby.database.is_some();
         return Decision::Act(Effect::Restore { file, replace, job: restore });
+    }
+    let made = format!("{} is taken on {}", clean(&file), clean(&live.server_name));
+    if let Some(word) = busy(v, (live, &backup), Some(is), &made) {
+        return word;
     }
     if let (Some(next), false) = (db.last_log_backup, taken.is_some())
         && let Some(word) = log_backup(v, live, next)
@@ -283,8 +284,8 @@ fn is_over(started: Timestamp, now: Timestamp) -> bool {
 }
 
 /// A job at work is waited for; one that fails again and again is told.
-fn busy(v: &View<'_>, on: &Instance, name: &str, what: &str) -> Option<Word> {
-    match seeding::job_is(v.situation, v.transition, on, name) {
+fn busy(v: &View<'_>, (on, name): (&Instance, &str), file: Option<FileIs>, what: &str) -> Option<Word> {
+    match seeding::job_is(v.situation, v.transition, (on, name), file) {
         Reading::Unknown(p) => Some(Decision::Blocked(p)),
         Reading::Known(JobIs::Running) => Some(Decision::Wait(Waiting {
             reason: Reason::WaitingForJob,

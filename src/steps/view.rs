@@ -13,6 +13,7 @@ use crate::domain::reading::Reading;
 use crate::domain::route::{Course, Procedure, Route};
 use crate::domain::seed::Seed;
 use crate::domain::seeding;
+use crate::domain::side::Place;
 use crate::domain::site::{Answer, Site};
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::{Database, DatabaseState, Instance};
@@ -107,6 +108,12 @@ fn continuity<'a>(
     let Some(db) = &live.database else {
         return Continuity::Unknown("no live database is to be seen".into());
     };
+    let is_open = |(place, i): &(Place, &Instance)| {
+        *place != Place::Store && i.database.as_ref().is_some_and(seeding::is_open)
+    };
+    if let Some((_, open)) = s.sites[route.to].instances().find(is_open) {
+        return Continuity::Broken(format!("{name} on {} is open", clean(&open.server_name)));
+    }
     if copy.state == DatabaseState::Recovering {
         return Continuity::Unknown(format!("{name} on {server} is {}", copy.state_text()));
     }

@@ -66,25 +66,37 @@ pub enum Kind {
     Align,
     /// Somebody removes log shipping.
     Protect,
+    /// The active side is lost, and comes back with its old database: that is overwritten by a copy.
+    Return,
+    /// The same, and chat goes back there.
+    Failback,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 6] =
-        [Kind::Failover, Kind::Undo, Kind::Switch, Kind::SwitchUndone, Kind::Align, Kind::Protect];
+    pub const ALL: [Kind; 8] = [
+        Kind::Failover,
+        Kind::Undo,
+        Kind::Switch,
+        Kind::SwitchUndone,
+        Kind::Align,
+        Kind::Protect,
+        Kind::Return,
+        Kind::Failback,
+    ];
 
     /// Whether both sides live and chat is to move.
     pub fn switches(self) -> bool {
         match self {
-            Kind::Switch | Kind::SwitchUndone => true,
-            Kind::Failover | Kind::Undo | Kind::Align | Kind::Protect => false,
+            Kind::Switch | Kind::SwitchUndone | Kind::Failback => true,
+            Kind::Failover | Kind::Undo | Kind::Align | Kind::Protect | Kind::Return => false,
         }
     }
     /// Whether chat is where it began in the end.
     fn stays(self) -> bool {
         match self {
-            Kind::Failover | Kind::Switch => false,
-            Kind::Undo | Kind::SwitchUndone | Kind::Align | Kind::Protect => true,
+            Kind::Failover | Kind::Switch | Kind::Return => false,
+            Kind::Undo | Kind::SwitchUndone | Kind::Align | Kind::Protect | Kind::Failback => true,
         }
     }
 }
@@ -213,6 +225,42 @@ impl Plan {
             operators,
             other_takes_over: chance.happens(300),
             stays,
+            switches: true,
+            spoilt: vec![],
+            keep: false,
+        }
+    }
+}
+
+impl Plan {
+    /// A night in which the side that was lost comes back, wholly drawn from a seed.
+    pub fn returning_night(seed: u64) -> Plan {
+        let mut chance = Chance::new(seed ^ 0x7265_7475_726e_0000);
+        let operators = if chance.happens(400) { 2 } else { 1 };
+        let mut scenario = small();
+        let begins = if chance.happens(500) { Side::Primary } else { Side::Backup };
+        sides::begin_on(&mut scenario, begins);
+        let goes_back = chance.happens(600);
+        let script = cast::returning_night(&mut chance, begins, goes_back, operators);
+        vary(&mut chance, &mut scenario);
+        scenario.job_interval_ms = scenario.job_interval_ms.max(8_000);
+        scenario.full_ms = chance.between(300, 20_000);
+        scenario.dialect = dialect(&mut chance);
+        let rate = match chance.between(0, 3) {
+            0 => (0, 0),
+            1 => (30, 2),
+            _ => (60, 15),
+        };
+        let until = 2.0 * FAULTS;
+        Plan {
+            seed,
+            fates: Fates::Random { per_mille: rate, until },
+            until,
+            script,
+            scenario,
+            operators,
+            other_takes_over: chance.happens(300),
+            stays: goes_back,
             switches: true,
             spoilt: vec![],
             keep: false,

@@ -138,8 +138,8 @@ pub async fn instance<S: SqlSession>(
     };
     i.database = database(session, pool).await?;
     i.records = records(session, server, pool).await?;
-    // A mirror's copy is its principal's business.
-    if i.database.as_ref().is_some_and(|d| d.is_live() || d.mirroring.is_none()) {
+    // A mirror's copy is its principal's business; where there is none, one may be seeded.
+    if i.database.as_ref().is_none_or(|d| d.is_live() || d.mirroring.is_none()) {
         log_shipping(session, server, pool, &mut i).await?;
         i.restores = restores(session, server, pool).await?;
         i.history = history(session, server, pool).await?;

@@ -1,11 +1,13 @@
-//! The demo: a lost data centre, one `kubectl` command, and chat alive in the other one.
+//! The demo: a lost data centre, one `kubectl` command, and chat alive in the other one; and the way back.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use serde_json::{Value, json};
 
 use super::Lab;
+use super::story::{Stage, is_true, way_back};
 use crate::control_plane::{ControlPlane, die_with_us};
 use crate::scenario::{DataCenter, Scenario};
 use crate::world::journal::{Effect, Outcome};
@@ -91,8 +93,27 @@ fn account(manifests: &Path, namespace: &str) -> Result<String, String> {
     ))
 }
 
-/// What is wrong with a world that should be live in a data centre after a failover to it. Read from the lab, not from any status.
+/// What is wrong with a world that should be live in a data centre after one failover to it. Read from the lab, not from any status.
 pub fn check(lab: &Lab, to: &DataCenter) -> Vec<String> {
+    let mut wrong = not_live(lab, to);
+    for name in [
+        "RESTORE DATABASE WITH RECOVERY",
+        "EXEC sp_delete_log_shipping_secondary_database",
+        "Install-CsMirrorDatabase",
+    ] {
+        let world = lab.world().now();
+        let done =
+            world.journal.entries().iter().filter(|e| e.name == name && e.outcome == Outcome::Ok).count();
+        drop(world);
+        if done != 1 {
+            wrong.push(format!("{name} was carried out {done} times"));
+        }
+    }
+    wrong
+}
+
+/// What is wrong with a world in which chat should be live in a data centre.
+fn not_live(lab: &Lab, to: &DataCenter) -> Vec<String> {
     let mut wrong = Vec::new();
     let state = lab.state();
     let mut expect = |what: &str, ok: bool| {
@@ -118,17 +139,6 @@ pub fn check(lab: &Lab, to: &DataCenter) -> Vec<String> {
         "chat servers are not in the new database",
         db["sessions"].as_array().is_some_and(|s| !s.is_empty()),
     );
-    for name in [
-        "RESTORE DATABASE WITH RECOVERY",
-        "EXEC sp_delete_log_shipping_secondary_database",
-        "Install-CsMirrorDatabase",
-    ] {
-        let world = lab.world().now();
-        let done =
-            world.journal.entries().iter().filter(|e| e.name == name && e.outcome == Outcome::Ok).count();
-        drop(world);
-        expect(&format!("{name} was carried out {done} times"), done == 1);
-    }
     wrong
 }
 
@@ -182,13 +192,12 @@ async fn story(
     (lost, left): (&DataCenter, &DataCenter),
 ) -> Result<(), String> {
     let (from, to) = (lost.name.as_str(), left.name.as_str());
-    let k = |a: &[&str], stdin: Option<&str>| {
-        tokio::task::block_in_place(|| plane.kubectl(a, stdin)).map_err(|e| e.to_string())
-    };
-    k(&["apply", "-n", namespace, "-f", "-"], Some(&lab.resource("litware")))?;
+    let stage = Stage { plane, namespace, plugin: &programs.plugin };
+    stage.kubectl(&["apply", "-n", namespace, "-f", "-"], Some(&lab.resource("litware")))?;
     println!("$ kubectl wait pcf/litware -n {namespace} --for=condition=Ready");
-    k(&["wait", "pcf/litware", "-n", namespace, "--for=condition=Ready", "--timeout=60s"], None)?;
-    println!("{}", k(&["get", "pcf", "-n", namespace], None)?);
+    let ready = ["wait", "pcf/litware", "-n", namespace, "--for=condition=Ready", "--timeout=60s"];
+    stage.kubectl(&ready, None)?;
+    println!("{}", stage.kubectl(&["get", "pcf", "-n", namespace], None)?);
     println!("Now {from} is lost: its SQL Servers, its Front End, its chat servers.");
     lab.lose(from).await?;
     let began = Instant::now();
@@ -196,68 +205,27 @@ async fn story(
         "(The lab's administrator moves the Central Management store to {to}: that is not the operator's task.)"
     );
     lab.fail_over_central_management(to);
-    let patch = format!("{{\"spec\":{{\"activeDataCenter\":\"{to}\"}}}}");
-    println!("$ kubectl patch pcf/litware -n {namespace} --type merge -p '{patch}'");
-    k(&["patch", "pcf/litware", "-n", namespace, "--type", "merge", "-p", &patch], None)?;
-    let mut seen = BTreeSet::new();
-    let deadline = Instant::now() + Duration::from_secs(150);
-    loop {
-        let text = k(&["get", "pcf/litware", "-n", namespace, "-o", "json"], None)?;
-        let object: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-        let status = &object["status"];
-        let steps: Vec<&str> = status["transition"]["steps"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|s| s["name"].as_str())
-            .filter(|_| status["transition"]["procedure"] == "Failover")
-            .collect();
-        for c in status["conditions"].as_array().into_iter().flatten() {
-            let kind = c["type"].as_str().unwrap_or_default().to_string();
-            if steps.contains(&kind.as_str()) && c["status"] == "True" && seen.insert(kind.clone()) {
-                println!(
-                    "  {:6.1} s  {kind:20} {}",
-                    began.elapsed().as_secs_f64(),
-                    c["message"].as_str().unwrap_or_default()
-                );
-            }
+    stage.patch(&json!({ "activeDataCenter": to }))?;
+    let is_there = |status: &Value| is_true(status, "Ready") && status["activeDataCenter"] == to;
+    stage.follow(&["Failover"], is_there).await?;
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "\n$ kubectl get pcf -n {namespace}\n{}",
+        stage.kubectl(&["get", "pcf", "-n", namespace], None)?
+    );
+    stage.plugin(&["report", "litware"])?;
+    agrees(lab, check(lab, left), &format!("chat is live in {to}, {took:.1} s after {from} was lost"))?;
+    way_back(lab, &stage, lost).await?;
+    agrees(lab, not_live(lab, lost), &format!("chat is live in {from} again, and {to} holds its copy"))
+}
+
+/// What the lab itself says to it.
+fn agrees(lab: &Lab, wrong: Vec<String>, told: &str) -> Result<(), String> {
+    match wrong.is_empty() {
+        true => {
+            println!("The lab itself agrees: {told}.");
+            Ok(())
         }
-        let ready = status["conditions"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .any(|c| c["type"] == "Ready" && c["status"] == "True");
-        if ready && status["activeDataCenter"] == to {
-            break;
-        }
-        if Instant::now() > deadline {
-            return Err(format!(
-                "not ready after 150 s; the status is\n{}",
-                serde_json::to_string_pretty(status).unwrap_or_default()
-            ));
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-    println!("\n$ kubectl get pcf -n {namespace}\n{}", k(&["get", "pcf", "-n", namespace], None)?);
-    let report = tokio::task::block_in_place(|| {
-        Command::new(&programs.plugin)
-            .args(["report", "litware", "-n", namespace])
-            .env("KUBECONFIG", plane.admin_kubeconfig())
-            .output()
-    })
-    .map_err(|e| format!("{}: {e}", programs.plugin.display()))?;
-    println!("$ kubectl pcf report litware -n {namespace}\n{}", String::from_utf8_lossy(&report.stdout));
-    if !report.status.success() {
-        return Err(format!("the report failed: {}", String::from_utf8_lossy(&report.stderr)));
-    }
-    let wrong = check(lab, left);
-    if wrong.is_empty() {
-        println!(
-            "The lab itself agrees: chat is live in {to}, {:.1} s after {from} was lost.",
-            began.elapsed().as_secs_f64()
-        );
-        Ok(())
-    } else {
-        Err(format!("the lab disagrees: {}", wrong.join("; ")))
+        false => Err(format!("the lab disagrees: {}; its state is {}", wrong.join("; "), lab.state())),
     }
 }

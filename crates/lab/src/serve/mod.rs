@@ -4,6 +4,7 @@ pub mod demo;
 mod faults;
 pub mod held_file;
 pub mod play;
+mod story;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

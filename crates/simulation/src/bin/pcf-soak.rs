@@ -38,6 +38,9 @@ struct Arguments {
     /// Nights of a planned switch.
     #[arg(long)]
     planned: bool,
+    /// Nights in which the side that was lost comes back.
+    #[arg(long, conflicts_with = "planned")]
+    returning: bool,
     /// Each seed twice: the same seed must give the same trace.
     #[arg(long)]
     twice: bool,
@@ -61,7 +64,11 @@ struct Arguments {
 impl Arguments {
     /// The night of a seed.
     fn night(&self, seed: u64) -> Plan {
-        if self.planned { Plan::planned_night(seed) } else { Plan::bad_night(seed) }
+        match (self.planned, self.returning) {
+            (true, _) => Plan::planned_night(seed),
+            (false, true) => Plan::returning_night(seed),
+            (false, false) => Plan::bad_night(seed),
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub fn plain(kind: Kind, begins: Side, operators: usize) -> Script {
         Kind::Switch => all(4.0, there).collect(),
         Kind::SwitchUndone => all(4.0, there).chain(all(9.0, begins)).collect(),
         Kind::Align => vec![(3.0, Act::ActiveByHand(begins)), (3.0, Act::Unmirror(begins))],
+        Kind::Return => lost.chain([(25.0, Act::Return)]).collect(),
+        Kind::Failback => lost.chain([(25.0, Act::Return)]).chain(all(30.0, begins)).collect(),
         Kind::Protect => vec![(3.0, Act::RemoveShipping(begins)), (3.0, Act::RemoveShipping(there))],
     }
 }
@@ -116,6 +118,76 @@ pub fn planned_night(chance: &mut Chance, begins: Side, stays: bool, operators: 
         let up = when + night.at(1, 30);
         night.then(up, Act::StartSql(begins));
     }
+    night.script.sort_by(|a, b| a.0.total_cmp(&b.0));
+    night.script
+}
+
+/// A night in which the side that was lost comes back with its old database, chat goes back there or not, and the other side may be lost
+/// as well.
+pub fn returning_night(chance: &mut Chance, begins: Side, goes_back: bool, operators: usize) -> Script {
+    let there = begins.other();
+    let mut night = Drawn {
+        chance,
+        from: begins,
+        to: there,
+        end: if goes_back { begins } else { there },
+        script: vec![],
+    };
+    let loss = night.at(3, 8);
+    night.then(loss, Act::Lose);
+    let moved = loss + night.at(0, 10);
+    night.then(moved, Act::MoveCentralManagement);
+    let back = loss + night.at(15, 60);
+    night.then(back, Act::Return);
+    for who in 0..operators {
+        let wanted = loss + night.at(0, 8);
+        night.want(wanted, who, there);
+        if goes_back {
+            let asked = back + night.at(1, 60);
+            night.want(asked, who, begins);
+        }
+        for _ in 0..2 {
+            if night.chance.happens(250) {
+                let when = back + night.at(0, 60);
+                night.then(when, Act::KillOperator(who));
+            }
+        }
+        if night.chance.happens(80) {
+            let from = back + night.at(0, 40);
+            night.then(from, Act::Suspend(who, true));
+            let until = from + night.at(5, 20);
+            night.then(until, Act::Suspend(who, false));
+        }
+    }
+    // Again, or the other one: before, in the middle of, or after the seed.
+    if night.chance.happens(250) {
+        let lost = back + night.at(1, 50);
+        night.then(lost, Act::Lose);
+        let again = lost + night.at(1, 30);
+        night.then(again, Act::Return);
+    }
+    if night.chance.happens(150) {
+        let lost = back + night.at(1, 60);
+        night.then(lost, Act::LoseOther);
+        let again = lost + night.at(1, 40);
+        night.then(again, Act::ReturnOther);
+    }
+    for (per_mille, act) in [
+        (150, Act::KillSessions),
+        (100, Act::Promote(there)),
+        (100, Act::RemoveShipping(there)),
+        (100, Act::RemoveShipping(begins)),
+        (80, Act::DisableJobs(there)),
+        (80, Act::Unmirror(there)),
+        (80, Act::ActiveByHand(there)),
+    ] {
+        if night.chance.happens(per_mille) {
+            let when = back + night.at(0, 60);
+            night.then(when, act);
+        }
+    }
+    let up = back + night.at(60, 90);
+    night.then(up, Act::StartSql(there));
     night.script.sort_by(|a, b| a.0.total_cmp(&b.0));
     night.script
 }

@@ -99,6 +99,10 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             want(s, who, sides::active(&s.world)?);
             "sets activeDataCenter to where chat is".into()
         }
+        Reason::DatabaseState if problem.what.contains("does not say where roll forward of") => {
+            want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
+            "waits for the side that holds all of it: a seed was cut off".into()
+        }
         Reason::DatabaseState if problem.fix.contains("so that this is done") => {
             want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
             "sets activeDataCenter back: what was begun is done first".into()
@@ -133,10 +137,6 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             lab::chat::fail_over_central_management(&mut s.world, &name);
             "moves the Central Management store to where chat is to be".into()
         }
-        Reason::DatabaseState if problem.fix.contains("Seeding a copy there is not part") => {
-            want(s, who, sides::active(&s.world)?);
-            "stays where chat is: nothing protects the other side".into()
-        }
         _ => return None,
     };
     s.tell(&format!("the human on call of operator {who} {done}"));
@@ -159,6 +159,12 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
             format!("consents to {transition} {situation}")
         }
         // The message carries the values.
+        Reason::DatabaseState if problem.fix.contains("situation: ") => {
+            let value = |name: &str| word_after(&problem.fix, name);
+            let (transition, situation) = value("transition: ").zip(value("situation: "))?;
+            consent(s, who, &transition, &situation);
+            format!("goes on with the database that is live: {transition} {situation}")
+        }
         Reason::RecoveredByOthers => {
             let value = |name: &str| word_after(&problem.fix, name);
             match (value("transition: "), value("situation: "), value("set spec.activeDataCenter to ")) {
@@ -177,7 +183,7 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
             want(s, who, end);
             "sets activeDataCenter back: it was no disaster".into()
         }
-        Reason::DatabaseState if problem.fix.contains("Set-CsPersistentChatState") => {
+        Reason::DatabaseState if problem.fix.contains("what was written since is there only") => {
             hands::finish_by_hand(s);
             "goes on by hand with the database that is live".into()
         }

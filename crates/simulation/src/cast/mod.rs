@@ -19,7 +19,7 @@ use crate::world::Shared;
 use confusion::Confusion;
 use edits::Change;
 
-pub use draw::{bad_night, begin_with_a_first_sight, mislead, plain, planned_night};
+pub use draw::{bad_night, begin_with_a_first_sight, mislead, plain, planned_night, returning_night};
 pub use hands::Hand;
 
 /// Something that somebody does.

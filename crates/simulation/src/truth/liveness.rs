@@ -5,7 +5,7 @@ use lab::world::World;
 use persistent_chat_failover::domain::side::Side;
 use persistent_chat_failover::status::conditions;
 
-use super::{Truth, log_shipping};
+use super::{Truth, log_shipping, seeding};
 use crate::sides;
 use crate::world::Shared;
 
@@ -66,7 +66,9 @@ pub fn missing(w: &World, side: Side) -> Vec<String> {
     });
     expect(serving, "a chat server is in the database");
     expect(principal.is_some_and(is_backed_up), "the log of the live database is backed up");
-    if log_shipping::can_be_fed(w, side.other()) {
+    let left = seeding::left_behind(w);
+    expect(left.is_empty(), &format!("no job of ours is left behind ({})", left.join(", ")));
+    if log_shipping::can_be_fed(w, side.other()) || seeding::can_be_seeded(w, side.other()) {
         let host = &sides::data_center(&w.scenario, side.other()).sql_server;
         expect(w.sql.get(host).is_some_and(is_fed), "log shipping feeds the copy of the other side");
     }

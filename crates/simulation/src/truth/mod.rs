@@ -9,6 +9,7 @@ mod log_shipping;
 mod obedience;
 mod order;
 mod recovery;
+mod seeding;
 mod status;
 mod switching;
 
@@ -86,6 +87,8 @@ pub struct Truth {
     begun: BTreeSet<String>,
     /// Transitions that were begun or turned back, each with its course.
     courses: BTreeSet<(String, Course)>,
+    /// Every server on which the database was seen to be live, with the fork that it was on.
+    lives: BTreeSet<(String, String)>,
     /// On which server each side's database was last seen to be live, and when its mirror took over, if that has happened.
     principals: Sides<(Option<String>, Option<Timestamp>)>,
     seen: usize,
@@ -149,6 +152,11 @@ impl Truth {
         if !holds {
             self.broken(format!("{promise}: {}", what()));
         }
+    }
+
+    /// Whether the database was ever seen to be live on a server, on a fork (in lower case).
+    fn was_live(&self, host: &str, fork: &str) -> bool {
+        self.lives.contains(&(host.to_string(), fork.to_string()))
     }
 
     /// Whether the side that is active at the beginning was lost a moment ago.
@@ -224,6 +232,7 @@ impl Truth {
         recovery::judge(self, &write);
         detached::judge(self, &write);
         log_shipping::judge(self, &write);
+        seeding::judge(self, &write);
     }
 
     /// Whether the side that is active at the beginning stands, and since when.
@@ -250,6 +259,14 @@ impl Truth {
             }
         }
         let there = sides::to_side(&w.scenario);
+        let key = w.scenario.database.to_lowercase();
+        for (host, i) in &w.sql {
+            if let Some(db) = i.databases.get(&key).filter(|db| db.is_live())
+                && !self.lives.iter().any(|(h, f)| h == host && f.eq_ignore_ascii_case(&db.fork))
+            {
+                self.lives.insert((host.clone(), db.fork.to_lowercase()));
+            }
+        }
         let mut live = false;
         for side in Side::BOTH {
             let since = self.live_since[side].or(Some(now));

@@ -44,7 +44,11 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     truth.check("recovery only while the pool's state can be set", store, told);
     let before = w.journal.entries().iter().filter(|x| x.name == e.name && x.outcome == Outcome::Ok);
     // There and back, each is one of its own.
-    let since = switching::since_closed(write);
+    let seeded =
+        w.journal.entries().iter().rev().find(|x| {
+            x.name == "RESTORE DATABASE FROM DISK" && x.server == e.server && x.outcome == Outcome::Ok
+        });
+    let since = switching::since_closed(write).max(seeded.map(|x| x.seq));
     let before = before.filter(|x| since.is_none_or(|since| x.seq > since) && x.server == e.server);
     let before = before.filter(|x| x.seq < e.seq && x.client.contains("operator-")).count();
     truth.check("recovery happens once", before == 0, told);

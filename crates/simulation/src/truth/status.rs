@@ -4,11 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use lab::chat::SHELL_PASSWORD;
 use lab::sql::SQL_PASSWORD;
 use lab::world::World;
+use lab::world::journal::Entry;
 use persistent_chat_failover::api::v1alpha1::PersistentChatFailoverStatus as Status;
 use persistent_chat_failover::domain::side::Side;
 use persistent_chat_failover::status::conditions;
 
-use super::Truth;
+use super::{Truth, operator};
 use crate::sides;
 
 /// Readings that a look takes over from the look before it are no older.
@@ -73,9 +74,16 @@ impl Truth {
     fn names_whose_work_it_was(&mut self, stored: &Stored<'_>) {
         let conditions = &stored.status.conditions;
         if let Some(c) = conditions.iter().find(|c| c.type_ == "DatabaseOnline" && c.status == "True") {
+            // A database that was never recovered by us is nobody's work of ours: the old one of a side that was left.
+            let w = stored.world;
+            let names = |e: &Entry| {
+                w.sql.get(&e.server).is_some_and(|i| c.message.contains(&format!("{} is", i.server_name)))
+            };
+            let is_ours = |e: &&Entry| e.name == "RESTORE DATABASE WITH RECOVERY" && operator(e).is_some();
+            let ours = !self.switches || w.journal.entries().iter().filter(is_ours).any(names);
             self.check(
                 "a recovery of ours is never called somebody else's",
-                c.reason != "AlreadyDone" || self.recovered_by_hand,
+                c.reason != "AlreadyDone" || self.recovered_by_hand || !ours,
                 || format!("{}: {} {}", stored.told(), c.reason, c.message),
             );
         }

@@ -5,7 +5,7 @@ use lab::world::files::split;
 use lab::world::journal::{Entry, Outcome};
 use persistent_chat_failover::domain::route::{Course, Route};
 
-use super::{Truth, Write, last_record, operator};
+use super::{Truth, Write, last_record, operator, seeding};
 use crate::sides;
 
 /// The failover or switch that a record tells of, with its number.
@@ -17,6 +17,7 @@ pub(super) fn moving(record: &serde_json::Value) -> Option<(u64, Route)> {
 /// Judges a write of an operator.
 pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     match (write.entry.name.as_str(), write.switch().map(|route| route.course)) {
+        ("BACKUP LOG", _) if seeding::closes(write.entry) => {}
         ("BACKUP LOG", course) => {
             let own = course == Some(Course::Onward) && write.side == write.switch().map(|r| r.from);
             truth.check("the tail of a log is taken by a switch, where it leaves", own, || write.told());
@@ -76,8 +77,9 @@ fn judge_recovery(truth: &mut Truth, write: &Write<'_>) {
 /// The last tail that was taken.
 fn tail<'w>(write: &Write<'w>, server: Option<&str>) -> Option<&'w Entry> {
     let before = write.world.journal.entries().iter().rev().filter(|e| e.seq < write.entry.seq);
-    let mut tails =
+    let tails =
         before.filter(|e| e.name == "BACKUP LOG" && e.outcome == Outcome::Ok && operator(e).is_some());
+    let mut tails = tails.filter(|e| !seeding::closes(e));
     tails.find(|e| server.is_none_or(|s| e.server == s))
 }
 
@@ -92,9 +94,10 @@ pub(super) fn end_of_log(write: &Write<'_>) -> Option<i128> {
     closed(write).and_then(|host| write.world.sql.get(host)?.databases.get(&key)).map(|db| db.log_end)
 }
 
-/// Since when the database of the server that is written to has been closed by a tail of its own; none: it never was.
+/// Since when the database of the side that is written to has been closed by a tail of its own; none: it never was.
 pub(super) fn since_closed(write: &Write<'_>) -> Option<u64> {
-    tail(write, Some(&write.entry.server)).map(|e| e.seq)
+    let d = write.side.map(|side| sides::data_center(&write.world.scenario, side))?;
+    [&d.sql_server, &d.mirror].into_iter().filter_map(|host| tail(write, Some(host))).map(|e| e.seq).max()
 }
 
 fn judge_return(truth: &mut Truth, write: &Write<'_>) {

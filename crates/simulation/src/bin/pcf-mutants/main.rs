@@ -5,6 +5,7 @@
 
 mod lent;
 mod readings;
+mod returning;
 mod switching;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,8 @@ enum Nights {
     Bad,
     /// Chat is to move while both sides live.
     Planned,
+    /// The side that was lost comes back.
+    Returning,
 }
 
 const MUTANTS: &[Mutant] = &[
@@ -174,8 +177,8 @@ const MUTANTS: &[Mutant] = &[
             ),
             (
                 "src/engine/drive.rs",
-                "} else if !past && !is_asked_for(&wish.goal, t) {",
-                "} else if !past && !is_asked_for(&wish.goal, t) && false {",
+                "} else if !past && !is_asked_for(&wish.goal, pool, t) {",
+                "} else if !past && !is_asked_for(&wish.goal, pool, t) && false {",
             ),
         ],
     },
@@ -294,8 +297,8 @@ const MUTANTS: &[Mutant] = &[
         name: "a wish that was spent counts again",
         edits: &[(
             "src/domain/wish.rs",
-            "WishState::Fulfilled | WishState::Refused | WishState::Drift => {",
-            "WishState::Fulfilled | WishState::Refused | WishState::Drift if true => true,\n                WishState::Fulfilled | WishState::Refused | WishState::Drift => {",
+            "WishState::Planned | WishState::Fulfilled | WishState::Refused | WishState::Drift => {",
+            "WishState::Fulfilled | WishState::Refused | WishState::Drift if true => true,\n                WishState::Planned | WishState::Fulfilled | WishState::Refused | WishState::Drift => {",
         )],
     },
     Mutant {
@@ -326,8 +329,8 @@ const MUTANTS: &[Mutant] = &[
         name: "the live log is not backed up",
         edits: &[(
             "src/engine/start.rs",
-            "    acts.then_some(t)\n",
-            "    acts.then_some(t).filter(|_| false)\n",
+            "    begins.then_some(t)\n",
+            "    begins.then_some(t).filter(|_| false)\n",
         )],
     },
     Mutant {
@@ -341,9 +344,9 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "logs are shipped to a copy that does not continue the live log",
         edits: &[(
-            "src/steps/establish_log_shipping.rs",
-            "    if continues(v, copy, db) {",
-            "    if continues(v, copy, db) || true {",
+            "src/steps/view.rs",
+            "        (true, true, _) => Continuity::Continues(standby),\n",
+            "        (_, _, _) if copy.is_restoring() => Continuity::Continues(standby),\n",
         )],
     },
     Mutant {
@@ -385,6 +388,7 @@ fn all(a: &Arguments) -> Result<bool, String> {
     let chosen = |m: &&Mutant| m.name.contains(&a.only) && (!a.short || SHORT.contains(&m.name));
     let nights = MUTANTS.iter().chain(readings::MUTANTS).map(|m| (m, Nights::Bad));
     let all = nights.chain(switching::MUTANTS.iter().map(|m| (m, Nights::Planned)));
+    let all = all.chain(returning::MUTANTS.iter().map(|m| (m, Nights::Returning)));
     let mutants = all.filter(|(m, _)| chosen(m));
     if a.fits {
         return Ok(fits(&root, mutants.map(|(m, _)| m)));
@@ -498,6 +502,7 @@ fn one(copy: &Path, build: &Path, nights: Nights, seeds: u64) -> Result<Option<S
     let said = match nights {
         Nights::Bad => soak(&["--until-failure", "--seeds", &seeds])?,
         Nights::Planned => soak(&["--planned", "--until-failure", "--seeds", &seeds])?,
+        Nights::Returning => soak(&["--returning", "--until-failure", "--seeds", &seeds])?,
     };
     if let Some(promise) = broken(&said) {
         let runs = said.lines().next().and_then(|l| l.split(' ').next()).unwrap_or("?");

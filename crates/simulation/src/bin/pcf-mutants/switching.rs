@@ -66,7 +66,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the intent of a tail is written on the other side only",
         edits: &[(
-            "src/permit.rs",
+            "src/permit/records.rs",
             "        Procedure::Switch => true,\n        Procedure::Failover | Procedure::Protect | Procedure::Align => false,",
             "        Procedure::Switch => false,\n        Procedure::Failover | Procedure::Protect | Procedure::Align => false,",
         )],

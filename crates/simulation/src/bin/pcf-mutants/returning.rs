@@ -1,0 +1,69 @@
+//! Defects of the way back, each of which nights in which the lost side returns must find.
+
+use super::Mutant;
+
+/// They are.
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "a copy is seeded without a yes",
+        edits: &[
+            (
+                "src/steps/view.rs",
+                "        let agreed = !self.accepted.terms().overwrites.is_empty() && self.accepted.accepted().is_some();",
+                "        let agreed = !self.accepted.terms().overwrites.is_empty();",
+            ),
+            ("src/steps/fence_old_side.rs", "    v.accepted.require().map_err(Decision::Blocked)?;\n", ""),
+        ],
+    },
+    Mutant {
+        name: "a backup is believed that nobody has read",
+        edits: &[(
+            "src/domain/seeding.rs",
+            "        (None, false) | (Some(_), _) => FileIs::Missing,",
+            "        (None, false) | (Some(_), _) => FileIs::Whole,",
+        )],
+    },
+    Mutant {
+        name: "the job that backs up the log of the old side is left on",
+        edits: &[(
+            "src/steps/fence_old_side.rs",
+            "        Some(job) if job.enabled => return Err(",
+            "        Some(job) if job.enabled && false => return Err(",
+        )],
+    },
+    Mutant {
+        name: "the mirroring of the old side is left",
+        edits: &[(
+            "src/steps/fence_old_side.rs",
+            "    if db.mirroring.is_some() {",
+            "    if db.mirroring.is_some() && false {",
+        )],
+    },
+    Mutant {
+        name: "jobs of a seed are left behind",
+        edits: &[(
+            "src/domain/seeding.rs",
+            "    let ours = |j: &&Job| names.contains_key(&j.name.to_lowercase()) && !j.running;",
+            "    let ours = |j: &&Job| names.contains_key(&j.name.to_lowercase()) && !j.running && false;",
+        )],
+    },
+    Mutant {
+        name: "a database that is open is overwritten",
+        edits: &[
+            (
+                "src/steps/fence_old_side.rs",
+                "        DatabaseState::Online if !db.standby => save(v, place, i, db),",
+                "        DatabaseState::Online if !db.standby => Ok(None),",
+            ),
+            ("src/systems/sql_server/job_steps.rs", "AND state IN (0, 2)) \\", "AND state IN (2)) \\"),
+        ],
+    },
+    Mutant {
+        name: "a set is applied beyond the point where it leaves its fork",
+        edits: &[(
+            "src/domain/chain.rs",
+            "l.set.fork_point.is_some_and(|point| at.lsn > point);",
+            "l.set.fork_point.is_some_and(|point| at.lsn > point && false);",
+        )],
+    },
+];
