@@ -359,7 +359,7 @@ async fn the_old_database_of_a_side_that_is_back_is_called_so() {
     let before = scene.writes();
     scene.lab.restore("atlanta").await.unwrap();
     let message = scene.wait_for_text("FailoverReady", "False", "DatabaseState", "old database").await;
-    for part in ["atlanta", r"ATL-SQL-1\CHAT", "not part of this version"] {
+    for part in ["atlanta", r"ATL-SQL-1\CHAT", "kubectl pcf approve"] {
         assert!(message.contains(part), "{part}: {message}");
     }
     assert!(!message.contains("find out by whom"), "{message}");
