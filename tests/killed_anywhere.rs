@@ -13,6 +13,7 @@ use common::matrix::{
     Course, Row, Staged, hold_first, killed_at_every_effect, killed_within_each_step, stopped_and_killed,
     two_operators, until_held,
 };
+use common::returns::Return;
 use common::switches::{Switch, SwitchUndone};
 
 // The names have an order because the tests are started in it, two at a time: the longest ones first.
@@ -53,6 +54,11 @@ async fn c2_protect_killed_before_and_after_every_effect() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c3_undo_killed_before_and_after_every_effect() {
     a_shorter_course(&Undo).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c6_return_killed_before_and_after_every_effect() {
+    a_shorter_course(&Return).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,16 +6,15 @@
 mod common;
 
 use common::courses::not_protected;
+use common::returns::{SEED, is_saved, left_behind};
 use common::scene::{Scene, backups_for, begun, not_live_in, quick, runs, server};
 use common::switches::may_switch;
 use lab::scenario::Scenario;
-use lab::sql::backup;
 use lab::world::journal::{Entry, Outcome};
 use serde_json::{Value, json};
 
 const NOTHING: Vec<String> = vec![];
 const BACKUP: &str = "BACKUP DATABASE";
-const SEED: &str = "RESTORE DATABASE FROM DISK";
 
 /// Chat has failed over to the second data centre, and the first one is there again, with its old database open. The fork of that.
 async fn returned(test: &str, scenario: Scenario) -> (Scene, String) {
@@ -56,31 +55,12 @@ fn carried_out(scene: &Scene, name: &str) -> Vec<Entry> {
     scene.lab.journal().into_iter().filter(|e| e.name == name && e.outcome == Outcome::Ok).collect()
 }
 
-/// Whether everything that a life of the database held stands in the share: a full backup, and the tail with which it was closed.
-fn is_saved(scene: &Scene, fork: &str) -> bool {
-    let (world, share) = (scene.lab.world().now(), &scene.data_center(0).backup_share);
-    let names = world.files.list(share).unwrap();
-    let paths = names.iter().map(|(name, _)| format!(r"{share}\{name}"));
-    let sets: Vec<_> = paths.filter_map(|path| backup::read(world.files.as_ref(), &path).ok()).collect();
-    let of = |kind: i32| sets.iter().filter(move |s| s.kind == kind && s.last_fork == fork);
-    let full = of(1).map(|s| s.last_lsn).max();
-    let tail = of(2).filter(|s| s.extra.tail).map(|s| (s.first_lsn, s.last_lsn)).max();
-    full.zip(tail).is_some_and(|(full, (first, last))| first <= full && full <= last)
-}
-
-/// Jobs of ours that stand on any server.
-fn left_behind(scene: &Scene) -> Vec<String> {
-    let world = scene.lab.world().now();
-    let jobs = world.sql.values().flat_map(|i| i.jobs.iter().map(|j| format!("{} on {}", j.name, i.host)));
-    jobs.filter(|name| name.starts_with("PCF_")).collect()
-}
-
 /// The first data centre is protected: its copy is fed, and nothing is left behind.
 async fn until_protected(scene: &Scene, shipped: usize) {
     scene.wait_for("FailoverReady", "True", "Completed").await;
     scene.wait_until_at_rest().await;
     assert_eq!(not_protected(&scene.lab, 0, shipped), NOTHING);
-    assert_eq!(left_behind(scene), NOTHING);
+    assert_eq!(left_behind(&scene.lab), NOTHING);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,7 +83,7 @@ async fn an_old_database_is_saved_and_overwritten_by_a_yes_only_and_chat_can_go_
     let shipped = backups_for(&scene.lab, 0).len();
     agree(&scene, &asked);
     until_protected(&scene, shipped).await;
-    assert!(is_saved(&scene, &old), "what only the old side held is gone");
+    assert!(is_saved(&scene.lab, &old), "what only the old side held is gone");
     assert_eq!(scene.times("Protect", "Completed"), 2, "{:?}", scene.history());
     assert_eq!(carried_out(&scene, SEED).len(), 1);
     let live = database(&scene, &second.sql_server);
@@ -138,7 +118,7 @@ async fn a_wish_to_go_back_waits_until_the_copy_is_seeded_through_restarts_and_t
     scene.wait_for("FailoverReady", "True", "Completed").await;
     scene.wait_until_at_rest().await;
     assert_eq!(not_live_in(&scene.lab, 0), NOTHING);
-    assert_eq!(left_behind(&scene), NOTHING);
+    assert_eq!(left_behind(&scene.lab), NOTHING);
     // One backup to save what was there, one to seed; neither was begun twice.
     assert_eq!((carried_out(&scene, BACKUP).len(), carried_out(&scene, SEED).len()), (2, 1));
     assert_eq!(scene.times("Switch", "Completed"), 1, "{:?}", scene.history());
@@ -181,6 +161,6 @@ async fn a_seed_that_fails_says_why_and_goes_on_once_that_is_mended() {
     assert!(!begun(&scene.lab, 0, SEED));
     scene.lab.world().now().sql.get_mut(&first.sql_server).unwrap().disk_full = false;
     until_protected(&scene, shipped).await;
-    assert!(is_saved(&scene, &old));
+    assert!(is_saved(&scene.lab, &old));
     assert_eq!(server(&scene.lab, &first.sql_server)["databases"][0]["state"], "RESTORING");
 }

@@ -1,7 +1,7 @@
 //! The log chain: which backups follow the redo point, by LSN, recovery fork and family. Never by name or date.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -218,8 +218,7 @@ pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> 
         Some(end) => Cow::Owned(up_to_the_tail(folders, end)),
         None => Cow::Borrowed(folders),
     };
-    let left = left(s, &redo);
-    let folders = without_the_past(folders, &left, &redo, database);
+    let folders = without_the_past(folders, &closed_forks(s), &redo, database);
     let restored = instance.history.known().map_or(&[][..], Vec::as_slice);
     let copy = Copy { redo: &redo, family: db.family.as_deref(), database, restored };
     let mut chain = follow(&copy, &folders, t.map(|t| Tried { t, now: s.at }));
@@ -234,28 +233,25 @@ pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> 
     Ok(chain)
 }
 
-/// The recovery forks that the database has left by failovers and switches of ours, by their names in lower case, and where, by their
-/// records. Not one that the copy is on beyond that point: then it is a copy of what was left.
-fn left(s: &Situation, redo: &RedoPoint) -> BTreeMap<String, Lsn> {
-    let moves = s.transitions().into_iter().filter(|t| t.route.procedure.moves_chat());
-    let done = moves.filter(|t| t.ended.is_some_and(|e| !e.aborted) && t.facts.adopted_fork.is_none());
-    let points = done.filter_map(|t| t.facts.recovery.as_ref()).map(|intent| &intent.redo);
-    let points = points.filter(|p| !(p.fork.eq_ignore_ascii_case(&redo.fork) && redo.lsn > p.lsn));
-    points.map(|p| (p.fork.to_lowercase(), p.lsn)).collect()
+/// The recovery forks that are over by our own hand, by their names in lower case: the database on each was saved, closed with the tail of
+/// its log, and overwritten by a seed. Whoever opens it again opens it on another one.
+fn closed_forks(s: &Situation) -> BTreeSet<String> {
+    let seeded = |t: &&Transition| t.facts.seed.as_ref().is_some_and(|seed| seed.restored.is_some());
+    let saved = s.transitions().into_iter().filter(seeded).flat_map(|t| t.facts.saved.values());
+    saved.filter(|saved| saved.tail.is_some()).map(|saved| saved.fork.to_lowercase()).collect()
 }
 
-/// The folders without log backups of forks that were left: from behind the point where each was left, or from before the copy. A database
-/// that comes back after that, or the tail that is taken when it is saved, has the former; they are no part of the live one.
+/// The folders without log backups of forks that are over by our own hand: nothing of the live database is in them. Of the copy's own fork
+/// everything counts.
 fn without_the_past<'f>(
     folders: Cow<'f, Folders>,
-    left: &BTreeMap<String, Lsn>,
+    closed: &BTreeSet<String>,
     redo: &RedoPoint,
     database: &str,
 ) -> Cow<'f, Folders> {
     let is_past = |set: &BackupSet| {
-        let up_to = left.get(&set.last_fork.to_lowercase());
-        let before = !set.last_fork.eq_ignore_ascii_case(&redo.fork) && set.last_lsn <= redo.lsn;
-        set.is_log_of(database) && up_to.is_some_and(|up_to| before || set.last_lsn > *up_to)
+        let own = set.last_fork.eq_ignore_ascii_case(&redo.fork);
+        set.is_log_of(database) && !own && closed.contains(&set.last_fork.to_lowercase())
     };
     let all = folders.headers.values().chain(folders.unlisted.values());
     if !all.filter_map(|h| h.sets.known()).flatten().any(is_past) {

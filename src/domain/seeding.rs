@@ -11,7 +11,6 @@ use super::backups::BackupSet;
 use super::log_shipping::Job;
 use super::pool::Pool;
 use super::reading::Reading;
-use super::route::Procedure;
 use super::seed::Seed;
 use super::side::Place;
 use super::situation::Situation;
@@ -91,9 +90,6 @@ pub fn fork_of(db: &Database) -> Option<&str> {
 /// What seeding the copy of a transition's side overwrites or closes, one line for each database: the server, the fork that it is on, and
 /// whether it is saved before. The same lines as long as it is the same database: saving and closing it changes nothing of them.
 pub fn overwritten(pool: &Pool, s: &Situation, t: &Transition) -> Vec<String> {
-    if t.route.procedure != Procedure::Protect {
-        return vec![];
-    }
     let begun = t.facts.seed.as_ref().is_some_and(|seed| seed.restored.is_some());
     let mut out = Vec::new();
     for (place, i) in s.sites[t.route.to].instances() {

@@ -323,7 +323,9 @@ impl Transition {
         };
         // The configuration that log shipping had before it was removed is in no other record.
         let saved = if self.facts.log_shipping.is_some() { " with log shipping" } else { "" };
-        format!("{} {side} {ended}{saved}", procedure.as_str())
+        // Nor is which life of the database was closed and overwritten.
+        let seeded = if self.facts.seed.is_some() { " with a seed" } else { "" };
+        format!("{} {side} {ended}{saved}{seeded}", procedure.as_str())
     }
     /// Whether it seeds a copy, and has begun to: then what that overwrites was agreed to.
     pub fn has_begun_to_seed(&self) -> bool {

@@ -172,9 +172,11 @@ impl<'a> View<'a> {
             // They leave no side, and go on by themselves; but what is overwritten is asked for.
             Procedure::Protect | Procedure::Align => (None, &Verdict::Dead, route.from),
         };
-        let overwrites = match continuity(pool, situation, transition, chain.as_ref()) {
-            Continuity::Broken(_) => seeding::overwritten(pool, situation, transition),
-            Continuity::Continues(_) | Continuity::Behind(_) | Continuity::Unknown(_) => vec![],
+        let copy = (route.procedure == Procedure::Protect)
+            .then(|| continuity(pool, situation, transition, chain.as_ref()));
+        let overwrites = match copy {
+            Some(Continuity::Broken(_)) => seeding::overwritten(pool, situation, transition),
+            Some(Continuity::Continues(_) | Continuity::Behind(_) | Continuity::Unknown(_)) | None => vec![],
         };
         let asked = Asked {
             chain: losses,

@@ -110,6 +110,12 @@ pub trait Course: Copy + Send + Sync + 'static {
             Some(n) => format!("{} log backup {}", doing.name, n + 1),
             // Each attempt at it has a name of its own.
             None if target.contains(scene::TAIL) => format!("{} the tail", doing.name),
+            // The transition's id is another one in every run.
+            None if target.contains("_saved_") => format!("{} what is saved", doing.name),
+            None if target.starts_with("PCF_") => {
+                let what = target.rsplit_once('_').map_or(target, |(what, _)| what);
+                format!("{} {what} on {}", doing.name, doing.server)
+            }
             None => match doing.parameters.get("ActiveServers") {
                 // Set more than once: to nobody, and to those of a side.
                 Some(servers) => format!("{} {target} to {servers}", doing.name),
@@ -147,7 +153,8 @@ const OF_A_JOB: &str = "of a job on";
 
 impl Doing<'_> {
     fn is_of_a_job(&self) -> bool {
-        let procedures = ["sp_add_schedule", "sp_attach_schedule", "sp_update_job", "sp_start_job"];
+        let procedures =
+            ["sp_add_schedule", "sp_attach_schedule", "sp_update_job", "sp_start_job", "sp_add_jobserver"];
         procedures.iter().any(|p| self.name.strip_prefix("EXEC ") == Some(p))
     }
 
@@ -279,10 +286,9 @@ impl<'c, C: Course> Staged<'c, C> {
 
     /// What the operator did on this course that changes something.
     pub fn effects(&self) -> Vec<Entry> {
-        let others = ["SQLAgent", "someone"];
         let world = self.scene.lab.world().now();
         let all = world.journal.entries().iter().skip(self.since);
-        all.filter(|e| e.effect == Effect::Write && !others.contains(&e.client.as_str())).cloned().collect()
+        all.filter(|e| e.effect == Effect::Write && scene::is_an_operator(&e.client)).cloned().collect()
     }
 
     fn label(&self, e: &Entry) -> String {

@@ -1,6 +1,6 @@
 //! What the whole-program tests share: one real control plane for each test program, a lab and an operator for each test.
 //!
-//! [`scene`] is one test's world, [`matrix`] what every [`matrix::Course`] must withstand, [`courses`] and [`switches`] the courses,
+//! [`scene`] is one test's world, [`matrix`] what every [`matrix::Course`] must withstand, [`courses`], [`switches`] and [`returns`] the courses,
 //! [`proxy`] a way to the API server that can be cut, [`terminal`] a terminal that a program runs on.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -9,6 +9,7 @@ pub mod courses;
 pub mod image;
 pub mod matrix;
 pub mod proxy;
+pub mod returns;
 pub mod scene;
 pub mod switches;
 pub mod terminal;

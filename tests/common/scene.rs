@@ -393,6 +393,11 @@ pub fn begun(lab: &Lab, since: usize, name: &str) -> bool {
     entries.any(|e| e.name == name && e.effect == Effect::Write && e.client != "SQLAgent")
 }
 
+/// Whether an entry of the journal is an operator's: neither a job's of the Agent nor somebody's.
+pub fn is_an_operator(client: &str) -> bool {
+    !client.starts_with("SQLAgent") && client != "someone"
+}
+
 /// What a failover carries out exactly once, however often a process was killed.
 pub const FAILOVER_ONCE: &[&str] = &[
     "RESTORE DATABASE WITH RECOVERY",

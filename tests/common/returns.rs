@@ -1,0 +1,154 @@
+//! The course of a return: the data centre that was lost is there again with its old database, which is saved and overwritten by a copy of
+//! the live one, by a yes.
+
+use lab::scenario::Scenario;
+use lab::serve::Lab;
+use lab::sql::backup;
+use lab::world::journal::Outcome;
+use serde_json::{Value, json};
+
+use super::courses::{ADD_SECONDARY, last_begun, not_protected};
+use super::matrix::{AtWork, Course, world};
+use super::scene::{Scene, begun, not_live_in, not_once, runs};
+
+pub const SEED: &str = "RESTORE DATABASE FROM DISK";
+
+/// The first data centre is there again, after a failover to the second one.
+#[derive(Clone, Copy)]
+pub struct Return;
+
+/// Says yes to what is asked now.
+pub async fn agree(scene: &Scene) {
+    let asked = || scene.object()["status"]["transition"]["consentNeeded"].take();
+    scene.until("a question", || !asked().is_null()).await;
+    let asked = asked();
+    let yes = json!({"transition": asked["transition"], "situation": asked["situation"], "by": "Ann"});
+    scene.patch(&json!({ "consent": yes }).to_string());
+}
+
+/// Whether everything that a life of the database held stands in the share of the first data centre: a full backup, and the tail with
+/// which it was closed.
+pub fn is_saved(lab: &Lab, fork: &str) -> bool {
+    let (world, share) = (lab.world().now(), &lab.scenario().data_centers[0].backup_share);
+    let names = world.files.list(share).unwrap();
+    let paths = names.iter().map(|(name, _)| format!(r"{share}\{name}"));
+    let sets: Vec<_> = paths.filter_map(|path| backup::read(world.files.as_ref(), &path).ok()).collect();
+    let of = |kind: i32| sets.iter().filter(move |s| s.kind == kind && s.last_fork == fork);
+    let full = of(1).map(|s| s.last_lsn).max();
+    let tail = of(2).filter(|s| s.extra.tail).map(|s| (s.first_lsn, s.last_lsn)).max();
+    full.zip(tail).is_some_and(|(full, (first, last))| first <= full && full <= last)
+}
+
+/// Jobs of ours that stand on any server.
+pub fn left_behind(lab: &Lab) -> Vec<String> {
+    let world = lab.world().now();
+    let jobs = world.sql.values().flat_map(|i| i.jobs.iter().map(|j| format!("{} on {}", j.name, i.host)));
+    jobs.filter(|name| name.starts_with("PCF_")).collect()
+}
+
+/// The forks that the database of the first data centre was closed on, by the journal: what was saved.
+fn closed_forks(lab: &Lab) -> Vec<String> {
+    let world = lab.world().now();
+    let host = &lab.scenario().data_centers[0].sql_server;
+    let closed = world.sql[host].backups.iter().filter(|b| b.extra.tail);
+    closed.map(|b| b.last_fork.clone()).collect()
+}
+
+impl Course for Return {
+    fn name(&self) -> &'static str {
+        "return"
+    }
+
+    fn scenario(&self) -> Scenario {
+        Scenario { full_ms: 500, ..world() }
+    }
+
+    async fn make_ready(&self, scene: &mut Scene) {
+        scene.lose().await;
+        scene.want(1);
+        scene.wait_until_ready_in(1).await;
+        scene.wait_until_at_rest().await;
+    }
+
+    async fn begin(&self, scene: &mut Scene) {
+        let first = scene.data_center(0).name.clone();
+        scene.lab.restore(&first).await.unwrap();
+        agree(scene).await;
+    }
+
+    fn active_at_the_end(&self) -> usize {
+        1
+    }
+
+    fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
+        let mut wrong = not_live_in(lab, 1);
+        wrong.extend(not_protected(lab, 0, 1));
+        wrong.extend(left_behind(lab).into_iter().map(|name| format!("{name} is left behind")));
+        wrong.extend(not_once(lab, since, &[SEED, "BACKUP LOG"]));
+        let forks = closed_forks(lab);
+        if forks.is_empty() || !forks.iter().all(|fork| is_saved(lab, fork)) {
+            wrong.push(format!("of {forks:?} not everything is saved"));
+        }
+        wrong
+    }
+
+    fn once(&self) -> (&'static [&'static str], usize) {
+        (&["BACKUP LOG", "ALTER DATABASE", ADD_SECONDARY], 3)
+    }
+
+    fn detached(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn early(&self) -> &'static str {
+        "EXEC sp_add_job"
+    }
+
+    fn gravest(&self) -> &'static str {
+        "BACKUP LOG"
+    }
+
+    fn takes_a_while(&self) -> bool {
+        false
+    }
+
+    fn makes_jobs(&self) -> bool {
+        true
+    }
+
+    fn by_day(&self) -> usize {
+        2
+    }
+
+    fn moments(&self) -> Vec<AtWork> {
+        vec![
+            ("what saves", |s, _| runs(&s.lab, "BACKUP DATABASE")),
+            ("the old database closed", |s, since| begun(&s.lab, since, "BACKUP LOG")),
+            ("the restore", |s, _| runs(&s.lab, SEED)),
+            ("the copy fed", |s, since| {
+                let world = s.lab.world().now();
+                let fed =
+                    |e: &lab::world::journal::Entry| e.name == ADD_SECONDARY && e.outcome == Outcome::Ok;
+                world.journal.entries().iter().skip(since).any(fed)
+            }),
+        ]
+    }
+
+    fn record_says(&self, document: &Value) -> Vec<String> {
+        let facts = &document["facts"];
+        let saved = facts["saved"]["store"].as_object();
+        let known = [
+            (saved.is_some(), "saved"),
+            (saved.is_some_and(|s| s.contains_key("tail")), "closed"),
+            (!facts["seed"].is_null(), "seed taken"),
+            (!facts["seed"]["restored"].is_null(), "seed restored"),
+        ];
+        let step = last_begun(document, &["OldSideFenced", "DatabaseSeeded", "LogShippingEstablished"]);
+        let known = known.into_iter().filter(|(holds, _)| *holds).map(|(_, said)| said);
+        step.into_iter().chain(known).map(String::from).collect()
+    }
+
+    fn backups(&self, _lab: &Lab) -> Vec<String> {
+        vec![]
+    }
+}
