@@ -143,6 +143,22 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
     Some(done)
 }
 
+/// Goes on with a database that is live. The message carries the values of the consent, or says what to ask for before.
+fn adopt(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
+    let value = |name: &str| word_after(&problem.fix, name);
+    match (value("transition: "), value("situation: "), value("set spec.activeDataCenter to ")) {
+        (Some(transition), Some(situation), _) => {
+            consent(s, who, &transition, &situation);
+            Some(format!("adopts the database: {transition} {situation}"))
+        }
+        (None, _, Some(name)) | (_, None, Some(name)) => {
+            want(s, who, sides::called(&s.world.scenario, &name)?);
+            Some("goes on with the database that was recovered".into())
+        }
+        (None, _, None) | (_, None, None) => None,
+    }
+}
+
 /// What the human on call does about a problem: exactly what its message says. `None`: the message names no fix that we know.
 fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
     let needed = s.operators.get(who).and_then(|o| o.consent_needed.clone());
@@ -158,27 +174,8 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
             consent(s, who, &transition, &situation);
             format!("consents to {transition} {situation}")
         }
-        // The message carries the values.
-        Reason::DatabaseState if problem.fix.contains("situation: ") => {
-            let value = |name: &str| word_after(&problem.fix, name);
-            let (transition, situation) = value("transition: ").zip(value("situation: "))?;
-            consent(s, who, &transition, &situation);
-            format!("goes on with the database that is live: {transition} {situation}")
-        }
-        Reason::RecoveredByOthers => {
-            let value = |name: &str| word_after(&problem.fix, name);
-            match (value("transition: "), value("situation: "), value("set spec.activeDataCenter to ")) {
-                (Some(transition), Some(situation), _) => {
-                    consent(s, who, &transition, &situation);
-                    format!("adopts the database: {transition} {situation}")
-                }
-                (None, _, Some(name)) | (_, None, Some(name)) => {
-                    want(s, who, sides::called(&s.world.scenario, &name)?);
-                    "goes on with the database that was recovered".into()
-                }
-                (None, _, None) | (_, None, None) => return None,
-            }
-        }
+        Reason::RecoveredByOthers => adopt(s, who, problem)?,
+        Reason::DatabaseState if problem.fix.contains("situation: ") => adopt(s, who, problem)?,
         Reason::SourceAlive if s.stays => {
             want(s, who, end);
             "sets activeDataCenter back: it was no disaster".into()
