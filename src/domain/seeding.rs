@@ -21,7 +21,7 @@ use super::transition::Transition;
 /// `run_status` of a run that ended well.
 const SUCCEEDED: i32 = 1;
 /// How long a job that was started may take to show that it runs.
-pub const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+pub const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 /// How long nobody tries again what has failed again and again.
 const REST: SignedDuration = SignedDuration::from_mins(10);
 const REST_MILLISECONDS: i64 = 600_000;
@@ -181,12 +181,14 @@ pub fn job_is(
         _ if last.is_none() && !over(PATIENCE) => JobIs::Running,
         // What it has made is about to be looked into.
         _ if ended_well && file == Some(FileIs::Unread) => JobIs::Running,
-        _ if t.is_in_vain(name, None) && !over(REST) => JobIs::Failing(match last {
-            Some(_) if ended_well => "its job ends well, and nothing of it is to be seen in the share".into(),
-            Some(run) => end_of(&run.message),
-            None => "its job begins, and its end is written down nowhere".into(),
-        }),
-        _ => JobIs::Idle,
+        // What never ended was cut off, with whoever made it or with its server: that is no failure of its own.
+        _ => match last.filter(|_| t.is_in_vain(name, None) && !over(REST)) {
+            Some(_) if ended_well => {
+                JobIs::Failing("its job ends well, and nothing of it is to be seen in the share".into())
+            }
+            Some(run) => JobIs::Failing(end_of(&run.message)),
+            None => JobIs::Idle,
+        },
     })
 }
 
