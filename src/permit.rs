@@ -56,6 +56,13 @@ pub struct AgentJob {
     pub text: String,
 }
 
+impl AgentJob {
+    /// A job that says what it does, and whose it is.
+    pub fn new(name: &str, what: &str, text: String) -> Self {
+        AgentJob { name: name.into(), description: format!("{what} (persistent-chat-failover)"), text }
+    }
+}
+
 /// Leave to write.
 pub struct Permit<'w, S: Systems> {
     systems: &'w S,
@@ -294,7 +301,8 @@ impl<'w, S: Systems> Permit<'w, S> {
         match self.files(path, position).await {
             Ok((listed, placed)) => Ok(moves(&listed, &placed)),
             Err(Outcome::Refused(problem)) => {
-                tracing::warn!(problem = %problem.message(), "nothing is moved");
+                let server = self.server(self.target());
+                tracing::warn!(server = server.host, problem = %problem.message(), "nothing is moved");
                 Ok(vec![])
             }
             Err(lost @ (Outcome::Unknown(_) | Outcome::Answered)) => Err(lost),

@@ -23,12 +23,6 @@ async fn asked(scene: &Scene) -> Value {
     needed
 }
 
-/// Says yes to it.
-fn agree(scene: &Scene, needed: &Value) {
-    let consent = json!({"transition": needed["transition"], "situation": needed["situation"], "by": "Ann"});
-    scene.patch(&json!({"consent": consent}).to_string());
-}
-
 /// A scene whose first data centre is lost before anybody has seen the resource, which wishes the second one.
 async fn lost_before_it_was_seen(test: &str) -> Scene {
     let mut scene = Scene::set(test, quick()).await;
@@ -47,7 +41,7 @@ async fn a_first_sight_starts_nothing_also_after_a_restart_and_starts_with_a_con
     scene.kill_operator();
     scene.start_operator();
     assert_eq!(asked(&scene).await, needed);
-    agree(&scene, &needed);
+    scene.agree(&needed);
     scene.wait_until_failed_over().await;
     assert_eq!(scene.last_failover()["loss"]["acceptedBy"], "Ann");
 }
@@ -82,6 +76,6 @@ async fn an_object_restored_from_a_backup_wishes_nothing_that_was_decided_here()
     scene.kubectl(&["patch", "pcf/litware", "--subresource=status", "--type=merge", "-p", &status], None);
     scene.start_operator();
     let needed = asked(&scene).await;
-    agree(&scene, &needed);
+    scene.agree(&needed);
     scene.wait_until_failed_over().await;
 }

@@ -129,19 +129,13 @@ async fn a_gap_needs_consent_and_a_larger_loss_a_new_one() {
 
     // One more is lost, then the first consent arrives: it was given for less.
     scene.lab.fault("remove-backup", &[names[5].clone()]).unwrap();
-    scene.patch(&format!(
-        r#"{{"consent":{{"transition":{},"situation":{},"by":"Ann"}}}}"#,
-        needed["transition"], needed["situation"]
-    ));
+    scene.agree(&needed);
     scene.wait_for("PreflightPassed", "False", "ConsentDoesNotFit").await;
     scene.assert_nothing_moves().await;
 
     // A consent to what is lost now: the failover runs, with that loss and nothing else.
     let needed = scene.object()["status"]["transition"]["consentNeeded"].clone();
-    scene.patch(&format!(
-        r#"{{"consent":{{"transition":{},"situation":{},"by":"Ann"}}}}"#,
-        needed["transition"], needed["situation"]
-    ));
+    scene.agree(&needed);
     scene.wait_until_failed_over().await;
     let loss = scene.last_failover()["loss"].clone();
     assert_eq!(
@@ -170,10 +164,7 @@ async fn damaged_and_foreign_backups_and_a_store_that_cannot_be_written_stop_bef
     assert!(message.contains(&names[7]) && message.contains("3203"), "{message}");
     assert!(!begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));
     let needed = scene.object()["status"]["transition"]["consentNeeded"].clone();
-    scene.patch(&format!(
-        r#"{{"consent":{{"transition":{},"situation":{},"by":"Ann"}}}}"#,
-        needed["transition"], needed["situation"]
-    ));
+    scene.agree(&needed);
 
     // The Central Management store is still down: its gate holds up the recovery, nothing before it.
     scene.wait_for("DatabaseOnline", "False", "CentralManagementDown").await;

@@ -6,12 +6,12 @@
 mod common;
 
 use common::courses::not_protected;
-use common::returns::{SEED, is_saved, left_behind};
+use common::returns::{SEED, is_saved, left_behind, question};
 use common::scene::{Scene, backups_for, begun, not_live_in, quick, runs, server};
 use common::switches::may_switch;
 use lab::scenario::Scenario;
 use lab::world::journal::{Entry, Outcome};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const NOTHING: Vec<String> = vec![];
 const BACKUP: &str = "BACKUP DATABASE";
@@ -31,23 +31,6 @@ async fn returned(test: &str, scenario: Scenario) -> (Scene, String) {
 
 fn database(scene: &Scene, host: &str) -> lab::sql::Database {
     scene.lab.world().now().sql[host].databases["mgc"].clone()
-}
-
-/// What is asked of a human now.
-async fn question(scene: &Scene) -> Value {
-    let asked = || scene.object()["status"]["transition"]["consentNeeded"].take();
-    scene.until("a question", || !asked().is_null()).await;
-    let question = asked();
-    assert_eq!(scene.object()["status"]["transition"]["procedure"], "Protect");
-    question
-}
-
-/// Says yes to it.
-fn agree(scene: &Scene, question: &Value) {
-    let (transition, situation) = (&question["transition"], &question["situation"]);
-    scene.patch(
-        &json!({"consent": {"transition": transition, "situation": situation, "by": "Ann"}}).to_string(),
-    );
 }
 
 /// The entries of the journal of a name that were carried out.
@@ -81,7 +64,7 @@ async fn an_old_database_is_saved_and_overwritten_by_a_yes_only_and_chat_can_go_
     assert!(begun(&scene.lab, 0, "EXEC sp_add_log_shipping_primary_database"));
 
     let shipped = backups_for(&scene.lab, 0).len();
-    agree(&scene, &asked);
+    scene.agree(&asked);
     until_protected(&scene, shipped).await;
     assert!(is_saved(&scene.lab, &old), "what only the old side held is gone");
     assert_eq!(scene.times("Protect", "Completed"), 2, "{:?}", scene.history());
@@ -108,7 +91,7 @@ async fn a_wish_to_go_back_waits_until_the_copy_is_seeded_through_restarts_and_t
     // Somebody waits for it: that is told as loudly as any other question.
     scene.wait_for("Stalled", "True", "ConsentRequired").await;
     let asked = question(&scene).await;
-    agree(&scene, &asked);
+    scene.agree(&asked);
     for work in [BACKUP, SEED] {
         scene.until(work, || runs(&scene.lab, work)).await;
         scene.kill_operator();
@@ -141,7 +124,7 @@ async fn a_second_disaster_before_there_is_a_copy_goes_back_to_the_old_database_
         let (_, rest) = told.split_once(name).unwrap();
         rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>()
     };
-    agree(&scene, &json!({"transition": value("transition: "), "situation": value("situation: ")}));
+    scene.agree(&json!({"transition": value("transition: "), "situation": value("situation: ")}));
     scene.wait_until_ready_in(0).await;
     assert_eq!(not_live_in(&scene.lab, 0), NOTHING);
     assert_eq!(database(&scene, &first.sql_server).fork, old, "it was restored or recovered once more");
@@ -154,7 +137,7 @@ async fn a_seed_that_fails_says_why_and_goes_on_once_that_is_mended() {
     scene.lab.world().now().sql.get_mut(&first.sql_server).unwrap().disk_full = true;
     let asked = question(&scene).await;
     let shipped = backups_for(&scene.lab, 0).len();
-    agree(&scene, &asked);
+    scene.agree(&asked);
     // It cannot even be saved: nothing of it is touched.
     scene.until("an attempt", || begun(&scene.lab, 0, BACKUP)).await;
     assert_eq!(database(&scene, &first.sql_server).fork, old);

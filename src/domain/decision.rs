@@ -68,6 +68,13 @@ pub struct Waiting {
     pub until: Option<Timestamp>,
 }
 
+impl Waiting {
+    /// A job of SQL Server's Agent is at work, or what it does has not been seen yet.
+    pub fn for_job(message: impl Into<String>) -> Self {
+        Waiting { reason: Reason::WaitingForJob, message: message.into(), until: None }
+    }
+}
+
 /// How an effect ended, as far as the caller knows. There is no success here: that is what the next situation shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,7 +2,7 @@
 //!
 //! It overwrites a database, so it is done by a human's word only; and what an open database holds is saved before it is overwritten.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use super::log_shipping::Job;
 use super::pool::Pool;
 use super::reading::Reading;
 use super::seed::Seed;
-use super::side::Place;
+use super::side::{Place, Side};
 use super::situation::Situation;
 use super::sql_server::{Database, DatabaseState, Instance};
 use super::text::clean;
@@ -24,7 +24,6 @@ const SUCCEEDED: i32 = 1;
 pub const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 /// How long nobody tries again what has failed again and again.
 const REST: SignedDuration = SignedDuration::from_mins(10);
-const REST_MILLISECONDS: i64 = 600_000;
 
 /// What an Agent job of ours does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -68,6 +67,18 @@ pub fn saved_file(pool: &Pool, t: &Transition, place: Place) -> String {
 /// The file of the tail of its log. Not called as a log backup is: the jobs of log shipping would take it for one.
 pub fn saved_tail(pool: &Pool, t: &Transition, place: Place, attempts: i32) -> String {
     format!("{}_saved_{}_{}_tail_{attempts}.bak", pool.database, t.id, place_word(place))
+}
+
+/// A file of the share from which log shipping feeds the copy of a side, as SQL Server names it; empty: the resource names no folders any
+/// more.
+pub fn in_share(pool: &Pool, side: Side, file: &str) -> String {
+    let shipping = pool.sites[side].log_shipping.as_ref();
+    shipping.map_or_else(String::new, |s| s.backup_share.file(file))
+}
+
+/// Whether so much time has passed since then.
+pub fn is_past(then: Timestamp, span: SignedDuration, now: Timestamp) -> bool {
+    now.duration_since(then) >= span
 }
 
 fn place_word(place: Place) -> &'static str {
@@ -139,7 +150,8 @@ pub fn file_is(s: &Situation, t: &Transition, file: &str, database: &str, fork: 
         return FileIs::Whole;
     }
     let listed = folders.share.known().and_then(|share| share.iter().find(|f| f.name == file));
-    let is_new = listed.is_some_and(|f| s.at.as_millisecond().saturating_sub(f.modified) < REST_MILLISECONDS);
+    let age = listed.map(|f| s.at.as_millisecond().saturating_sub(f.modified));
+    let is_new = age.is_some_and(|age| i128::from(age) < REST.as_millis());
     match (sets, is_new) {
         (None, true) => FileIs::Unread,
         (None, false) | (Some(_), _) => FileIs::Missing,
@@ -170,9 +182,7 @@ pub fn job_is(
     };
     let job = jobs.iter().find(|j| j.name.eq_ignore_ascii_case(name));
     let started = t.facts.started_jobs.get(name);
-    let over = |span: SignedDuration| {
-        started.is_none_or(|x| x.at.checked_add(span).is_ok_and(|until| until <= s.at))
-    };
+    let over = |span: SignedDuration| started.is_none_or(|x| is_past(x.at, span, s.at));
     let last = job.and_then(|j| j.last.as_ref());
     let ended_well = last.is_some_and(|run| run.status == SUCCEEDED);
     Reading::Known(match job {
@@ -211,9 +221,8 @@ pub fn next_look(s: &Situation, t: &Transition, name: &str) -> Option<Timestamp>
 pub fn left_behind(s: &Situation, t: &Transition, on: &Instance) -> Option<String> {
     let all = s.transitions();
     let ids = all.iter().map(|t| &t.id).chain([&t.id]);
-    let names: BTreeMap<String, ()> =
-        ids.flat_map(|id| Work::ALL.map(|w| (w.job(id).to_lowercase(), ()))).collect();
+    let names: BTreeSet<String> = ids.flat_map(|id| Work::ALL.map(|w| w.job(id).to_lowercase())).collect();
     let jobs = on.jobs.known()?;
-    let ours = |j: &&Job| names.contains_key(&j.name.to_lowercase()) && !j.running;
+    let ours = |j: &&Job| names.contains(&j.name.to_lowercase()) && !j.running;
     jobs.iter().find(ours).map(|j| j.name.clone())
 }

@@ -17,7 +17,7 @@ use crate::domain::text::clean;
 use crate::domain::transition::{Damaged, Refused, Transition};
 use crate::permit::Permit;
 use crate::systems::Systems;
-use crate::systems::sql_server::{Statement, statements};
+use crate::systems::sql_server::{Statement, database, statements};
 
 /// The step.
 pub struct ApplyLogBackups;
@@ -200,19 +200,13 @@ fn path(file: &str, pool: &Pool, route: Route) -> String {
 }
 
 fn statement(e: &Effect, moves: &[Move], pool: &Pool, route: Route) -> Statement {
-    let lock = pool.lock_resource();
-    let database = pool.database.clone();
     match e {
-        Effect::LeaveStandby => Statement::long(
-            "RESTORE DATABASE",
-            statements::leave_standby(),
-            vec![lock.into(), database.into()],
-        ),
+        Effect::LeaveStandby => database::leave_standby(pool),
         Effect::Apply(link, redo) => {
             let path = |file: &str| path(file, pool, route);
             let mut parameters = vec![
-                lock.into(),
-                database.into(),
+                pool.lock_resource().into(),
+                pool.database.clone().into(),
                 redo.lsn.to_string().into(),
                 redo.fork.clone().into(),
                 path(&link.file).into(),

@@ -102,13 +102,6 @@ impl Step for BringSourceOnline {
         }
     }
 
-    fn ahead(v: &View<'_>) -> Vec<Effect> {
-        match Self::decide(v) {
-            Decision::Act(effect) => vec![effect],
-            Decision::Done(_) | Decision::Wait(_) | Decision::Blocked(_) => vec![],
-        }
-    }
-
     fn shown(e: &Effect, pool: &Pool, _route: Route) -> Vec<String> {
         match e {
             Effect::Recover(_) => vec![statement(pool).shown()],

@@ -90,13 +90,6 @@ impl Step for EstablishLogShipping {
         }
     }
 
-    fn ahead(v: &View<'_>) -> Vec<Effect> {
-        match Self::decide(v) {
-            Decision::Act(effect) => vec![effect],
-            Decision::Done(_) | Decision::Wait(_) | Decision::Blocked(_) => vec![],
-        }
-    }
-
     fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
         statement(e, pool, route).iter().map(Statement::shown).collect()
     }
@@ -153,14 +146,16 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
         let backs_up = format!("A job on {server} backs up the log of {log} to {share}");
         Ok(Evidence::new(format!("{backs_up}. {} is not protected: {why}", v.to().name)))
     };
-    let standby = match v.continuity() {
+    let standby = match &v.continuity {
         Continuity::Continues(standby) => standby,
         Continuity::Broken(why) | Continuity::Unknown(why) if v.seeds() && !v.is_seeded() => {
-            return Err(waits(format!("Waits until the copy is seeded: {why}")));
+            return Err(Decision::Wait(Waiting::for_job(format!("Waits until the copy is seeded: {why}"))));
         }
-        Continuity::Behind(_) if is_at_work(v) => return Err(waits(UNSEEN.into())),
+        Continuity::Behind(_) if is_at_work(v) => {
+            return Err(Decision::Wait(Waiting::for_job(UNSEEN)));
+        }
         Continuity::Behind(_) => return unprotected(UNSEEN),
-        Continuity::Broken(why) | Continuity::Unknown(why) => return unprotected(&why),
+        Continuity::Broken(why) | Continuity::Unknown(why) => return unprotected(why),
     };
     let secondary = secondary_half(v, live, standby, shipping)?;
     if !primary.secondaries.iter().any(|s| s.eq_ignore_ascii_case(&standby.server_name)) {
@@ -180,10 +175,6 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
         told.push_str(&format!("; {why}"));
     }
     Ok(Evidence::new(told))
-}
-
-fn waits(message: String) -> Word {
-    Decision::Wait(Waiting { reason: Reason::WaitingForJob, message, until: None })
 }
 
 /// Whether something was done for log shipping a while ago: what cannot be seen of its log backups may be about to be.
@@ -392,11 +383,8 @@ fn start(v: &View<'_>, (on, side, id): (&Instance, Side, &str), log: LogSeen, wh
     let recent = started.and_then(|at| at.checked_add(PATIENCE).ok());
     let recent = recent.is_some_and(|until| v.situation.at < until);
     if runs || recent {
-        return Decision::Wait(Waiting {
-            reason: Reason::WaitingForJob,
-            message: format!("Waits for {what}, by the job on {}", clean(&on.server_name)),
-            until: None,
-        });
+        let message = format!("Waits for {what}, by the job on {}", clean(&on.server_name));
+        return Decision::Wait(Waiting::for_job(message));
     }
     Decision::Act(Effect::StartJob(side, id.into(), log))
 }

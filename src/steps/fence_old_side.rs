@@ -7,7 +7,8 @@
 
 use serde::Serialize;
 
-use super::findings::{gate, not_sysadmin};
+use super::findings::{gate, no_fork, not_sysadmin};
+use super::take_tail::without_log_backups;
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::pool::Pool;
@@ -23,7 +24,7 @@ use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 use crate::permit::{AgentJob, Permit};
 use crate::systems::Systems;
-use crate::systems::sql_server::{Statement, agent, job_steps, statements};
+use crate::systems::sql_server::{Statement, agent, database, job_steps};
 
 /// The step.
 pub struct FenceOldSide;
@@ -82,13 +83,6 @@ impl Step for FenceOldSide {
         match fenced(v) {
             Ok(evidence) => Decision::Done(evidence),
             Err(word) => word,
-        }
-    }
-
-    fn ahead(v: &View<'_>) -> Vec<Effect> {
-        match Self::decide(v) {
-            Decision::Act(effect) => vec![effect],
-            Decision::Done(_) | Decision::Wait(_) | Decision::Blocked(_) => vec![],
         }
     }
 
@@ -192,17 +186,11 @@ fn closed(v: &View<'_>, place: Place, i: &Instance) -> Result<Option<String>, Wo
     if db.mirroring.is_some() {
         return Err(Decision::Act(Effect::RemoveMirroring(place)));
     }
-    if let Some(p) = i.primary_half.get().err().or(i.jobs.get().err()) {
-        return Err(Decision::Blocked(p.clone()));
-    }
-    match i.log_backup_job() {
-        Some(job) if job.enabled => return Err(Decision::Act(Effect::DisableJob(place, job.id.clone()))),
-        Some(job) if job.running => return Err(wait(format!("A log backup still runs on {server}"))),
-        Some(_) | None => {}
-    }
+    without_log_backups(i, |job| Effect::DisableJob(place, job))?;
     match db.state {
         DatabaseState::Recovering => {
-            Err(wait(format!("{} on {server} is recovering", clean(&v.pool.database))))
+            let what = format!("{} on {server} is recovering", clean(&v.pool.database));
+            Err(Decision::Wait(Waiting::for_job(what)))
         }
         DatabaseState::Online if db.standby && place == Place::Store => match i.restores.get() {
             Err(p) => Err(Decision::Blocked(p.clone())),
@@ -228,28 +216,17 @@ fn closed(v: &View<'_>, place: Place, i: &Instance) -> Result<Option<String>, Wo
     }
 }
 
-fn wait(message: String) -> Word {
-    Decision::Wait(Waiting { reason: Reason::WaitingForJob, message, until: None })
-}
-
 /// An open database: it is saved, then closed.
 fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Option<String>, Word> {
     let (name, server) = (clean(&v.pool.database), clean(&i.server_name));
     let Some(fork) = &db.fork else {
-        return Err(Decision::Blocked(Problem::ask(
-            Reason::DatabaseState,
-            format!("{server} does not show the recovery fork of its database"),
-            "Give the login VIEW ANY DATABASE there",
-        )));
+        return Err(Decision::Blocked(no_fork(i)));
     };
     let file = seeding::saved_file(v.pool, v.transition, place);
     let job = Work::Save.job(&v.transition.id);
     let saving = |until| {
-        Decision::Wait(Waiting {
-            reason: Reason::WaitingForJob,
-            message: format!("{name} on {server} is being saved to {}", clean(&file)),
-            until,
-        })
+        let message = format!("{name} on {server} is being saved to {}", clean(&file));
+        Decision::Wait(Waiting { until, ..Waiting::for_job(message) })
     };
     let is = seeding::file_is(v.situation, v.transition, &file, &v.pool.database, fork);
     match is {
@@ -280,36 +257,19 @@ fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Optio
 }
 
 fn job(save: &Save, pool: &Pool, route: Route) -> AgentJob {
-    let share = pool.sites[route.to].log_shipping.as_ref().map(|s| s.backup_share.file(&save.file));
-    AgentJob {
-        name: save.job.clone(),
-        description:
-            "Saves the database before it is overwritten by a copy of the live one (persistent-chat-failover)"
-                .into(),
-        text: job_steps::full_backup(&pool.database, &share.unwrap_or_default(), save.copy_only),
-    }
+    let path = seeding::in_share(pool, route.to, &save.file);
+    let text = job_steps::full_backup(&pool.database, &path, save.copy_only);
+    AgentJob::new(&save.job, "Saves the database before it is overwritten by a copy of the live one", text)
 }
 
 /// The statement of an effect that is sent at once; none: it is a job, or the resource names no folders any more.
 fn statement(e: &Effect, pool: &Pool, route: Route) -> Option<Statement> {
     let shipping = pool.sites[route.to].log_shipping.as_ref()?;
-    let lock = pool.lock_resource();
     Some(match e {
-        Effect::RemoveMirroring(_) => {
-            Statement::write("ALTER", statements::remove_mirroring(&pool.database), vec![lock.into()])
-        }
+        Effect::RemoveMirroring(_) => database::remove_mirroring(pool),
         Effect::DisableJob(_, id) => agent::enable_job(pool, id, false),
-        Effect::LeaveStandby(_) => Statement::long(
-            "RESTORE DATABASE",
-            statements::leave_standby(),
-            vec![lock.into(), pool.database.clone().into()],
-        ),
-        Effect::Close { fork, file, .. } => {
-            let path = shipping.backup_share.file(file);
-            let parameters =
-                vec![lock.into(), pool.database.clone().into(), fork.clone().into(), path.into()];
-            Statement::long("BACKUP LOG", statements::take_tail(), parameters)
-        }
+        Effect::LeaveStandby(_) => database::leave_standby(pool),
+        Effect::Close { fork, file, .. } => database::take_tail(pool, fork, shipping.backup_share.file(file)),
         Effect::Save(_) => return None,
     })
 }

@@ -167,6 +167,15 @@ pub fn not_sysadmin(server: &SqlServer, name: &str) -> Problem {
     )
 }
 
+/// That a server does not show which life of the database stands on it.
+pub fn no_fork(on: &Instance) -> Problem {
+    Problem::ask(
+        Reason::DatabaseState,
+        format!("{} does not show the recovery fork of its database", clean(&on.server_name)),
+        "Give the login VIEW ANY DATABASE there",
+    )
+}
+
 /// The log chain, and whether there is room for what is still to be copied.
 fn chain_and_folders(v: &View<'_>) -> Vec<Problem> {
     let mut found = Vec::new();

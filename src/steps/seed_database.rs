@@ -4,10 +4,9 @@
 //! transition, so that whoever comes next finds them again. That the backup is whole SQL Server says, by its header; that the copy stands, by its
 //! redo point. What was there before is saved and closed by then; the text that restores looks once more that it is not open.
 
-use jiff::Timestamp;
 use serde::Serialize;
 
-use super::findings::gate;
+use super::findings::{gate, no_fork};
 use super::view::Continuity;
 use super::{Reads, Step, View};
 use crate::domain::backups::Lsn;
@@ -74,7 +73,7 @@ impl Step for SeedDatabase {
 
     fn decide(v: &View<'_>) -> Word {
         let standby = v.target_site().store.answer.instance();
-        match (v.seeds(), v.continuity()) {
+        match (v.seeds(), &v.continuity) {
             (_, Continuity::Continues(standby) | Continuity::Behind(standby)) => tidied(v, standby),
             (true, Continuity::Broken(_) | Continuity::Unknown(_)) if v.is_seeded() => {
                 standby.map_or_else(|p| Decision::Blocked(p.clone()), |standby| tidied(v, standby))
@@ -83,19 +82,12 @@ impl Step for SeedDatabase {
                 Decision::Done(Evidence::new("No copy is seeded: nobody has agreed to what that overwrites"))
             }
             (true, Continuity::Broken(_)) => seed(v),
-            (true, Continuity::Unknown(why)) => restoring(v).unwrap_or_else(|| waiting(v, &why)),
-        }
-    }
-
-    fn ahead(v: &View<'_>) -> Vec<Effect> {
-        match Self::decide(v) {
-            Decision::Act(effect) => vec![effect],
-            Decision::Done(_) | Decision::Wait(_) | Decision::Blocked(_) => vec![],
+            (true, Continuity::Unknown(why)) => restoring(v).unwrap_or_else(|| waiting(v, why)),
         }
     }
 
     fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
-        let path = share_file(pool, route);
+        let path = |file: &str| seeding::in_share(pool, route.to, file);
         vec![match e {
             Effect::BackUpLog { job, .. } => agent::start_job(pool, job).shown(),
             Effect::Backup { file, copy_only, .. } => {
@@ -111,9 +103,8 @@ impl Step for SeedDatabase {
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
         let (pool, now) = (p.pool(), p.now());
-        let path = share_file(pool, p.route());
+        let path = |file: &str| seeding::in_share(pool, p.route().to, file);
         let standby = Seat { side: p.route().to, place: Place::Store };
-        let description = |what: &str| format!("{what} (persistent-chat-failover)");
         match e {
             Effect::BackUpLog { job, log } => {
                 let outcome = p.sql(p.source(), &agent::start_job(pool, job)).await;
@@ -124,8 +115,7 @@ impl Step for SeedDatabase {
             }
             Effect::Backup { file, copy_only, job } => {
                 let text = job_steps::full_backup(&pool.database, &path(file), *copy_only);
-                let description = description("Takes a full backup of the live database to seed a copy");
-                let job = AgentJob { name: job.clone(), description, text };
+                let job = AgentJob::new(job, "Takes a full backup of the live database to seed a copy", text);
                 let learn = |t: &mut Transition| t.facts.seed = Some(seeding::next_seed(pool, t, now));
                 p.run_job(p.source(), &job, learn).await
             }
@@ -136,8 +126,7 @@ impl Step for SeedDatabase {
                     Err(outcome) => return outcome,
                 };
                 let text = job_steps::seed(&pool.database, &path(file), &moves, *replace);
-                let description = description("Restores a full backup of the live database as a copy");
-                let job = AgentJob { name: job.clone(), description, text };
+                let job = AgentJob::new(job, "Restores a full backup of the live database as a copy", text);
                 let restored = file.clone();
                 let learn = |t: &mut Transition| {
                     // Of log shipping one cycle is to be seen that begins after it.
@@ -176,11 +165,8 @@ fn tidied(v: &View<'_>, standby: &Instance) -> Word {
 
 /// What cannot be seen is waited for, with a word on the job that may be the reason.
 fn waiting(v: &View<'_>, why: &str) -> Word {
-    Decision::Wait(Waiting {
-        reason: Reason::WaitingForJob,
-        message: format!("The copy in {} is being seeded: {}", clean(&v.to().name), clean(why)),
-        until: None,
-    })
+    let message = format!("The copy in {} is being seeded: {}", clean(&v.to().name), clean(why));
+    Decision::Wait(Waiting::for_job(message))
 }
 
 /// That our restore is at work.
@@ -204,11 +190,7 @@ fn seed(v: &View<'_>) -> Word {
         return Decision::Blocked(problem);
     }
     let Some((db, fork)) = live.database.as_ref().and_then(|db| Some((db, db.fork.as_ref()?))) else {
-        return Decision::Blocked(Problem::ask(
-            Reason::DatabaseState,
-            format!("{} does not show the recovery fork of its database", clean(&live.server_name)),
-            "Give the login VIEW ANY DATABASE there",
-        ));
+        return Decision::Blocked(no_fork(live));
     };
     let id = &v.transition.id;
     let taken = v.transition.facts.seed.as_ref();
@@ -251,22 +233,20 @@ fn log_backup(v: &View<'_>, live: &Instance, next: Lsn) -> Option<Word> {
         (Ok(_), Ok(_)) => live.log_backup_job(),
     };
     let server = clean(&live.server_name);
-    let wait = |until| {
-        Decision::Wait(Waiting {
-            reason: Reason::WaitingForJob,
-            message: format!(
-                "A log backup is taken on {server} before the copy in {} is seeded",
-                clean(&v.to().name)
-            ),
-            until,
-        })
+    let wait = || {
+        Some(Decision::Wait(Waiting::for_job(format!(
+            "A log backup is taken on {server} before the copy in {} is seeded",
+            clean(&v.to().name)
+        ))))
     };
     // It is made by the step beside this one.
-    let Some(job) = job else { return Some(wait(None)) };
+    let Some(job) = job else { return wait() };
     let log = LogSeen { next_backup: Some(next), redo: None };
     match v.transition.facts.started_jobs.get(&job.id) {
         Some(started) if started.log.next_backup.is_some_and(|before| before < next) => None,
-        Some(started) if job.running || !is_over(started.at, v.situation.at) => Some(wait(None)),
+        Some(started) if job.running || !seeding::is_past(started.at, seeding::PATIENCE, v.situation.at) => {
+            wait()
+        }
         Some(_) if v.transition.is_in_vain(&job.id, None) => Some(Decision::Blocked(Problem::ask(
             Reason::EffectFailed,
             format!(
@@ -278,19 +258,13 @@ fn log_backup(v: &View<'_>, live: &Instance, next: Lsn) -> Option<Word> {
     }
 }
 
-/// Whether a job that was started then may be started again.
-fn is_over(started: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(started) >= seeding::PATIENCE
-}
-
 /// A job at work is waited for; one that fails again and again is told.
 fn busy(v: &View<'_>, (on, name): (&Instance, &str), file: Option<FileIs>, what: &str) -> Option<Word> {
     match seeding::job_is(v.situation, v.transition, (on, name), file) {
         Reading::Unknown(p) => Some(Decision::Blocked(p)),
         Reading::Known(JobIs::Running) => Some(Decision::Wait(Waiting {
-            reason: Reason::WaitingForJob,
-            message: format!("The copy in {} is being seeded: {what}", clean(&v.to().name)),
             until: seeding::next_look(v.situation, v.transition, name),
+            ..Waiting::for_job(format!("The copy in {} is being seeded: {what}", clean(&v.to().name)))
         })),
         Reading::Known(JobIs::Failing(said)) => Some(Decision::Blocked(Problem::ask(
             Reason::EffectFailed,
@@ -299,9 +273,4 @@ fn busy(v: &View<'_>, (on, name): (&Instance, &str), file: Option<FileIs>, what:
         ))),
         Reading::Known(JobIs::Idle) => None,
     }
-}
-
-fn share_file(pool: &Pool, route: Route) -> impl Fn(&str) -> String {
-    let share = pool.sites[route.to].log_shipping.as_ref().map(|s| s.backup_share.clone());
-    move |file: &str| share.as_ref().map_or_else(String::new, |s| s.file(file))
 }

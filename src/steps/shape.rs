@@ -26,8 +26,14 @@ pub trait Step {
     fn reads() -> Reads;
     /// Its word on what was seen. Pure.
     fn decide(v: &View<'_>) -> Decision<Self::Effect>;
-    /// What it would still do, in order, as far as that can be known now: what a plan on paper shows.
-    fn ahead(v: &View<'_>) -> Vec<Self::Effect>;
+    /// What it would still do, in order, as far as that can be known now: what a plan on paper shows. What follows is not known before the
+    /// first effect has shown itself, unless a step says more.
+    fn ahead(v: &View<'_>) -> Vec<Self::Effect> {
+        match Self::decide(v) {
+            Decision::Act(effect) => vec![effect],
+            Decision::Done(_) | Decision::Wait(_) | Decision::Blocked(_) => vec![],
+        }
+    }
     /// How much is left of what it does piece by piece; none: it has no pieces, or nobody can tell.
     fn progress(_v: &View<'_>) -> Option<Left> {
         None

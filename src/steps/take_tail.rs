@@ -8,11 +8,10 @@
 
 use serde::Serialize;
 
-use super::findings::gate;
+use super::findings::{gate, no_fork};
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::pool::Pool;
-use crate::domain::problem::{Problem, Reason};
 use crate::domain::route::Route;
 use crate::domain::side::{Place, Seat};
 use crate::domain::sql_server::{Instance, wait_for_restores};
@@ -22,7 +21,7 @@ use crate::domain::text::clean;
 use crate::domain::transition::Tail;
 use crate::permit::Permit;
 use crate::systems::Systems;
-use crate::systems::sql_server::{Statement, agent, statements};
+use crate::systems::sql_server::{Statement, agent, database};
 
 /// The step.
 pub struct TakeTail;
@@ -123,22 +122,27 @@ impl Step for TakeTail {
 /// No job backs up the log on either partner; otherwise what is to be done about it.
 fn without_jobs(v: &View<'_>) -> Result<(), Decision<Effect>> {
     for (place, i) in v.source().instances() {
-        if let Some(p) = i.primary_half.get().err().or(i.jobs.get().err()) {
-            return Err(Decision::Blocked(p.clone()));
-        }
-        match i.log_backup_job() {
-            Some(job) if job.enabled => return Err(Decision::Act(Effect::DisableJob(place, job.id.clone()))),
-            Some(job) if job.running => {
-                return Err(Decision::Wait(Waiting {
-                    reason: Reason::WaitingForJob,
-                    message: format!("A log backup still runs on {}", clean(&i.server_name)),
-                    until: None,
-                }));
-            }
-            Some(_) | None => {}
-        }
+        without_log_backups(i, |job| Effect::DisableJob(place, job))?;
     }
     Ok(())
+}
+
+/// No job backs up the log of an instance for log shipping; otherwise what is to be done about it, or waited for.
+pub(super) fn without_log_backups<E>(
+    i: &Instance,
+    disable: impl FnOnce(String) -> E,
+) -> Result<(), Decision<E>> {
+    if let Some(p) = i.primary_half.get().err().or(i.jobs.get().err()) {
+        return Err(Decision::Blocked(p.clone()));
+    }
+    match i.log_backup_job() {
+        Some(job) if job.enabled => Err(Decision::Act(disable(job.id.clone()))),
+        Some(job) if job.running => {
+            let message = format!("A log backup still runs on {}", clean(&i.server_name));
+            Err(Decision::Wait(Waiting::for_job(message)))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn take(v: &View<'_>, live: &Instance) -> Decision<Effect> {
@@ -149,11 +153,7 @@ fn take(v: &View<'_>, live: &Instance) -> Decision<Effect> {
     }
     match live.database.as_ref().and_then(|db| db.fork.clone()) {
         Some(fork) => Decision::Act(Effect::Take { file: file(v), fork, folder: folder(v, live) }),
-        None => Decision::Blocked(Problem::ask(
-            Reason::DatabaseState,
-            format!("{} does not show the recovery fork of its database", clean(&live.server_name)),
-            "Give the login VIEW ANY DATABASE there",
-        )),
+        None => Decision::Blocked(no_fork(live)),
     }
 }
 
@@ -173,17 +173,11 @@ fn file(v: &View<'_>) -> String {
 }
 
 fn statement(e: &Effect, pool: &Pool) -> Statement {
-    let lock = pool.lock_resource();
     match e {
         Effect::DisableJob(_, id) => agent::enable_job(pool, id, false),
-        Effect::RemoveMirroring => {
-            Statement::write("ALTER", statements::remove_mirroring(&pool.database), vec![lock.into()])
-        }
+        Effect::RemoveMirroring => database::remove_mirroring(pool),
         Effect::Take { file, fork, folder } => {
-            let path = format!(r"{}\{file}", folder.trim_end_matches('\\'));
-            let parameters =
-                vec![lock.into(), pool.database.clone().into(), fork.clone().into(), path.into()];
-            Statement::long("BACKUP LOG", statements::take_tail(), parameters)
+            database::take_tail(pool, fork, format!(r"{}\{file}", folder.trim_end_matches('\\')))
         }
     }
 }

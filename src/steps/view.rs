@@ -34,6 +34,8 @@ pub struct View<'a> {
     pub route: Route,
     /// The log chain from the target's redo point.
     pub chain: Result<Chain, Problem>,
+    /// Whether the copy of the side that is protected continues the live database's log chain. Not known where no side is protected.
+    pub continuity: Continuity<'a>,
     /// What is known about the side that is left.
     pub verdict: Verdict,
     /// What a human would have to agree to, and whether one did.
@@ -172,11 +174,15 @@ impl<'a> View<'a> {
             // They leave no side, and go on by themselves; but what is overwritten is asked for.
             Procedure::Protect | Procedure::Align => (None, &Verdict::Dead, route.from),
         };
-        let copy = (route.procedure == Procedure::Protect)
-            .then(|| continuity(pool, situation, transition, chain.as_ref()));
-        let overwrites = match copy {
-            Some(Continuity::Broken(_)) => seeding::overwritten(pool, situation, transition),
-            Some(Continuity::Continues(_) | Continuity::Behind(_) | Continuity::Unknown(_)) | None => vec![],
+        let continuity = match route.procedure {
+            Procedure::Protect => continuity(pool, situation, transition, chain.as_ref()),
+            Procedure::Switch | Procedure::Failover | Procedure::Align => {
+                Continuity::Unknown("no side is protected".into())
+            }
+        };
+        let overwrites = match continuity {
+            Continuity::Broken(_) => seeding::overwritten(pool, situation, transition),
+            Continuity::Continues(_) | Continuity::Behind(_) | Continuity::Unknown(_) => vec![],
         };
         let asked = Asked {
             chain: losses,
@@ -188,7 +194,7 @@ impl<'a> View<'a> {
             overwrites,
         };
         let accepted = Acceptance::of(terms(&asked), transition, said.consent);
-        View { pool, situation, transition, route, chain, verdict, accepted }
+        View { pool, situation, transition, route, chain, continuity, verdict, accepted }
     }
     /// The data centre that is left, or whose database is the live one.
     pub fn from(&self) -> &'a DataCenter {
@@ -322,10 +328,6 @@ impl<'a> View<'a> {
             )
         })
     }
-    /// Whether the copy of the side that is protected continues the live database's log chain.
-    pub fn continuity(&self) -> Continuity<'a> {
-        continuity(self.pool, self.situation, self.transition, self.chain.as_ref())
-    }
     /// Whether the copy stands where a seed of this transition has brought it, or further on: what it lacks from there on is not mended by
     /// seeding it once more.
     pub fn is_seeded(&self) -> bool {
@@ -340,10 +342,6 @@ impl<'a> View<'a> {
         let begun = self.transition.has_begun_to_seed();
         let agreed = !self.accepted.terms().overwrites.is_empty() && self.accepted.accepted().is_some();
         self.route.procedure == Procedure::Protect && (begun || agreed)
-    }
-    /// Where a file of the share stands from which log shipping feeds the target's copy, as SQL Server names it.
-    pub fn in_share(&self, file: &str) -> Result<String, Problem> {
-        Ok(self.shipping()?.backup_share.file(file))
     }
     /// A chat service that was stopped by us and does not run: by this transition anywhere, or by an earlier one on a server that is to
     /// serve. The server, and how the service is called there. What cannot be seen of it, or did not start after this many effects of the

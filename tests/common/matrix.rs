@@ -288,7 +288,7 @@ impl<'c, C: Course> Staged<'c, C> {
     pub fn effects(&self) -> Vec<Entry> {
         let world = self.scene.lab.world().now();
         let all = world.journal.entries().iter().skip(self.since);
-        all.filter(|e| e.effect == Effect::Write && scene::is_an_operator(&e.client)).cloned().collect()
+        all.filter(|e| e.effect == Effect::Write && e.is_an_operators()).cloned().collect()
     }
 
     fn label(&self, e: &Entry) -> String {

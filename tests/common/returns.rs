@@ -5,7 +5,7 @@ use lab::scenario::Scenario;
 use lab::serve::Lab;
 use lab::sql::backup;
 use lab::world::journal::Outcome;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::courses::{ADD_SECONDARY, last_begun, not_protected};
 use super::matrix::{AtWork, Course, world};
@@ -17,13 +17,13 @@ pub const SEED: &str = "RESTORE DATABASE FROM DISK";
 #[derive(Clone, Copy)]
 pub struct Return;
 
-/// Says yes to what is asked now.
-pub async fn agree(scene: &Scene) {
+/// What is asked of a human now, before the first data centre is protected.
+pub async fn question(scene: &Scene) -> Value {
     let asked = || scene.object()["status"]["transition"]["consentNeeded"].take();
     scene.until("a question", || !asked().is_null()).await;
-    let asked = asked();
-    let yes = json!({"transition": asked["transition"], "situation": asked["situation"], "by": "Ann"});
-    scene.patch(&json!({ "consent": yes }).to_string());
+    let question = asked();
+    assert_eq!(scene.object()["status"]["transition"]["procedure"], "Protect");
+    question
 }
 
 /// Whether everything that a life of the database held stands in the share of the first data centre: a full backup, and the tail with
@@ -73,7 +73,7 @@ impl Course for Return {
     async fn begin(&self, scene: &mut Scene) {
         let first = scene.data_center(0).name.clone();
         scene.lab.restore(&first).await.unwrap();
-        agree(scene).await;
+        scene.agree(&question(scene).await);
     }
 
     fn active_at_the_end(&self) -> usize {

@@ -9,7 +9,7 @@ use lab::sql::{SQL_PASSWORD, SQL_USER, login, logout};
 use lab::tsql::Event;
 use lab::tsql::batch::{self, Progress};
 use lab::world::journal::{Effect, Outcome};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Plane, Process, count, manifests};
 
@@ -115,6 +115,12 @@ impl Scene {
     pub fn patch(&self, spec: &str) {
         let patch = format!("{{\"spec\":{spec}}}");
         self.kubectl(&["patch", &format!("pcf/{RESOURCE}"), "--type", "merge", "-p", &patch], None);
+    }
+
+    /// Says yes to what was asked.
+    pub fn agree(&self, asked: &Value) {
+        let yes = json!({"transition": asked["transition"], "situation": asked["situation"], "by": "Ann"});
+        self.patch(&json!({ "consent": yes }).to_string());
     }
 
     /// Nothing is done any more, and the status says so.
@@ -386,16 +392,11 @@ pub fn runs(lab: &Lab, name: &str) -> bool {
     lab.world().now().journal.entries().iter().any(|e| e.name == name && e.outcome == Outcome::Running)
 }
 
-/// Whether the operator has begun a statement or cmdlet that changes something, by the journal from an entry on.
+/// Whether the operator, or a job that it made, has begun a statement or cmdlet that changes something, by the journal from an entry on.
 pub fn begun(lab: &Lab, since: usize, name: &str) -> bool {
     let world = lab.world().now();
     let mut entries = world.journal.entries().iter().skip(since);
     entries.any(|e| e.name == name && e.effect == Effect::Write && e.client != "SQLAgent")
-}
-
-/// Whether an entry of the journal is an operator's: neither a job's of the Agent nor somebody's.
-pub fn is_an_operator(client: &str) -> bool {
-    !client.starts_with("SQLAgent") && client != "someone"
 }
 
 /// What a failover carries out exactly once, however often a process was killed.

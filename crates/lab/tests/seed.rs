@@ -2,16 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jiff::{SignedDuration, Timestamp};
+mod common;
+
+use common::{COPY, LIVE};
+use jiff::SignedDuration;
 use lab::scenario::Scenario;
 use lab::sql::backup::BackupHeader;
-use lab::sql::{self, Database, SQL_PASSWORD, SQL_USER};
-use lab::tsql::{Cell, Event, Progress, batch};
+use lab::sql::{self, Database};
+use lab::tsql::{Cell, Event};
 use lab::world::World;
-use lab::world::files::MemoryFiles;
 
-const LIVE: &str = "atl-sql-1.litwareinc.com";
-const COPY: &str = "sea-sql-1.litwareinc.com";
 const FULL: &str = r"\\sea-fs-1\mgc-logs\mgc_seed_1.bak";
 const NONE: [u32; 0] = [];
 
@@ -52,8 +52,7 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let scenario = Scenario { backups: 2, copied: 2, restored: 2, ..Scenario::default() };
-        let start = "2026-03-01T12:00:00Z".parse::<Timestamp>().unwrap();
-        let mut w = World::new(scenario, Box::<MemoryFiles>::default(), start).unwrap();
+        let mut w = common::world(scenario);
         for host in [LIVE, COPY] {
             sql::remove_log_shipping_by_hand(&mut w, host).unwrap();
         }
@@ -61,22 +60,12 @@ impl Bench {
     }
 
     fn send(&mut self, host: &str, text: &str, parameters: &[&str]) -> Vec<Event> {
-        let id = sql::login(&mut self.w, host, SQL_USER, SQL_PASSWORD, "client", "test").unwrap();
+        let id = common::log_in(&mut self.w, host);
         let parameters = parameters.iter().enumerate();
         let parameters = parameters.map(|(n, p)| (format!("@P{}", n + 1), Cell::Text((*p).into()))).collect();
         let lock = "EXEC sp_getapplock @Resource = N'pcf', @LockMode = N'Exclusive', @LockOwner = N'Session'";
-        let mut out = Vec::new();
-        for (text, parameters) in [(lock, vec![]), (text, parameters)] {
-            out.clear();
-            match batch::begin(&mut self.w, host, id, text, parameters) {
-                Err(e) => out.push(Event::Error(e)),
-                Ok(()) => {
-                    while let Progress::Until(at) = batch::step(&mut self.w, host, id, &mut out) {
-                        self.w.advance(at);
-                    }
-                }
-            }
-        }
+        common::send(&mut self.w, host, id, lock, vec![]);
+        let out = common::send(&mut self.w, host, id, text, parameters);
         sql::logout(&mut self.w, host, id);
         out
     }

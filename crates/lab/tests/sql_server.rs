@@ -3,14 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod common;
+
+use common::{COPY, LIVE};
 use lab::scenario::{Dialect, Scenario, SqlServerVersion};
-use lab::sql::{self, SQL_PASSWORD, SQL_USER};
+use lab::sql;
 use lab::tsql::{Cell, Event, Progress, SqlMessage, batch};
 use lab::world::World;
-use lab::world::files::MemoryFiles;
-
-const LIVE: &str = "atl-sql-1.litwareinc.com";
-const COPY: &str = "sea-sql-1.litwareinc.com";
 
 struct Bench {
     w: World,
@@ -18,8 +17,7 @@ struct Bench {
 
 impl Bench {
     fn new(scenario: Scenario) -> Bench {
-        let start = "2026-03-01T12:00:00Z".parse().unwrap();
-        Bench { w: World::new(scenario, Box::<MemoryFiles>::default(), start).unwrap() }
+        Bench { w: common::world(scenario) }
     }
 
     fn of(sql_server: SqlServerVersion) -> Bench {
@@ -27,20 +25,11 @@ impl Bench {
     }
 
     fn log_in(&mut self, host: &str) -> u32 {
-        sql::login(&mut self.w, host, SQL_USER, SQL_PASSWORD, "client", "test").unwrap()
+        common::log_in(&mut self.w, host)
     }
 
     fn send(&mut self, host: &str, id: u32, text: &str) -> Vec<Event> {
-        let mut out = Vec::new();
-        match batch::begin(&mut self.w, host, id, text, vec![]) {
-            Err(e) => out.push(Event::Error(e)),
-            Ok(()) => {
-                while let Progress::Until(at) = batch::step(&mut self.w, host, id, &mut out) {
-                    self.w.advance(at);
-                }
-            }
-        }
-        out
+        common::send(&mut self.w, host, id, text, vec![])
     }
 
     fn rows(&mut self, host: &str, text: &str) -> Vec<Vec<Cell>> {

@@ -3,17 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jiff::{SignedDuration, Timestamp};
+mod common;
+
+use common::{COPY, LIVE};
+use jiff::SignedDuration;
 use lab::scenario::Scenario;
-use lab::sql::{self, Database, ForkPoint, SQL_PASSWORD, SQL_USER};
-use lab::tsql::{Cell, Event, Progress, batch};
+use lab::sql::{self, Database, ForkPoint};
+use lab::tsql::{Cell, Event};
 use lab::world::World;
-use lab::world::files::MemoryFiles;
 use lab::world::journal::{Effect, Outcome};
 
-const LIVE: &str = "atl-sql-1.litwareinc.com";
 const MIRROR: &str = "atl-sql-2.litwareinc.com";
-const COPY: &str = "sea-sql-1.litwareinc.com";
 const TAIL: &str = r"\\sea-fs-1\mgc-logs\tail.trn";
 const NONE: [u32; 0] = [];
 const PARTNER_OFF: &str = "ALTER DATABASE [mgc] SET PARTNER OFF";
@@ -28,8 +28,7 @@ impl Bench {
     /// A world whose copy holds all log backups; nobody is connected but by a test.
     fn new() -> Bench {
         let scenario = Scenario { backups: 2, copied: 2, restored: 2, ..Scenario::default() };
-        let start = "2026-03-01T12:00:00Z".parse::<Timestamp>().unwrap();
-        let mut w = World::new(scenario, Box::<MemoryFiles>::default(), start).unwrap();
+        let mut w = common::world(scenario);
         for host in [LIVE, MIRROR, COPY] {
             sql::remove_log_shipping_by_hand(&mut w, host).unwrap();
         }
@@ -52,23 +51,14 @@ impl Bench {
     }
 
     fn send(&mut self, host: &str, text: &str) -> Vec<Event> {
-        let id = sql::login(&mut self.w, host, SQL_USER, SQL_PASSWORD, "client", "test").unwrap();
+        let id = common::log_in(&mut self.w, host);
         let out = self.send_as(host, id, text);
         sql::logout(&mut self.w, host, id);
         out
     }
 
     fn send_as(&mut self, host: &str, id: u32, text: &str) -> Vec<Event> {
-        let mut out = Vec::new();
-        match batch::begin(&mut self.w, host, id, text, vec![]) {
-            Err(e) => out.push(Event::Error(e)),
-            Ok(()) => {
-                while let Progress::Until(at) = batch::step(&mut self.w, host, id, &mut out) {
-                    self.w.advance(at);
-                }
-            }
-        }
-        out
+        common::send(&mut self.w, host, id, text, vec![])
     }
 
     fn errors(&mut self, host: &str, text: &str) -> Vec<u32> {
@@ -153,7 +143,7 @@ fn a_tail_is_refused_while_others_are_inside_or_the_database_is_mirrored() {
     let mut b = b.without_chat();
     let data = format!("BACKUP DATABASE mgc TO DISK = N'{TAIL}' WITH NORECOVERY");
     assert_eq!(b.errors(LIVE, &data), vec![3032, 3013]);
-    let other = sql::login(&mut b.w, LIVE, SQL_USER, SQL_PASSWORD, "client", "test").unwrap();
+    let other = common::log_in(&mut b.w, LIVE);
     b.send_as(LIVE, other, "USE mgc");
     assert_eq!(b.tail(), vec![3101, 3013]);
     b.send_as(LIVE, other, "USE master; ALTER DATABASE mgc SET SINGLE_USER WITH ROLLBACK IMMEDIATE");

@@ -1,6 +1,7 @@
 //! The two sides of a night: the only place that says which of a scenario's data centres is which.
 
 use lab::scenario::{DataCenter, Scenario, Store};
+use lab::sql::backup::{self, BackupHeader};
 use lab::sql::{Database, Instance};
 use lab::world::{DataCenterState, World};
 use persistent_chat_failover::domain::side::Side;
@@ -111,4 +112,10 @@ pub fn copies(scenario: &Scenario) -> &str {
 /// The side that a data centre's name means.
 pub fn called(scenario: &Scenario, name: &str) -> Option<Side> {
     Side::BOTH.into_iter().find(|side| data_center(scenario, *side).name == name)
+}
+
+/// The backups in a folder, as far as they can be read.
+pub fn backups<'w>(w: &'w World, folder: &'w str) -> impl Iterator<Item = BackupHeader> + 'w {
+    let names = w.files.list(folder).unwrap_or_default().into_iter();
+    names.filter_map(move |(name, _)| backup::read(w.files.as_ref(), &format!(r"{folder}\{name}")).ok())
 }

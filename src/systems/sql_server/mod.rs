@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod content;
+pub mod database;
 pub mod database_files;
 pub mod errors;
 pub mod job_steps;

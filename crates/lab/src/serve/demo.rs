@@ -146,7 +146,7 @@ fn not_live(lab: &Lab, to: &DataCenter) -> Vec<String> {
 pub fn writes(lab: &Lab) -> Vec<String> {
     lab.journal()
         .into_iter()
-        .filter(|e| e.effect == Effect::Write && !e.client.starts_with("SQLAgent") && e.client != "someone")
+        .filter(|e| e.effect == Effect::Write && e.is_an_operators())
         .map(|e| format!("{} {} on {}", e.name, e.target.unwrap_or_default(), e.server))
         .collect()
 }

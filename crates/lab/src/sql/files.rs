@@ -71,16 +71,7 @@ pub(crate) fn added(
             );
         }
     }
-    let mut out: Vec<DatabaseFile> = Vec::new();
-    for file in new {
-        let moved = moves.iter().find(|(name, _)| *name == file.name).map(|(_, to)| to.clone());
-        let path = moved.unwrap_or_else(|| file.path.clone());
-        if let Some(why) = no_room(i, None, &out, &path) {
-            return Err(planned(why, &file.name, &path));
-        }
-        out.push(DatabaseFile { path, ..file.clone() });
-    }
-    Ok(out)
+    laid(i, None, new, moves)
 }
 
 /// The files that a full backup brings with it, each where it will lie, or why it cannot. Files of the database whose place it takes stand in
@@ -95,11 +86,21 @@ pub(crate) fn placed(
     if let Some((name, _)) = moves.iter().find(|(name, _)| !listed.iter().any(|f| f.name == *name)) {
         return Err(not_part(name, database).into());
     }
+    laid(i, Some(database), listed, moves)
+}
+
+/// Files, each where it is moved to or where it lay, if there is room for all of them.
+fn laid<'f>(
+    i: &Instance,
+    without: Option<&str>,
+    files: impl IntoIterator<Item = &'f DatabaseFile>,
+    moves: &[(String, String)],
+) -> Result<Vec<DatabaseFile>, Errors> {
     let mut out: Vec<DatabaseFile> = Vec::new();
-    for file in listed {
+    for file in files {
         let moved = moves.iter().find(|(name, _)| *name == file.name).map(|(_, to)| to.clone());
         let path = moved.unwrap_or_else(|| file.path.clone());
-        if let Some(why) = no_room(i, Some(database), &out, &path) {
+        if let Some(why) = no_room(i, without, &out, &path) {
             return Err(planned(why, &file.name, &path));
         }
         out.push(DatabaseFile { path, ..file.clone() });

@@ -5,9 +5,10 @@ use super::batch::Batch;
 use super::ends::{Said, command};
 use super::lexer::Token;
 use super::restore::abnormal;
-use super::values::{Errors, Event};
+use super::values::{Cell, ColumnType, Errors, Event, SqlMessage};
 use crate::sql::backup::BackupHeader;
 use crate::sql::{backup, catalog};
+use crate::world::files::Files;
 use crate::world::journal::Effect;
 
 impl Batch {
@@ -18,14 +19,9 @@ impl Batch {
         t: &[Token],
         out: &mut Vec<Event>,
     ) -> Result<Said, Errors> {
-        let path = self.disk(t).unwrap_or_default();
-        let entry = self.journal(seat, Effect::Read, "RESTORE LABELONLY", Some(path.clone()));
-        let result = backup::read(seat.world.files.as_ref(), &path);
-        let set = seat.finish(entry, result).map_err(|e| vec![e, abnormal("RESTORE LABELONLY")])?;
-        let (columns, rows) = catalog::label(seat, &set);
-        out.push(Event::Rows { columns, rows, order: Vec::new() });
-        self.say(seat, Said::Rows(command::HEADERS, 1), out);
-        Ok(Said::Plain(command::HEADERS_ENDED))
+        let set = self.read(seat, t, "RESTORE LABELONLY", backup::read)?;
+        let rows = catalog::label(seat, &set);
+        Ok(self.told(seat, rows, out))
     }
 
     /// `RESTORE FILELISTONLY`. How its ends are told is not recorded: as those of HEADERONLY.
@@ -35,16 +31,11 @@ impl Batch {
         t: &[Token],
         out: &mut Vec<Event>,
     ) -> Result<Said, Errors> {
-        let path = self.disk(t).unwrap_or_default();
-        let entry = self.journal(seat, Effect::Read, "RESTORE FILELISTONLY", Some(path.clone()));
         let position = self.number_of_option(t, "FILE").unwrap_or(1);
-        let result = backup::set_at(seat.world.files.as_ref(), &path, position);
-        let set = seat.finish(entry, result).map_err(|e| vec![e, abnormal("RESTORE FILELISTONLY")])?;
-        let (columns, rows) = catalog::file_list(seat, &set);
-        let count = rows.len() as u64;
-        out.push(Event::Rows { columns, rows, order: Vec::new() });
-        self.say(seat, Said::Rows(command::HEADERS, count), out);
-        Ok(Said::Plain(command::HEADERS_ENDED))
+        let set =
+            self.read(seat, t, "RESTORE FILELISTONLY", |files, path| backup::set_at(files, path, position))?;
+        let rows = catalog::file_list(seat, &set);
+        Ok(self.told(seat, rows, out))
     }
 
     /// `RESTORE HEADERONLY`
@@ -54,18 +45,38 @@ impl Batch {
         t: &[Token],
         out: &mut Vec<Event>,
     ) -> Result<Said, Errors> {
-        let path = self.disk(t).unwrap_or_default();
-        let entry = self.journal(seat, Effect::Read, "RESTORE HEADERONLY", Some(path.clone()));
         let wanted = self.number_of_option(t, "FILE");
-        let result = backup::sets(seat.world.files.as_ref(), &path);
-        let sets = seat.finish(entry, result).map_err(|e| vec![e, abnormal("RESTORE HEADERONLY")])?;
+        let sets = self.read(seat, t, "RESTORE HEADERONLY", backup::sets)?;
         let sets: Vec<(usize, BackupHeader)> =
             (1..).zip(sets).filter(|(position, _)| wanted.is_none_or(|w| w == *position)).collect();
-        let (columns, rows) = catalog::headers(seat, &sets);
+        let rows = catalog::headers(seat, &sets);
+        Ok(self.told(seat, rows, out))
+    }
+
+    /// What is read of the file that a statement names; the journal keeps how that ended.
+    fn read<T>(
+        &mut self,
+        seat: &mut Seat<'_>,
+        t: &[Token],
+        name: &str,
+        read: impl FnOnce(&dyn Files, &str) -> Result<T, SqlMessage>,
+    ) -> Result<T, Errors> {
+        let path = self.disk(t).unwrap_or_default();
+        let entry = self.journal(seat, Effect::Read, name, Some(path.clone()));
+        let result = read(seat.world.files.as_ref(), &path);
+        seat.finish(entry, result).map_err(|e| vec![e, abnormal(name)])
+    }
+
+    /// Two ends, of the rows and of the statement (recorded).
+    fn told(
+        &mut self,
+        seat: &Seat<'_>,
+        (columns, rows): (Vec<(String, ColumnType)>, Vec<Vec<Cell>>),
+        out: &mut Vec<Event>,
+    ) -> Said {
         let count = rows.len() as u64;
         out.push(Event::Rows { columns, rows, order: Vec::new() });
-        // Two ends, of the rows and of the statement (recorded).
         self.say(seat, Said::Rows(command::HEADERS, count), out);
-        Ok(Said::Plain(command::HEADERS_ENDED))
+        Said::Plain(command::HEADERS_ENDED)
     }
 }

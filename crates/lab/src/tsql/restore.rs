@@ -60,6 +60,14 @@ pub(super) fn abnormal(verb: &str) -> SqlMessage {
     SqlMessage::refusal(3013, format!("{verb} is terminating abnormally."))
 }
 
+/// A RESTORE that has failed: its cause stands in the journal, and what every failed one says comes last.
+pub(super) fn failed(seat: &mut Seat<'_>, journal: u64, command: &str, mut errors: Errors) -> Errors {
+    let cause = errors.first().cloned().unwrap_or_else(|| abnormal(command));
+    _ = seat.finish::<()>(journal, Err(cause));
+    errors.push(abnormal(command));
+    errors
+}
+
 /// That BACKUP and RESTORE are not for transactions.
 pub(super) fn outside_of_transactions(seat: &Seat<'_>) -> Result<(), SqlMessage> {
     match seat.session() {
@@ -116,17 +124,24 @@ impl Batch {
         let work = work.and_then(|()| possible(seat, &database, source, leaves(t)));
         let work = match work {
             Ok(work) => work,
-            Err(mut errors) => {
-                let first = errors.first().cloned().unwrap_or_else(|| abnormal(&command));
-                _ = seat.finish::<()>(journal, Err(first));
-                errors.push(abnormal(&command));
-                return Err(errors);
-            }
+            Err(errors) => return Err(failed(seat, journal, &command, errors)),
         };
         if let Some(e) = cannot_start(seat, &database, &work) {
             // What fails while the database is started comes after 3013 (recorded).
             return seat.finish(journal, Err(e)).map_err(|e| vec![abnormal(&command), e]);
         }
+        self.at_work(seat, t, work, (command, database.to_lowercase(), journal));
+        Ok(Said::Nothing)
+    }
+
+    /// A RESTORE is at work, for as long as such a one takes.
+    pub(super) fn at_work(
+        &mut self,
+        seat: &mut Seat<'_>,
+        t: &[Token],
+        work: Restoring,
+        (command, database, journal): (String, String, u64),
+    ) {
         let (takes, file) = match &work {
             Restoring::Log { path, .. } => {
                 (seat.world.scenario.restore_ms, Some(split(path).1.to_lowercase()))
@@ -140,10 +155,8 @@ impl Batch {
         let ends = began + SignedDuration::from_millis(i64::try_from(takes).unwrap_or(0));
         let stats = self.number_of_option(t, "STATS");
         if let Some(s) = seat.session_mut() {
-            let database = database.to_lowercase();
             s.running = Some(Running { command, began, ends, journal, database, file, stats });
         }
-        Ok(Said::Nothing)
     }
 
     /// A RESTORE has ended.
@@ -168,12 +181,8 @@ impl Batch {
                 leaves == Leaves::Online
             }
             Some(Restoring::Full(full)) => {
-                let result = full.ended(seat, &key);
-                let first = |e: &Errors| e.first().cloned().unwrap_or_else(|| abnormal(&running.command));
-                if let Err(mut errors) = result {
-                    _ = seat.finish::<()>(running.journal, Err(first(&errors)));
-                    errors.push(abnormal(&running.command));
-                    return Err(errors);
+                if let Err(errors) = full.ended(seat, &key) {
+                    return Err(failed(seat, running.journal, &running.command, errors));
                 }
                 false
             }

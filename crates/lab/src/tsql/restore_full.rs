@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
-
 use super::Seat;
 use super::batch::Batch;
 use super::ends::Said;
 use super::lexer::Token;
 use super::restore::{
-    Restoring, abnormal, damage, has_room, not_in_use, of_another, of_kind, outside_of_transactions,
+    Restoring, damage, failed, has_room, not_in_use, of_another, of_kind, outside_of_transactions,
 };
 use super::transactions::SYSTEM_DATABASES;
 use super::values::{Ends, Errors, SqlMessage, refuse};
 use crate::sql::backup::BackupHeader;
-use crate::sql::{Database, DateUnit, Restored, Running, backup, files};
+use crate::sql::{Database, DateUnit, Restored, backup, files};
 
 /// A full restore at work.
 #[derive(Clone)]
@@ -48,26 +46,15 @@ impl Batch {
             .and_then(|asked| planned(seat, &asked).map(|plan| (asked, plan)));
         let (asked, (set, database)) = match planned {
             Ok(plan) => plan,
-            Err(mut errors) => {
-                let first = errors.first().cloned().unwrap_or_else(|| abnormal(&command));
-                _ = seat.finish::<()>(journal, Err(first));
-                errors.push(abnormal(&command));
-                return Err(errors);
-            }
+            Err(errors) => return Err(failed(seat, journal, &command, errors)),
         };
         let key = database.name.to_lowercase();
         if let Some(i) = seat.instance_mut() {
             i.databases.insert(key.clone(), database);
         }
         let Asked { path, others, position, .. } = asked;
-        self.restoring = Some(Restoring::Full(Box::new(Full { path, others, position, set })));
-        let began = seat.world.now;
-        let takes = i64::try_from(seat.world.scenario.full_ms).unwrap_or(0);
-        let ends = began + SignedDuration::from_millis(takes);
-        let stats = self.number_of_option(t, "STATS");
-        if let Some(s) = seat.session_mut() {
-            s.running = Some(Running { command, began, ends, journal, database: key, file: None, stats });
-        }
+        let work = Restoring::Full(Box::new(Full { path, others, position, set }));
+        self.at_work(seat, t, work, (command, key, journal));
         Ok(Said::Nothing)
     }
 

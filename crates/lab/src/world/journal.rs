@@ -99,6 +99,13 @@ pub enum Outcome {
     Aborted,
 }
 
+impl Entry {
+    /// Whether it is an operator's: neither a job's of SQL Server Agent nor somebody's by hand.
+    pub fn is_an_operators(&self) -> bool {
+        !self.client.starts_with("SQLAgent") && self.client != "someone"
+    }
+}
+
 impl Journal {
     /// Begins an entry; its number closes it with [`Journal::end`].
     pub fn begin(&mut self, time: Timestamp, begun: Begun<'_>) -> u64 {

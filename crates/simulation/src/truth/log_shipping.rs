@@ -1,7 +1,7 @@
 //! Log shipping runs from the side where chat is to the other one, and nothing is shipped over a database that lives.
 
 use lab::sql::Database;
-use lab::sql::backup::{self, BackupHeader};
+use lab::sql::backup::BackupHeader;
 use lab::world::World;
 use persistent_chat_failover::domain::side::Side;
 
@@ -54,12 +54,7 @@ pub(super) fn can_be_fed(w: &World, side: Side) -> bool {
     };
     let mut sets: Vec<BackupHeader> = [&d.backup_share, &d.copy_folder]
         .into_iter()
-        .flat_map(|folder| {
-            let names = w.files.list(folder).unwrap_or_default().into_iter();
-            names.filter_map(move |(name, _)| {
-                backup::read(w.files.as_ref(), &format!(r"{folder}\{name}")).ok()
-            })
-        })
+        .flat_map(|folder| sides::backups(w, folder))
         .filter(|set| set.family == live.family)
         .collect();
     sets.sort_by_key(|set| set.last_lsn);

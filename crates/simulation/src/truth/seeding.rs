@@ -1,6 +1,6 @@
 //! A seed overwrites nothing that nobody has agreed to, and nothing that only the old side holds.
 
-use lab::sql::backup::{self, BackupHeader};
+use lab::sql::backup::BackupHeader;
 use lab::sql::{Database, Instance};
 use lab::world::World;
 use lab::world::journal::Entry;
@@ -85,9 +85,7 @@ fn unsaved(truth: &Truth, write: &Write<'_>, db: &Database) -> Option<String> {
 
 /// The backups in the share that feeds the copy of the side that is written to.
 fn backups<'w>(w: &'w World, write: &Write<'_>) -> impl Iterator<Item = BackupHeader> + 'w {
-    let share = write.side.map_or("", |side| sides::backup_share(&w.scenario, side)).to_string();
-    let names = w.files.list(&share).unwrap_or_default().into_iter();
-    names.filter_map(move |(name, _)| backup::read(w.files.as_ref(), &format!(r"{share}\{name}")).ok())
+    sides::backups(w, write.side.map_or("", |side| sides::backup_share(&w.scenario, side)))
 }
 
 /// Whether a copy can be seeded on a side, whatever stands there: every server of it can be seen, and nothing hinders its jobs.

@@ -27,8 +27,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "the job that backs up the log of the old side is left on",
         edits: &[(
             "src/steps/fence_old_side.rs",
-            "        Some(job) if job.enabled => return Err(",
-            "        Some(job) if job.enabled && false => return Err(",
+            "    without_log_backups(i, |job| Effect::DisableJob(place, job))?;\n",
+            "    if false {\n        without_log_backups(i, |job| Effect::DisableJob(place, job))?;\n    }\n",
         )],
     },
     Mutant {
@@ -43,8 +43,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "jobs of a seed are left behind",
         edits: &[(
             "src/domain/seeding.rs",
-            "    let ours = |j: &&Job| names.contains_key(&j.name.to_lowercase()) && !j.running;",
-            "    let ours = |j: &&Job| names.contains_key(&j.name.to_lowercase()) && !j.running && false;",
+            "    let ours = |j: &&Job| names.contains(&j.name.to_lowercase()) && !j.running;",
+            "    let ours = |j: &&Job| names.contains(&j.name.to_lowercase()) && !j.running && false;",
         )],
     },
     Mutant {
