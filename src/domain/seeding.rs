@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::backups::BackupSet;
+use super::backups::{BackupSet, Lsn};
 use super::log_shipping::Job;
 use super::pool::Pool;
 use super::reading::Reading;
@@ -55,8 +55,9 @@ impl Work {
 pub fn next_seed(pool: &Pool, t: &Transition, at: Timestamp) -> Seed {
     let number = t.facts.seed.as_ref().map_or(0, |seed| seed.number + u32::from(seed.is_used()));
     let file = format!("{}_seed_{}_{number}.bak", pool.database, t.id);
-    let restored = t.facts.seed.as_ref().and_then(|seed| seed.restored.clone());
-    Seed { at, file, number, restored }
+    let (restored, begins) =
+        t.facts.seed.as_ref().map_or((None, None), |seed| (seed.restored.clone(), seed.begins));
+    Seed { at, file, number, restored, begins }
 }
 
 /// The file that an open database is saved into.
@@ -139,16 +140,31 @@ pub enum FileIs {
     Missing,
 }
 
+/// The full backup of that life of a database that stands in a file of the share, whole, as SQL Server reads it.
+pub fn full_backup<'s>(
+    s: &'s Situation,
+    t: &Transition,
+    file: &str,
+    database: &str,
+    fork: &str,
+) -> Option<&'s BackupSet> {
+    let sets = s.folders[t.route.to].as_ref()?.headers.get(file)?.sets.known()?;
+    // One that does not say where it begins cannot be told from what it is restored over.
+    sets.iter().find(|set| {
+        set.is_full_of(database)
+            && !set.damaged
+            && set.first_lsn > Lsn::default()
+            && set.last_fork.eq_ignore_ascii_case(fork)
+    })
+}
+
 /// How a file of the share is.
 pub fn file_is(s: &Situation, t: &Transition, file: &str, database: &str, fork: &str) -> FileIs {
-    let Some(folders) = s.folders[t.route.to].as_ref() else { return FileIs::Missing };
-    let sets = folders.headers.get(file).and_then(|h| h.sets.known());
-    let is_it = |set: &BackupSet| {
-        set.is_full_of(database) && !set.damaged && set.last_fork.eq_ignore_ascii_case(fork)
-    };
-    if sets.into_iter().flatten().any(is_it) {
+    if full_backup(s, t, file, database, fork).is_some() {
         return FileIs::Whole;
     }
+    let Some(folders) = s.folders[t.route.to].as_ref() else { return FileIs::Missing };
+    let sets = folders.headers.get(file).and_then(|h| h.sets.known());
     let listed = folders.share.known().and_then(|share| share.iter().find(|f| f.name == file));
     let age = listed.map(|f| s.at.as_millisecond().saturating_sub(f.modified));
     let is_new = age.is_some_and(|age| i128::from(age) < REST.as_millis());

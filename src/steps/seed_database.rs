@@ -15,7 +15,6 @@ use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::Route;
-use crate::domain::seed::Seed;
 use crate::domain::seeding::{self, FileIs, JobIs, Work};
 use crate::domain::side::{Place, Seat, Side};
 use crate::domain::sql_server::Instance;
@@ -52,6 +51,8 @@ pub enum Effect {
     Restore {
         /// The file.
         file: String,
+        /// Its `FirstLSN`.
+        begins: Lsn,
         /// A database stands there, which is overwritten.
         replace: bool,
         /// The job.
@@ -119,7 +120,7 @@ impl Step for SeedDatabase {
                 let learn = |t: &mut Transition| t.facts.seed = Some(seeding::next_seed(pool, t, now));
                 p.run_job(p.source(), &job, learn).await
             }
-            Effect::Restore { file, replace, job } => {
+            Effect::Restore { file, begins, replace, job } => {
                 // Nothing is written where nobody knows what lies there.
                 let moves = match p.seed_moves(&path(file)).await {
                     Ok(moves) => moves,
@@ -127,12 +128,12 @@ impl Step for SeedDatabase {
                 };
                 let text = job_steps::seed(&pool.database, &path(file), &moves, *replace);
                 let job = AgentJob::new(job, "Restores a full backup of the live database as a copy", text);
-                let restored = file.clone();
+                let (restored, begins) = (file.clone(), *begins);
                 let learn = |t: &mut Transition| {
                     // Of log shipping one cycle is to be seen that begins after it.
                     t.facts.started_jobs.retain(|job, _| Work::ALL.iter().any(|w| *job == w.job(&t.id)));
                     if let Some(seed) = &mut t.facts.seed {
-                        seed.restored = Some(restored);
+                        (seed.restored, seed.begins) = (Some(restored), Some(begins));
                     }
                 };
                 p.run_job(standby, &job, learn).await
@@ -204,12 +205,10 @@ fn seed(v: &View<'_>) -> Word {
     if let Some(word) = busy(v, (standby, &restore), None, &restored) {
         return word;
     }
-    // A log backup that followed it is gone, or was never there: it is not restored once more.
-    let in_vain =
-        taken.is_some_and(Seed::is_used) && standby.database.as_ref().is_some_and(|copy| copy.redo.is_some());
-    if taken.is_some() && is == FileIs::Whole && !in_vain {
-        let replace = standby.database.is_some();
-        return Decision::Act(Effect::Restore { file, replace, job: restore });
+    let whole = seeding::full_backup(v.situation, v.transition, &file, &v.pool.database, fork);
+    if let (Some(_), Some(set)) = (taken, whole) {
+        let (begins, replace) = (set.first_lsn, standby.database.is_some());
+        return Decision::Act(Effect::Restore { file, begins, replace, job: restore });
     }
     let made = format!("{} is taken on {}", clean(&file), clean(&live.server_name));
     if let Some(word) = busy(v, (live, &backup), Some(is), &made) {

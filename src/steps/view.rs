@@ -11,7 +11,6 @@ use crate::domain::pool::{DataCenter, Pool, Shipping};
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::{Course, Procedure, Route};
-use crate::domain::seed::Seed;
 use crate::domain::seeding;
 use crate::domain::side::Place;
 use crate::domain::site::{Answer, Site};
@@ -333,9 +332,8 @@ impl<'a> View<'a> {
     pub fn is_seeded(&self) -> bool {
         let live = self.live_source().ok().and_then(|i| i.database.as_ref()?.fork.as_ref());
         let standby = self.target_site().store.answer.instance().ok().and_then(|i| i.database.as_ref());
-        let redo = standby.filter(|copy| copy.is_restoring()).and_then(|copy| copy.redo.as_ref());
-        let restored = self.transition.facts.seed.as_ref().is_some_and(Seed::is_used);
-        restored && redo.zip(live).is_some_and(|(redo, fork)| redo.fork.eq_ignore_ascii_case(fork))
+        let seed = self.transition.facts.seed.as_ref();
+        seed.zip(standby).zip(live).is_some_and(|((seed, copy), fork)| seed.is_in(copy, fork))
     }
     /// Whether this transition seeds a copy: a human has agreed to what that overwrites.
     pub fn seeds(&self) -> bool {

@@ -501,12 +501,14 @@ fn set(r: &Rows, row: &[Cell]) -> Result<BackupSet, String> {
         let told = |name: &str| r.text(row, name).ok().flatten().unwrap_or_default();
         let damaged = r.int(row, "IsDamaged").ok().flatten() != Some(0);
         let (family, last_fork) = (told("FamilyGUID"), told("RecoveryForkID"));
+        let first_lsn = r.lsn(row, "FirstLSN").ok().flatten().unwrap_or_default();
         return Ok(BackupSet {
             kind,
             position,
             database,
             server,
             family,
+            first_lsn,
             last_fork,
             damaged,
             ..BackupSet::default()

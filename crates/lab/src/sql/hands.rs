@@ -6,6 +6,7 @@ use crate::world::World;
 use crate::world::journal::{Begun, Effect, Kind, Outcome};
 
 use super::backup::{self, BackupHeader};
+use super::files;
 use super::{
     Database, Restored, Running, SQL_PASSWORD, SQL_USER, guid, is_up, login, recover, remove_mirror,
 };
@@ -172,7 +173,9 @@ pub fn restore_another_by_hand(world: &mut World, host: &str, name: &str) -> Res
     {
         let database = name.to_string();
         session.running = Some(Running { command, began, ends, journal, database, file: None, stats: None });
-        let restoring = Database { name: name.into(), state: 1, standby: false, mirroring: None, ..any };
+        // Its files are its own: none of them can be one of another database.
+        let files = files::usual(name, r"D:\Others", r"L:\Others");
+        let restoring = Database { name: name.into(), state: 1, standby: false, mirroring: None, files, ..any };
         i.databases.insert(name.into(), restoring);
     }
     Ok(())
