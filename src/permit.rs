@@ -22,11 +22,13 @@ use crate::domain::premises::Premises;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::Route;
+use crate::domain::seed::Lost;
 use crate::domain::side::{Place, Seat, Side, Sides};
 use crate::domain::situation::Situation;
 use crate::domain::transition::{DetachedJob, LogSeen, Transition};
 use crate::systems::folders::Kind;
 use crate::systems::management_shell::{Cmdlet, ShellError, cmdlets, diagnostics, read as shell_read};
+use crate::systems::sql_server::lost_messages::{self, Asked};
 use crate::systems::sql_server::{
     Cell, SqlError, Statement, agent, database_files, errors, read, statements,
 };
@@ -313,6 +315,19 @@ impl<'w, S: Systems> Permit<'w, S> {
     /// anywhere.
     pub async fn seed_moves(&self, path: &str) -> Result<Vec<Move>, Outcome> {
         self.files(path, 1).await.map(|(listed, placed)| seed_moves(&listed, &placed))
+    }
+
+    /// Counts the messages of a database that the live one lacks, on sessions that serve nothing else. An error: why nobody can say.
+    pub async fn count_lost(&self, seat: Seat, held_until: Timestamp) -> Result<Lost, Problem> {
+        let open = |seat| async move {
+            let server = self.server(seat);
+            let session = self.systems.sql(server).await;
+            session
+                .map(|session| Asked { session, server })
+                .map_err(|e| errors::problem(&e, server, "counting"))
+        };
+        let (mut old, mut live) = (open(seat).await?, open(self.source()).await?);
+        lost_messages::count(&mut old, &mut live, self.pool, held_until).await
     }
 
     /// The files that a backup lists, and those of the instance of the target. An error: it was refused, or the session is lost.

@@ -5,9 +5,11 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::courses::not_protected;
 use common::returns::{SEED, is_saved, left_behind, question};
-use common::scene::{Scene, backups_for, begun, not_live_in, quick, runs, server};
+use common::scene::{RESOURCE, Scene, backups_for, begun, not_live_in, quick, runs, server};
 use common::switches::may_switch;
 use lab::scenario::Scenario;
 use lab::world::journal::{Entry, Outcome};
@@ -38,6 +40,28 @@ fn carried_out(scene: &Scene, name: &str) -> Vec<Entry> {
     scene.lab.journal().into_iter().filter(|e| e.name == name && e.outcome == Outcome::Ok).collect()
 }
 
+/// How many messages the old database of the first data centre holds that the live one lacks.
+fn lost_messages(scene: &Scene) -> usize {
+    let [old, live] = [0, 1].map(|n| database(scene, &scene.data_center(n).sql_server));
+    scene.lab.world().now().messages.lacking(&old, &live).len()
+}
+
+/// They were counted before it was overwritten: the status and the report say so.
+fn assert_counted(scene: &Scene, lost: usize) {
+    assert!(lost > 0, "nothing was lost: there is nothing to count");
+    let status = scene.object()["status"].take();
+    let all = status["history"].as_array().unwrap().iter().chain([&status["transition"]]);
+    let told: Vec<_> = all.filter_map(|t| t["lostMessages"][0]["messages"].as_u64()).collect();
+    assert!(!told.is_empty() && told.iter().all(|n| *n == lost as u64), "{lost} were lost: {status:#}");
+    let report = Command::new(env!("CARGO_BIN_EXE_kubectl-pcf"))
+        .args(["report", RESOURCE, "-n", &scene.namespace])
+        .env("KUBECONFIG", common::plane().admin_kubeconfig())
+        .output()
+        .unwrap();
+    let report = String::from_utf8_lossy(&report.stdout).into_owned();
+    assert!(report.contains(&format!("{lost} messages")), "{report}");
+}
+
 /// The first data centre is protected: its copy is fed, and nothing is left behind.
 async fn until_protected(scene: &Scene, shipped: usize) {
     scene.wait_for("FailoverReady", "True", "Completed").await;
@@ -64,8 +88,10 @@ async fn an_old_database_is_saved_and_overwritten_by_a_yes_only_and_chat_can_go_
     assert!(begun(&scene.lab, 0, "EXEC sp_add_log_shipping_primary_database"));
 
     let shipped = backups_for(&scene.lab, 0).len();
+    let lost = lost_messages(&scene);
     scene.agree(&asked);
     until_protected(&scene, shipped).await;
+    assert_counted(&scene, lost);
     assert!(is_saved(&scene.lab, &old), "what only the old side held is gone");
     assert_eq!(scene.times("Protect", "Completed"), 2, "{:?}", scene.history());
     assert_eq!(carried_out(&scene, SEED).len(), 1);

@@ -206,6 +206,11 @@ fn what_is_read_of_a_server_is_read_on_either_side() {
     assert!(!b.rows(LIVE, &statements::orphaned_users("mgc"), &[]).is_empty());
     assert!(!b.rows(LIVE, &statements::server_identities("mgc"), &[]).is_empty());
     assert!(!b.rows(LIVE, &statements::newest_message("mgc"), &[]).is_empty());
+    let all = b.rows(LIVE, &statements::messages_since("mgc", 2), &[Cell::Int(0)]);
+    let [channel, id, date] = &all[0][..] else { panic!("{all:?}") };
+    let range = [channel.clone(), id.clone(), id.clone()];
+    let found = b.rows(LIVE, &statements::messages_of_a_channel("mgc", 2), &range);
+    assert_eq!(found, [[id.clone(), date.clone()]]);
 }
 
 #[test]

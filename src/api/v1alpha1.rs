@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use status::{
-    ConsentNeeded, HistoryEntry, LossStatus, PersistentChatFailoverStatus, Progress, StepStatus,
-    TransitionStatus, WishStatus,
+    ConsentNeeded, HistoryEntry, LossStatus, LostMessages, PersistentChatFailoverStatus, Progress,
+    StepStatus, TransitionStatus, WishStatus,
 };
 
 /// One Persistent Chat pool in two data centres, and which of them is to be active.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::status::{seconds, title};
 use super::table::{self, Column};
 use crate::api::v1alpha1::{
-    HistoryEntry, LossStatus, PersistentChatFailover, PersistentChatFailoverStatus, StepStatus,
+    HistoryEntry, LossStatus, LostMessages, PersistentChatFailover, PersistentChatFailoverStatus, StepStatus,
     TransitionStatus,
 };
 use crate::domain::route::Procedure;
@@ -43,6 +43,9 @@ pub struct Report {
     /// What was lost; absent: not known, or it was undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<LossStatus>,
+    /// What was counted in the databases of the lost side when it was there again, before they were overwritten.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost_messages: Vec<LostMessages>,
     /// Seconds without chat in a switch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outage_seconds: Option<i64>,
@@ -63,6 +66,7 @@ pub fn report(r: &PersistentChatFailover) -> Result<Report, String> {
         Some(t) => of_shown(r, t),
         None => of_past(r, past().ok_or(none)?),
     };
+    report.lost_messages = counted(&report, status);
     report.remains = remains(&report, r, status);
     Ok(report)
 }
@@ -78,6 +82,7 @@ fn of_shown(r: &PersistentChatFailover, t: &TransitionStatus) -> Report {
         ended: t.ended.as_ref().map(|e| e.0),
         outcome: t.outcome.clone(),
         loss: t.loss.clone(),
+        lost_messages: Vec::new(),
         outage_seconds: t.outage_seconds,
         steps: Some(t.steps.clone()),
         remains: Vec::new(),
@@ -95,13 +100,36 @@ fn of_past(r: &PersistentChatFailover, h: &HistoryEntry) -> Report {
         ended: Some(h.ended.0),
         outcome: h.outcome.clone(),
         loss: h.loss.clone(),
+        lost_messages: Vec::new(),
         outage_seconds: h.outage_seconds,
         steps: None,
         remains: Vec::new(),
     }
 }
 
+/// What was counted on the side that was left, when it was protected afterwards.
+fn counted(of: &Report, status: &PersistentChatFailoverStatus) -> Vec<LostMessages> {
+    let past = status.history.iter().map(|h| (&h.procedure, &h.to, h.started.0, &h.lost_messages));
+    let shown = status.transition.iter().map(|t| (&t.procedure, &t.to, t.started.0, &t.lost_messages));
+    let mut all = past.chain(shown).filter(|(procedure, to, started, lost)| {
+        **procedure == Procedure::Protect.as_str()
+            && **to == of.from
+            && *started >= of.started
+            && !lost.is_empty()
+    });
+    all.next().map(|(_, _, _, lost)| lost.clone()).unwrap_or_default()
+}
+
 impl Report {
+    /// Whether the side that was left has got a copy since.
+    fn was_protected(&self, status: &PersistentChatFailoverStatus) -> bool {
+        let past = status.history.iter().map(|h| (&h.procedure, &h.to, h.started.0, &h.outcome));
+        let shown = status.transition.iter().map(|t| (&t.procedure, &t.to, t.started.0, &t.outcome));
+        let protects = Procedure::Protect.as_str();
+        past.chain(shown).any(|(procedure, to, started, outcome)| {
+            procedure == protects && *to == self.from && started >= self.started && outcome == "Completed"
+        })
+    }
     fn is_switch(&self) -> bool {
         self.procedure == Procedure::Switch.as_str()
     }
@@ -137,6 +165,9 @@ impl Report {
             (None, false, Some(_)) => {
                 let _ = writeln!(out, "  Not known: the database was not recovered by this operator.");
             }
+        }
+        for lost in &self.lost_messages {
+            let _ = writeln!(out, "  {}", told(lost, &self.from));
         }
         if let Some(outage) = self.outage_seconds {
             let _ = writeln!(out, "\nHow long chat stood still\n  {}", seconds(outage));
@@ -192,9 +223,11 @@ fn remains(f: &Report, r: &PersistentChatFailover, status: &PersistentChatFailov
              adapter's output of {from} if it can be reached, and check that AdapterOutputDirectory is valid in {to}. \
              Do not purge the message queues of the old chat servers."
         ));
-        remains.push(format!(
-            "Keep the SQL Servers of {from} off the network until they are rebuilt: they still believe that they are live."
-        ));
+        if !f.was_protected(status) {
+            remains.push(format!(
+                "Keep the SQL Servers of {from} off the network until they are rebuilt: they still believe that they are live."
+            ));
+        }
     }
     if let Some(c) = missing(BACKED_UP) {
         let database = &r.spec.database;
@@ -215,6 +248,25 @@ fn remains(f: &Report, r: &PersistentChatFailover, status: &PersistentChatFailov
         status.conditions.iter().find(|c| c.type_ == "DatabaseOnline" && c.message.contains("no login"));
     remains.extend(online.map(|c| c.message.clone()));
     remains
+}
+
+/// What was counted in an old database, for a human.
+fn told(lost: &LostMessages, from: &str) -> String {
+    let (from, server) = (clean(from), clean(&lost.server));
+    let files: Vec<String> = lost.files.iter().map(|f| clean(f)).collect();
+    let files = files.join(" and ");
+    match (lost.messages, &lost.reason) {
+        (Some(messages), _) => {
+            let least = if lost.more { "at least " } else { "" };
+            format!(
+                "Counted when {from} was there again: {least}{messages} messages, on {server}; they are in {files}"
+            )
+        }
+        (None, reason) => {
+            let why = clean(reason.as_deref().unwrap_or("nobody says why"));
+            format!("Not counted when {from} was there again, on {server}: {why}; what it held is in {files}")
+        }
+    }
 }
 
 /// What is lost, for a human.
@@ -289,6 +341,22 @@ mod tests {
         {
             assert!(completed.contains(part), "{part} is missing:\n{completed}");
         }
+        let counted = r#"{"id":"3","procedure":"Protect","from":"b","to":"a","outcome":"Completed","started":"2026-01-01T00:40:00Z",
+          "ended":"2026-01-01T00:50:00Z","lostMessages":[{"server":"a-1","messages":42,"files":["saved.bak","tail.bak"]}]}"#;
+        let earlier = counted.replace("2026-01-01T00", "2025-01-01T00").replace("42", "43");
+        let text = text.replace(r#""history":["#, &format!(r#""history":[{counted},{earlier},"#));
+        let told_of = |text: &str| report(&serde_json::from_str(text).unwrap()).unwrap().told();
+        let found = told_of(&text.replace("OUTCOME", "Completed"));
+        assert!(
+            found.contains("a was there again: 42 messages, on a-1; they are in saved.bak and tail.bak"),
+            "{found}"
+        );
+        assert!(!found.contains("43 messages") && !found.contains("off the network"), "{found}");
+        let unknown =
+            text.replace(r#""messages":42"#, r#""reason":"it is locked""#).replace("OUTCOME", "Completed");
+        let unknown = told_of(&unknown);
+        assert!(unknown.contains("Not counted") && unknown.contains("it is locked"), "{unknown}");
+
         let undone = told("Aborted");
         assert!(undone.contains("Nothing: it was undone") && !undone.contains("mgccomp"), "{undone}");
     }

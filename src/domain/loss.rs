@@ -5,6 +5,7 @@ use jiff::civil::DateTime;
 
 use super::chain::Chain;
 use super::links::{Link, file_name};
+use super::side::Side;
 use super::site::Site;
 use super::situation::Situation;
 use super::sql_server::RestoreHistory;
@@ -34,6 +35,19 @@ pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
         not_applied: chain.stuck.iter().map(|s| s.problem.what.clone()).collect(),
         newest_message: None,
     }
+}
+
+/// Everything before this moment is for certain in the live database of a side, which was recovered there: by its restore history, or by the
+/// record of what recovered it. None: nobody can tell.
+pub fn held_until(s: &Situation, side: Side) -> Option<Timestamp> {
+    let history = s.sites[side].main().ok().and_then(|i| i.history.known());
+    let restored = history.and_then(|h| h.iter().find(|r| ["L", "D"].contains(&r.kind.as_str())));
+    let came = |t: &&Transition| t.route.procedure.moves_chat() && t.route.to == side;
+    let recorded = || {
+        let newest = s.transitions().into_iter().filter(came).max_by_key(|t| t.number)?;
+        newest.facts.loss.as_ref()?.kept_until
+    };
+    kept_until(&s.sites[side.other()], None, restored).or_else(recorded)
 }
 
 /// Everything before this moment is kept for certain.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::backups::Lsn;
-use super::sql_server::Database;
+use super::text::clean;
 
 /// The seed of a copy, as the record keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,18 +35,74 @@ pub struct Saved {
     /// The tail of its log, with which nobody can write to it any more. Written before the statement is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<String>,
+    /// What was found of messages that it holds and the live database lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Lost>,
+}
+
+/// Messages that a saved database holds and the live one lacks, looked for once before it is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "found", rename_all = "camelCase")]
+pub enum Lost {
+    /// So many.
+    Counted {
+        /// How many.
+        messages: u64,
+        /// There may be more: not all of them were compared.
+        more: bool,
+    },
+    /// They could not be counted.
+    Unknown {
+        /// Why.
+        why: String,
+        /// How often that was tried.
+        tries: u32,
+    },
+}
+
+impl Lost {
+    /// How often it is tried to count them: nothing depends on it, and it waits for nobody.
+    const TRIES: u32 = 3;
+
+    /// They cannot be counted, however often it is tried.
+    pub fn given_up(why: &str) -> Self {
+        Lost::Unknown { why: why.into(), tries: Self::TRIES }
+    }
+    /// How often it was tried in vain.
+    pub fn tries(&self) -> u32 {
+        match self {
+            Lost::Counted { .. } => 0,
+            Lost::Unknown { tries, .. } => *tries,
+        }
+    }
+    /// Whether it is to be tried once more.
+    pub fn is_to_be_tried_again(&self) -> bool {
+        match self {
+            Lost::Counted { .. } => false,
+            Lost::Unknown { tries, .. } => *tries < Self::TRIES,
+        }
+    }
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Lost::Counted { messages, more: false } => {
+                write!(f, "{messages} messages in it are not in the live database")
+            }
+            Lost::Counted { messages, more: true } => {
+                write!(f, "at least {messages} messages in it are not in the live database")
+            }
+            Lost::Unknown { why, .. } => {
+                write!(f, "how many messages in it are not in the live database is not known: {}", clean(why))
+            }
+        }
+    }
 }
 
 impl Seed {
     /// Whether it was restored already, or was about to be.
     pub fn is_used(&self) -> bool {
         self.restored.as_ref() == Some(&self.file)
-    }
-    /// Whether it has been restored into a copy that is on this fork. That it was about to be says nothing: the job may never have begun, or
-    /// was refused, and what stood there before is on the same fork where log backups are missing.
-    pub fn is_in(&self, copy: &Database, fork: &str) -> bool {
-        let reaches = |redo: Lsn| self.begins.is_some_and(|first| first <= redo);
-        let redo = copy.redo.as_ref().filter(|_| copy.is_restoring());
-        self.is_used() && redo.is_some_and(|r| reaches(r.lsn) && r.fork.eq_ignore_ascii_case(fork))
     }
 }

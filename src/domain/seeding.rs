@@ -70,6 +70,14 @@ pub fn saved_tail(pool: &Pool, t: &Transition, place: Place, attempts: i32) -> S
     format!("{}_saved_{}_{}_tail_{attempts}.bak", pool.database, t.id, place_word(place))
 }
 
+/// Whether a seed has been restored into a copy that is on this fork. That it was about to be says nothing: the job may never have begun, or was
+/// refused, and what stood there before is on the same fork where log backups are missing.
+pub fn is_restored_into(seed: &Seed, copy: &Database, fork: &str) -> bool {
+    let reaches = |redo: Lsn| seed.begins.is_some_and(|first| first <= redo);
+    let redo = copy.redo.as_ref().filter(|_| copy.is_restoring());
+    seed.is_used() && redo.is_some_and(|r| reaches(r.lsn) && r.fork.eq_ignore_ascii_case(fork))
+}
+
 /// A file of the share from which log shipping feeds the copy of a side, as SQL Server names it; empty: the resource names no folders any
 /// more.
 pub fn in_share(pool: &Pool, side: Side, file: &str) -> String {

@@ -146,6 +146,7 @@ mod tests {
             consent_needed: None,
             loss: None,
             outage_seconds: None,
+            lost_messages: vec![],
         };
         let entry = |t: &TransitionStatus, outcome: &str| HistoryEntry {
             id: t.id.clone(),
@@ -157,6 +158,7 @@ mod tests {
             ended: t.started.clone(),
             loss: None,
             outage_seconds: None,
+            lost_messages: vec![],
         };
         let status = |t: &TransitionStatus, history: &[HistoryEntry]| PersistentChatFailoverStatus {
             transition: Some(t.clone()),

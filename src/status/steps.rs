@@ -2,14 +2,15 @@
 
 use super::conditions::{self, ConditionStatus, Conditions};
 use crate::api::v1alpha1::{
-    ConsentNeeded, HistoryEntry, LossStatus, PersistentChatFailoverStatus, Progress, StepStatus,
-    TransitionStatus,
+    ConsentNeeded, HistoryEntry, LossStatus, LostMessages, PersistentChatFailoverStatus, Progress,
+    StepStatus, TransitionStatus,
 };
 use crate::domain::decision::Decision;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Reason};
 use crate::domain::route::Course;
-use crate::domain::side::Side;
+use crate::domain::seed::Lost;
+use crate::domain::side::{Seat, Side};
 use crate::domain::situation::Situation;
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
@@ -243,6 +244,7 @@ impl Shown<'_> {
             consent_needed: None,
             loss: t.facts.loss.as_ref().map(|l| loss(l, t)),
             outage_seconds: t.outage().map(|o| o.as_secs()),
+            lost_messages: lost_messages(pool, t),
         })
     }
 }
@@ -286,7 +288,29 @@ fn history(pool: &Pool, t: &Transition, e: Ended) -> HistoryEntry {
         ended: conditions::time(e.at),
         loss: t.facts.loss.as_ref().map(|l| loss(l, t)),
         outage_seconds: t.outage().map(|o| o.as_secs()),
+        lost_messages: lost_messages(pool, t),
     }
+}
+
+fn lost_messages(pool: &Pool, t: &Transition) -> Vec<LostMessages> {
+    let counted =
+        t.facts.saved.iter().filter_map(|(place, saved)| Some((place, saved, saved.lost.as_ref()?)));
+    counted
+        .map(|(place, saved, lost)| {
+            let seat = Seat { side: t.route.to, place: *place };
+            let (messages, more, reason) = match lost {
+                Lost::Counted { messages, more } => (i64::try_from(*messages).ok(), *more, None),
+                Lost::Unknown { why, .. } => (None, false, Some(clean(why).chars().take(1000).collect())),
+            };
+            LostMessages {
+                server: pool.server(seat).map(|server| server.host.clone()).unwrap_or_default(),
+                messages,
+                more,
+                reason,
+                files: std::iter::once(&saved.file).chain(&saved.tail).map(|f| clean(f)).collect(),
+            }
+        })
+        .collect()
 }
 
 /// Pieces done, out of those that there were when the transition began.

@@ -3,19 +3,21 @@
 //! Only where a copy is to be seeded, and a human has agreed to what that overwrites. First its mirroring is removed, then the jobs that
 //! back up its log are switched off: they write into the share from which the copy is fed. What is open is saved by a full backup, and
 //! closed by the tail of its log (`BACKUP LOG … WITH NORECOVERY`), so that both together hold everything that was ever written there; and
-//! nobody who still uses it can write any more.
+//! nobody who still uses it can write any more. Before that the messages are counted that it holds and the live one lacks.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::findings::{gate, no_fork, not_sysadmin};
 use super::take_tail::without_log_backups;
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
+use crate::domain::loss;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::Route;
-use crate::domain::seed::Saved;
+use crate::domain::seed::{Lost, Saved};
 use crate::domain::seeding::{self, FileIs, JobIs, Work};
 use crate::domain::side::{Place, Seat};
 use crate::domain::sql_server::{Database, DatabaseState, Instance, wait_for_restores};
@@ -24,7 +26,7 @@ use crate::domain::text::clean;
 use crate::domain::transition::Transition;
 use crate::permit::{AgentJob, Permit};
 use crate::systems::Systems;
-use crate::systems::sql_server::{Statement, agent, database, job_steps};
+use crate::systems::sql_server::{Statement, agent, database, job_steps, lost_messages};
 
 /// The step.
 pub struct FenceOldSide;
@@ -40,6 +42,15 @@ pub enum Effect {
     LeaveStandby(Place),
     /// Saves an open database.
     Save(Save),
+    /// Counts the messages of a saved database that the live one lacks.
+    Count {
+        /// Where it stands.
+        place: Place,
+        /// Up to when the live one holds everything for certain.
+        held_until: Option<Timestamp>,
+        /// How often that was tried in vain.
+        tries: u32,
+    },
     /// Ends its log with its tail: nobody writes to it any more.
     Close {
         /// Where it stands.
@@ -89,6 +100,7 @@ impl Step for FenceOldSide {
     fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
         match e {
             Effect::Save(save) => vec![job(save, pool, route).text],
+            Effect::Count { .. } => lost_messages::shown(pool),
             other => statement(other, pool, route).iter().map(Statement::shown).collect(),
         }
     }
@@ -98,7 +110,8 @@ impl Step for FenceOldSide {
         let seat = |place| Seat { side: route.to, place };
         match e {
             Effect::Save(save) => {
-                let saved = Saved { fork: save.fork.clone(), file: save.file.clone(), tail: None };
+                let saved =
+                    Saved { fork: save.fork.clone(), file: save.file.clone(), tail: None, lost: None };
                 let learn = |t: &mut Transition| {
                     t.facts.saved.insert(save.place, saved);
                 };
@@ -115,6 +128,20 @@ impl Step for FenceOldSide {
                     Outcome::Answered => send(e, p, seat(place)).await,
                     other @ (Outcome::Refused(_) | Outcome::Unknown(_)) => other,
                 }
+            }
+            Effect::Count { place, held_until, tries } => {
+                let lost = match held_until {
+                    Some(held_until) => p.count_lost(seat(*place), *held_until).await,
+                    None => Ok(Lost::given_up("nothing tells up to when the live one holds everything")),
+                };
+                let lost = lost.unwrap_or_else(|p| Lost::Unknown { why: p.what, tries: tries + 1 });
+                let place = *place;
+                p.intend(move |t| {
+                    if let Some(saved) = t.facts.saved.get_mut(&place) {
+                        saved.lost = Some(lost);
+                    }
+                })
+                .await
             }
             Effect::RemoveMirroring(place) | Effect::DisableJob(place, _) | Effect::LeaveStandby(place) => {
                 send(e, p, seat(*place)).await
@@ -206,11 +233,13 @@ fn closed(v: &View<'_>, place: Place, i: &Instance) -> Result<Option<String>, Wo
         | DatabaseState::Offline
         | DatabaseState::Other(_) => Ok(v.transition.facts.saved.get(&place).map(|saved| {
             let tail = saved.tail.iter().map(|tail| format!(" and {}", clean(tail)));
+            let lost = saved.lost.iter().map(|lost| format!(" ({lost})"));
             format!(
-                "{} on {server} was saved to {}{}",
+                "{} on {server} was saved to {}{}{}",
                 clean(&v.pool.database),
                 clean(&saved.file),
-                tail.collect::<String>()
+                tail.collect::<String>(),
+                lost.collect::<String>()
             )
         })),
     }
@@ -231,6 +260,9 @@ fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Optio
     let is = seeding::file_is(v.situation, v.transition, &file, &v.pool.database, fork);
     match is {
         FileIs::Whole => {
+            if let Some(count) = count(v, place, db) {
+                return Err(Decision::Act(count));
+            }
             let attempts = v.transition.attempts(FenceOldSide::ID);
             let tail = seeding::saved_tail(v.pool, v.transition, place, attempts);
             return Err(Decision::Act(Effect::Close { place, fork: fork.clone(), file: tail }));
@@ -256,6 +288,18 @@ fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Optio
     Err(Decision::Act(Effect::Save(Save { place, fork: fork.clone(), file, copy_only, job })))
 }
 
+/// What was lost is counted while the database can be read: as late as that, for nothing can be added to it behind that moment any more that
+/// anybody would miss. Nothing waits for it, and of another database that only has the same name nothing was lost.
+fn count(v: &View<'_>, place: Place, db: &Database) -> Option<Effect> {
+    let live = v.source().live()?.database.as_ref()?;
+    let is_its_own =
+        live.family.as_ref().zip(db.family.as_ref()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+    let saved = v.transition.facts.saved.get(&place).filter(|_| is_its_own)?;
+    let again = saved.lost.as_ref().is_none_or(Lost::is_to_be_tried_again);
+    let tries = saved.lost.as_ref().map_or(0, Lost::tries);
+    again.then(|| Effect::Count { place, held_until: loss::held_until(v.situation, v.route.from), tries })
+}
+
 fn job(save: &Save, pool: &Pool, route: Route) -> AgentJob {
     let path = seeding::in_share(pool, route.to, &save.file);
     let text = job_steps::full_backup(&pool.database, &path, save.copy_only);
@@ -270,6 +314,6 @@ fn statement(e: &Effect, pool: &Pool, route: Route) -> Option<Statement> {
         Effect::DisableJob(_, id) => agent::enable_job(pool, id, false),
         Effect::LeaveStandby(_) => database::leave_standby(pool),
         Effect::Close { fork, file, .. } => database::take_tail(pool, fork, shipping.backup_share.file(file)),
-        Effect::Save(_) => return None,
+        Effect::Save(_) | Effect::Count { .. } => return None,
     })
 }

@@ -333,7 +333,9 @@ impl<'a> View<'a> {
         let live = self.live_source().ok().and_then(|i| i.database.as_ref()?.fork.as_ref());
         let standby = self.target_site().store.answer.instance().ok().and_then(|i| i.database.as_ref());
         let seed = self.transition.facts.seed.as_ref();
-        seed.zip(standby).zip(live).is_some_and(|((seed, copy), fork)| seed.is_in(copy, fork))
+        seed.zip(standby)
+            .zip(live)
+            .is_some_and(|((seed, copy), fork)| seeding::is_restored_into(seed, copy, fork))
     }
     /// Whether this transition seeds a copy: a human has agreed to what that overwrites.
     pub fn seeds(&self) -> bool {

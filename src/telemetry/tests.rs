@@ -122,6 +122,7 @@ fn running(id: &str, steps: Vec<StepStatus>) -> PersistentChatFailoverStatus {
         consent_needed: None,
         loss: None,
         outage_seconds: None,
+        lost_messages: vec![],
     };
     PersistentChatFailoverStatus { transition: Some(transition), ..PersistentChatFailoverStatus::default() }
 }
@@ -138,6 +139,7 @@ fn over(s: &PersistentChatFailoverStatus, outcome: &str) -> PersistentChatFailov
         ended: conditions::time(at(90)),
         loss: None,
         outage_seconds: None,
+        lost_messages: vec![],
     };
     PersistentChatFailoverStatus { transition: None, history: vec![entry], ..s.clone() }
 }

@@ -105,6 +105,10 @@ pub struct TransitionStatus {
     /// serving from the other side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage_seconds: Option<i64>,
+    /// What was counted in old databases before a seed overwrote them (Protect).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub lost_messages: Vec<LostMessages>,
 }
 
 /// A step.
@@ -201,6 +205,28 @@ pub struct LossStatus {
     pub accepted_by: Option<String>,
 }
 
+/// Messages that an old database held and the live one lacks, counted before a seed overwrote it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LostMessages {
+    /// The server that it stood on.
+    #[schemars(length(max = 253))]
+    pub server: String,
+    /// How many they are; absent: they could not be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<i64>,
+    /// There may be more: not all of them were compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// Why they could not be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub reason: Option<String>,
+    /// The files of the backup share that hold them.
+    #[schemars(length(max = 2), inner(length(max = 400)))]
+    pub files: Vec<String>,
+}
+
 /// A transition that has ended.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -230,4 +256,8 @@ pub struct HistoryEntry {
     /// Seconds without chat in a switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage_seconds: Option<i64>,
+    /// What was counted in old databases before a seed overwrote them (Protect).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub lost_messages: Vec<LostMessages>,
 }

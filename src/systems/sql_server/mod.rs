@@ -7,6 +7,7 @@ pub mod database_files;
 pub mod errors;
 pub mod job_steps;
 pub mod log_shipping_script;
+pub mod lost_messages;
 pub mod numbers;
 pub mod read;
 pub mod session;
@@ -48,6 +49,8 @@ pub enum Parameter {
     Text(String),
     /// int.
     Int(i32),
+    /// bigint.
+    BigInt(i64),
 }
 
 impl From<&str> for Parameter {
@@ -63,6 +66,12 @@ impl From<String> for Parameter {
 impl From<i32> for Parameter {
     fn from(n: i32) -> Self {
         Parameter::Int(n)
+    }
+}
+
+impl From<i64> for Parameter {
+    fn from(n: i64) -> Self {
+        Parameter::BigInt(n)
     }
 }
 
@@ -96,6 +105,7 @@ impl Statement {
                     format!("@P{} = {}", i + 1, crate::domain::text::clean(&statements::quote_string(t)))
                 }
                 Parameter::Int(n) => format!("@P{} = {n}", i + 1),
+                Parameter::BigInt(n) => format!("@P{} = {n}", i + 1),
             })
             .collect();
         if values.is_empty() { self.text.clone() } else { format!("{}  -- {}", self.text, values.join(", ")) }

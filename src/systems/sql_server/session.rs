@@ -94,6 +94,7 @@ impl TdsSession {
                 match p {
                     Parameter::Text(t) => query.bind(t.as_str()),
                     Parameter::Int(n) => query.bind(*n),
+                    Parameter::BigInt(n) => query.bind(*n),
                 }
             }
             query.query(client).await

@@ -3,6 +3,10 @@
 //! All of them run on a connection whose database is `master`; values travel as parameters (`@P1` …), never as text. The one
 //! exception is a database name inside a three-part name, which no parameter can stand for: [`quote_name`] writes it.
 
+mod listed;
+
+pub use listed::{Listed, listed};
+
 /// What every batch ends in: one row with the error of its last statement, and what its procedure returned. An answer without it was cut
 /// off, whatever else it holds; and of several errors the driver gives the first one only.
 pub const ENDING: &str = " SELECT @@ERROR AS error, 0 AS returned;";
@@ -198,6 +202,27 @@ pub fn server_identities(database: &str) -> String {
 pub fn newest_message(database: &str) -> String {
     let q = quote_name(database);
     format!("SET LOCK_TIMEOUT 1000; SELECT MAX(c.chatDate) AS newest FROM {q}.dbo.tblChat AS c;")
+}
+
+/// Messages of an old database from a date on (`@P1`, in the unit of the table), at most so many. It reads the whole table, and is never sent to a database
+/// that chat uses.
+pub fn messages_since(database: &str, most: usize) -> String {
+    let q = quote_name(database);
+    format!(
+        "SET LOCK_TIMEOUT 1000; SELECT TOP ({}) c.channelId, c.chatId, c.chatDate FROM {q}.dbo.tblChat AS c WHERE c.chatDate >= @P1;",
+        most
+    )
+}
+
+/// Messages of one channel (`@P1`) whose numbers are in a range (`@P2` to `@P3`), which is a range of the table's key; at most so many.
+/// Whoever locks it is not waited for.
+pub fn messages_of_a_channel(database: &str, most: usize) -> String {
+    let q = quote_name(database);
+    format!(
+        "SET LOCK_TIMEOUT 1000; SELECT TOP ({}) c.chatId, c.chatDate FROM {q}.dbo.tblChat AS c WHERE c.channelId = @P1 \
+         AND c.chatId BETWEEN @P2 AND @P3;",
+        most
+    )
 }
 
 /// Takes the application lock of a pool for the session, or says at once that it cannot. `@P1` resource.
@@ -487,96 +512,6 @@ pub fn map_user(database: &str, user: &str) -> String {
     let statement = format!("ALTER USER {u} WITH LOGIN = {u};", u = quote_name(user));
     let call = format!("{}.sys.sp_executesql {}", quote_name(database), quote_string(&statement));
     calling(&locked("@P1"), "", &[call])
-}
-
-/// A text that the operator sends, for whoever checks all of them.
-pub struct Listed {
-    /// The item of this module that makes it, with what tells its variants apart.
-    pub name: String,
-    /// The text.
-    pub text: String,
-    /// Whether it only looks.
-    pub looks: bool,
-}
-
-/// Every text of this module, in every variant and as it is sent; those that quote names with names that need it.
-pub fn listed() -> Vec<Listed> {
-    let constants = [
-        ("IDENTITY", IDENTITY),
-        ("DATABASE", DATABASE),
-        ("REDO", REDO),
-        ("SECONDARY_HALF", SECONDARY_HALF),
-        ("PRIMARY_HALF", PRIMARY_HALF),
-        ("PRIMARY_SECONDARIES", PRIMARY_SECONDARIES),
-        ("JOBS", JOBS),
-        ("SCHEDULES", SCHEDULES),
-        ("HEADERS", HEADERS),
-        ("LABEL", LABEL),
-        ("FILE_LIST", FILE_LIST),
-        ("INSTANCE_FILES", INSTANCE_FILES),
-        ("FOLDER_LISTING", FOLDER_LISTING),
-        ("SESSIONS", SESSIONS),
-        ("RESTORES", RESTORES),
-        ("RESTORE_HISTORY", RESTORE_HISTORY),
-        ("OWN_BACKUPS", OWN_BACKUPS),
-        ("LOCK", LOCK),
-        ("HELD", HELD),
-        ("LOCK_HOLDER", LOCK_HOLDER),
-        ("RECORD_TABLE", RECORD_TABLE),
-        ("RECORDS", RECORDS),
-    ];
-    let made = [
-        ("session", session()),
-        ("write_record", write_record()),
-        ("enable_job(true)", enable_job(true)),
-        ("enable_job(false)", enable_job(false)),
-        ("start_job", start_job()),
-        ("stop_job", stop_job()),
-        ("run_job", run_job()),
-        ("delete_job", delete_job()),
-        ("add_schedule", add_schedule()),
-        ("add_primary_half", add_primary_half()),
-        ("add_primary_secondary", add_primary_secondary()),
-        ("add_secondary_half", add_secondary_half()),
-        ("remove_log_shipping(true)", remove_log_shipping(true)),
-        ("remove_log_shipping(false)", remove_log_shipping(false)),
-        ("leave_standby", leave_standby()),
-        ("restore_log(true, 1, 0)", restore_log(true, 1, 0)),
-        ("restore_log(false, 3, 0)", restore_log(false, 3, 0)),
-        ("restore_log(true, 3, 2)", restore_log(true, 3, 2)),
-        ("recover", recover()),
-        ("take_tail", take_tail()),
-        ("bring_back_online", bring_back_online()),
-    ];
-    let looks = constants.map(|(name, text)| (name.to_string(), text.to_string()));
-    let looks = looks.into_iter().chain(quoted().flat_map(looks_inside));
-    let looks = looks.map(|(name, text)| Listed { name, text: ended(text), looks: true });
-    let made = made.map(|(name, text)| (name.to_string(), text));
-    let writes = made.into_iter().chain(quoted().flat_map(writes_inside));
-    looks.chain(writes.map(|(name, text)| Listed { name, text, looks: false })).collect()
-}
-
-/// Names that need quoting, beside one that does not.
-fn quoted() -> impl Iterator<Item = &'static str> {
-    ["mgc", "it's [the] \"chat\"; --", "SELECT"].into_iter()
-}
-
-/// The texts that look into a database.
-fn looks_inside(name: &str) -> [(String, String); 3] {
-    [
-        (format!("orphaned_users({name})"), orphaned_users(name)),
-        (format!("server_identities({name})"), server_identities(name)),
-        (format!("newest_message({name})"), newest_message(name)),
-    ]
-}
-
-/// The texts that change something in a database.
-fn writes_inside(name: &str) -> [(String, String); 3] {
-    [
-        (format!("remove_mirroring({name})"), remove_mirroring(name)),
-        (format!("set_multi_user({name})"), set_multi_user(name)),
-        (format!("map_user({name})"), map_user(name, name)),
-    ]
 }
 
 /// A name as a bracketed identifier: the one quoting function for identifiers.

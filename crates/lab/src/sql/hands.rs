@@ -51,7 +51,6 @@ pub fn foreign_database_by_hand(world: &mut World, host: &str) -> Result<(), Str
         forked: None,
         redo: None,
         mirroring: None,
-        newest_message: None,
         interrupted: None,
         undo_lost: false,
         ..any
@@ -175,7 +174,8 @@ pub fn restore_another_by_hand(world: &mut World, host: &str, name: &str) -> Res
         session.running = Some(Running { command, began, ends, journal, database, file: None, stats: None });
         // Its files are its own: none of them can be one of another database.
         let files = files::usual(name, r"D:\Others", r"L:\Others");
-        let restoring = Database { name: name.into(), state: 1, standby: false, mirroring: None, files, ..any };
+        let restoring =
+            Database { name: name.into(), state: 1, standby: false, mirroring: None, files, ..any };
         i.databases.insert(name.into(), restoring);
     }
     Ok(())

@@ -7,6 +7,7 @@ pub(crate) mod files;
 mod hands;
 mod locks;
 pub(crate) mod log_shipping;
+mod messages;
 mod mirror;
 mod populate;
 mod sessions;
@@ -14,7 +15,7 @@ mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::scenario::{Language, SqlServerVersion};
 use crate::world::World;
@@ -32,6 +33,7 @@ pub use log_shipping::{
     remove_log_shipping_by_hand, remove_primary_half_by_hand, remove_secondary_half_by_hand,
     set_up_log_shipping_by_hand,
 };
+pub use messages::{Message, Messages};
 pub(crate) use mirror::remove_mirror;
 pub use mirror::{mirror_check, mirror_establish, promote_mirror, start_sql};
 pub use populate::populate;
@@ -153,8 +155,6 @@ pub struct Database {
     pub mirroring: Option<Mirroring>,
     /// Users: name, and whether its SID has a login here.
     pub users: Vec<(String, bool)>,
-    /// When the newest message was written.
-    pub newest_message: Option<Timestamp>,
     /// What its dates of messages count.
     pub date_unit: DateUnit,
     /// `tblServerIdentity`.
@@ -348,7 +348,6 @@ pub(crate) fn apply(world: &mut World, host: &str, restored: Restored) {
             db.forked = Some(ForkPoint { from: restored.set.first_fork.clone(), lsn });
         }
         db.interrupted = None;
-        db.newest_message = Some(restored.set.start - SignedDuration::from_secs(20));
         i.restore_history.push(Restored { database: db.name.clone(), ..restored });
     }
 }
@@ -370,6 +369,8 @@ pub(crate) fn recover(world: &mut World, host: &str, key: &str) -> Result<(), St
     let lsn = db.redo.take().map_or(db.log_end, |r| r.0);
     db.log_backed_up = lsn;
     db.log_end = lsn + RECOVERY_RECORDS;
-    db.forked = Some(ForkPoint { from: std::mem::replace(&mut db.fork, fork), lsn });
+    let left = ForkPoint { from: std::mem::replace(&mut db.fork, fork.clone()), lsn };
+    world.messages.fork(&fork, &left);
+    db.forked = Some(left);
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::world::files::split;
 
 use super::agent::{copy, take_log_backup};
 use super::log_shipping::{LastFile, Shipment, set_up_primary, set_up_secondary};
+use super::messages::LENGTH;
 use super::{Database, DateUnit, Instance, Mirroring, Restored, apply, backup, files, guid};
 
 /// Makes the instances, databases, log shipping and backup files of the scenario.
@@ -59,14 +60,13 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         log_broken: false,
         mirroring: Some(Mirroring { role: 1, state: 4, partner: live.mirror.clone() }),
         users: users(true),
-        newest_message: Some(world.now),
         date_unit: DateUnit::of(s.seed),
         identities: BTreeMap::new(),
         interrupted: None,
         undo_lost: false,
         files: files::usual(&s.database, r"D:\SQL", r"L:\SQL"),
     };
-    let redo = Some((database.log_end, fork));
+    let redo = Some((database.log_end, fork.clone()));
     let mirror = Database {
         state: 1,
         mirroring: Some(Mirroring { role: 2, state: 4, partner: live.sql_server.clone() }),
@@ -80,7 +80,6 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
         redo,
         mirroring: None,
         users: users(false),
-        newest_message: None,
         files: files::usual(&s.database, r"F:\Data", r"G:\Log"),
         ..database.clone()
     };
@@ -98,6 +97,7 @@ fn databases(world: &mut World, live: &DataCenter, standby: &DataCenter) {
             i.databases.insert(key.clone(), db);
         }
     }
+    world.messages.commit(&fork, first_lsn - LENGTH, world.now);
 }
 
 /// Log shipping from the live data centre to the copy in the other one.

@@ -6,6 +6,7 @@ use crate::world::World;
 use crate::world::journal::Outcome;
 
 use super::agent::{self, AGENT};
+use super::messages::LENGTH;
 use super::{Instance, Options, Running, SQL_PASSWORD, SQL_USER, Session, is_up};
 
 /// Ends the sessions of a lost data centre. Its databases keep what they had; mirroring is disconnected.
@@ -171,7 +172,7 @@ pub fn chat_ping(world: &mut World, sql_host: &str, database: &str, client: &str
     if let Some(db) = world.sql.get_mut(sql_host).and_then(|i| i.databases.get_mut(&database.to_lowercase()))
     {
         db.identities.insert(client.into(), now);
-        db.newest_message = Some(now);
-        db.log_end += 100;
+        world.messages.commit(&db.fork, db.log_end, now);
+        db.log_end += LENGTH;
     }
 }

@@ -146,7 +146,6 @@ fn planned(seat: &Seat<'_>, asked: &Asked) -> Result<(BackupHeader, Database), E
         mirroring: None,
         // On another server the logins have other SIDs than those that stand in the backup.
         users: set.extra.users.iter().map(|(user, mapped)| (user.clone(), *mapped && here)).collect(),
-        newest_message: None,
         date_unit: DateUnit::of(world.scenario.seed),
         identities: BTreeMap::new(),
         interrupted: None,

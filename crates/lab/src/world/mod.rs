@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::chat::Deployment;
 use crate::scenario::Scenario;
-use crate::sql::Instance;
+use crate::sql::{Instance, Messages};
 use answers::Answers;
 use breakpoints::Breakpoints;
 use files::{Files, Unreachable, Volumes};
@@ -34,6 +34,8 @@ pub struct World {
     pub files: Box<dyn Files>,
     /// Folders that nobody reaches: those of a data centre that is lost.
     unreachable: Unreachable,
+    /// Messages of chat that were ever written.
+    pub messages: Messages,
     /// Every statement and cmdlet that anybody ran.
     pub journal: Journal,
     /// What is to be held, and what is.
@@ -73,6 +75,7 @@ impl World {
             chat,
             files,
             unreachable,
+            messages: Messages::default(),
             journal: Journal::default(),
             breakpoints: Breakpoints::default(),
             answers: Answers::default(),

@@ -1,6 +1,5 @@
 //! Somebody who works through the runbook by hand, beside the operators.
 
-use jiff::SignedDuration;
 use lab::sql::{self, Restored, backup};
 use lab::world::World;
 use persistent_chat_failover::domain::side::Side;
@@ -135,7 +134,6 @@ fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
         let db = i.databases.get_mut(key).ok_or("no database")?;
         db.redo = Some((set.last_lsn, set.last_fork.clone()));
         db.interrupted = None;
-        db.newest_message = Some(set.start - SignedDuration::from_secs(20));
         let database = db.name.clone();
         i.restore_history.push(Restored { at: now, database, set, path });
         return Ok(());

@@ -314,6 +314,7 @@ impl Connection {
             let value = match p {
                 Parameter::Text(t) => LabCell::Text(t.clone()),
                 Parameter::Int(n) => LabCell::Int(i64::from(*n)),
+                Parameter::BigInt(n) => LabCell::Int(*n),
             };
             (format!("@P{}", n + 1), value)
         });
@@ -359,6 +360,7 @@ fn brief(statement: &Statement) -> String {
         .map(|p| match p {
             Parameter::Text(t) => t.chars().take(40).collect(),
             Parameter::Int(n) => n.to_string(),
+            Parameter::BigInt(n) => n.to_string(),
         })
         .collect();
     format!("{} [{}]", text.split_whitespace().take(7).collect::<Vec<_>>().join(" "), values.join(", "))

@@ -31,6 +31,7 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         let fork = here.map(|db| db.fork.clone()).unwrap_or_default();
         let saved = backups(w, write).any(|set| set.kind == 1 && set.last_fork.eq_ignore_ascii_case(&fork));
         truth.check("a full backup stands before an old database is closed", saved, told);
+        judge_count(truth, write, here);
     }
     let text = e.parameters.get("@p4").map(String::as_str).unwrap_or_default();
     if e.name != "EXEC sp_start_job" || !text.contains("RESTORE DATABASE") {
@@ -57,6 +58,29 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         !mirrored && !writes,
         told,
     );
+}
+
+/// What was lost is counted before the database is closed that holds it, and every one of them that was sent and is nowhere else.
+fn judge_count(truth: &mut Truth, write: &Write<'_>, here: Option<&Database>) {
+    let (w, e) = (write.world, write.entry);
+    let Some(side) = write.side else { return };
+    let key = w.scenario.database.to_lowercase();
+    let live = sides::principal(w, side.other()).and_then(|i| i.databases.get(&key));
+    let Some((old, live)) = here.zip(live).filter(|(old, live)| old.family == live.family) else { return };
+    let store = sides::data_center(&w.scenario, side).sql_server == e.server;
+    let lost = match store {
+        true => "/facts/saved/store/lost",
+        false => "/facts/saved/mirror/lost",
+    };
+    let record = last_record(write, None).unwrap_or_default();
+    let lost = record.pointer(lost).cloned().unwrap_or_default();
+    truth.check("what was lost is counted before it is closed", !lost.is_null(), || write.told());
+    if let Some(counted) = lost.get("messages").and_then(serde_json::Value::as_u64) {
+        let lacking = w.messages.lacking(old, live).len() as u64;
+        truth.check("what was lost is counted rightly", counted == lacking, || {
+            format!("{}: {lost}, and the live one lacks {lacking}", write.told())
+        });
+    }
 }
 
 /// Whether a human has agreed to what is overwritten, by the record that stands beside the live database.

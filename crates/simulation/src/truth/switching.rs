@@ -69,6 +69,10 @@ fn judge_recovery(truth: &mut Truth, write: &Write<'_>) {
     );
     let redo = write.database.and_then(|d| d.redo.as_ref());
     let end = closed.map(|db| db.log_end);
+    let lost = closed.zip(write.database).map(|(old, copy)| w.messages.lacking(old, copy).len());
+    truth.check("every message that was committed is there after a switch", lost == Some(0), || {
+        format!("{}: {lost:?} are not", write.told())
+    });
     truth.check("no message is lost by a switch", redo.is_some() && redo.map(|(lsn, _)| *lsn) == end, || {
         format!("{}: the copy stands at {redo:?}, the log of the other side ends at {end:?}", write.told())
     });

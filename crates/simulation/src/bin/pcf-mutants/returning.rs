@@ -48,6 +48,30 @@ pub(super) const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
+        name: "what was lost is counted by its numbers alone",
+        edits: &[(
+            "src/systems/sql_server/lost_messages.rs",
+            "        messages += there.difference(&here).count() as u64;",
+            "        messages += there.iter().filter(|m| !here.iter().any(|h| h.0 == m.0)).count() as u64;",
+        )],
+    },
+    Mutant {
+        name: "what was lost is not counted before it is closed",
+        edits: &[(
+            "src/steps/fence_old_side.rs",
+            "            if let Some(count) = count(v, place, db) {",
+            "            if let Some(count) = count(v, place, db).filter(|_| false) {",
+        )],
+    },
+    Mutant {
+        name: "a seed counts as restored once that was about to be",
+        edits: &[(
+            "src/domain/seeding.rs",
+            "    let reaches = |redo: Lsn| seed.begins.is_some_and(|first| first <= redo);",
+            "    let reaches = |_: Lsn| true;",
+        )],
+    },
+    Mutant {
         name: "a database that is open is overwritten",
         edits: &[
             (

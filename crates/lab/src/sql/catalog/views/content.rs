@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use super::super::time;
 use super::{Table, n, s, table};
 use crate::sql::{Database, DateUnit};
+use crate::world::World;
 
 /// A table of the content database, by lower-case name without the database's.
-pub(super) fn of(db: &Database, name: &str) -> Option<Table> {
+pub(super) fn of(w: &World, db: &Database, name: &str) -> Option<Table> {
     match name {
         "dbo.tblserveridentity" => Some(server_identities(db)),
-        "dbo.tblchat" => Some(messages(db)),
+        "dbo.tblchat" => Some(messages(w, db)),
         "sys.database_principals" => Some(principals(db)),
         _ => None,
     }
@@ -27,8 +28,10 @@ fn server_identities(db: &Database) -> Table {
     )
 }
 
-fn messages(db: &Database) -> Table {
-    table(&["chatDate"], db.newest_message.map(|at| vec![n(chat_date(at, db.date_unit))]))
+fn messages(w: &World, db: &Database) -> Table {
+    let columns = ["channelId", "chatId", "chatDate"];
+    let rows = w.messages.of(db).map(|m| vec![n(m.channel()), n(m.id()), n(chat_date(m.at, db.date_unit))]);
+    table(&columns, rows)
 }
 
 /// `tblChat.chatDate`: a bigint (Lync Server 2013), in a unit that is nowhere shown.

@@ -79,7 +79,7 @@ pub(super) fn of(w: &World, i: &Instance, name: &str) -> Option<Table> {
         Some((_, view)) => Some(view(w, i)),
         None => {
             let (database, rest) = name.split_once('.')?;
-            content::of(i.databases.get(database)?, rest)
+            content::of(w, i.databases.get(database)?, rest)
         }
     }
 }

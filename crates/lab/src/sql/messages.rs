@@ -1,0 +1,90 @@
+//! Messages of chat. Which of them a database holds is nowhere stored: it follows from the recovery fork that it is on and from how far its
+//! log goes, as everything follows that a log backup or a full backup brings.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{Database, ForkPoint};
+
+/// How much log a message takes.
+pub(crate) const LENGTH: i128 = 100;
+
+/// Channels that chat goes on in.
+const CHANNELS: i128 = 3;
+
+/// A message: a row of `tblChat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Message {
+    /// Where it stands in the log.
+    pub lsn: i128,
+    /// The number of the fork on which it was written.
+    fork: usize,
+    /// When it was written.
+    pub at: Timestamp,
+}
+
+impl Message {
+    /// `channelId`.
+    pub(crate) fn channel(&self) -> i64 {
+        1 + (self.lsn / LENGTH % CHANNELS) as i64
+    }
+
+    /// `chatId`: the next one of its channel. Where a database was recovered beside a source that lives on, both give the same ones.
+    pub(crate) fn id(&self) -> i64 {
+        i64::try_from(self.lsn / LENGTH).unwrap_or(i64::MAX)
+    }
+}
+
+/// Every message that was ever committed, and where each recovery fork has left the one before it.
+#[derive(Debug, Default)]
+pub struct Messages {
+    all: Vec<Message>,
+    forks: Vec<(String, Option<(usize, i128)>)>,
+}
+
+impl Messages {
+    /// A message is committed to a live database.
+    pub(crate) fn commit(&mut self, fork: &str, lsn: i128, at: Timestamp) {
+        let fork = self.number(fork);
+        self.all.push(Message { lsn, fork, at });
+    }
+
+    /// A database goes on on a fork of its own.
+    pub(crate) fn fork(&mut self, fork: &str, left: &ForkPoint) {
+        let from = self.number(&left.from);
+        self.forks.push((fork.into(), Some((from, left.lsn))));
+    }
+
+    /// Those that a database holds, in the order in which they were written.
+    pub fn of(&self, db: &Database) -> impl Iterator<Item = &Message> + use<'_> {
+        let (end, fork) = match &db.redo {
+            Some((lsn, fork)) => (*lsn, fork),
+            None => (db.log_end, &db.fork),
+        };
+        let mut path = Vec::new();
+        let mut next = self.known(fork).map(|number| (number, end));
+        while let Some((number, end)) = next {
+            path.push((number, end));
+            next = self.forks.get(number).and_then(|(_, left)| *left);
+        }
+        self.all.iter().filter(move |m| path.iter().any(|(fork, end)| m.fork == *fork && m.lsn < *end))
+    }
+
+    /// Those of one database that another one lacks.
+    pub fn lacking(&self, holds: &Database, lacks: &Database) -> Vec<&Message> {
+        let there: BTreeSet<&Message> = self.of(lacks).collect();
+        self.of(holds).filter(|m| !there.contains(m)).collect()
+    }
+
+    fn known(&self, fork: &str) -> Option<usize> {
+        self.forks.iter().rposition(|(name, _)| name.eq_ignore_ascii_case(fork))
+    }
+
+    fn number(&mut self, fork: &str) -> usize {
+        self.known(fork).unwrap_or_else(|| {
+            self.forks.push((fork.into(), None));
+            self.forks.len() - 1
+        })
+    }
+}
