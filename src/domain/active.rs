@@ -139,8 +139,9 @@ pub fn is_left_behind(s: &Situation, active: Side, copy: &Instance) -> bool {
 pub fn recovered_elsewhere(pool: &Pool, s: &Situation, t: &Transition) -> Option<(Option<String>, Problem)> {
     let (target, intent) = (s.sites[t.route.to].main().ok()?, t.facts.recovery.as_ref()?);
     let db = target.database.as_ref().filter(|d| d.is_live() && t.facts.adopted_fork.is_none())?;
-    let last = target.restored_logs()?.find_map(|r| r.last_lsn)?;
-    (last != intent.redo.lsn).then(|| {
+    let last = target.last_restored_log()?;
+    // What was restored before the intent was written was known then.
+    (last != intent.redo.lsn && intent.restored != Some(last)).then(|| {
         let problem = Problem::ask(
             Reason::RecoveredByOthers,
             format!(

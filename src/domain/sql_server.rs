@@ -66,6 +66,11 @@ impl Instance {
         Some(since.filter(|r| r.kind == "L"))
     }
 
+    /// Where the last log backup ends that was restored into it, by its restore history.
+    pub fn last_restored_log(&self) -> Option<Lsn> {
+        self.restored_logs()?.find_map(|r| r.last_lsn)
+    }
+
     /// The job that backs up the log of the database for log shipping, if it is to be seen.
     pub fn log_backup_job(&self) -> Option<&Job> {
         let half = self.primary_half.known()?.as_ref()?;

@@ -171,6 +171,10 @@ pub struct RecoveryIntent {
     pub at: Timestamp,
     /// Where roll forward stood: recovery ends there.
     pub redo: RedoPoint,
+    /// Where the last log backup ends that had been restored into it, by the restore history. It is elsewhere where the database was closed by
+    /// the tail of its own log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Lsn>,
 }
 
 /// A backup file that SQL Server could not restore although it could read its header.

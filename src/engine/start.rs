@@ -238,16 +238,32 @@ fn fork_of(ask: &Ask<'_>, side: Side) -> Result<String, Problem> {
     });
     let live = ask.situation.sites[side.other()].live().and_then(|i| i.database.as_ref()?.fork.clone());
     waits_on.or(live).ok_or_else(|| {
-        Problem::ask(
-            Reason::DatabaseState,
-            format!(
-                "{} does not show the recovery fork of {}",
-                clean(&target.server_name),
-                clean(&ask.pool.database)
+        let (server, name) = (clean(&target.server_name), clean(&ask.pool.database));
+        match &target.database {
+            None => nothing_there(ask, side, format!("{server} holds no {name}")),
+            Some(db) if db.is_restoring() => {
+                nothing_there(ask, side, format!("The restore of {name} on {server} was not finished"))
+            }
+            Some(_) => Problem::ask(
+                Reason::DatabaseState,
+                format!("{server} does not show the recovery fork of {name}"),
+                "Give the login VIEW ANY DATABASE, or set up log shipping again",
             ),
-            "Give the login VIEW ANY DATABASE, or set up log shipping again",
-        )
+        }
     })
+}
+
+/// That a side has nothing that could be recovered: a seed was cut off by the loss of the other one, say.
+fn nothing_there(ask: &Ask<'_>, side: Side, what: String) -> Problem {
+    let other = clean(ask.pool.name(side.other()));
+    Problem::ask(
+        Reason::DatabaseState,
+        format!("{what}: nothing can be recovered there"),
+        format!(
+            "Wait for {other}, which holds all of it, and set spec.activeDataCenter back to it. If it is gone for good, restore the newest full \
+             backup and its log backups there by hand, WITH NORECOVERY (operations.md, A second disaster)"
+        ),
+    )
 }
 
 fn drifted(ask: &Ask<'_>, active: Side) -> Problem {

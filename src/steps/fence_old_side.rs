@@ -209,11 +209,12 @@ fn closed(v: &View<'_>, place: Place, i: &Instance) -> Result<Option<String>, Wo
             &server,
         )));
     }
-    let Some(db) = &i.database else { return Ok(None) };
-    if db.mirroring.is_some() {
+    if i.database.as_ref().is_some_and(|db| db.mirroring.is_some()) {
         return Err(Decision::Act(Effect::RemoveMirroring(place)));
     }
+    // Also where none stands: what is restored there would be backed up from the moment on at which it is recovered.
     without_log_backups(i, |job| Effect::DisableJob(place, job))?;
+    let Some(db) = &i.database else { return Ok(None) };
     match db.state {
         DatabaseState::Recovering => {
             let what = format!("{} on {server} is recovering", clean(&v.pool.database));

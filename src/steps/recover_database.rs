@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::findings::gate;
 use super::{Reads, Step, View};
 use crate::domain::active;
-use crate::domain::backups::RedoPoint;
+use crate::domain::backups::{Lsn, RedoPoint};
 use crate::domain::chain::Chain;
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::loss;
@@ -34,8 +34,17 @@ pub struct RecoverDatabase;
 /// What it does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
-    /// Recovers at this redo point, with this loss (a switch has none), if this still holds.
-    Recover(RedoPoint, Option<Box<Loss>>, Box<Premises>),
+    /// Recovers the database.
+    Recover {
+        /// At this redo point.
+        redo: RedoPoint,
+        /// The last log backup that was restored into it ends there, by the restore history.
+        restored: Option<Lsn>,
+        /// With this loss; a switch has none.
+        loss: Option<Box<Loss>>,
+        /// If this still holds.
+        premises: Box<Premises>,
+    },
     /// Lets everybody in.
     SetMultiUser,
     /// Maps a user of the database to the login of its name.
@@ -87,11 +96,12 @@ impl Step for RecoverDatabase {
                 match Recover::prove(v) {
                     Ok(proofs) => {
                         let chain = v.chain.clone().unwrap_or_default();
-                        Decision::Act(Effect::Recover(
-                            proofs.chain.redo().clone(),
-                            lost(v, &chain),
-                            Box::new(Premises::of(v.pool, v.situation, v.route)),
-                        ))
+                        Decision::Act(Effect::Recover {
+                            redo: proofs.chain.redo().clone(),
+                            restored: target.last_restored_log(),
+                            loss: lost(v, &chain),
+                            premises: Box::new(Premises::of(v.pool, v.situation, v.route)),
+                        })
                     }
                     Err(problem) => Decision::Blocked(problem),
                 }
@@ -117,7 +127,8 @@ impl Step for RecoverDatabase {
     fn ahead(v: &View<'_>) -> Vec<Effect> {
         match (v.database(), v.chain.as_ref().map(|c| (c, c.end.clone()))) {
             (Ok(db), Ok((chain, Some(end)))) if !db.is_live() => {
-                vec![Effect::Recover(end, lost(v, chain), Box::default())]
+                let (loss, premises) = (lost(v, chain), Box::default());
+                vec![Effect::Recover { redo: end, restored: None, loss, premises }]
             }
             (Ok(_) | Err(_), Ok(_) | Err(_)) => vec![],
         }
@@ -132,10 +143,11 @@ impl Step for RecoverDatabase {
     }
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
-        if let Effect::Recover(redo, loss, seen) = e {
-            let (redo, loss, now) = (redo.clone(), loss.as_deref().cloned(), p.now());
+        if let Effect::Recover { redo, restored, loss, premises } = e {
+            let (redo, restored) = (redo.clone(), *restored);
+            let (loss, now) = (loss.as_deref().cloned(), p.now());
             let intent = move |t: &mut Transition| {
-                t.facts.recovery = Some(RecoveryIntent { at: now, redo });
+                t.facts.recovery = Some(RecoveryIntent { at: now, redo, restored });
                 t.facts.loss = loss;
             };
             // Of a switch the other side must know: without it, it may be brought back online there.
@@ -148,7 +160,7 @@ impl Step for RecoverDatabase {
                 // Without the intent in the record nobody could tell this recovery from somebody else's.
                 Outcome::Refused(_) | Outcome::Unknown(_) => return written,
             }
-            if let Err(problem) = p.still_so(seen).await {
+            if let Err(problem) = p.still_so(premises).await {
                 return Outcome::Refused(problem);
             }
         }
@@ -159,7 +171,7 @@ impl Step for RecoverDatabase {
                 let user = user.clone();
                 p.intend(move |t| _ = t.facts.unmapped_users.insert(user, problem.what)).await
             }
-            (Effect::MapUser(_) | Effect::Recover(..) | Effect::SetMultiUser, done) => done,
+            (Effect::MapUser(_) | Effect::Recover { .. } | Effect::SetMultiUser, done) => done,
         }
     }
 }
@@ -218,7 +230,7 @@ fn after_recovery(v: &View<'_>, target: &Instance, db: &Database) -> Decision<Ef
 fn statement(e: &Effect, pool: &Pool) -> Statement {
     let lock = pool.lock_resource();
     match e {
-        Effect::Recover(redo, ..) => Statement::long(
+        Effect::Recover { redo, .. } => Statement::long(
             "RESTORE DATABASE",
             statements::recover(),
             vec![

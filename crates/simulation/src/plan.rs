@@ -268,6 +268,40 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Weeks, wholly drawn from a seed: one disaster, return, switch or piece of work after the other.
+    pub fn weeks(seed: u64) -> Plan {
+        let mut chance = Chance::new(seed ^ 0x7765_656b_7300);
+        let operators = if chance.happens(400) { 2 } else { 1 };
+        let mut scenario = small();
+        let begins = if chance.happens(500) { Side::Primary } else { Side::Backup };
+        sides::begin_on(&mut scenario, begins);
+        let (script, end, until) = cast::weeks(&mut chance, begins, operators);
+        vary(&mut chance, &mut scenario);
+        scenario.job_interval_ms = scenario.job_interval_ms.max(8_000);
+        scenario.full_ms = chance.between(300, 20_000);
+        scenario.dialect = dialect(&mut chance);
+        let rate = match chance.between(0, 3) {
+            0 => (0, 0),
+            1 => (20, 2),
+            _ => (40, 10),
+        };
+        Plan {
+            seed,
+            fates: Fates::Random { per_mille: rate, until },
+            until,
+            script,
+            scenario,
+            operators,
+            other_takes_over: chance.happens(300),
+            stays: end == begins,
+            switches: true,
+            spoilt: vec![],
+            keep: false,
+        }
+    }
+}
+
 /// How far log shipping has come, and how long things take.
 fn vary(chance: &mut Chance, scenario: &mut Scenario) {
     scenario.standby = chance.happens(250);

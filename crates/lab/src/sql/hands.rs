@@ -147,6 +147,14 @@ pub fn restore_anew_by_hand(world: &mut World, host: &str) -> Result<(), String>
     Ok(())
 }
 
+/// Somebody makes a folder on the server of an instance.
+pub fn make_folder_by_hand(world: &mut World, host: &str, folder: &str) -> Result<(), String> {
+    world.touch();
+    let i = world.sql.get_mut(host).ok_or_else(|| format!("no SQL Server {host}"))?;
+    i.folders.insert(folder.to_lowercase());
+    Ok(())
+}
+
 /// Somebody restores another database on a server, which takes longer than anybody waits.
 pub fn restore_another_by_hand(world: &mut World, host: &str, name: &str) -> Result<(), String> {
     if !is_up(world, host) {

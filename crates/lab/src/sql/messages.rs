@@ -56,8 +56,8 @@ impl Messages {
         self.forks.push((fork.into(), Some((from, left.lsn))));
     }
 
-    /// Those that a database holds, in the order in which they were written.
-    pub fn of(&self, db: &Database) -> impl Iterator<Item = &Message> + use<'_> {
+    /// The forks that a database has been on, each with where it left it, or ends.
+    fn path(&self, db: &Database) -> Vec<(usize, i128)> {
         let (end, fork) = match &db.redo {
             Some((lsn, fork)) => (*lsn, fork),
             None => (db.log_end, &db.fork),
@@ -68,6 +68,18 @@ impl Messages {
             path.push((number, end));
             next = self.forks.get(number).and_then(|(_, left)| *left);
         }
+        path
+    }
+
+    /// Whether a database has come by a point of a fork.
+    pub fn has_come_by(&self, db: &Database, fork: &str, lsn: i128) -> bool {
+        let known = self.known(fork);
+        self.path(db).into_iter().any(|(fork, end)| Some(fork) == known && lsn <= end)
+    }
+
+    /// Those that a database holds, in the order in which they were written.
+    pub fn of(&self, db: &Database) -> impl Iterator<Item = &Message> + use<'_> {
+        let path = self.path(db);
         self.all.iter().filter(move |m| path.iter().any(|(fork, end)| m.fork == *fork && m.lsn < *end))
     }
 

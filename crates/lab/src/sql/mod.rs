@@ -23,7 +23,7 @@ pub use agent::{Category, Job, JobHistory, Run, RunOutcome, Schedule, Step, take
 use backup::BackupHeader;
 pub use files::{DatabaseFile, add_file_by_hand};
 pub use hands::{
-    break_log_chain_by_hand, foreign_database_by_hand, lose_undo_file, recover_by_hand,
+    break_log_chain_by_hand, foreign_database_by_hand, lose_undo_file, make_folder_by_hand, recover_by_hand,
     remove_mirror_by_hand, restore_anew_by_hand, restore_another_by_hand,
 };
 pub(crate) use locks::lock_name;

@@ -41,6 +41,9 @@ struct Arguments {
     /// Nights in which the side that was lost comes back.
     #[arg(long, conflicts_with = "planned")]
     returning: bool,
+    /// Weeks: one disaster, return, switch or piece of work after the other, and people who do steps by hand.
+    #[arg(long, conflicts_with_all = ["planned", "returning"])]
+    weeks: bool,
     /// Each seed twice: the same seed must give the same trace.
     #[arg(long)]
     twice: bool,
@@ -64,10 +67,11 @@ struct Arguments {
 impl Arguments {
     /// The night of a seed.
     fn night(&self, seed: u64) -> Plan {
-        match (self.planned, self.returning) {
-            (true, _) => Plan::planned_night(seed),
-            (false, true) => Plan::returning_night(seed),
-            (false, false) => Plan::bad_night(seed),
+        match (self.planned, self.returning, self.weeks) {
+            (true, _, _) => Plan::planned_night(seed),
+            (false, true, _) => Plan::returning_night(seed),
+            (false, false, true) => Plan::weeks(seed),
+            (false, false, false) => Plan::bad_night(seed),
         }
     }
 }

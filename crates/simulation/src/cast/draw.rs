@@ -232,27 +232,27 @@ pub fn mislead(chance: &mut Chance, night: &mut Script, begins: Side) {
 }
 
 /// A night as far as it is drawn.
-struct Drawn<'a> {
-    chance: &'a mut Chance,
-    from: Side,
-    to: Side,
+pub(super) struct Drawn<'a> {
+    pub(super) chance: &'a mut Chance,
+    pub(super) from: Side,
+    pub(super) to: Side,
     /// Where chat is to be in the end.
-    end: Side,
-    script: Script,
+    pub(super) end: Side,
+    pub(super) script: Script,
 }
 
 impl Drawn<'_> {
     /// A moment between two seconds.
-    fn at(&mut self, from: u64, to: u64) -> f64 {
+    pub(super) fn at(&mut self, from: u64, to: u64) -> f64 {
         self.chance.between(from * 1000, to * 1000) as f64 / 1000.0
     }
 
-    fn then(&mut self, when: f64, act: Act) {
+    pub(super) fn then(&mut self, when: f64, act: Act) {
         self.script.push((when, act));
     }
 
     /// A manifest is applied to the cluster of one operator.
-    fn want(&mut self, when: f64, who: usize, side: Side) {
+    pub(super) fn want(&mut self, when: f64, who: usize, side: Side) {
         self.then(when, Act::Want(who, side));
     }
 

@@ -2,6 +2,7 @@
 
 use lab::sql::{self, Restored, backup};
 use lab::world::World;
+use lab::world::files::split;
 use persistent_chat_failover::domain::side::Side;
 use serde::{Deserialize, Serialize};
 
@@ -40,24 +41,24 @@ impl Hand {
     ];
 }
 
-/// One step of the runbook, done by somebody who looks only at whether it can be done.
-pub fn carry_out(s: &mut Shared, hand: Hand) -> Result<(), String> {
+/// One step of the runbook that makes a side the active one, done by somebody who looks only at whether it can be done.
+pub fn carry_out(s: &mut Shared, side: Side, hand: Hand) -> Result<(), String> {
     let w = &mut s.world;
     let key = w.scenario.database.to_lowercase();
-    let to = sides::to(&w.scenario).clone();
+    let to = sides::data_center(&w.scenario, side).clone();
     let target = to.sql_server.as_str();
     let instance = w.sql.get(target).ok_or("no target")?;
     let busy = instance.sessions.values().any(|x| x.running.as_ref().is_some_and(|r| r.database == key));
     let live = instance.databases.get(&key).is_some_and(|d| d.state == 0 && !d.standby);
     let store = lab::chat::central_management_is_up(w);
-    let failed_over = sides::has_moved(w);
+    let failed_over = w.chat.master.pool_state.eq_ignore_ascii_case(side.pool_state());
     let can = |holds: bool, why: &str| if holds { Ok(()) } else { Err(why.to_string()) };
     match hand {
         Hand::RemoveLogShipping => sql::remove_log_shipping_by_hand(w, target)?,
-        Hand::Copy => copy_next(w)?,
+        Hand::Copy => copy_next(w, side)?,
         Hand::Apply => {
             can(!busy && !live, "the database is in use or live")?;
-            apply_next(w, target, &key)?;
+            apply_next(w, side, &key)?;
         }
         Hand::Recover => {
             can(!busy && !live, "the database is in use or live")?;
@@ -66,7 +67,7 @@ pub fn carry_out(s: &mut Shared, hand: Hand) -> Result<(), String> {
         }
         Hand::SetState => {
             can(live && store, "the database is not live, or the store is down")?;
-            finish_by_hand(s);
+            finish_by_hand(s, side);
         }
         Hand::BuildMirror => {
             can(live, "the database is not live")?;
@@ -103,8 +104,9 @@ pub fn on_data_center(
 }
 
 /// Copies the oldest backup that is not in the copy folder.
-fn copy_next(w: &mut World) -> Result<(), String> {
-    let (share, folder) = (sides::share(&w.scenario).to_string(), sides::copies(&w.scenario).to_string());
+fn copy_next(w: &mut World, side: Side) -> Result<(), String> {
+    let share = sides::backup_share(&w.scenario, side).to_string();
+    let folder = sides::copy_folder(&w.scenario, side).to_string();
     let have = w.files.list(&folder).map_err(|e| e.text)?;
     let all = w.files.list(&share).map_err(|e| e.text)?;
     let next = all.into_iter().map(|(n, _)| n).find(|n| !have.iter().any(|(h, _)| h == n));
@@ -114,9 +116,10 @@ fn copy_next(w: &mut World) -> Result<(), String> {
 }
 
 /// `RESTORE LOG` of the next log backup in the copy folder, at once.
-fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
-    let folder = sides::copies(&w.scenario).to_string();
-    let db = w.sql.get(target).and_then(|i| i.databases.get(key)).ok_or("no database")?;
+fn apply_next(w: &mut World, side: Side, key: &str) -> Result<(), String> {
+    let folder = sides::copy_folder(&w.scenario, side).to_string();
+    let target = sides::data_center(&w.scenario, side).sql_server.clone();
+    let db = w.sql.get(&target).and_then(|i| i.databases.get(key)).ok_or("no database")?;
     let (lsn, fork) = db.redo.clone().ok_or("not restoring")?;
     if db.standby && db.undo_lost {
         return Err("its undo file is gone".into());
@@ -130,7 +133,7 @@ fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
             continue;
         }
         let now = w.now;
-        let i = w.sql.get_mut(target).ok_or("no target")?;
+        let i = w.sql.get_mut(&target).ok_or("no target")?;
         let db = i.databases.get_mut(key).ok_or("no database")?;
         db.redo = Some((set.last_lsn, set.last_fork.clone()));
         db.interrupted = None;
@@ -141,19 +144,18 @@ fn apply_next(w: &mut World, target: &str, key: &str) -> Result<(), String> {
     Err("no log backup fits".into())
 }
 
-/// The copy on the target is restored anew from a full backup. Somebody who has been called looks first: it may live by now.
-pub fn restore_anew(s: &mut Shared) -> Result<(), String> {
-    let target = sides::to(&s.world.scenario).sql_server.clone();
-    if sides::principal(&s.world, sides::to_side(&s.world.scenario)).is_some() {
+/// The copy of a side is restored anew from a full backup. Somebody who has been called looks first: it may live by now.
+pub fn restore_anew(s: &mut Shared, side: Side) -> Result<(), String> {
+    let target = sides::data_center(&s.world.scenario, side).sql_server.clone();
+    if sides::principal(&s.world, side).is_some() {
         return Err("the database is live".into());
     }
     sql::restore_anew_by_hand(&mut s.world, &target)
 }
 
-/// The pool is told that chat has moved to the other side.
-pub fn finish_by_hand(s: &mut Shared) {
-    let store = sides::store(sides::to_side(&s.world.scenario));
-    lab::chat::set_state_by_hand(&mut s.world, store);
+/// The pool is told that chat has moved to a side.
+pub fn finish_by_hand(s: &mut Shared, side: Side) {
+    lab::chat::set_state_by_hand(&mut s.world, sides::store(side));
 }
 
 /// The principal of a side gets the other server of that side as its mirror, whatever stands there.
@@ -192,6 +194,18 @@ pub fn put_again(w: &mut World) {
             }
         }
     }
+}
+
+/// Every server gets the folders that the files of any copy of the database lie in.
+pub fn make_folders(w: &mut World) -> Result<(), String> {
+    let key = w.scenario.database.to_lowercase();
+    let files = w.sql.values().filter_map(|i| i.databases.get(&key)).flat_map(|db| &db.files);
+    let folders: Vec<String> = files.map(|f| split(&f.path).0.to_string()).collect();
+    let hosts: Vec<String> = w.sql.keys().cloned().collect();
+    for (host, folder) in hosts.iter().flat_map(|host| folders.iter().map(move |folder| (host, folder))) {
+        sql::make_folder_by_hand(w, host, folder)?;
+    }
+    Ok(())
 }
 
 /// The database of a side is taken offline for good.

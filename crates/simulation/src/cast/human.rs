@@ -103,6 +103,10 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
             "waits for the side that holds all of it: a seed was cut off".into()
         }
+        Reason::DatabaseState if problem.fix.contains("set spec.activeDataCenter back to it") => {
+            want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
+            "waits for the side that holds all of it: nothing stands on the other one".into()
+        }
         Reason::DatabaseState if problem.fix.contains("so that this is done") => {
             want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
             "sets activeDataCenter back: what was begun is done first".into()
@@ -181,7 +185,7 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
             "sets activeDataCenter back: it was no disaster".into()
         }
         Reason::DatabaseState if problem.fix.contains("what was written since is there only") => {
-            hands::finish_by_hand(s);
+            hands::finish_by_hand(s, sides::to_side(&s.world.scenario));
             "goes on by hand with the database that is live".into()
         }
         Reason::DatabaseState if problem.fix.contains("Build the mirror by hand") => {
@@ -194,7 +198,7 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
         }
         Reason::DatabaseState if problem.fix.contains("Restore it anew") => {
             s.truth.called_for_a_full_restore(problem);
-            match hands::restore_anew(s) {
+            match hands::restore_anew(s, sides::to_side(&s.world.scenario)) {
                 Ok(()) => "restores the copy anew from a full backup".into(),
                 Err(why) => format!("restores nothing: {why}"),
             }
@@ -223,6 +227,13 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
         Reason::ActiveDataCenterDrifted => {
             want(s, who, end);
             "sets activeDataCenter to what is wanted".into()
+        }
+        // Where it stands on the live side, for no other place is known.
+        Reason::EffectFailed
+            if problem.what.contains("5133") || problem.what.contains("Directory lookup") =>
+        {
+            hands::make_folders(&mut s.world).ok()?;
+            "makes the folders that the message names".into()
         }
         Reason::DiskFull => {
             act(s, &Act::DiskFull(false));

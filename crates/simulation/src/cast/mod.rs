@@ -5,6 +5,7 @@ mod draw;
 pub mod edits;
 pub mod hands;
 pub mod human;
+mod weeks;
 
 use jiff::{SignedDuration, Timestamp};
 use lab::sql::backup::{self, BackupHeader};
@@ -21,6 +22,7 @@ use edits::Change;
 
 pub use draw::{bad_night, begin_with_a_first_sight, mislead, plain, planned_night, returning_night};
 pub use hands::Hand;
+pub use weeks::weeks;
 
 /// Something that somebody does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +61,10 @@ pub enum Act {
     KillRestore,
     /// Somebody carries out one step of the runbook by hand.
     ByHand(Hand),
+    /// The same, of the runbook that makes a side the active one.
+    StepByHand(Side, Hand),
+    /// Somebody restores the copy of a side from a full backup of his own, unless it lives.
+    RestoreAnew(Side),
     /// The undo file of the target's copy is deleted, if that is in STANDBY.
     LoseUndoFile,
     /// The Agent's jobs hang, or not any more.
@@ -152,7 +158,9 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::KillOperator(who) => s.kill(*who),
         Act::KillSessions => end_sessions(s, &to.sql_server, |x| x.host.contains("operator-")),
         Act::KillRestore => end_sessions(s, &to.sql_server, |x| x.running.is_some()),
-        Act::ByHand(hand) => hands::carry_out(s, *hand)?,
+        Act::ByHand(hand) => hands::carry_out(s, sides::to_side(&s.world.scenario), *hand)?,
+        Act::StepByHand(side, hand) => hands::carry_out(s, *side, *hand)?,
+        Act::RestoreAnew(side) => hands::restore_anew(s, *side)?,
         Act::LoseUndoFile => sql::lose_undo_file(&mut s.world, &to.sql_server)?,
         Act::HoldJobs(on) => on_target(s, |i| i.jobs.iter_mut().for_each(|job| job.hangs = *on)),
         Act::Skew(who, seconds) => {
@@ -214,7 +222,8 @@ fn name(act: &Act) -> &'static str {
         Act::KillOperator(_) => "an operator is killed",
         Act::KillSessions => "sessions are killed",
         Act::KillRestore => "a RESTORE is killed",
-        Act::ByHand(_) => "a step is done by hand",
+        Act::ByHand(_) | Act::StepByHand(..) => "a step is done by hand",
+        Act::RestoreAnew(_) => "a copy is restored anew by hand",
         Act::LoseUndoFile => "an undo file is deleted, if there is one",
         Act::HoldJobs(_) => "the Agent's jobs hang, or not any more",
         Act::Skew(..) => "a clock jumps",

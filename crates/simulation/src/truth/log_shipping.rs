@@ -5,7 +5,7 @@ use lab::sql::backup::BackupHeader;
 use lab::world::World;
 use persistent_chat_failover::domain::side::Side;
 
-use super::{RETURN, Truth, Write};
+use super::{Truth, Write};
 use crate::sides;
 
 /// Judges a write of an operator.
@@ -21,8 +21,8 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         }
         "EXEC sp_add_log_shipping_secondary_primary" | "EXEC sp_add_log_shipping_secondary_database" => {
             // Lost since the look that this was decided on: nothing could know it.
-            if write.active.is_none() && truth.lost_since.is_some_and(|t| e.time.duration_since(t) <= RETURN)
-            {
+            let just_lost = Side::BOTH.into_iter().any(|side| truth.has_just_lost(side, e.time));
+            if write.active.is_none() && just_lost {
                 return;
             }
             let waits = copy.is_some_and(|d| !d.is_live() && d.mirroring.is_none());
@@ -55,7 +55,8 @@ pub(super) fn can_be_fed(w: &World, side: Side) -> bool {
     let mut sets: Vec<BackupHeader> = [&d.backup_share, &d.copy_folder]
         .into_iter()
         .flat_map(|folder| sides::backups(w, folder))
-        .filter(|set| set.family == live.family)
+        // What leads away from the live database's path, or was the tail of one that was overwritten, is no part of it.
+        .filter(|set| set.family == live.family && w.messages.has_come_by(live, &set.last_fork, set.last_lsn))
         .collect();
     sets.sort_by_key(|set| set.last_lsn);
     for set in sets {

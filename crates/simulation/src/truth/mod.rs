@@ -92,11 +92,29 @@ pub struct Truth {
     /// On which server each side's database was last seen to be live, and when its mirror took over, if that has happened.
     principals: Sides<(Option<String>, Option<Timestamp>)>,
     seen: usize,
+    /// How long each side has stood, or been lost.
+    power: Sides<Power>,
+    /// When the Central Management store was last seen to be up.
+    store_up: Option<Timestamp>,
+}
+
+/// Since when a side has stood, or been lost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Power {
     up_since: Option<Timestamp>,
     lost_since: Option<Timestamp>,
     ever_lost: bool,
-    /// When the Central Management store was last seen to be up.
-    store_up: Option<Timestamp>,
+}
+
+impl Power {
+    /// Whether it was lost when something was decided that is done at a moment.
+    fn was_lost(self, at: Timestamp) -> bool {
+        self.ever_lost && self.up_since.is_none_or(|t| at.duration_since(t) <= RETURN)
+    }
+    /// Whether it was lost a moment ago.
+    fn is_just_lost(self, at: Timestamp) -> bool {
+        self.lost_since.is_some_and(|t| at.duration_since(t) <= RETURN)
+    }
 }
 
 /// A write of an operator, and the world at its moment.
@@ -159,9 +177,9 @@ impl Truth {
         self.lives.contains(&(host.to_string(), fork.to_string()))
     }
 
-    /// Whether the side that is active at the beginning was lost a moment ago.
-    fn has_just_lost(&self, at: Timestamp) -> bool {
-        self.lost_since.is_some_and(|t| at.duration_since(t) <= RETURN)
+    /// Whether a side was lost a moment ago.
+    fn has_just_lost(&self, side: Side, at: Timestamp) -> bool {
+        self.power[side].is_just_lost(at)
     }
 
     /// A promise is broken.
@@ -220,7 +238,7 @@ impl Truth {
             moves: MOVES.contains(&entry.name.as_str()),
             side,
             active: sides::active(world),
-            fenced: self.ever_lost && self.up_since.is_none_or(|t| entry.time.duration_since(t) <= RETURN),
+            fenced: self.power[there.other()].was_lost(entry.time),
             moving,
             there,
         };
@@ -235,16 +253,17 @@ impl Truth {
         seeding::judge(self, &write);
     }
 
-    /// Whether the side that is active at the beginning stands, and since when.
+    /// Which side stands, and since when.
     fn look_at_sides(&mut self, w: &World, now: Timestamp) {
-        let lost = w.data_centers.get(&sides::from(&w.scenario).name) == Some(&DataCenterState::Lost);
-        if lost {
-            self.up_since = None;
-            self.lost_since = self.lost_since.or(Some(now));
-            self.ever_lost = true;
-        } else if self.up_since.is_none() {
-            self.up_since = Some(now);
-            self.lost_since = None;
+        for side in Side::BOTH {
+            let name = &sides::data_center(&w.scenario, side).name;
+            let power = &mut self.power[side];
+            if w.data_centers.get(name) == Some(&DataCenterState::Lost) {
+                let lost_since = power.lost_since.or(Some(now));
+                *power = Power { up_since: None, lost_since, ever_lost: true };
+            } else if power.up_since.is_none() {
+                (power.up_since, power.lost_since) = (Some(now), None);
+            }
         }
     }
 

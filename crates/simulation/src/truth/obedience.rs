@@ -50,7 +50,7 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
 /// Whether what has begun goes on as far as it can be taken back, beside a side that has come back and is silent to everybody: something
 /// accepts connections there, which may be switched off or live. Before the recovery a human is asked.
 fn goes_on_unseen(write: &Write<'_>) -> bool {
-    let from = sides::from(&write.world.scenario);
+    let from = sides::data_center(&write.world.scenario, write.there.other());
     let silent = |host: &String| write.world.sql.get(host).is_none_or(|i| i.silent);
     write.entry.name == "RESTORE LOG" && silent(&from.sql_server) && silent(&from.mirror)
 }

@@ -24,7 +24,7 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         }
         "Set-CsPersistentChatActiveServer" if !aligns => {
             // A switch lets chat end before: what was lost since the look that this was decided on, nobody could know.
-            let ends = write.switch().is_some() && truth.has_just_lost(write.entry.time);
+            let ends = write.switch().is_some_and(|route| truth.has_just_lost(route.from, write.entry.time));
             let ready = (write.pool_state_is_set() && write.recovered) || ends;
             truth.check("active servers come after the pool's state", ready, told);
         }

@@ -104,7 +104,12 @@ fn unsaved(truth: &Truth, write: &Write<'_>, db: &Database) -> Option<String> {
     let full = sets.iter().any(|s| s.kind == 1);
     let end = db.redo.as_ref().map_or(db.log_end, |(lsn, _)| *lsn);
     let tail = sets.iter().any(|s| s.kind == 2 && s.last_lsn >= end);
-    (!full || !tail).then(|| format!("fork {fork} up to {end}"))
+    // What the tail of a switch has closed lives on in the other one, all of it.
+    let w = write.world;
+    let key = w.scenario.database.to_lowercase();
+    let live = write.side.and_then(|side| sides::principal(w, side.other())?.databases.get(&key));
+    let lacks = live.is_none_or(|live| !w.messages.lacking(db, live).is_empty());
+    (lacks && (!full || !tail)).then(|| format!("fork {fork} up to {end}"))
 }
 
 /// The backups in the share that feeds the copy of the side that is written to.

@@ -80,7 +80,9 @@ impl Truth {
                 w.sql.get(&e.server).is_some_and(|i| c.message.contains(&format!("{} is", i.server_name)))
             };
             let is_ours = |e: &&Entry| e.name == "RESTORE DATABASE WITH RECOVERY" && operator(e).is_some();
-            let ours = !self.switches || w.journal.entries().iter().filter(is_ours).any(names);
+            // One that chat has left since is gone on with by a human's word.
+            let last = || w.journal.entries().iter().rfind(is_ours);
+            let ours = !self.switches || last().is_some_and(names);
             self.check(
                 "a recovery of ours is never called somebody else's",
                 c.reason != "AlreadyDone" || self.recovered_by_hand || !ours,
@@ -118,7 +120,8 @@ impl Truth {
         } else {
             // While it stands and the pool's state says so, the chat servers use it, whoever recovered the other copy. What came after
             // the look began, the status could not know.
-            let gone = [self.lost_since, self.moved].iter().any(|t| t.is_some_and(|t| t < stored.since()));
+            let lost = self.power[sides::from_side(&w.scenario)].lost_since;
+            let gone = [lost, self.moved].iter().any(|t| t.is_some_and(|t| t < stored.since()));
             !gone || self.recovered.is_none_or(|t| t >= stored.since())
         };
         self.check("a status names only a side whose database is live", live, || stored.told());

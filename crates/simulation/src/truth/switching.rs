@@ -78,18 +78,16 @@ fn judge_recovery(truth: &mut Truth, write: &Write<'_>) {
     });
 }
 
-/// The last tail that was taken.
-fn tail<'w>(write: &Write<'w>, server: Option<&str>) -> Option<&'w Entry> {
-    let before = write.world.journal.entries().iter().rev().filter(|e| e.seq < write.entry.seq);
-    let tails =
-        before.filter(|e| e.name == "BACKUP LOG" && e.outcome == Outcome::Ok && operator(e).is_some());
-    let mut tails = tails.filter(|e| !seeding::closes(e));
-    tails.find(|e| server.is_none_or(|s| e.server == s))
+/// The tails of logs that were taken, the last one first.
+fn tails<'w>(write: &Write<'w>) -> impl Iterator<Item = &'w Entry> {
+    let seq = write.entry.seq;
+    let before = write.world.journal.entries().iter().rev().filter(move |e| e.seq < seq);
+    before.filter(|e| e.name == "BACKUP LOG" && e.outcome == Outcome::Ok && operator(e).is_some())
 }
 
-/// The server whose log was ended last by a tail.
+/// The server whose log was ended last by the tail of a switch.
 fn closed<'w>(write: &Write<'w>) -> Option<&'w String> {
-    tail(write, None).map(|e| &e.server)
+    tails(write).find(|e| !seeding::closes(e)).map(|e| &e.server)
 }
 
 /// Where the log ends that was ended by a tail.
@@ -101,7 +99,7 @@ pub(super) fn end_of_log(write: &Write<'_>) -> Option<i128> {
 /// Since when the database of the side that is written to has been closed by a tail of its own; none: it never was.
 pub(super) fn since_closed(write: &Write<'_>) -> Option<u64> {
     let d = write.side.map(|side| sides::data_center(&write.world.scenario, side))?;
-    [&d.sql_server, &d.mirror].into_iter().filter_map(|host| tail(write, Some(host))).map(|e| e.seq).max()
+    tails(write).filter(|e| [&d.sql_server, &d.mirror].contains(&&e.server)).map(|e| e.seq).max()
 }
 
 fn judge_return(truth: &mut Truth, write: &Write<'_>) {

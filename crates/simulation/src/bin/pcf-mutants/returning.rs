@@ -35,8 +35,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "the mirroring of the old side is left",
         edits: &[(
             "src/steps/fence_old_side.rs",
-            "    if db.mirroring.is_some() {",
-            "    if db.mirroring.is_some() && false {",
+            "    if i.database.as_ref().is_some_and(|db| db.mirroring.is_some()) {",
+            "    if i.database.as_ref().is_some_and(|db| db.mirroring.is_some() && false) {",
         )],
     },
     Mutant {
