@@ -190,6 +190,7 @@ async fn each_alert_fires_in_the_situation_that_it_is_for() {
     if night() {
         // One statement that takes long: nobody looks meanwhile.
         fires("TransitionSlow").await;
+        fires("ChatStandsStill").await;
         fires("NotLooking").await;
         scene.lab.fault("restore-ms", &["300".into()]).unwrap();
     }

@@ -96,6 +96,10 @@ or time() - %s > %s`
     "expr" (printf "%s == 0\nunless on (resource_namespace, resource) %s == 1" (include "pcf.condition" (list . "Ready" "True")) $running)
     "summary" (printf "%s is not ready, and no transition runs" $it)
     "description" (printf "Chat of %s does not serve as the resource says, and nothing is at work that would change it." $it)))
+  (include "pcf.alert" (dict "root" . "name" "ChatStandsStill"
+    "expr" (printf "%s == 0\nand on (resource_namespace, resource) %s == 1" (include "pcf.condition" (list . "Ready" "True")) $running)
+    "summary" (printf "%s is not ready, and a transition has not changed that for long" $it)
+    "description" (printf "Chat of %s does not serve as the resource says. A transition is at work, and takes longer than a failover or a switch does." $it)))
   (include "pcf.alert" (dict "root" . "name" "OldSideAnswers"
     "expr" (printf "%s == 1" (include "pcf.condition" (list . "OtherSideQuiet" "False")))
     "summary" (printf "The data centre that is not active shows a live database of %s" $it)
