@@ -2,7 +2,8 @@
 //!
 //! By day (`make test`) it is killed before and after a sample of the effects, which moves from run to run (`PCF_SAMPLE=n`
 //! repeats one), by night (`make night`) before and after all of them. What else is tried of a failover is the same by day and by
-//! night; what else is tried of the shorter courses is tried by night.
+//! night; what else is tried of the shorter courses is tried by night. By night each course is tried in both directions; by day the
+//! switches are, and the others in one that moves as well.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -20,17 +21,25 @@ use common::switches::{Switch, SwitchUndone};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a1_failover_killed_before_and_after_every_effect_and_every_write_of_the_record() {
-    killed_at_every_effect(&Failover).await;
+    for to in common::directions() {
+        killed_at_every_effect(&Failover { to }).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a2_failover_killed_within_each_step() {
-    tokio::join!(killed_within_each_step(&Failover, false), killed_within_each_step(&Failover, true));
+    for to in common::directions() {
+        let course = Failover { to };
+        tokio::join!(killed_within_each_step(&course, false), killed_within_each_step(&course, true));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b1_failover_by_two_operators_and_with_the_holder_of_the_lock_stopped_and_killed() {
-    tokio::join!(two_operators(&Failover), stopped_and_killed(&Failover));
+    for to in common::directions() {
+        let course = Failover { to };
+        tokio::join!(two_operators(&course), stopped_and_killed(&course));
+    }
 }
 
 /// By day only a sample of the effects; by night all of them, two operators, and a kill within each step.
@@ -43,24 +52,29 @@ async fn a_shorter_course(course: &impl Course) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c1_align_killed_before_and_after_every_effect() {
-    a_shorter_course(&Align).await;
+    for to in common::directions() {
+        a_shorter_course(&Align { active: 1 - to }).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c2_protect_killed_before_and_after_every_effect() {
-    a_shorter_course(&Protect).await;
+    for to in common::directions() {
+        a_shorter_course(&Protect { active: 1 - to }).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c3_undo_killed_before_and_after_every_effect() {
-    a_shorter_course(&Undo).await;
+    for to in common::directions() {
+        a_shorter_course(&Undo { to }).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c6_return_killed_before_and_after_every_effect() {
-    // By day `tests/seed.rs` kills in each of its jobs: a run of this takes minutes.
-    if common::night() {
-        a_shorter_course(&Return).await;
+    for to in common::directions() {
+        a_shorter_course(&Return { of: 1 - to }).await;
     }
 }
 
@@ -86,9 +100,16 @@ async fn c5_switch_to_the_first_undone_killed_before_and_after_every_effect() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b2_the_request_of_a_dead_process_is_carried_out_late() {
+    for to in common::directions() {
+        carried_out_late(&Failover { to }).await;
+    }
+}
+
+async fn carried_out_late(course: &Failover) {
     const LATE: &str = "Install-CsMirrorDatabase";
-    let row = Row::begin(format!("failover: kill -9 before {LATE}, carried out when the next one looks"));
-    let mut staged = Staged::ready(&Failover, "late_request").await;
+    let row =
+        Row::begin(format!("{}: kill -9 before {LATE}, carried out when the next one looks", course.name()));
+    let mut staged = Staged::ready(course, "late_request").await;
     staged.scene.lab.world().now().breakpoints.outlive_clients(true);
     hold_first(&staged.scene, &[LATE]);
     staged.begin().await;

@@ -23,7 +23,7 @@ async fn staged(test: &str) -> Staged<'static, Failover> {
     let mut scene = Scene::set_on(Plane::Shared, test, world()).await;
     (scene.env, scene.lease) = (SOON.to_vec(), Some("6s"));
     scene.begin().await;
-    Staged::in_scene(&Failover, scene).await
+    Staged::in_scene(&Failover { to: 1 }, scene).await
 }
 
 /// A second replica; gives it when it has found the lease held.
@@ -80,7 +80,7 @@ async fn a_leader_that_ends_gives_the_lease_back() {
     // Far sooner than the lease runs out.
     scene.until("another holder", || !["", first.as_str()].contains(&holder(&scene).as_str())).await;
     assert!(asked.elapsed() < Duration::from_secs(50), "it waited for the lease to run out");
-    let mut staged = Staged::in_scene(&Failover, scene).await;
+    let mut staged = Staged::in_scene(&Failover { to: 1 }, scene).await;
     staged.begin().await;
     staged.until_complete().await;
     drop(second);
@@ -139,7 +139,7 @@ async fn cut_off_at_rest() {
     proxy.cut();
     scene.until("another holder", || holder(&scene) != first).await;
     scene.until("its word that it stands by", || scene.log_says("this replica does not lead any more")).await;
-    let mut staged = Staged::in_scene(&Failover, scene).await;
+    let mut staged = Staged::in_scene(&Failover { to: 1 }, scene).await;
     staged.begin().await;
     staged.until_complete().await;
     staged.assert_nothing_happened_twice();
@@ -150,7 +150,7 @@ async fn cut_off_at_rest() {
 async fn cut_off_at_work() {
     let row = Row::begin("leader at work cut off: it finishes, the standby finds the lock held");
     let Cut { scene, proxy, first, second } = to_be_cut_off("cut_off_at_work").await;
-    let mut staged = Staged::in_scene(&Failover, scene).await;
+    let mut staged = Staged::in_scene(&Failover { to: 1 }, scene).await;
     hold_first(&staged.scene, &["RESTORE LOG"]);
     staged.begin().await;
     until_held(&staged.scene, "RESTORE LOG").await;

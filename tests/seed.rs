@@ -92,7 +92,7 @@ async fn an_old_database_is_saved_and_overwritten_by_a_yes_only_and_chat_can_go_
     scene.agree(&asked);
     until_protected(&scene, shipped).await;
     assert_counted(&scene, lost);
-    assert!(is_saved(&scene.lab, &old), "what only the old side held is gone");
+    assert!(is_saved(&scene.lab, 0, &old), "what only the old side held is gone");
     assert_eq!(scene.times("Protect", "Completed"), 2, "{:?}", scene.history());
     assert_eq!(carried_out(&scene, SEED).len(), 1);
     let live = database(&scene, &second.sql_server);
@@ -170,6 +170,6 @@ async fn a_seed_that_fails_says_why_and_goes_on_once_that_is_mended() {
     assert!(!begun(&scene.lab, 0, SEED));
     scene.lab.world().now().sql.get_mut(&first.sql_server).unwrap().disk_full = false;
     until_protected(&scene, shipped).await;
-    assert!(is_saved(&scene.lab, &old));
+    assert!(is_saved(&scene.lab, 0, &old));
     assert_eq!(server(&scene.lab, &first.sql_server)["databases"][0]["state"], "RESTORING");
 }

@@ -27,7 +27,7 @@ async fn with_lease_of(plane: &Plane, test: &str, lease: &'static str) -> Staged
     let mut scene = Scene::set_on(plane.clone(), test, world()).await;
     (scene.env, scene.lease) = (SOON.to_vec(), Some(lease));
     scene.begin().await;
-    Staged::in_scene(&Failover, scene).await
+    Staged::in_scene(&Failover { to: 1 }, scene).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,7 +148,7 @@ async fn the_watch_is_too_old(plane: &Plane) {
     // What the watch is told is not worth a line in the log otherwise.
     scene.env.push(("RUST_LOG", "info,kube=debug,persistent_chat_failover=debug"));
     scene.begin().await;
-    let mut staged = Staged::in_scene(&Failover, scene).await;
+    let mut staged = Staged::in_scene(&Failover { to: 1 }, scene).await;
     proxy.cut();
     staged.begin().await;
     for n in 0..3 {
@@ -219,7 +219,7 @@ async fn the_watch_is_cut() {
     let proxy = behind_a_proxy(&mut scene).await;
     scene.env = SOON.to_vec();
     scene.begin().await;
-    let mut staged = Staged::in_scene(&Failover, scene).await;
+    let mut staged = Staged::in_scene(&Failover { to: 1 }, scene).await;
     proxy.cut();
     staged.begin().await;
     staged.scene.until("attempts to connect", || proxy.turned_away() >= 3).await;

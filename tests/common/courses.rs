@@ -6,12 +6,15 @@ use lab::scenario::{Dialect, Scenario};
 use lab::serve::Lab;
 use serde_json::Value;
 
-use super::matrix::{AtWork, Course, hold_first, until_held};
+use super::matrix::{AtWork, Course, hold_first, until_held, world};
 use super::scene::{FAILOVER_ONCE, Scene, backups_for, begun, not_live_in, not_once, runs, server};
+use super::switches::beside;
 
-/// The first data centre is lost; its chat goes to the second one.
+/// A data centre is lost; its chat goes to this one of the scenario.
 #[derive(Clone, Copy)]
-pub struct Failover;
+pub struct Failover {
+    pub to: usize,
+}
 
 /// The steps of a failover, in the order in which each is begun.
 const FAILOVER_STEPS: [&str; 9] = [
@@ -43,21 +46,25 @@ pub(super) fn mirror_job(job: &Value) -> &'static str {
 
 impl Course for Failover {
     fn name(&self) -> &'static str {
-        "failover"
+        ["failover_to_first", "failover"][self.to]
+    }
+
+    fn scenario(&self) -> Scenario {
+        beside(self.to, world())
     }
 
     async fn make_ready(&self, scene: &mut Scene) {
         // What would protect the lost data centre is a course of its own.
-        scene.leave_unprotected(0).await;
+        scene.leave_unprotected(1 - self.to).await;
     }
 
     async fn begin(&self, scene: &mut Scene) {
-        scene.lose().await;
-        scene.want(1);
+        scene.lose_data_center(1 - self.to).await;
+        scene.want(self.to);
     }
 
     fn active_at_the_end(&self) -> usize {
-        1
+        self.to
     }
 
     fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
@@ -92,7 +99,8 @@ impl Course for Failover {
             ("preflight", |s, _| s.object()["status"]["step"] == "PreflightPassed"),
             ("log shipping", |s, since| begun(&s.lab, since, "EXEC sp_update_job")),
             ("copy", |s, _| {
-                let files = std::fs::read_dir(&s.lab.copy_folders()[1]).unwrap().flatten();
+                let folders = s.lab.copy_folders();
+                let files = folders.iter().flat_map(|f| std::fs::read_dir(f).into_iter().flatten().flatten());
                 let copied = files.filter(|f| f.file_name().to_string_lossy().contains(".trn")).count();
                 copied > usize::try_from(s.lab.scenario().copied).unwrap()
             }),
@@ -117,10 +125,17 @@ impl Course for Failover {
         [step, saved, intended, mirror].into_iter().flatten().map(String::from).collect()
     }
 
+    fn backups(&self, lab: &Lab) -> Vec<String> {
+        backups_for(lab, self.to)
+    }
+
     fn copied_to(&self, lab: &Lab) -> Option<PathBuf> {
-        Some(lab.copy_folders()[1].clone())
+        Some(lab.copy_folders()[self.to].clone())
     }
 }
+
+/// The failover that the topology has in mind: from the primary store to the backup one.
+const USUAL: Failover = Failover { to: 1 };
 
 /// A failover in a world of its own.
 #[derive(Clone, Copy)]
@@ -136,45 +151,47 @@ impl Course for FailoverIn {
         self.name
     }
     fn scenario(&self) -> Scenario {
-        Scenario { dialect: self.dialect, standby: self.standby, ..Failover.scenario() }
+        Scenario { dialect: self.dialect, standby: self.standby, ..USUAL.scenario() }
     }
     async fn make_ready(&self, scene: &mut Scene) {
-        Failover.make_ready(scene).await;
+        USUAL.make_ready(scene).await;
     }
     async fn begin(&self, scene: &mut Scene) {
-        Failover.begin(scene).await;
+        USUAL.begin(scene).await;
     }
     fn active_at_the_end(&self) -> usize {
-        Failover.active_at_the_end()
+        USUAL.active_at_the_end()
     }
     fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
-        Failover.unfinished(lab, since)
+        USUAL.unfinished(lab, since)
     }
     fn once(&self) -> (&'static [&'static str], usize) {
-        let (verbs, how_many) = Failover.once();
+        let (verbs, how_many) = USUAL.once();
         // A copy in STANDBY is made to wait for log backups again first.
         (verbs, how_many + usize::from(self.standby))
     }
     fn detached(&self) -> &'static [&'static str] {
-        Failover.detached()
+        USUAL.detached()
     }
     fn early(&self) -> &'static str {
-        Failover.early()
+        USUAL.early()
     }
     fn gravest(&self) -> &'static str {
-        Failover.gravest()
+        USUAL.gravest()
     }
     fn moments(&self) -> Vec<AtWork> {
-        Failover.moments()
+        USUAL.moments()
     }
     fn record_says(&self, document: &Value) -> Vec<String> {
-        Failover.record_says(document)
+        USUAL.record_says(document)
     }
 }
 
 /// The mirror of the active data centre was removed and its active servers were changed; both are set right.
 #[derive(Clone, Copy)]
-pub struct Align;
+pub struct Align {
+    pub active: usize,
+}
 
 /// The steps of it that have effects, in the order in which each is begun.
 const ALIGN_STEPS: [&str; 2] = ["MirrorEstablished", "ActiveServersSet"];
@@ -183,7 +200,11 @@ pub(super) const BUILD_MIRROR: &str = "Install-CsMirrorDatabase";
 
 impl Course for Align {
     fn name(&self) -> &'static str {
-        "align"
+        ["align", "align_of_second"][self.active]
+    }
+
+    fn scenario(&self) -> Scenario {
+        beside(1 - self.active, world())
     }
 
     async fn make_ready(&self, scene: &mut Scene) {
@@ -192,7 +213,7 @@ impl Course for Align {
     }
 
     async fn begin(&self, scene: &mut Scene) {
-        let here = scene.data_center(0).clone();
+        let here = scene.data_center(self.active).clone();
         scene.lab.fault("remove-mirror", std::slice::from_ref(&here.name)).unwrap();
         scene.lab.fault("set-active", &here.servers[..1]).unwrap();
         let differs = format!("is missing; the active servers are {}", here.servers[0]);
@@ -201,11 +222,11 @@ impl Course for Align {
     }
 
     fn active_at_the_end(&self) -> usize {
-        0
+        self.active
     }
 
     fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
-        let mut wrong = not_live_in(lab, 0);
+        let mut wrong = not_live_in(lab, self.active);
         wrong.extend(not_once(lab, since, &[BUILD_MIRROR]));
         wrong
     }
@@ -238,11 +259,17 @@ impl Course for Align {
         let jobs = document["facts"]["mirrorJobs"].as_array().map_or(&[][..], Vec::as_slice);
         [step, jobs.last().map(mirror_job)].into_iter().flatten().map(String::from).collect()
     }
+
+    fn backups(&self, lab: &Lab) -> Vec<String> {
+        backups_for(lab, 1 - self.active)
+    }
 }
 
 /// Somebody removed log shipping from both servers; it is set up anew.
 #[derive(Clone, Copy)]
-pub struct Protect;
+pub struct Protect {
+    pub active: usize,
+}
 
 const ADD_PRIMARY: &str = "EXEC sp_add_log_shipping_primary_database";
 pub(super) const ADD_SECONDARY: &str = "EXEC sp_add_log_shipping_secondary_database";
@@ -270,7 +297,11 @@ fn protection_says(document: &Value) -> Vec<String> {
 
 impl Course for Protect {
     fn name(&self) -> &'static str {
-        "protect"
+        ["protect", "protect_second"][self.active]
+    }
+
+    fn scenario(&self) -> Scenario {
+        beside(1 - self.active, world())
     }
 
     async fn make_ready(&self, scene: &mut Scene) {
@@ -287,13 +318,13 @@ impl Course for Protect {
     }
 
     fn active_at_the_end(&self) -> usize {
-        0
+        self.active
     }
 
     fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
         let shipped_before = usize::try_from(lab.scenario().backups).unwrap();
-        let mut wrong = not_live_in(lab, 0);
-        wrong.extend(not_protected(lab, 1, shipped_before));
+        let mut wrong = not_live_in(lab, self.active);
+        wrong.extend(not_protected(lab, 1 - self.active, shipped_before));
         wrong.extend(not_once(lab, since, &[ADD_PRIMARY, ADD_SECONDARY]));
         wrong
     }
@@ -334,44 +365,61 @@ impl Course for Protect {
     fn record_says(&self, document: &Value) -> Vec<String> {
         protection_says(document)
     }
+
+    fn backups(&self, lab: &Lab) -> Vec<String> {
+        backups_for(lab, 1 - self.active)
+    }
 }
 
-/// A failover that has removed log shipping and applied a log backup is taken back; the first data centre is there again.
+/// A failover to this data centre of the scenario that has removed log shipping and applied a log backup is taken back; the one that was lost
+/// is there again.
 #[derive(Clone, Copy)]
-pub struct Undo;
+pub struct Undo {
+    pub to: usize,
+}
+
+impl Undo {
+    fn from(self) -> usize {
+        1 - self.to
+    }
+}
 
 impl Course for Undo {
     fn name(&self) -> &'static str {
-        "undo"
+        ["undo_to_first", "undo"][self.to]
+    }
+
+    fn scenario(&self) -> Scenario {
+        beside(self.to, world())
     }
 
     async fn make_ready(&self, scene: &mut Scene) {
-        scene.lose().await;
+        scene.lose_data_center(self.from()).await;
         hold_first(scene, &["RESTORE LOG"]);
-        scene.want(1);
+        scene.want(self.to);
         until_held(scene, "RESTORE LOG").await;
         scene.patch(r#"{"suspend":true}"#);
         scene.lab.break_at(None);
         scene.lab.release();
         scene.wait_for("Ready", "False", "Suspended").await;
         scene.until("the end of what ran", || !runs(&scene.lab, "RESTORE LOG")).await;
-        let back = scene.data_center(0).name.clone();
+        let back = scene.data_center(self.from()).name.clone();
         scene.lab.restore(&back).await.unwrap();
     }
 
     async fn begin(&self, scene: &mut Scene) {
-        let home = scene.data_center(0).name.clone();
+        let home = scene.data_center(self.from()).name.clone();
         scene.patch(&serde_json::json!({"activeDataCenter": home, "suspend": false}).to_string());
     }
 
     fn active_at_the_end(&self) -> usize {
-        0
+        self.from()
     }
 
     fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
         let shipped_before = usize::try_from(lab.scenario().backups).unwrap();
-        let mut wrong = not_live_in(lab, 0);
-        wrong.extend(not_protected(lab, 1, shipped_before));
+        let mut wrong = not_live_in(lab, self.from());
+        wrong.extend(not_protected(lab, self.to, shipped_before));
         wrong.extend(not_once(lab, since, &[ADD_SECONDARY]));
         if begun(lab, 0, "RESTORE DATABASE WITH RECOVERY") {
             wrong.push("it was recovered all the same".into());
@@ -417,5 +465,9 @@ impl Course for Undo {
 
     fn record_says(&self, document: &Value) -> Vec<String> {
         protection_says(document)
+    }
+
+    fn backups(&self, lab: &Lab) -> Vec<String> {
+        backups_for(lab, self.to)
     }
 }

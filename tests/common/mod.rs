@@ -48,6 +48,19 @@ pub fn sample_number() -> u64 {
     })
 }
 
+/// What is done of the two data centres, to both of which everything must go: by night both, by day one. It changes with every third number:
+/// each of the three samples of [`sample`] comes to both.
+pub fn directions() -> Vec<usize> {
+    match night() {
+        true => vec![1, 0],
+        false => vec![direction_by(sample_number())],
+    }
+}
+
+fn direction_by(number: u64) -> usize {
+    usize::from((number / 3).is_multiple_of(2))
+}
+
 /// What is done of a set: all of it by night, by day every third, but at least so many. [`sample_number`] says where it begins,
 /// so that three numbers in a row cover a large set.
 pub fn sample(all: &BTreeSet<String>, at_least: usize) -> BTreeSet<String> {
@@ -72,6 +85,11 @@ pub fn assert_samples_cover_everything() {
         let samples: Vec<_> = (100..103).map(|number| sample_by(number, &all, at_least)).collect();
         assert!(samples.iter().all(|s| s.len() >= size.min(at_least)), "{size}: {samples:?}");
         assert_eq!(samples.into_iter().flatten().collect::<BTreeSet<_>>(), all);
+        for to in [0, 1] {
+            let numbers = (102..108).filter(|number| direction_by(*number) == to);
+            let there: BTreeSet<String> = numbers.flat_map(|n| sample_by(n, &all, at_least)).collect();
+            assert_eq!(there, all, "to {to}, of {size}");
+        }
     }
 }
 

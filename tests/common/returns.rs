@@ -10,14 +10,23 @@ use serde_json::Value;
 use super::courses::{ADD_SECONDARY, last_begun, not_protected};
 use super::matrix::{AtWork, Course, world};
 use super::scene::{Scene, begun, not_live_in, not_once, runs};
+use super::switches::beside;
 
 pub const SEED: &str = "RESTORE DATABASE FROM DISK";
 
-/// The first data centre is there again, after a failover to the second one.
+/// This data centre of the scenario is there again, after a failover to the other one.
 #[derive(Clone, Copy)]
-pub struct Return;
+pub struct Return {
+    pub of: usize,
+}
 
-/// What is asked of a human now, before the first data centre is protected.
+impl Return {
+    fn live(self) -> usize {
+        1 - self.of
+    }
+}
+
+/// What is asked of a human now, before the data centre that is back is protected.
 pub async fn question(scene: &Scene) -> Value {
     let asked = || scene.object()["status"]["transition"]["consentNeeded"].take();
     scene.until("a question", || !asked().is_null()).await;
@@ -26,10 +35,10 @@ pub async fn question(scene: &Scene) -> Value {
     question
 }
 
-/// Whether everything that a life of the database held stands in the share of the first data centre: a full backup, and the tail with
-/// which it was closed.
-pub fn is_saved(lab: &Lab, fork: &str) -> bool {
-    let (world, share) = (lab.world().now(), &lab.scenario().data_centers[0].backup_share);
+/// Whether everything that a life of the database held stands in the share of its data centre: a full backup, and the tail with which
+/// it was closed.
+pub fn is_saved(lab: &Lab, n: usize, fork: &str) -> bool {
+    let (world, share) = (lab.world().now(), &lab.scenario().data_centers[n].backup_share);
     let names = world.files.list(share).unwrap();
     let paths = names.iter().map(|(name, _)| format!(r"{share}\{name}"));
     let sets: Vec<_> = paths.filter_map(|path| backup::read(world.files.as_ref(), &path).ok()).collect();
@@ -46,47 +55,47 @@ pub fn left_behind(lab: &Lab) -> Vec<String> {
     jobs.filter(|name| name.starts_with("PCF_")).collect()
 }
 
-/// The forks that the database of the first data centre was closed on, by the journal: what was saved.
-fn closed_forks(lab: &Lab) -> Vec<String> {
+/// The forks that the database of a data centre was closed on, by the backups that its server took: what was saved.
+fn closed_forks(lab: &Lab, n: usize) -> Vec<String> {
     let world = lab.world().now();
-    let host = &lab.scenario().data_centers[0].sql_server;
+    let host = &lab.scenario().data_centers[n].sql_server;
     let closed = world.sql[host].backups.iter().filter(|b| b.extra.tail);
     closed.map(|b| b.last_fork.clone()).collect()
 }
 
 impl Course for Return {
     fn name(&self) -> &'static str {
-        "return"
+        ["return", "return_of_second"][self.of]
     }
 
     fn scenario(&self) -> Scenario {
-        Scenario { full_ms: 500, ..world() }
+        beside(self.live(), Scenario { full_ms: 500, ..world() })
     }
 
     async fn make_ready(&self, scene: &mut Scene) {
-        scene.lose().await;
-        scene.want(1);
-        scene.wait_until_ready_in(1).await;
+        scene.lose_data_center(self.of).await;
+        scene.want(self.live());
+        scene.wait_until_ready_in(self.live()).await;
         scene.wait_until_at_rest().await;
     }
 
     async fn begin(&self, scene: &mut Scene) {
-        let first = scene.data_center(0).name.clone();
-        scene.lab.restore(&first).await.unwrap();
+        let back = scene.data_center(self.of).name.clone();
+        scene.lab.restore(&back).await.unwrap();
         scene.agree(&question(scene).await);
     }
 
     fn active_at_the_end(&self) -> usize {
-        1
+        self.live()
     }
 
     fn unfinished(&self, lab: &Lab, since: usize) -> Vec<String> {
-        let mut wrong = not_live_in(lab, 1);
-        wrong.extend(not_protected(lab, 0, 1));
+        let mut wrong = not_live_in(lab, self.live());
+        wrong.extend(not_protected(lab, self.of, 1));
         wrong.extend(left_behind(lab).into_iter().map(|name| format!("{name} is left behind")));
         wrong.extend(not_once(lab, since, &[SEED, "BACKUP LOG"]));
-        let forks = closed_forks(lab);
-        if forks.is_empty() || !forks.iter().all(|fork| is_saved(lab, fork)) {
+        let forks = closed_forks(lab, self.of);
+        if forks.is_empty() || !forks.iter().all(|fork| is_saved(lab, self.of, fork)) {
             wrong.push(format!("of {forks:?} not everything is saved"));
         }
         wrong

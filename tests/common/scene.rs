@@ -175,7 +175,12 @@ impl Scene {
 
     /// Loses the first data centre and moves the Central Management store to the other one.
     pub async fn lose(&mut self) {
-        let (lost, left) = (self.data_center(0).name.clone(), self.data_center(1).name.clone());
+        self.lose_data_center(0).await;
+    }
+
+    /// The same of any of the two.
+    pub async fn lose_data_center(&mut self, n: usize) {
+        let (lost, left) = (self.data_center(n).name.clone(), self.data_center(1 - n).name.clone());
         self.lab.lose(&lost).await.unwrap();
         self.lab.fail_over_central_management(&left);
     }
