@@ -148,6 +148,7 @@ impl Course for Return {
         let saved = facts["saved"]["store"].as_object();
         let known = [
             (saved.is_some(), "saved"),
+            (saved.is_some_and(|s| s.contains_key("lost")), "counted"),
             (saved.is_some_and(|s| s.contains_key("tail")), "closed"),
             (!facts["seed"].is_null(), "seed taken"),
             (!facts["seed"]["restored"].is_null(), "seed restored"),
