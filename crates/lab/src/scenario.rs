@@ -1,5 +1,7 @@
 //! What a lab is made from: two data centres, their servers, the state of log shipping, and how long things take.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A lab to be.
@@ -55,6 +57,9 @@ pub struct Scenario {
     /// What the servers of the lab are.
     #[serde(skip_serializing_if = "Dialect::is_usual")]
     pub dialect: Dialect,
+    /// The version of the SQL Servers of a data centre, by its name, where it is another one than that of the dialect.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sql_server_of: BTreeMap<String, SqlServerVersion>,
 }
 
 /// What the servers of a lab are: simulated through and through, or in part what Microsoft wrote.
@@ -63,7 +68,7 @@ pub struct Scenario {
 pub struct Dialect {
     /// What the Management Shells are.
     pub power_shell: PowerShell,
-    /// Version of every SQL Server.
+    /// Version of every SQL Server of which the scenario does not say another one.
     pub sql_server: SqlServerVersion,
     /// Language of every login, until its session asks for another.
     pub language: Language,
@@ -230,6 +235,12 @@ impl SqlServerVersion {
         }
     }
 
+    /// The same as messages show it: `13.00.6300`, as it was seen in those of error 3169.
+    pub(crate) fn in_messages(self) -> String {
+        let (major, minor, build) = self.numbers();
+        format!("{major:02}.{minor:02}.{build:04}")
+    }
+
     /// Major number, minor number and build.
     pub(crate) fn numbers(self) -> (u8, u8, u16) {
         let mut parts = self.product_version().split('.');
@@ -335,6 +346,7 @@ impl Default for Scenario {
             hostile_text: None,
             win_rm: WinRm::default(),
             dialect: Dialect::default(),
+            sql_server_of: BTreeMap::new(),
         }
     }
 }
@@ -396,6 +408,11 @@ impl Scenario {
                     || d.has_front_end(host, self.dialect)
             })
             .map(|d| d.name.as_str())
+    }
+
+    /// The version of the SQL Servers of a data centre.
+    pub(crate) fn version_of(&self, data_center: &str) -> SqlServerVersion {
+        self.sql_server_of.get(data_center).copied().unwrap_or(self.dialect.sql_server)
     }
 
     /// A data centre by its name.

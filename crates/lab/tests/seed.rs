@@ -51,7 +51,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let scenario = Scenario { backups: 2, copied: 2, restored: 2, ..Scenario::default() };
+        Bench::of(Scenario::default())
+    }
+
+    fn of(usual: Scenario) -> Bench {
+        let scenario = Scenario { backups: 2, copied: 2, restored: 2, ..usual };
         let mut w = common::world(scenario);
         for host in [LIVE, COPY] {
             sql::remove_log_shipping_by_hand(&mut w, host).unwrap();
@@ -395,4 +399,29 @@ fn a_full_restore_is_refused_where_it_would_destroy_something_or_does_not_fit() 
     b.w.sql.get_mut(COPY).unwrap().disk_full = true;
     assert_eq!(b.errors(COPY, &with(moved)), [3257, 3013]);
     assert_eq!(b.errors(LIVE, "BEGIN TRANSACTION; BACKUP DATABASE mgc TO DISK = N'F:\\x.bak'"), [3021, 3013]);
+}
+
+#[test]
+fn what_a_newer_server_has_taken_no_older_one_restores() {
+    use lab::scenario::SqlServerVersion::{V2012, V2019};
+    for (live, copy, refused) in [(V2019, V2012, &[3169, 3013][..]), (V2012, V2019, &[]), (V2019, V2019, &[])]
+    {
+        let of = [("atlanta", live), ("seattle", copy)].map(|(name, version)| (name.to_string(), version));
+        let mut b = Bench::of(Scenario { sql_server_of: of.into(), ..Scenario::default() });
+        b.full(FULL);
+        // Whoever looks into it is told which server has taken it, also by one that cannot restore it.
+        let headers = b.rows(COPY, "RESTORE HEADERONLY FROM DISK = @P1", &[FULL]);
+        assert_eq!(headers.len(), 1);
+        let before = b.db(COPY).clone();
+        let errors = b.errors(COPY, &restore(FULL));
+        assert_eq!(errors, refused, "{live:?} to {copy:?}");
+        if !refused.is_empty() {
+            assert_eq!((b.db(COPY).state, &b.db(COPY).fork), (before.state, &before.fork));
+            assert!(b.db(COPY).redo.is_some(), "a refused restore has touched it");
+            let log = r"\\sea-fs-1\mgc-logs\log.trn";
+            assert_eq!(b.errors(LIVE, &format!("BACKUP LOG mgc TO DISK = N'{log}' WITH INIT")), NONE);
+            let restored = format!("RESTORE LOG mgc FROM DISK = N'{log}' WITH NORECOVERY");
+            assert_eq!(b.errors(COPY, &restored), refused);
+        }
+    }
 }

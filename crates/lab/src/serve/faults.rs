@@ -59,6 +59,10 @@ impl Fault<'_> {
             }
             "silent-port" => self.instance(w)?.silent = self.argument(1)? == "on",
             "disk-full" => self.instance(w)?.disk_full = self.argument(1)? == "on",
+            "make-folder" => {
+                let folder = self.argument(1)?.to_lowercase();
+                self.instance(w)?.folders.insert(folder);
+            }
             "promote-mirror" => sql::promote_mirror(w, self.argument(0)?)?,
             "start-sql" => sql::start_sql(w, self.argument(0)?)?,
             "add-file" => {

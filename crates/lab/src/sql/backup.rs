@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::DatabaseFile;
 use super::{Database, Instance};
+use crate::scenario::SqlServerVersion;
 use crate::tsql::SqlMessage;
 use crate::world::files::{FileError, Files};
 
@@ -72,6 +73,9 @@ pub struct Extra {
     pub refused: Option<u32>,
     /// The files of its database.
     pub files: Vec<DatabaseFile>,
+    /// The version of the server that took it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<SqlServerVersion>,
     /// Of a full backup: the users of its database, and whether their SIDs had logins where it was taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<(String, bool)>,
@@ -121,6 +125,7 @@ impl Taking {
                 copy_only: self.copy_only,
                 fork_point: forked.map(|f| f.lsn),
                 files: db.files.clone(),
+                version: Some(i.version()),
                 users: if self.log { Vec::new() } else { db.users.clone() },
                 ..Extra::default()
             },

@@ -62,7 +62,7 @@ pub struct Instance {
     /// Its disks are full: a RESTORE cannot write.
     pub disk_full: bool,
     /// Folders, lower case, in which files of databases can lie.
-    folders: BTreeSet<String>,
+    pub folders: BTreeSet<String>,
     /// Databases by lower-case name.
     pub databases: BTreeMap<String, Database>,
     /// The primary half of log shipping.
@@ -212,6 +212,11 @@ impl Instance {
 }
 
 impl Instance {
+    /// Its version.
+    pub(crate) fn version(&self) -> SqlServerVersion {
+        self.store.version()
+    }
+
     /// The session that has a database of SINGLE_USER for itself.
     pub(crate) fn holder(&self, db: &Database) -> Option<u32> {
         let key = db.name.to_lowercase();

@@ -21,8 +21,8 @@ pub fn populate(world: &mut World) -> Result<(), String> {
     };
     for d in [one, other] {
         for host in [&d.sql_server, &d.mirror] {
-            let instance = Instance::new(host, &d.instance, world.scenario.dialect.sql_server)
-                .map_err(|e| e.to_string())?;
+            let version = world.scenario.version_of(&d.name);
+            let instance = Instance::new(host, &d.instance, version).map_err(|e| e.to_string())?;
             world.sql.insert(host.clone(), instance);
         }
     }

@@ -20,7 +20,7 @@ use tokio_openssl::SslStream;
 
 use crate::ports::Reservation;
 use crate::scenario::SqlServerVersion;
-use crate::sql;
+use crate::sql::{self, Instance};
 use crate::tsql::batch::{Asked, Wanted};
 use crate::tsql::transactions::{COLLATION, environment_text};
 use crate::tsql::{Cell, Event, Progress, SqlMessage, batch, ends};
@@ -104,7 +104,10 @@ async fn connection(
     if asked.kind != PRELOGIN {
         return Err(std::io::Error::other("the first packet is no PRELOGIN"));
     }
-    let version = world.now().scenario.dialect.sql_server;
+    let version = {
+        let world = world.now();
+        world.sql.get(host).map_or(world.scenario.dialect.sql_server, Instance::version)
+    };
     tcp.write_all(&frame(TABULAR, 0, &prelogin(version, &asked.payload))).await?;
     let mut stream = encrypted(tcp, tls).await?;
     let login = message(&mut stream).await?;

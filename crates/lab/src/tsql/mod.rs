@@ -26,6 +26,7 @@ pub use batch::{Batch, Progress, Wanted};
 pub(crate) use transactions::enterable;
 pub use values::{Cell, ColumnType, Done, Ends, Event, Kind, SqlMessage};
 
+use crate::scenario::SqlServerVersion;
 use crate::sql::{Database, Instance, Session};
 use crate::world::World;
 use crate::world::journal::Outcome;
@@ -44,6 +45,11 @@ impl Seat<'_> {
     /// The instance.
     pub(crate) fn instance(&self) -> Option<&Instance> {
         self.world.sql.get(self.host)
+    }
+
+    /// The version of the server that answers.
+    pub(crate) fn version(&self) -> SqlServerVersion {
+        self.instance().map_or(self.world.scenario.dialect.sql_server, Instance::version)
     }
 
     /// The instance, to be changed.

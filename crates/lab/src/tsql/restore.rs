@@ -323,7 +323,8 @@ pub(crate) fn log_set(
     let i = world.sql.get(host).ok_or_else(|| SqlMessage::simulator("no instance"))?;
     let db = can_be_restored(i, database)?;
     let set = backup::verify_striped(world.files.as_ref(), path, from.others, from.position);
-    let set = set.map_err(|e| damage(world.scenario.dialect.sql_server, e))?;
+    let set = set.map_err(|e| damage(i.version(), e))?;
+    of_version(i, &set)?;
     of_kind(&set, path, 2)?;
     if !set.family.eq_ignore_ascii_case(&db.family) {
         return Err(of_another(database).into());
@@ -332,6 +333,23 @@ pub(crate) fn log_set(
     fits(db, &set, path)?;
     let added = files::added(i, db, &set, from.moves)?;
     Ok((set, added))
+}
+
+/// That a set was not taken by a newer version: "backups cannot be restored by any earlier version of SQL Server" (Copy Databases with
+/// Backup and Restore). The text is that of MSSQLSERVER_3169; when it is said of two errors at once is documented nowhere.
+pub(super) fn of_version(i: &Instance, set: &BackupHeader) -> Result<(), SqlMessage> {
+    let here = i.version();
+    match set.extra.version.filter(|taken_by| *taken_by > here) {
+        None => Ok(()),
+        Some(newer) => refuse(
+            3169,
+            format!(
+                "The database was backed up on a server running version {}. That version is incompatible with this server, which is running version {}. Either restore the database on a server that supports the backup, or use a backup that is compatible with this server.",
+                newer.in_messages(),
+                here.in_messages()
+            ),
+        ),
+    }
 }
 
 /// That a set is of another family than the database that it is for.

@@ -7,7 +7,7 @@ use super::batch::Batch;
 use super::ends::Said;
 use super::lexer::Token;
 use super::restore::{
-    Restoring, damage, failed, has_room, not_in_use, of_another, of_kind, outside_of_transactions,
+    Restoring, damage, failed, has_room, not_in_use, of_another, of_kind, of_version, outside_of_transactions,
 };
 use super::transactions::SYSTEM_DATABASES;
 use super::values::{Ends, Errors, SqlMessage, refuse};
@@ -116,7 +116,8 @@ fn planned(seat: &Seat<'_>, asked: &Asked) -> Result<(BackupHeader, Database), E
     let existing = i.databases.get(&key);
     has_room(i, existing, name)?;
     let set = backup::verify_striped(world.files.as_ref(), path, &asked.others, asked.position);
-    let set = set.map_err(|e| damage(world.scenario.dialect.sql_server, e))?;
+    let set = set.map_err(|e| damage(i.version(), e))?;
+    of_version(i, &set)?;
     if asked.checksum && !set.checksums {
         let what = "RESTORE WITH CHECKSUM cannot be specified because the backup set does not contain checksum information.";
         return Err(SqlMessage::refusal(3187, what).into());
@@ -190,7 +191,7 @@ impl Full {
                 let what = format!("Read on \"{path}\" failed: {}", why.trim_end_matches('.'));
                 return Err(SqlMessage::refusal(3203, what).into());
             }
-            Err(e) => return Err(damage(seat.world.scenario.dialect.sql_server, e).into()),
+            Err(e) => return Err(seat.instance().map_or(e.clone(), |i| damage(i.version(), e)).into()),
         }
         let lsn = set.last_lsn;
         let restored = Restored { at: seat.world.now, database: key.into(), set, path };

@@ -117,6 +117,11 @@ impl Store {
         Ok(store)
     }
 
+    /// The version whose tables and views it has.
+    pub(super) fn version(&self) -> SqlServerVersion {
+        self.version
+    }
+
     /// Shows the functions the world as it is now, to one session.
     fn show(&self, seat: &Seat<'_>) -> Result<(), rusqlite::Error> {
         let w = &*seat.world;
@@ -324,11 +329,11 @@ pub(crate) fn headers(
     seat: &Seat<'_>,
     sets: &[(usize, BackupHeader)],
 ) -> (Vec<(String, ColumnType)>, Vec<Vec<Cell>>) {
-    let version = seat.world.scenario.dialect.sql_server;
-    let (major, minor, build) = version.numbers();
+    let version = seat.version();
     let columns: Vec<(String, ColumnType)> = shapes::columns("RESTORE HEADERONLY", version)
         .map(|all| all.map(|c| (c.name.to_string(), c.kind)).collect())
         .unwrap_or_default();
+    let taken_by = |h: &BackupHeader| h.extra.version.unwrap_or(version).numbers();
     let value = |name: &str, position: usize, h: &BackupHeader| match name {
         "BackupName" if h.extra.hidden => Cell::Text("***Password Protected***".into()),
         "Position" => Cell::Int(i64::try_from(position).unwrap_or(1)),
@@ -364,11 +369,11 @@ pub(crate) fn headers(
         }
         "RecoveryModel" => Cell::Text("FULL".into()),
         "Collation" => Cell::Text("SQL_Latin1_General_CP1_CI_AS".into()),
-        "SoftwareVersionMajor" => Cell::Int(major.into()),
-        "SoftwareVersionMinor" => Cell::Int(minor.into()),
-        "SoftwareVersionBuild" => Cell::Int(build.into()),
+        "SoftwareVersionMajor" => Cell::Int(taken_by(h).0.into()),
+        "SoftwareVersionMinor" => Cell::Int(taken_by(h).1.into()),
+        "SoftwareVersionBuild" => Cell::Int(taken_by(h).2.into()),
         "BackupSize" | "CompressedBackupSize" => Cell::Int(i64::try_from(h.payload).unwrap_or(0)),
-        "CompatibilityLevel" => Cell::Int(i64::from(major) * 10),
+        "CompatibilityLevel" => Cell::Int(i64::from(taken_by(h).0) * 10),
         // The servers' clocks show UTC.
         "TimeZone" if h.kind == 2 => Cell::Int(0),
         "LastValidRestoreTime" if h.kind == 2 => Cell::Time(time(h.finish)),
@@ -389,7 +394,7 @@ fn set_guid(seat: &Seat<'_>, h: &BackupHeader) -> String {
 
 /// The row of `RESTORE LABELONLY`.
 pub(crate) fn label(seat: &Seat<'_>, h: &BackupHeader) -> (Vec<(String, ColumnType)>, Vec<Vec<Cell>>) {
-    let version = seat.world.scenario.dialect.sql_server;
+    let version = seat.version();
     let columns: Vec<(String, ColumnType)> = shapes::columns("RESTORE LABELONLY", version)
         .map(|all| all.map(|c| (c.name.to_string(), c.kind)).collect())
         .unwrap_or_default();
@@ -411,7 +416,7 @@ pub(crate) fn label(seat: &Seat<'_>, h: &BackupHeader) -> (Vec<(String, ColumnTy
 
 /// The answer to RESTORE FILELISTONLY: the columns of the version, a row for each file. 0 stands where nothing has happened (recorded).
 pub(crate) fn file_list(seat: &Seat<'_>, h: &BackupHeader) -> (Vec<(String, ColumnType)>, Vec<Vec<Cell>>) {
-    let version = seat.world.scenario.dialect.sql_server;
+    let version = seat.version();
     let columns: Vec<(String, ColumnType)> = shapes::columns("RESTORE FILELISTONLY", version)
         .map(|all| all.map(|c| (c.name.to_string(), c.kind)).collect())
         .unwrap_or_default();

@@ -314,7 +314,7 @@ impl Rewriter<'_> {
             }
             "@@VERSION" => {
                 self.fixed = false;
-                let version = self.seat.world.scenario.dialect.sql_server.product_version();
+                let version = self.seat.version().product_version();
                 self.push(literal(&format!("Simulator of Microsoft SQL Server - {version} (X64)")));
             }
             // Types that SQLite has no affinity for.
