@@ -77,6 +77,12 @@ impl Instance {
         job(self.jobs.known()?, half.backup_job())
     }
 
+    /// Its release: major and minor number, which tell 2008 R2 from 2008. Updates within one change neither.
+    pub fn release(&self) -> Option<(u32, u32)> {
+        let mut numbers = self.version.split('.').map(|number| number.trim().parse().ok());
+        Some((numbers.next()??, numbers.next()??))
+    }
+
     /// Whether its login may not see if a database is mirrored: "To see non-NULL values on a mirror database, you must be a member of the
     /// sysadmin fixed server role" (sys.database_mirroring).
     pub fn hides_mirroring(&self, d: &Database) -> bool {

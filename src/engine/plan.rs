@@ -20,6 +20,7 @@ use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
 use crate::domain::wish::LastWish;
 use crate::procedures::stages;
+use crate::steps::findings::gate;
 use crate::steps::view::Said;
 use crate::steps::{self, Effect, View};
 
@@ -199,7 +200,9 @@ impl Work<'_> {
         let needed = view.accepted.terms();
         // What is taken back asks also where nobody sees whether it is too late.
         let may_ask = t.route.course == Course::Back || !view.is_beyond();
-        let may_ask = may_ask && (t.route.procedure.moves_chat() || !needed.overwrites.is_empty());
+        // A yes to a seed that could not be restored would help nobody.
+        let may_seed = || !needed.overwrites.is_empty() && gate(&view, StepId::OldSideFenced).is_none();
+        let may_ask = may_ask && (t.route.procedure.moves_chat() || may_seed());
         let asks = needed.is_needed() && may_ask;
         let consent_needed = (asks && view.accepted.accepted().is_none()).then(|| needed.clone());
         let accepted = view.accepted.accepted().map(|c| (c.clone(), needed.clone()));

@@ -150,12 +150,13 @@ impl Step for FenceOldSide {
     }
 }
 
-/// Nobody has agreed to anything: that is asked for once the live database's log is backed up, which needs no yes.
+/// Nobody has agreed to anything: that is asked for once the live database's log is backed up, which needs no yes. Not for a seed that could
+/// not be restored.
 fn not_agreed(v: &View<'_>) -> Word {
     let job = v.source().live().and_then(Instance::log_backup_job);
     let is_backed_up = job.is_some_and(|job| job.enabled && job.scheduled);
     match v.accepted.require() {
-        Err(problem) if is_backed_up => Decision::Blocked(problem),
+        Err(problem) if is_backed_up => Decision::Blocked(gate(v, FenceOldSide::ID).unwrap_or(problem)),
         Ok(()) | Err(_) => Decision::Done(Evidence::new("Nothing is overwritten: no copy is seeded")),
     }
 }

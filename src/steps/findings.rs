@@ -78,6 +78,7 @@ pub fn findings(v: &View<'_>) -> Vec<Finding> {
             gating(StepId::MirrorEstablished, mirror(v));
         }
         Procedure::Protect => {
+            gating(StepId::OldSideFenced, newer_than_its_copy(v));
             gating(StepId::LogShippingEstablished, live_rights(v));
         }
     }
@@ -143,6 +144,8 @@ fn how_to_mend(v: &View<'_>, target: &Instance, db: &Database) -> String {
         || active::is_explained(v.situation, from) && active::is_left_behind(v.situation, from, target);
     if !db.is_live() {
         "Set up log shipping again, or mend the database".into()
+    } else if let Some(too_old) = newer_than_its_copy(v).pop() {
+        too_old.fix
     } else if is_old() {
         format!(
             "It is the old database of {}, from before the failover to {}. To have it saved and a copy of the live database seeded in its place, \
@@ -445,6 +448,32 @@ fn absent_partner(v: &View<'_>) -> Vec<Problem> {
         ),
         "Start that server. If it is gone for good, remove the mirroring by hand (ALTER DATABASE … SET PARTNER OFF), and see that its old copy \
          never comes online again. Or set spec.activeDataCenter back",
+    )]
+}
+
+/// That nothing of the live database could be restored where its copy is to stand: backups "cannot be restored by any earlier version of SQL
+/// Server" (Copy Databases with Backup and Restore), error 3169. A server that does not say which it is refuses by itself.
+fn newer_than_its_copy(v: &View<'_>) -> Vec<Problem> {
+    let standby = v.target_site().store.answer.instance().ok();
+    let (Some(live), Some(standby)) = (v.source().live(), standby) else { return vec![] };
+    match (live.release(), standby.release()) {
+        (Some(here), Some(there)) if here > there => {}
+        (Some(_) | None, Some(_) | None) => return vec![],
+    }
+    vec![Problem::ask(
+        Reason::BackupRefused,
+        format!(
+            "{} is SQL Server {}, older than {} ({}) whose database is live: no backup of that can be restored there",
+            clean(&standby.server_name),
+            clean(&standby.version),
+            clean(&live.server_name),
+            clean(&live.version)
+        ),
+        format!(
+            "Bring it to the version of {} or a newer one, or name another server in {}: nothing there is touched before",
+            clean(&live.server_name),
+            v.to().sql_server.field
+        ),
     )]
 }
 

@@ -268,7 +268,10 @@ fn busy(v: &View<'_>, (on, name): (&Instance, &str), file: Option<FileIs>, what:
         Reading::Known(JobIs::Failing(said)) => Some(Decision::Blocked(Problem::ask(
             Reason::EffectFailed,
             format!("The copy in {} cannot be seeded: {said}", clean(&v.to().name)),
-            "Mend what it says; it is tried again every ten minutes",
+            format!(
+                "Mend what it says on {}; it is tried again every ten minutes, and at the next look when its job {name} there is deleted",
+                clean(&on.server_name)
+            ),
         ))),
         Reading::Known(JobIs::Idle) => None,
     }
