@@ -13,6 +13,7 @@ use super::scene::{Scene, begun, not_live_in, not_once, runs};
 use super::switches::beside;
 
 pub const SEED: &str = "RESTORE DATABASE FROM DISK";
+pub const BACKUP: &str = "BACKUP DATABASE";
 
 /// This data centre of the scenario is there again, after a failover to the other one.
 #[derive(Clone, Copy)]
@@ -61,6 +62,31 @@ fn closed_forks(lab: &Lab, n: usize) -> Vec<String> {
     let host = &lab.scenario().data_centers[n].sql_server;
     let closed = world.sql[host].backups.iter().filter(|b| b.extra.tail);
     closed.map(|b| b.last_fork.clone()).collect()
+}
+
+/// Chat has failed over to the second data centre, and the first one is there again, with its old database open. The fork of that.
+pub async fn returned(test: &str, scenario: Scenario) -> (Scene, String) {
+    let mut scene = Scene::ready(test, scenario).await;
+    scene.lose().await;
+    scene.want(1);
+    scene.wait_until_failed_over().await;
+    scene.wait_until_at_rest().await;
+    let first = scene.data_center(0).clone();
+    let old = database(&scene, &first.sql_server);
+    scene.lab.restore(&first.name).await.unwrap();
+    (scene, old.fork)
+}
+
+pub fn database(scene: &Scene, host: &str) -> lab::sql::Database {
+    scene.lab.world().now().sql[host].databases["mgc"].clone()
+}
+
+/// The first data centre is protected: its copy is fed, and nothing is left behind.
+pub async fn until_protected(scene: &Scene, shipped: usize) {
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    scene.wait_until_at_rest().await;
+    assert_eq!(not_protected(&scene.lab, 0, shipped), Vec::<String>::new());
+    assert_eq!(left_behind(&scene.lab), Vec::<String>::new());
 }
 
 impl Course for Return {
