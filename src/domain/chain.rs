@@ -218,7 +218,7 @@ pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> 
         Some(end) => Cow::Owned(up_to_the_tail(folders, end)),
         None => Cow::Borrowed(folders),
     };
-    let folders = without_the_past(folders, &closed_forks(s), &redo, database);
+    let folders = without_the_past(folders, &Past::of(s), &redo, database);
     let restored = instance.history.known().map_or(&[][..], Vec::as_slice);
     let copy = Copy { redo: &redo, family: db.family.as_deref(), database, restored };
     let mut chain = follow(&copy, &folders, t.map(|t| Tried { t, now: s.at }));
@@ -233,28 +233,43 @@ pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> 
     Ok(chain)
 }
 
-/// The recovery forks that are over by our own hand, by their names in lower case: the database on each was saved, closed with the tail of
-/// its log, and overwritten by a seed. Whoever opens it again opens it on another one.
-fn closed_forks(s: &Situation) -> BTreeSet<String> {
-    let seeded = |t: &&Transition| t.facts.seed.as_ref().is_some_and(|seed| seed.restored.is_some());
-    let saved = s.transitions().into_iter().filter(seeded).flat_map(|t| t.facts.saved.values());
-    saved.filter(|saved| saved.tail.is_some()).map(|saved| saved.fork.to_lowercase()).collect()
+/// What lies in the folders by our own hand and is no part of any chain; names in lower case.
+struct Past {
+    /// Recovery forks that are over: the database on each was saved, closed with the tail of its log, and overwritten by a seed. Whoever opens
+    /// it again opens it on another one.
+    forks: BTreeSet<String>,
+    /// Files that full backups of ours were taken into. Cut off, they cannot be read, and nothing is lost with them.
+    full_backups: BTreeSet<String>,
 }
 
-/// The folders without log backups of forks that are over by our own hand: nothing of the live database is in them. Of the copy's own fork
-/// everything counts.
+impl Past {
+    fn of(s: &Situation) -> Past {
+        let seeded = |t: &&&Transition| t.facts.seed.as_ref().is_some_and(|seed| seed.restored.is_some());
+        let all = s.transitions();
+        let saved = all.iter().filter(seeded).flat_map(|t| t.facts.saved.values());
+        let closed = saved.filter(|saved| saved.tail.is_some()).map(|saved| saved.fork.to_lowercase());
+        let seeds = all.iter().filter_map(|t| t.facts.seed.as_ref()).map(|seed| &seed.file);
+        let saves = all.iter().flat_map(|t| t.facts.saved.values()).map(|saved| &saved.file);
+        Past { forks: closed.collect(), full_backups: seeds.chain(saves).map(|f| f.to_lowercase()).collect() }
+    }
+    fn is_cut_off(&self, file: &str, headers: &FileHeaders) -> bool {
+        headers.sets.known().is_none() && self.full_backups.contains(&file.to_lowercase())
+    }
+}
+
+/// The folders without what is past by our own hand: nothing of the live database is in it. Of the copy's own fork everything counts.
 fn without_the_past<'f>(
     folders: Cow<'f, Folders>,
-    closed: &BTreeSet<String>,
+    past: &Past,
     redo: &RedoPoint,
     database: &str,
 ) -> Cow<'f, Folders> {
     let is_past = |set: &BackupSet| {
         let own = set.last_fork.eq_ignore_ascii_case(&redo.fork);
-        set.is_log_of(database) && !own && closed.contains(&set.last_fork.to_lowercase())
+        set.is_log_of(database) && !own && past.forks.contains(&set.last_fork.to_lowercase())
     };
-    let all = folders.headers.values().chain(folders.unlisted.values());
-    if !all.filter_map(|h| h.sets.known()).flatten().any(is_past) {
+    let mut all = folders.headers.iter().chain(&folders.unlisted);
+    if !all.any(|(f, h)| past.is_cut_off(f, h) || h.sets.known().into_iter().flatten().any(is_past)) {
         return folders;
     }
     let mut folders = folders.into_owned();
@@ -266,8 +281,8 @@ fn without_the_past<'f>(
         }
         Reading::Known(_) | Reading::Unknown(_) => true,
     };
-    folders.headers.retain(|_, headers| stays(headers));
-    folders.unlisted.retain(|_, headers| stays(headers));
+    folders.headers.retain(|file, headers| !past.is_cut_off(file, headers) && stays(headers));
+    folders.unlisted.retain(|file, headers| !past.is_cut_off(file, headers) && stays(headers));
     Cow::Owned(folders)
 }
 
