@@ -10,6 +10,7 @@ use product::{explain, next, pack, recordings, unpack};
 /// File of `tests/recordings/decisions`, and how what happened next begins.
 const RECORDED: &[(&str, &str)] = &[
     ("a-log-backup-is-missing", "Blocked ConsentRequired: A human must agree: The log chain has a gap"),
+    ("an-old-database-is-back", "Blocked ConsentRequired: A human must agree: mgc on "),
     ("an-old-manifest", "Blocked ActiveDataCenterDrifted: seattle is active"),
     ("somebody-else-recovered-it", "Blocked RecoveredByOthers: "),
     ("the-primary-answers", "Blocked SourceAlive: "),

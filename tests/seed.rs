@@ -27,6 +27,40 @@ fn lost_messages(scene: &Scene) -> usize {
     scene.lab.world().now().messages.lacking(&old, &live).len()
 }
 
+/// What a command of the plugin says about the resource.
+fn said(scene: &Scene, command: &str) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_kubectl-pcf"))
+        .args([command, RESOURCE, "-n", &scene.namespace])
+        .envs(scene.lab.operator_env())
+        .env("KUBECONFIG", common::plane().admin_kubeconfig())
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{out:?}");
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// All that a yes would do, in its order, is to be read before it is given.
+fn assert_planned(scene: &Scene) {
+    let plan = said(scene, "plan");
+    let mut rest = plan.as_str();
+    for part in [
+        "SET PARTNER OFF",
+        "sp_update_job",
+        "BACKUP DATABASE [mgc] TO DISK = N'\\\\atl-fs-1\\mgc-logs\\mgc_saved_",
+        "tblChat",
+        "BACKUP LOG",
+        "sp_start_job",
+        "BACKUP DATABASE [mgc] TO DISK = N'\\\\atl-fs-1\\mgc-logs\\mgc_seed_",
+        "RESTORE DATABASE [mgc] FROM DISK",
+        "MOVE",
+        "sp_delete_job",
+        "sp_add_log_shipping_secondary_database",
+    ] {
+        let at = rest.find(part).unwrap_or_else(|| panic!("no {part} in its place: {plan}"));
+        rest = &rest[at + part.len()..];
+    }
+}
+
 /// They were counted before it was overwritten: the status and the report say so.
 fn assert_counted(scene: &Scene, lost: usize) {
     assert!(lost > 0, "nothing was lost: there is nothing to count");
@@ -34,12 +68,7 @@ fn assert_counted(scene: &Scene, lost: usize) {
     let all = status["history"].as_array().unwrap().iter().chain([&status["transition"]]);
     let told: Vec<_> = all.filter_map(|t| t["lostMessages"][0]["messages"].as_u64()).collect();
     assert!(!told.is_empty() && told.iter().all(|n| *n == lost as u64), "{lost} were lost: {status:#}");
-    let report = Command::new(env!("CARGO_BIN_EXE_kubectl-pcf"))
-        .args(["report", RESOURCE, "-n", &scene.namespace])
-        .env("KUBECONFIG", common::plane().admin_kubeconfig())
-        .output()
-        .unwrap();
-    let report = String::from_utf8_lossy(&report.stdout).into_owned();
+    let report = said(scene, "report");
     assert!(report.contains(&format!("{lost} messages")), "{report}");
 }
 
@@ -59,6 +88,8 @@ async fn an_old_database_is_saved_and_overwritten_by_a_yes_only_and_chat_can_go_
     assert!(!begun(&scene.lab, 0, BACKUP) && !begun(&scene.lab, 0, SEED));
     // The live database's log is backed up meanwhile.
     assert!(begun(&scene.lab, 0, "EXEC sp_add_log_shipping_primary_database"));
+
+    assert_planned(&scene);
 
     let shipped = backups_for(&scene.lab, 0).len();
     let lost = lost_messages(&scene);

@@ -9,14 +9,16 @@ use crate::api::convert;
 use crate::api::v1alpha1::PersistentChatFailover;
 use crate::domain::active::Active;
 use crate::domain::chain;
+use crate::domain::consent::Consent;
 use crate::domain::decision::Decision;
-use crate::domain::pool::Pool;
+use crate::domain::pool::{Pool, WhenActiveAnswers};
 use crate::domain::problem::Reason;
 use crate::domain::route::{Course, Procedure};
 use crate::domain::side::Side;
 use crate::domain::site::{Answer, Partner};
 use crate::domain::situation::Situation;
 use crate::domain::sql_server::Database;
+use crate::domain::step::StepId;
 use crate::domain::text::{clean, clean_whole};
 use crate::domain::transition::Transition;
 use crate::domain::wish::{LastWish, WishState};
@@ -24,6 +26,7 @@ use crate::engine::goal::Goal;
 use crate::engine::observe::Observer;
 use crate::engine::plan::{Next, Plan, plan};
 use crate::engine::recording::Recording;
+use crate::engine::start::{Ask, after_the_seed};
 use crate::engine::{Clock as _, Pace, SystemClock, World};
 use crate::procedures::stages;
 use crate::steps::findings::findings;
@@ -118,7 +121,18 @@ fn told(pool: &Pool, goal: &Goal, s: &Situation, p: &Plan) -> String {
             let _ = writeln!(out, "  Nothing: {name} is active, as the resource asks.");
         }
         (Next::Act(_) | Next::Finish | Next::Wait(_) | Next::Blocked(_), Some(view)) => {
+            let yes = yes_to_a_seed(view);
+            let agreed = yes
+                .as_ref()
+                .map(|yes| View::new(pool, s, view.transition, Said { consent: Some(yes), ..said }));
+            let view = agreed.as_ref().unwrap_or(view);
+            if yes.is_some() {
+                let _ = writeln!(out, "  Once somebody has agreed to it:");
+            }
             procedure(&mut out, view);
+            if pool.policy.when_active_answers == WhenActiveAnswers::Switch {
+                switch_that_follows(&mut out, view, goal);
+            }
         }
         (Next::Act(_) | Next::Finish | Next::Wait(_) | Next::Blocked(_), None) => {
             let _ = writeln!(out, "  Nothing, as long as something stands in the way.");
@@ -242,6 +256,173 @@ fn procedure(out: &mut String, view: &View<'_>) {
         }
         for line in effects.iter().flat_map(|e| e.shown(view.pool, route)) {
             let _ = writeln!(out, "       {line}");
+        }
+    }
+}
+
+/// The yes that a seed waits for: whoever is to give it must see all that would be done by it.
+fn yes_to_a_seed(view: &View<'_>) -> Option<Consent> {
+    let terms = view.accepted.terms();
+    let asks = !terms.overwrites.is_empty() && view.accepted.accepted().is_none();
+    let by = String::new();
+    asks.then(|| Consent { transition: view.transition.id.clone(), situation: terms.digest(), by })
+}
+
+/// Where a seed comes first because chat is to go back there: the switch that then goes on by itself.
+fn switch_that_follows(out: &mut String, seed: &View<'_>, goal: &Goal) {
+    let (pool, s, to) = (seed.pool, seed.situation, seed.route.to);
+    if seed.route.procedure != Procedure::Protect || goal.active != to {
+        return;
+    }
+    let t = after_the_seed(&Ask::new(pool, goal, s, None), seed.transition);
+    let view = View::new(pool, s, &t, Said { consent: None, is_uttered: true });
+    let (from, to) = (clean(&view.from().name), clean(&view.to().name));
+    let _ = writeln!(out, "  Then, without another question, chat is switched from {from} to {to}:");
+    for (n, step) in stages(view.route).iter().flat_map(|s| s.steps()).enumerate() {
+        let _ = writeln!(out, "  {n}. {} ({})", step.title(), step.as_str());
+        if steps::is_one_way(*step) {
+            let _ = writeln!(out, "       -- THE POINT OF NO RETURN");
+        }
+        match is_known(*step) {
+            Known::Now => {
+                let effects = steps::ahead(*step, &view);
+                for line in effects.iter().flat_map(|e| e.shown(pool, view.route)) {
+                    let _ = writeln!(out, "       {line}");
+                }
+            }
+            Known::WithTheCopy => {
+                let _ = writeln!(out, "       what exactly is known once the copy is there");
+            }
+            Known::NothingIsDone => {}
+        }
+    }
+}
+
+/// When it is known what a step of a switch does whose target has no copy yet.
+enum Known {
+    Now,
+    WithTheCopy,
+    NothingIsDone,
+}
+
+fn is_known(step: StepId) -> Known {
+    match step {
+        StepId::ChatDrained | StepId::TailTaken | StepId::PoolStateSet | StepId::ActiveServersSet => {
+            Known::Now
+        }
+        StepId::LogShippingRemoved
+        | StepId::BackupsCopied
+        | StepId::LogBackupsApplied
+        | StepId::DatabaseOnline
+        | StepId::MirrorEstablished
+        | StepId::SourceOnline
+        | StepId::OldSideFenced
+        | StepId::DatabaseSeeded
+        | StepId::LogShippingEstablished => Known::WithTheCopy,
+        StepId::PreflightPassed | StepId::ChatServing => Known::NothingIsDone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    /// The old database is open again where chat was, and overwriting it is asked for.
+    fn recorded() -> Recording {
+        let text = include_str!("../../tests/recordings/decisions/an-old-database-is-back.json");
+        Recording::read(text).unwrap()
+    }
+
+    fn told(r: &Recording) -> String {
+        super::told(&r.pool, &r.goal, &r.situation, &r.decide())
+    }
+
+    /// That a text holds these parts, one behind the other.
+    fn assert_in_order(text: &str, parts: &[&str]) {
+        let mut rest = text;
+        for part in parts {
+            let at = rest.find(part).unwrap_or_else(|| panic!("no {part} in its place: {text}"));
+            rest = &rest[at + part.len()..];
+        }
+    }
+
+    #[test]
+    fn whoever_is_to_agree_to_a_seed_sees_all_of_it() {
+        let text = told(&recorded());
+        assert_in_order(
+            &text,
+            &[
+                "WHAT WOULD BE DONE",
+                "agreed",
+                "(OldSideFenced)",
+                "SET PARTNER OFF",
+                "sp_update_job",
+                "BACKUP DATABASE [mgc]",
+                "_saved_",
+                "tblChat",
+                "_tail_",
+                "(DatabaseSeeded)",
+                "sp_start_job",
+                "BACKUP DATABASE [mgc]",
+                "_seed_",
+                "RESTORE DATABASE [mgc] FROM DISK",
+                "MOVE",
+                "sp_delete_job",
+                "PCF_save_",
+                "PCF_restore_",
+                "PCF_backup_",
+                "(LogShippingEstablished)",
+                "sp_add_log_shipping_secondary_database",
+                "sp_add_log_shipping_primary_secondary",
+                "sp_start_job",
+                "WHAT STANDS IN THE WAY",
+                "A human must agree",
+            ],
+        );
+        assert!(!text.contains("chat is switched"), "nobody has asked for a switch: {text}");
+    }
+
+    #[test]
+    fn a_seed_that_comes_before_a_switch_shows_that_as_well() {
+        let mut r = recorded();
+        r.goal.active = r.goal.active.other();
+        r.goal.generation += 1;
+        r.pool.policy.when_active_answers = WhenActiveAnswers::Switch;
+        assert_in_order(
+            &told(&r),
+            &[
+                "(LogShippingEstablished)",
+                "sp_start_job",
+                "chat is switched from seattle to atlanta",
+                "(ChatDrained)",
+                "-ActiveServers $null",
+                "(TailTaken)",
+                "SET PARTNER OFF",
+                "_tail_",
+                "THE POINT OF NO RETURN",
+                "-PoolState 'Normal'",
+                "atl-cs-1.litwareinc.com",
+                "WHAT STANDS IN THE WAY",
+            ],
+        );
+        // Nothing of it follows where chat would not be switched.
+        r.pool.policy.when_active_answers = WhenActiveAnswers::Refuse;
+        assert!(!told(&r).contains("chat is switched"));
+    }
+
+    #[test]
+    fn what_does_not_stand_there_is_neither_saved_nor_closed() {
+        let mut r = recorded();
+        let there = &mut r.situation.sites[Side::Primary];
+        for partner in std::iter::once(&mut there.store).chain(&mut there.mirror) {
+            if let Answer::Speaks(i) = &mut partner.answer {
+                i.database = None;
+            }
+        }
+        let text = told(&r);
+        for part in ["_saved_", "SET PARTNER OFF", "tblChat", "REPLACE, CHECKSUM"] {
+            assert!(!text.contains(part), "{part}: {text}");
         }
     }
 }

@@ -89,6 +89,10 @@ impl PrimaryHalf {
     pub fn backup_job(&self) -> &str {
         self.column("backup_job_id")
     }
+    /// Whether it knows a server as a secondary.
+    pub fn names(&self, server: &str) -> bool {
+        self.secondaries.iter().any(|s| s.eq_ignore_ascii_case(server))
+    }
     /// The backup that was written last.
     pub fn last_backup_file(&self) -> &str {
         self.column("last_backup_file")

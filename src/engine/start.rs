@@ -505,6 +505,11 @@ fn failback(ask: &Ask<'_>, active: Side) -> Option<Transition> {
     comes_first.then_some(t)
 }
 
+/// The switch that a seed comes before, as it would begin once the copy stands.
+pub fn after_the_seed(ask: &Ask<'_>, seed: &Transition) -> Transition {
+    new_transition(ask, Route::switch(seed.route.to), &seed.fork)
+}
+
 /// What log shipping says to a transition that protects a side: whether something is to be done, or in the way.
 pub(super) fn protection(pool: &Pool, s: &Situation, t: &Transition) -> Decision<Effect> {
     let view = View::new(pool, s, t, Said { consent: None, is_uttered: true });

@@ -90,6 +90,15 @@ impl Step for EstablishLogShipping {
         }
     }
 
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        match Self::decide(v) {
+            // Decided on what is there now; a copy that is still to be seeded is not.
+            Decision::Act(_) | Decision::Wait(_) if v.seeds() && !v.is_seeded() => ahead(v),
+            Decision::Act(effect) => vec![effect],
+            Decision::Done(_) | Decision::Wait(_) | Decision::Blocked(_) => vec![],
+        }
+    }
+
     fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
         statement(e, pool, route).iter().map(Statement::shown).collect()
     }
@@ -158,7 +167,7 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
         Continuity::Broken(why) | Continuity::Unknown(why) => return unprotected(why),
     };
     let secondary = secondary_half(v, live, standby, shipping)?;
-    if !primary.secondaries.iter().any(|s| s.eq_ignore_ascii_case(&standby.server_name)) {
+    if !primary.names(&standby.server_name) {
         return Err(Decision::Act(Effect::NameSecondary(standby.server_name.clone())));
     }
     // What nobody has touched works as it did: nothing has to be seen arriving.
@@ -175,6 +184,53 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
         told.push_str(&format!("; {why}"));
     }
     Ok(Evidence::new(told))
+}
+
+/// Everything that is done once the copy is seeded, until one log backup was seen to arrive.
+fn ahead(v: &View<'_>) -> Vec<Effect> {
+    let (Some(live), Ok(standby)) = (v.source().live(), v.target_site().store.answer.instance()) else {
+        return vec![];
+    };
+    let (from, to) = (v.route.from, v.route.to);
+    let primary = live.primary_half.known().and_then(Option::as_ref);
+    let secondary = standby.secondary_half.known().and_then(Option::as_ref);
+    let mut effects = Vec::new();
+    if primary.is_none() {
+        effects.push(Effect::AddPrimaryHalf);
+    }
+    let backup = primary.map_or(agent::UNMADE, PrimaryHalf::backup_job);
+    effects.extend(to_run_by_itself(live, from, backup, Columns::new()));
+    let (half, names) = half_to_add(v, live);
+    let schedule = |job: fn(&SecondaryHalf) -> &str| schedule(Some(&half), job(&half));
+    let schedules = [schedule(SecondaryHalf::copy_job), schedule(SecondaryHalf::restore_job)];
+    let jobs =
+        [SecondaryHalf::copy_job, SecondaryHalf::restore_job].map(|job| secondary.map_or(agent::UNMADE, job));
+    if secondary.is_none() {
+        effects.push(Effect::AddSecondaryHalf(Box::new(half), names));
+    }
+    for (id, schedule) in jobs.into_iter().zip(schedules) {
+        effects.extend(to_run_by_itself(standby, to, id, schedule));
+    }
+    if primary.is_none_or(|half| !half.names(&standby.server_name)) {
+        effects.push(Effect::NameSecondary(standby.server_name.clone()));
+    }
+    let log = LogSeen { next_backup: None, redo: None };
+    let started = [(from, backup), (to, jobs[0]), (to, jobs[1])];
+    effects.extend(started.map(|(side, id)| Effect::StartJob(side, id.into(), log)));
+    effects
+}
+
+/// What a job still needs that is to run by itself; one that is not made yet needs all of it.
+fn to_run_by_itself(on: &Instance, side: Side, id: &str, schedule: Columns) -> Vec<Effect> {
+    let known = on.jobs.known().and_then(|jobs| job(jobs, id));
+    let mut effects = Vec::new();
+    if known.is_none_or(|j| !j.scheduled) {
+        effects.push(Effect::Schedule(side, id.into(), schedule));
+    }
+    if known.is_none_or(|j| !j.enabled) {
+        effects.push(Effect::EnableJob(side, id.into()));
+    }
+    effects
 }
 
 /// Whether something was done for log shipping a while ago: what cannot be seen of its log backups may be about to be.
@@ -224,10 +280,7 @@ fn secondary_half<'a>(
 ) -> Result<&'a SecondaryHalf, Word> {
     let half = standby.secondary_half.get().map_err(blocked)?;
     let jobs = standby.jobs.get().map_err(blocked)?;
-    let saved = match saved(v).map_err(Decision::Blocked)? {
-        Saved::Useful(half) => Some(half),
-        Saved::Useless(_) | Saved::Nothing => None,
-    };
+    let saved = useful(v).map_err(Decision::Blocked)?;
     let Some(half) = half else {
         if !standby.sysadmin {
             return Err(Decision::Blocked(Problem::ask(
@@ -240,16 +293,8 @@ fn secondary_half<'a>(
                 "Add the login to the sysadmin role of that instance",
             )));
         }
-        let names = Names {
-            primary_server: live.server_name.clone(),
-            copy_job: format!("LSCopy_{}_{}", live.server_name, v.pool.database),
-            restore_job: format!("LSRestore_{}_{}", live.server_name, v.pool.database),
-        };
+        let (half, names) = half_to_add(v, live);
         taken(jobs, &[names.copy_job.clone(), names.restore_job.clone()], standby)?;
-        let half = saved.cloned().unwrap_or_else(|| SecondaryHalf {
-            columns: Columns::new(),
-            schedules: std::collections::BTreeMap::new(),
-        });
         return Err(Decision::Act(Effect::AddSecondaryHalf(Box::new(half), names)));
     };
     for (folder, world) in [
@@ -264,11 +309,35 @@ fn secondary_half<'a>(
         (half.copy_job(), saved.map(SecondaryHalf::copy_job)),
         (half.restore_job(), saved.map(SecondaryHalf::restore_job)),
     ] {
-        let schedules = saved.zip(was).and_then(|(s, id)| s.schedules.get(id));
-        let schedule = schedules.and_then(|s| s.first()).cloned().unwrap_or_default();
+        let schedule = schedule(saved, was.unwrap_or_default());
         runs_by_itself(jobs, id, v.route.to, &schedule, standby)?;
     }
     Ok(half)
+}
+
+/// The secondary half that is added where there is none, as it was before if that was saved; and what its jobs are called.
+fn half_to_add(v: &View<'_>, live: &Instance) -> (SecondaryHalf, Names) {
+    let usual = || SecondaryHalf { columns: Columns::new(), schedules: std::collections::BTreeMap::new() };
+    let names = Names {
+        primary_server: live.server_name.clone(),
+        copy_job: format!("LSCopy_{}_{}", live.server_name, v.pool.database),
+        restore_job: format!("LSRestore_{}_{}", live.server_name, v.pool.database),
+    };
+    (useful(v).ok().flatten().cloned().unwrap_or_else(usual), names)
+}
+
+/// The schedule that a job of this id had in what was saved.
+fn schedule(saved: Option<&SecondaryHalf>, id: &str) -> Columns {
+    let schedules = saved.and_then(|s| s.schedules.get(id));
+    schedules.and_then(|s| s.first()).cloned().unwrap_or_default()
+}
+
+/// What was saved of log shipping to this side, if it goes on as it was.
+fn useful<'a>(v: &View<'a>) -> Result<Option<&'a SecondaryHalf>, Problem> {
+    Ok(match saved(v)? {
+        Saved::Useful(half) => Some(half),
+        Saved::Useless(_) | Saved::Nothing => None,
+    })
 }
 
 /// Log shipping to this side as it was before a failover removed it.

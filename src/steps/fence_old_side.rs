@@ -97,6 +97,10 @@ impl Step for FenceOldSide {
         }
     }
 
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        if v.seeds() { ahead(v) } else { vec![] }
+    }
+
     fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
         match e {
             Effect::Save(save) => vec![job(save, pool, route).text],
@@ -247,19 +251,61 @@ fn closed(v: &View<'_>, place: Place, i: &Instance) -> Result<Option<String>, Wo
     }
 }
 
+/// Everything that is done until nothing that is open stands there.
+fn ahead(v: &View<'_>) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    let mut is_mirrored = true;
+    for (place, i) in v.target_site().instances() {
+        let Some(db) = &i.database else { continue };
+        // Removed on one of the partners it is gone on both.
+        if db.mirroring.is_some() && std::mem::take(&mut is_mirrored) {
+            effects.push(Effect::RemoveMirroring(place));
+        }
+        let job = i.log_backup_job().filter(|job| job.enabled);
+        effects.extend(job.map(|job| Effect::DisableJob(place, job.id.clone())));
+        if db.standby && db.state == DatabaseState::Online && place == Place::Store {
+            effects.push(Effect::LeaveStandby(place));
+        }
+        if seeding::is_open(db) {
+            close(v, (place, i, db), &mut effects);
+        }
+    }
+    effects
+}
+
+/// How an open database would be saved, counted and closed.
+fn close(v: &View<'_>, (place, i, db): (Place, &Instance, &Database), effects: &mut Vec<Effect>) {
+    let Some(fork) = &db.fork else { return };
+    let save = saving(v, place, db, fork);
+    let is = seeding::file_is(v.situation, v.transition, &save.file, &v.pool.database, fork);
+    let runs = seeding::job_is(v.situation, v.transition, (i, &save.job), Some(is))
+        == Reading::Known(JobIs::Running);
+    if is != FileIs::Whole && !runs {
+        effects.push(Effect::Save(save));
+    }
+    let lost = v.transition.facts.saved.get(&place).and_then(|saved| saved.lost.as_ref());
+    if is_its_own(v, db) && lost.is_none_or(Lost::is_to_be_tried_again) {
+        effects.push(counting(v, place, lost));
+    }
+    // Its name tells how often something was tried by then.
+    let attempts = v.transition.attempts(FenceOldSide::ID) + i32::try_from(effects.len()).unwrap_or(i32::MAX);
+    let file = seeding::saved_tail(v.pool, v.transition, place, attempts);
+    effects.push(Effect::Close { place, fork: fork.clone(), file });
+}
+
 /// An open database: it is saved, then closed.
 fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Option<String>, Word> {
     let (name, server) = (clean(&v.pool.database), clean(&i.server_name));
     let Some(fork) = &db.fork else {
         return Err(Decision::Blocked(no_fork(i)));
     };
-    let file = seeding::saved_file(v.pool, v.transition, place);
-    let job = Work::Save.job(&v.transition.id);
-    let saving = |until| {
-        let message = format!("{name} on {server} is being saved to {}", clean(&file));
+    let save = saving(v, place, db, fork);
+    let (file, job) = (&save.file, &save.job);
+    let waiting = |until| {
+        let message = format!("{name} on {server} is being saved to {}", clean(file));
         Decision::Wait(Waiting { until, ..Waiting::for_job(message) })
     };
-    let is = seeding::file_is(v.situation, v.transition, &file, &v.pool.database, fork);
+    let is = seeding::file_is(v.situation, v.transition, file, &v.pool.database, fork);
     match is {
         FileIs::Whole => {
             if let Some(count) = count(v, place, db) {
@@ -271,35 +317,52 @@ fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Optio
         }
         FileIs::Unread | FileIs::Missing => {}
     }
-    match seeding::job_is(v.situation, v.transition, (i, &job), Some(is)) {
+    match seeding::job_is(v.situation, v.transition, (i, job), Some(is)) {
         Reading::Unknown(p) => return Err(Decision::Blocked(p)),
         Reading::Known(JobIs::Running) => {
-            return Err(saving(seeding::next_look(v.situation, v.transition, &job)));
+            return Err(waiting(seeding::next_look(v.situation, v.transition, job)));
         }
         Reading::Known(JobIs::Failing(said)) => {
             return Err(Decision::Blocked(Problem::ask(
                 Reason::EffectFailed,
-                format!("{name} on {server} cannot be saved to {}: {said}", clean(&file)),
+                format!("{name} on {server} cannot be saved to {}: {said}", clean(file)),
                 "Mend what it says; it is tried again every ten minutes. If nothing of that database is needed any more, take it offline: \
                  then it is overwritten without being saved, which is asked for once more",
             )));
         }
         Reading::Known(JobIs::Idle) => {}
     }
-    let copy_only = db.last_log_backup.is_some();
-    Err(Decision::Act(Effect::Save(Save { place, fork: fork.clone(), file, copy_only, job })))
+    Err(Decision::Act(Effect::Save(save)))
+}
+
+/// How an open database is saved.
+fn saving(v: &View<'_>, place: Place, db: &Database, fork: &str) -> Save {
+    Save {
+        place,
+        fork: fork.into(),
+        file: seeding::saved_file(v.pool, v.transition, place),
+        copy_only: db.last_log_backup.is_some(),
+        job: Work::Save.job(&v.transition.id),
+    }
 }
 
 /// What was lost is counted while the database can be read: as late as that, for nothing can be added to it behind that moment any more that
 /// anybody would miss. Nothing waits for it, and of another database that only has the same name nothing was lost.
 fn count(v: &View<'_>, place: Place, db: &Database) -> Option<Effect> {
-    let live = v.source().live()?.database.as_ref()?;
-    let is_its_own =
-        live.family.as_ref().zip(db.family.as_ref()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
-    let saved = v.transition.facts.saved.get(&place).filter(|_| is_its_own)?;
+    let saved = v.transition.facts.saved.get(&place).filter(|_| is_its_own(v, db))?;
     let again = saved.lost.as_ref().is_none_or(Lost::is_to_be_tried_again);
-    let tries = saved.lost.as_ref().map_or(0, Lost::tries);
-    again.then(|| Effect::Count { place, held_until: loss::held_until(v.situation, v.route.from), tries })
+    again.then(|| counting(v, place, saved.lost.as_ref()))
+}
+
+/// Whether a database is another life of the live one.
+fn is_its_own(v: &View<'_>, db: &Database) -> bool {
+    let live = v.source().live().and_then(|i| i.database.as_ref()?.family.as_ref());
+    live.zip(db.family.as_ref()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
+}
+
+fn counting(v: &View<'_>, place: Place, before: Option<&Lost>) -> Effect {
+    let tries = before.map_or(0, Lost::tries);
+    Effect::Count { place, held_until: loss::held_until(v.situation, v.route.from), tries }
 }
 
 fn job(save: &Save, pool: &Pool, route: Route) -> AgentJob {

@@ -15,6 +15,7 @@ use crate::domain::pool::Pool;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::Route;
+use crate::domain::seed::Seed;
 use crate::domain::seeding::{self, FileIs, JobIs, Work};
 use crate::domain::side::{Place, Seat, Side};
 use crate::domain::sql_server::Instance;
@@ -24,6 +25,10 @@ use crate::domain::transition::{LogSeen, Transition};
 use crate::permit::{AgentJob, Permit};
 use crate::systems::Systems;
 use crate::systems::sql_server::{agent, job_steps};
+
+/// What is shown beside a restore: its files are listed by the backup only.
+const MOVED: &str = "-- WITH MOVE besides, for each file that the backup lists: to where the database that stands there has it, or beside its files. \
+                     Known once the backup is there";
 
 /// The step.
 pub struct SeedDatabase;
@@ -87,19 +92,27 @@ impl Step for SeedDatabase {
         }
     }
 
+    fn ahead(v: &View<'_>) -> Vec<Effect> {
+        match (v.seeds() && !v.is_seeded(), &v.continuity) {
+            (true, Continuity::Broken(_) | Continuity::Unknown(_)) => ahead(v),
+            (true, Continuity::Continues(_) | Continuity::Behind(_)) | (false, _) => {
+                left_behind(v, |_, _, _| false)
+            }
+        }
+    }
+
     fn shown(e: &Effect, pool: &Pool, route: Route) -> Vec<String> {
         let path = |file: &str| seeding::in_share(pool, route.to, file);
-        vec![match e {
-            Effect::BackUpLog { job, .. } => agent::start_job(pool, job).shown(),
+        match e {
+            Effect::BackUpLog { job, .. } => vec![agent::start_job(pool, job).shown()],
             Effect::Backup { file, copy_only, .. } => {
-                job_steps::full_backup(&pool.database, &path(file), *copy_only)
+                vec![job_steps::full_backup(&pool.database, &path(file), *copy_only)]
             }
-            // Where its files go is known once the backup is there.
             Effect::Restore { file, replace, .. } => {
-                job_steps::seed(&pool.database, &path(file), &[], *replace)
+                vec![job_steps::seed(&pool.database, &path(file), &[], *replace), MOVED.into()]
             }
-            Effect::DeleteJob(_, _, name) => agent::delete_job(pool, name).shown(),
-        }]
+            Effect::DeleteJob(_, _, name) => vec![agent::delete_job(pool, name).shown()],
+        }
     }
 
     async fn act<S: Systems>(e: &Effect, p: &Permit<'_, S>) -> Outcome {
@@ -178,6 +191,77 @@ fn restoring(v: &View<'_>) -> Option<Word> {
     let percent = percent.map_or_else(String::new, |r| format!(" ({:.0} %)", r.percent));
     let what = format!("it is restored on {}{percent}", clean(&standby.server_name));
     busy(v, (standby, &Work::Restore.job(&v.transition.id)), None, &what)
+}
+
+/// Everything that is done until the copy stands and nothing of ours is left behind.
+fn ahead(v: &View<'_>) -> Vec<Effect> {
+    let (Some(live), id) = (v.source().live(), &v.transition.id) else { return vec![] };
+    let Some((db, fork)) = live.database.as_ref().and_then(|db| Some((db, db.fork.as_ref()?))) else {
+        return vec![];
+    };
+    let standby = v.target_site().store.answer.instance().ok();
+    let taken = v.transition.facts.seed.as_ref();
+    let runs = |on: &Instance, work: Work| {
+        seeding::job_is(v.situation, v.transition, (on, &work.job(id)), None)
+            == Reading::Known(JobIs::Running)
+    };
+    let whole =
+        |seed: &Seed| seeding::full_backup(v.situation, v.transition, &seed.file, &v.pool.database, fork);
+    let set = taken.and_then(whole);
+    let next = seeding::next_seed(v.pool, v.transition, v.situation.at);
+    let mut effects = Vec::new();
+    if set.is_none() && !runs(live, Work::Backup) {
+        let next_backup = db.last_log_backup.filter(|_| taken.is_none());
+        effects.extend(next_backup.map(|next| Effect::BackUpLog {
+            job: live.log_backup_job().map_or_else(|| agent::UNMADE.into(), |job| job.id.clone()),
+            log: LogSeen { next_backup: Some(next), redo: None },
+        }));
+        effects.push(Effect::Backup {
+            file: next.file.clone(),
+            copy_only: db.last_log_backup.is_some(),
+            job: Work::Backup.job(id),
+        });
+    }
+    if standby.is_none_or(|standby| !runs(standby, Work::Restore)) {
+        effects.push(Effect::Restore {
+            file: taken.filter(|_| set.is_some()).map_or(next.file, |seed| seed.file.clone()),
+            begins: set.map_or_else(Lsn::default, |set| set.first_lsn),
+            replace: standby.is_some_and(|standby| standby.database.is_some()),
+            job: Work::Restore.job(id),
+        });
+    }
+    effects.extend(left_behind(v, |side, place, work| is_to_come(v, side, place, work)));
+    effects
+}
+
+/// Whether a job of ours is made on a server until then.
+fn is_to_come(v: &View<'_>, side: Side, place: Place, work: Work) -> bool {
+    let site = &v.situation.sites[side];
+    match work {
+        Work::Save => {
+            let db = site.partner(place).and_then(|p| p.answer.instance().ok()?.database.as_ref());
+            side == v.route.to && db.is_some_and(seeding::is_open)
+        }
+        Work::Backup => side == v.route.from && place == site.main_place(),
+        Work::Restore => side == v.route.to && place == Place::Store,
+    }
+}
+
+/// The jobs of ours that are deleted in the end: those that stand, and those that are still to be made.
+fn left_behind(v: &View<'_>, is_to_come: impl Fn(Side, Place, Work) -> bool) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for side in Side::BOTH {
+        for (place, i) in v.situation.sites[side].instances() {
+            let stands = |name: &String| {
+                i.jobs.known().is_some_and(|jobs| jobs.iter().any(|j| j.name.eq_ignore_ascii_case(name)))
+            };
+            let names = Work::ALL.map(|work| (work, work.job(&v.transition.id)));
+            let ours =
+                names.into_iter().filter(|(work, name)| stands(name) || is_to_come(side, place, *work));
+            effects.extend(ours.map(|(_, name)| Effect::DeleteJob(side, place, name)));
+        }
+    }
+    effects
 }
 
 /// The next of backup and restore.

@@ -3,6 +3,9 @@
 use super::{Statement, statements};
 use crate::domain::pool::Pool;
 
+/// Stands in a plan on paper for the id of a job that log shipping has not made yet.
+pub const UNMADE: &str = "<id of the job that is made>";
+
 /// Lets a job's schedule start it, or not any more.
 pub fn enable_job(pool: &Pool, id: &str, on: bool) -> Statement {
     Statement::write(
