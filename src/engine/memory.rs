@@ -17,7 +17,7 @@ use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
 use crate::domain::wish::LastWish;
 use crate::permit::Permit;
-use crate::procedures::stages;
+use crate::procedures::{Stage, stages};
 use crate::steps::{self, Effect, Reads};
 use crate::systems::Systems;
 
@@ -231,10 +231,14 @@ fn next_reads(plan: &Plan) -> Reads {
         return Reads::ALL;
     }
     let is_done = |id: &StepId| plan.steps.iter().any(|(step, d)| step == id && d.is_done());
-    let at_work = stages(t.route).iter().find(|stage| !stage.steps().iter().all(is_done));
-    at_work.map_or(Reads::ALL, |stage| {
-        stage.steps().iter().map(|s| steps::reads(*s)).fold(Reads::default(), Reads::and)
-    })
+    let mut rest = stages(t.route).iter().skip_while(|stage| stage.steps().iter().all(is_done));
+    let Some(at_work) = rest.next() else { return Reads::ALL };
+    // Chat stands still: where the stage may be over by then, what comes next is seen with it and not by one more look. Not between the
+    // pieces of a long one.
+    let left: i64 = at_work.steps().iter().filter_map(|s| plan.left.get(s)).map(|l| l.pieces).sum();
+    let next = rest.next().filter(|_| t.route.procedure.moves_chat() && left <= 1);
+    let seen = std::iter::once(at_work).chain(next).flat_map(Stage::steps);
+    seen.map(|s| steps::reads(*s)).fold(Reads::default(), Reads::and)
 }
 
 /// Whether a look met something that did not answer as it should.

@@ -50,6 +50,9 @@ impl Then {
 /// Longest pause between two tries, in seconds.
 const LONGEST: i64 = 60;
 
+/// Shortest pause between two looks at what something else is at work at.
+const SHORTEST: SignedDuration = SignedDuration::from_millis(200);
+
 /// The pause after so many tries in a row: doubling up to a minute.
 pub fn back_off(attempts: u32, class: Class, at: Timestamp) -> SignedDuration {
     let seconds = match class {
@@ -74,12 +77,10 @@ fn until_next_look(plan: &Plan, pace: Pace, at: Timestamp, unwell: u32) -> Signe
     let moves = plan.transition.as_ref().is_none_or(|t| t.route.procedure.moves_chat());
     match &plan.next {
         Next::Settled => jitter(growing, at),
-        Next::Wait(w) => {
-            let usual = poll.min(SignedDuration::from_secs(1));
-            w.until.map_or(usual, |u| {
-                u.duration_since(at).clamp(SignedDuration::from_millis(100), SignedDuration::from_secs(60))
-            })
-        }
+        Next::Wait(w) => w.until.map_or_else(
+            || while_waiting(plan, poll, at),
+            |u| u.duration_since(at).clamp(SignedDuration::from_millis(100), SignedDuration::from_secs(60)),
+        ),
         Next::Blocked(problem) => match problem.class {
             Class::Retry => jitter(growing, at),
             // Chat goes on while somebody thinks about what protects it: it is watched as before.
@@ -88,6 +89,15 @@ fn until_next_look(plan: &Plan, pace: Pace, at: Timestamp, unwell: u32) -> Signe
         },
         Next::Act(_) | Next::Finish => SignedDuration::ZERO,
     }
+}
+
+/// The pause while something else is at work. Where chat may stand still meanwhile, a twentieth of what was waited already: what is
+/// noticed late then makes no wait much longer, and what takes long is not looked at all the time.
+fn while_waiting(plan: &Plan, poll: SignedDuration, at: Timestamp) -> SignedDuration {
+    let usual = poll.min(SignedDuration::from_secs(1));
+    let moving = plan.transition.as_ref().filter(|t| t.route.procedure.moves_chat());
+    let since = moving.zip(plan.at_work()).and_then(|(t, step)| t.steps.get(&step)?.started);
+    since.map_or(usual, |since| (at.duration_since(since) / 20).clamp(SHORTEST.min(usual), usual))
 }
 
 /// Waits, or until the resource changes.
@@ -99,5 +109,57 @@ pub async fn pause<C: Clock>(clock: &C, wishes: &mut Wishes, d: SignedDuration) 
     match select(sleep, changed).await {
         Either::Left(_) | Either::Right((Ok(()), _)) => {}
         Either::Right((Err(_), sleep)) => sleep.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::active::Active;
+    use crate::domain::decision::{Decision, Waiting};
+    use crate::domain::problem::Reason;
+    use crate::domain::route::Route;
+    use crate::domain::side::Side;
+    use crate::domain::step::StepId;
+    use crate::domain::transition::Transition;
+
+    const PACE: Pace = Pace { silence: SignedDuration::from_secs(30), poll: Duration::from_secs(10) };
+
+    fn at(milliseconds: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_millis(milliseconds)
+    }
+
+    /// A transition whose step at work has waited since the first moment.
+    fn waits(route: Route, step: StepId, until: Option<Timestamp>) -> Plan {
+        let mut t = Transition::begin("p", route, "f", 0, at(0));
+        t.steps.entry(step).or_default().started = Some(at(0));
+        let waiting = Waiting { reason: Reason::InProgress, message: String::new(), until };
+        Plan {
+            active: Active::Between,
+            supposed: Side::Primary,
+            readiness: None,
+            transition: Some(t),
+            steps: vec![(step, Decision::Wait(waiting.clone()))],
+            consent_needed: None,
+            accepted: None,
+            left: BTreeMap::new(),
+            heard: None,
+            next: Next::Wait(waiting),
+        }
+    }
+
+    #[test]
+    fn what_chat_stands_still_for_is_noticed_within_a_twentieth_of_its_time() {
+        let switch = waits(Route::switch(Side::Backup), StepId::PoolStateSet, None);
+        let pause = |after: i64| until_next_look(&switch, PACE, at(after), 0).as_millis();
+        assert_eq!([pause(0), pause(4_000), pause(10_000), pause(19_000)], [200, 200, 500, 950]);
+        // However long it takes, it is looked at once in a second.
+        assert_eq!([pause(20_000), pause(3_600_000)], [1_000, 1_000]);
+        let protect = waits(Route::protect(Side::Backup), StepId::LogShippingEstablished, None);
+        assert_eq!(until_next_look(&protect, PACE, at(0), 0).as_millis(), 1_000, "chat goes on");
+        let until = waits(Route::switch(Side::Backup), StepId::PoolStateSet, Some(at(30_000)));
+        assert_eq!(until_next_look(&until, PACE, at(1_000), 0).as_millis(), 29_000, "it is known when");
     }
 }

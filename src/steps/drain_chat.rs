@@ -133,7 +133,8 @@ fn outlive(v: &View<'_>, chatting: &[&String]) -> Decision<Effect> {
             message: format!(
                 "Sessions of {told} are still open; they are waited for {shown} (spec.policy.drainDeadline)"
             ),
-            until,
+            // It may be over long before.
+            until: None,
         });
     }
     let lync = &v.situation.lync;

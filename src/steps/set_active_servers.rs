@@ -127,7 +127,8 @@ fn wait_for_mirror(v: &View<'_>) -> Option<Waiting> {
     Some(Waiting {
         reason: Reason::WaitingForMirror,
         message: format!("Waits for the mirror, {deadline} (spec.policy.mirrorDeadline)"),
-        until,
+        // It may be over long before.
+        until: None,
     })
 }
 

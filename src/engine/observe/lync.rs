@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::World;
 use super::site::{FRONT_END_PORT, said, test_port};
-use crate::domain::lync::{Lync, PoolState};
+use crate::domain::lync::{CentralManagement, Lync, PoolState};
 use crate::domain::pool::{ManagementShell, Pool};
 use crate::domain::problem::Problem;
 use crate::domain::reading::Reading;
@@ -23,14 +23,16 @@ pub async fn look_at_lync<S: Systems, C>(
     let (systems, pool) = (world.systems, world.pool);
     let (used, state, shell_trouble) = pool_state(systems, pool, first, t.is_none()).await;
     let used = &pool.sites[used].management_shell;
-    let service =
-        ask(systems, used, &cmdlets::get_service()).await.and_then(|o| shell::chat_service(&o, &pool.fqdn));
-    let mut central =
-        ask(systems, used, &cmdlets::central_management()).await.and_then(|o| shell::central_management(&o));
-    if let (Ok(central), Some(_)) = (&mut central, t.filter(|t| t.route.from != t.route.to)) {
-        central.master_answers = master_answers(systems, used, &central.active_master).await;
-    }
-    let replicas = ask(systems, used, &cmdlets::replicas()).await.map(|o| shell::replicas(&o));
+    // Beside each other: each takes seconds on a real host, and chat may stand still meanwhile.
+    let (service, central, replicas) = futures::join!(
+        async {
+            ask(systems, used, &cmdlets::get_service())
+                .await
+                .and_then(|o| shell::chat_service(&o, &pool.fqdn))
+        },
+        central_management(systems, used, t),
+        async { ask(systems, used, &cmdlets::replicas()).await.map(|o| shell::replicas(&o)) },
+    );
     // The servers that are to serve now: of the target while a transition runs, else of the side that the pool uses.
     let said = state.as_ref().ok().and_then(PoolState::side);
     let here = t.map(|t| t.route.home()).or(said).unwrap_or(first);
@@ -53,6 +55,20 @@ pub async fn look_at_lync<S: Systems, C>(
         mirror_job,
         shell_trouble,
     }
+}
+
+/// The Central Management store, and whether its master answers where a transition leaves a side.
+async fn central_management<S: Systems>(
+    systems: &S,
+    used: &ManagementShell,
+    t: Option<&Transition>,
+) -> Result<CentralManagement, Problem> {
+    let said = ask(systems, used, &cmdlets::central_management()).await;
+    let mut central = said.and_then(|o| shell::central_management(&o))?;
+    if t.is_some_and(|t| t.route.from != t.route.to) {
+        central.master_answers = master_answers(systems, used, &central.active_master).await;
+    }
+    Ok(central)
 }
 
 /// Whose chat services are looked at: the servers that are to serve; while chat is to end on a side, its servers too.
