@@ -54,7 +54,7 @@ soak: ## Simulates SEEDS= bad nights from FIRST_SEED= for at most MINUTES=, each
 	$(TARGET)/release/pcf-soak --twice --seeds $(SEEDS) --first-seed $(FIRST_SEED) --minutes $(MINUTES)
 
 .PHONY: bench
-bench: image ## Figures beside what they may be: memory, API writes, the image, our PowerShell client. Writes target/bench/summary.json.
+bench: image ## Figures beside what they may be: memory, API writes, how long a switch takes, the image, our PowerShell client. Writes target/bench/summary.json.
 	@scripts/require.sh engines
 	cargo bench --locked --bench figures
 

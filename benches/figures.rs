@@ -7,6 +7,8 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "figures/outage.rs"]
+mod outage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,9 @@ async fn main() {
     if only("memory") {
         return show(&[memory().await]);
     }
+    if only("outage") {
+        return show(&outage::figures().await);
+    }
     let mut figures = vec![memory().await];
     let (few, many) = (writes(8).await, writes(40).await);
     figures.push(Figure {
@@ -58,6 +63,7 @@ async fn main() {
         bound: 40.0,
         unit: "writes",
     });
+    figures.extend(outage::figures().await);
     figures.push(image());
     figures.extend(powershell().await);
     show(&figures);
@@ -74,7 +80,7 @@ fn show(figures: &[Figure]) {
     std::fs::write(directory.join("summary.json"), serde_json::to_string_pretty(&summary).unwrap()).unwrap();
     println!("{:52} {:>10} {:>10} {:>7}  unit", "figure", "ours", "at most", "ratio");
     for f in figures {
-        println!("{:52} {:>10.1} {:>10.1} {:>7.2}  {}", f.name, f.ours, f.bound, f.ours / f.bound, f.unit);
+        println!("{:52} {:>10.2} {:>10.2} {:>7.2}  {}", f.name, f.ours, f.bound, f.ours / f.bound, f.unit);
     }
     if figures.iter().any(|f| f.ours > f.bound) {
         eprintln!("a figure is over what it may be");

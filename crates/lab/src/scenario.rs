@@ -30,11 +30,14 @@ pub struct Scenario {
     pub job_interval_ms: u64,
     /// Milliseconds that restoring one log backup takes.
     pub restore_ms: u64,
-    /// Milliseconds that a full backup takes, and as many that restoring it takes.
+    /// Milliseconds that a full backup takes, and as many that restoring it takes, of a database that is as good as empty.
     pub full_ms: u64,
+    /// Gigabytes of the database. Each of them takes [`GIGABYTE_MS`] more in a full backup, in its restore, and twice that in building a
+    /// mirror, which is both; none of it in a log backup, its restore or a recovery, which take as long as what was written since.
+    pub database_gb: u64,
     /// Milliseconds that recovery takes.
     pub recovery_ms: u64,
-    /// Milliseconds that `Install-CsMirrorDatabase` takes.
+    /// Milliseconds that `Install-CsMirrorDatabase` takes, of a database that is as good as empty.
     pub mirror_ms: u64,
     /// Milliseconds until a change of Lync's configuration is replicated to every server.
     pub replication_ms: u64,
@@ -61,6 +64,10 @@ pub struct Scenario {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sql_server_of: BTreeMap<String, SqlServerVersion>,
 }
+
+/// Milliseconds that a gigabyte of the database takes in a full backup, and in its restore: 100 GB are a second. A disk takes some two
+/// hundred times as long (500 MB in a second); less than that nobody waits for in a lab.
+pub const GIGABYTE_MS: u64 = 10;
 
 /// What the servers of a lab are: simulated through and through, or in part what Microsoft wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -335,6 +342,7 @@ impl Default for Scenario {
             job_interval_ms: 900_000,
             restore_ms: 200,
             full_ms: 1_000,
+            database_gb: 0,
             recovery_ms: 400,
             mirror_ms: 3_000,
             replication_ms: 500,
@@ -379,6 +387,16 @@ impl DataCenter {
 }
 
 impl Scenario {
+    /// Milliseconds that a full backup takes, and as many that restoring it takes.
+    pub fn full_takes(&self) -> u64 {
+        self.full_ms.saturating_add(self.database_gb.saturating_mul(GIGABYTE_MS))
+    }
+
+    /// Milliseconds that building a mirror takes: a full backup and its restore are part of that.
+    pub fn mirror_takes(&self) -> u64 {
+        self.mirror_ms.saturating_add(self.database_gb.saturating_mul(2 * GIGABYTE_MS))
+    }
+
     /// The scenario with its data centres as its dialect has them.
     pub(crate) fn in_dialect(mut self) -> Scenario {
         for d in &mut self.data_centers {
@@ -443,6 +461,19 @@ impl Scenario {
 #[cfg(test)]
 mod tests {
     use super::{Dialect, Scenario};
+
+    #[test]
+    fn what_copies_a_whole_database_takes_as_long_as_that_is_large() {
+        let of = |database_gb| Scenario { database_gb, ..Scenario::default() };
+        let (empty, small, big) = (of(0), of(1), of(500));
+        assert_eq!((empty.full_takes(), empty.mirror_takes()), (empty.full_ms, empty.mirror_ms));
+        for takes in [Scenario::full_takes, Scenario::mirror_takes] {
+            let more = |s: &Scenario| takes(s) - takes(&empty);
+            assert!(more(&small) > 0);
+            assert_eq!(more(&big), 500 * more(&small));
+        }
+        assert_eq!(big.mirror_takes() - empty.mirror_takes(), 2 * (big.full_takes() - empty.full_takes()));
+    }
 
     #[test]
     fn whoever_is_listed_as_a_front_end_is_one_and_nobody_else() {

@@ -56,7 +56,7 @@ impl Batch {
             Ok(backing) => self.backing = Some(backing),
             Err(e) => return seat.finish(entry, Err(e)).map_err(|e| vec![e, abnormal(&running.command)]),
         }
-        let takes = i64::try_from(seat.world.scenario.full_ms).unwrap_or(0);
+        let takes = i64::try_from(seat.world.scenario.full_takes()).unwrap_or(0);
         running.ends = now + SignedDuration::from_millis(takes);
         if let Some(s) = seat.session_mut() {
             s.running = Some(running);

@@ -146,7 +146,7 @@ impl Batch {
             Restoring::Log { path, .. } => {
                 (seat.world.scenario.restore_ms, Some(split(path).1.to_lowercase()))
             }
-            Restoring::Full(_) => (seat.world.scenario.full_ms, None),
+            Restoring::Full(_) => (seat.world.scenario.full_takes(), None),
             Restoring::Recovery => (seat.world.scenario.recovery_ms, None),
             Restoring::NoRecovery => (50, None),
         };

@@ -191,7 +191,7 @@ pub fn start(w: &mut World, host: &str, user: &str, command: &Command) -> u64 {
 /// Milliseconds that a cmdlet takes.
 fn duration(w: &World, c: &Command) -> u64 {
     match c.name.to_lowercase().as_str() {
-        "install-csmirrordatabase" => w.scenario.mirror_ms,
+        "install-csmirrordatabase" => w.scenario.mirror_takes(),
         // Who asks for a host that does not answer waits until the connection is given up.
         "test-netconnection" if !read::accepts(w, &text(c, "ComputerName"), &text(c, "Port")) => {
             w.scenario.cmdlet_ms + w.scenario.connect_ms
