@@ -136,6 +136,13 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             hands::take_offline(s, used.other());
             "takes the database offline that the pool does not use".into()
         }
+        // Where it stands on the live side, for no other place is known.
+        Reason::EffectFailed
+            if problem.what.contains("5133") || problem.what.contains("Directory lookup") =>
+        {
+            hands::make_folders(&mut s.world).ok()?;
+            "makes the folders that the message names".into()
+        }
         Reason::CentralManagementDown => {
             let name = sides::data_center(&s.world.scenario, end).name.clone();
             lab::chat::fail_over_central_management(&mut s.world, &name);
@@ -227,13 +234,6 @@ fn mend(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> {
         Reason::ActiveDataCenterDrifted => {
             want(s, who, end);
             "sets activeDataCenter to what is wanted".into()
-        }
-        // Where it stands on the live side, for no other place is known.
-        Reason::EffectFailed
-            if problem.what.contains("5133") || problem.what.contains("Directory lookup") =>
-        {
-            hands::make_folders(&mut s.world).ok()?;
-            "makes the folders that the message names".into()
         }
         Reason::DiskFull => {
             act(s, &Act::DiskFull(false));

@@ -163,11 +163,7 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::RestoreAnew(side) => hands::restore_anew(s, *side)?,
         Act::LoseUndoFile => sql::lose_undo_file(&mut s.world, &to.sql_server)?,
         Act::HoldJobs(on) => on_target(s, |i| i.jobs.iter_mut().for_each(|job| job.hangs = *on)),
-        Act::Skew(who, seconds) => {
-            if let Some(o) = s.operators.get_mut(*who) {
-                o.skew = SignedDuration::from_secs(*seconds);
-            }
-        }
+        Act::Skew(who, seconds) => skew(s, *who, *seconds),
         Act::DiskFull(on) => on_target(s, |i| i.disk_full = *on),
         Act::CopyFolderFull(on) => s.copy_folder_full = *on,
         Act::RefuseLogin(on) => refuse_login(s, *on),
@@ -189,6 +185,13 @@ fn carry_out(s: &mut Shared, act: &Act) -> Result<(), String> {
         Act::Unfinished => unfinished(s, now)?,
     }
     Ok(())
+}
+
+/// The clock of an operator jumps.
+fn skew(s: &mut Shared, who: usize, seconds: i64) {
+    if let Some(o) = s.operators.get_mut(who) {
+        o.skew = SignedDuration::from_secs(seconds);
+    }
 }
 
 /// The chat services of a side do not stop when they are told to, or do again.

@@ -202,8 +202,8 @@ const MUTANTS: &[Mutant] = &[
         name: "intent after the effect",
         edits: &[(
             "src/steps/recover_database.rs",
-            "        if let Effect::Recover(redo, loss, seen) = e {",
-            "        if matches!(e, Effect::Recover(..)) {\n            let sent = p.sql(p.target(), &statement(e, p.pool())).await;\n            if sent != Outcome::Answered {\n                return sent;\n            }\n        }\n        if let Effect::Recover(redo, loss, seen) = e {",
+            "        if let Effect::Recover { redo, restored, loss, premises } = e {",
+            "        if matches!(e, Effect::Recover { .. }) {\n            let sent = p.sql(p.target(), &statement(e, p.pool())).await;\n            if sent != Outcome::Answered {\n                return sent;\n            }\n        }\n        if let Effect::Recover { redo, restored, loss, premises } = e {",
         )],
     },
     Mutant {
