@@ -14,7 +14,8 @@ pub struct Seed {
     pub at: Timestamp,
     /// The full backup of the live database, without its folder: the share from which log shipping feeds the copy.
     pub file: String,
-    /// Which one of the transition's it is, from 0: one that did not bring the copy onto the chain is not restored again.
+    /// Which one of the transition's it is, from 0: another one is taken where the file of one that was restored is gone, or is of another life
+    /// of the live database.
     pub number: u32,
     /// The file that was last about to be restored: from then on what stood there is gone. Written before the job is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
