@@ -72,7 +72,7 @@ async fn c3_undo_killed_before_and_after_every_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c6_return_killed_before_and_after_every_effect() {
+async fn a5_return_killed_before_and_after_every_effect() {
     for to in common::directions() {
         a_shorter_course(&Return { of: 1 - to }).await;
     }
