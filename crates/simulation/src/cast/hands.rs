@@ -196,6 +196,11 @@ pub fn put_again(w: &mut World) {
     }
 }
 
+/// Whether a message says that a folder is missing (5133), or room (3257).
+pub fn lacks_a_place(message: &str) -> bool {
+    ["5133", "Directory lookup", "3257", "free space"].iter().any(|said| message.contains(said))
+}
+
 /// Every server gets the folders that the files of any copy of the database lie in.
 pub fn make_folders(w: &mut World) -> Result<(), String> {
     let key = w.scenario.database.to_lowercase();

@@ -136,12 +136,11 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             hands::take_offline(s, used.other());
             "takes the database offline that the pool does not use".into()
         }
-        // Where it stands on the live side, for no other place is known.
-        Reason::EffectFailed
-            if problem.what.contains("5133") || problem.what.contains("Directory lookup") =>
-        {
+        // Where it stands on the live side, for no other place is known; and what there was no room for.
+        Reason::EffectFailed if hands::lacks_a_place(&problem.what) => {
             hands::make_folders(&mut s.world).ok()?;
-            "makes the folders that the message names".into()
+            act(s, &Act::DiskFull(false));
+            "makes the folders that the message names, and room".into()
         }
         Reason::CentralManagementDown => {
             let name = sides::data_center(&s.world.scenario, end).name.clone();
