@@ -21,6 +21,10 @@ use crate::domain::seed::Lost;
 const OLD: Duration = Duration::from_secs(120);
 /// Longest wait for an answer of the live one.
 const LIVE: Duration = Duration::from_secs(5);
+/// Longest wait for all of it: the locks of the pool are held meanwhile.
+const ALL: Duration = Duration::from_mins(5);
+/// What can be done where they are not counted.
+const BY_HAND: &str = "Compare the databases by hand after the saved one was restored under another name";
 /// How many messages are compared at most, of the old database and of each channel of the live one.
 const MOST: usize = 100_000;
 /// How far the clocks of servers may differ: Kerberos lets no more than five minutes pass (the default of "Maximum tolerance for computer
@@ -55,6 +59,22 @@ pub async fn count<S: SqlSession>(
     pool: &Pool,
     kept_until: Timestamp,
 ) -> Result<Lost, Problem> {
+    let counted = tokio::time::timeout(ALL, compare(old, live, pool, kept_until)).await;
+    counted.unwrap_or_else(|_| {
+        Err(Problem::retry(
+            Reason::HostUnresponsive,
+            format!("The messages were not compared within {} minutes", ALL.as_secs() / 60),
+            BY_HAND,
+        ))
+    })
+}
+
+async fn compare<S: SqlSession>(
+    old: &mut Asked<'_, S>,
+    live: &mut Asked<'_, S>,
+    pool: &Pool,
+    kept_until: Timestamp,
+) -> Result<Lost, Problem> {
     const NEWEST: &str = "reading the newest message";
     let text = statements::newest_message(&pool.database);
     let newest = old.ask((NEWEST, &text), vec![], OLD, |r, row| r.big(row, "newest")).await?;
@@ -65,7 +85,7 @@ pub async fn count<S: SqlSession>(
         return Err(Problem::retry(
             Reason::UnexpectedAnswer,
             format!("chatDate {newest} of tblChat is a date in a unit that is not known"),
-            "Compare the databases by hand after the saved one was restored under another name",
+            BY_HAND,
         ));
     };
     let text = statements::messages_since(&pool.database, MOST + 1);
@@ -96,7 +116,7 @@ pub async fn count<S: SqlSession>(
                 format!(
                     "Channel {channel} of the live database holds more messages in that range than are compared"
                 ),
-                "Compare the databases by hand after the saved one was restored under another name",
+                BY_HAND,
             ));
         }
         let here: BTreeSet<Message> = here.into_iter().collect();
