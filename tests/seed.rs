@@ -12,7 +12,6 @@ use common::scene::{RESOURCE, Scene, backups_for, begun, not_live_in, quick, run
 use common::switches::may_switch;
 use lab::scenario::Scenario;
 use lab::world::journal::{Entry, Outcome};
-use serde_json::json;
 
 const NOTHING: Vec<String> = vec![];
 
@@ -155,11 +154,7 @@ async fn a_second_disaster_before_there_is_a_copy_goes_back_to_the_old_database_
     for part in [&format!("no live database is to be seen in {}", second.name), &old, "is lost"] {
         assert!(told.contains(part), "{part}: {told}");
     }
-    let value = |name: &str| {
-        let (_, rest) = told.split_once(name).unwrap();
-        rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>()
-    };
-    scene.agree(&json!({"transition": value("transition: "), "situation": value("situation: ")}));
+    scene.agree_as_told(&told);
     scene.wait_until_ready_in(0).await;
     assert_eq!(not_live_in(&scene.lab, 0), NOTHING);
     assert_eq!(database(&scene, &first.sql_server).fork, old, "it was restored or recovered once more");

@@ -9,7 +9,6 @@ use common::returns::{BACKUP, SEED, database, is_saved, left_behind, question, r
 use common::scene::{Scene, backups_for, begun, not_live_in, quick};
 use lab::scenario::{Scenario, SqlServerVersion};
 use lab::world::journal::Outcome;
-use serde_json::json;
 
 const NOTHING: Vec<String> = vec![];
 
@@ -147,11 +146,7 @@ async fn a_live_side_that_is_lost_before_the_restore_leaves_the_old_database_to_
     let told = scene.wait_for_text("Stalled", "True", "ConsentDoesNotFit", "situation: ").await;
     assert!(told.contains("is on another recovery path"), "{told}");
     assert_eq!(database(&scene, &first.sql_server).fork, old);
-    let value = |name: &str| {
-        let (_, rest) = told.split_once(name).unwrap();
-        rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>()
-    };
-    scene.agree(&json!({"transition": value("transition: "), "situation": value("situation: ")}));
+    scene.agree_as_told(&told);
     scene.wait_until_ready_in(0).await;
     assert_eq!(not_live_in(&scene.lab, 0), NOTHING);
     let forked = database(&scene, &first.sql_server).forked.unwrap();

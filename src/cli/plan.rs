@@ -31,7 +31,7 @@ use crate::engine::{Clock as _, Pace, SystemClock, World};
 use crate::procedures::stages;
 use crate::steps::findings::findings;
 use crate::steps::view::Said;
-use crate::steps::{self, Reads, View};
+use crate::steps::{self, Effect, Reads, View};
 use crate::systems::real::RealSystems;
 use crate::systems::secrets::SecretSource;
 use crate::systems::settings::Settings;
@@ -254,9 +254,13 @@ fn procedure(out: &mut String, view: &View<'_>) {
         if !effects.is_empty() && steps::is_one_way(*step) {
             let _ = writeln!(out, "       -- THE POINT OF NO RETURN");
         }
-        for line in effects.iter().flat_map(|e| e.shown(view.pool, route)) {
-            let _ = writeln!(out, "       {line}");
-        }
+        show(out, &effects, view);
+    }
+}
+
+fn show(out: &mut String, effects: &[Effect], view: &View<'_>) {
+    for line in effects.iter().flat_map(|e| e.shown(view.pool, view.route)) {
+        let _ = writeln!(out, "       {line}");
     }
 }
 
@@ -284,12 +288,7 @@ fn switch_that_follows(out: &mut String, seed: &View<'_>, goal: &Goal) {
             let _ = writeln!(out, "       -- THE POINT OF NO RETURN");
         }
         match is_known(*step) {
-            Known::Now => {
-                let effects = steps::ahead(*step, &view);
-                for line in effects.iter().flat_map(|e| e.shown(pool, view.route)) {
-                    let _ = writeln!(out, "       {line}");
-                }
-            }
+            Known::Now => show(out, &steps::ahead(*step, &view), &view),
             Known::WithTheCopy => {
                 let _ = writeln!(out, "       what exactly is known once the copy is there");
             }

@@ -66,7 +66,8 @@ pub fn report(r: &PersistentChatFailover) -> Result<Report, String> {
         Some(t) => of_shown(r, t),
         None => of_past(r, past().ok_or(none)?),
     };
-    report.lost_messages = counted(&report, status);
+    let counted = protections(&report, status).map(|(_, lost)| lost).find(|lost| !lost.is_empty());
+    report.lost_messages = counted.unwrap_or_default().to_vec();
     report.remains = remains(&report, r, status);
     Ok(report)
 }
@@ -107,29 +108,22 @@ fn of_past(r: &PersistentChatFailover, h: &HistoryEntry) -> Report {
     }
 }
 
-/// What was counted on the side that was left, when it was protected afterwards.
-fn counted(of: &Report, status: &PersistentChatFailoverStatus) -> Vec<LostMessages> {
-    let past = status.history.iter().map(|h| (&h.procedure, &h.to, h.started.0, &h.lost_messages));
-    let shown = status.transition.iter().map(|t| (&t.procedure, &t.to, t.started.0, &t.lost_messages));
-    let mut all = past.chain(shown).filter(|(procedure, to, started, lost)| {
-        **procedure == Procedure::Protect.as_str()
-            && **to == of.from
-            && *started >= of.started
-            && !lost.is_empty()
+/// The side that was left was protected afterwards: how that ended, and what was counted.
+fn protections<'s>(
+    of: &Report,
+    status: &'s PersistentChatFailoverStatus,
+) -> impl Iterator<Item = (&'s str, &'s [LostMessages])> {
+    let past = status.history.iter().map(|h| (&h.procedure, &h.to, &h.started, &h.outcome, &h.lost_messages));
+    let shown =
+        status.transition.iter().map(|t| (&t.procedure, &t.to, &t.started, &t.outcome, &t.lost_messages));
+    let (from, since) = (of.from.clone(), of.started);
+    let of_it = past.chain(shown).filter(move |(procedure, to, started, ..)| {
+        **procedure == Procedure::Protect.as_str() && **to == from && started.0 >= since
     });
-    all.next().map(|(_, _, _, lost)| lost.clone()).unwrap_or_default()
+    of_it.map(|(.., outcome, lost)| (outcome.as_str(), lost.as_slice()))
 }
 
 impl Report {
-    /// Whether the side that was left has got a copy since.
-    fn was_protected(&self, status: &PersistentChatFailoverStatus) -> bool {
-        let past = status.history.iter().map(|h| (&h.procedure, &h.to, h.started.0, &h.outcome));
-        let shown = status.transition.iter().map(|t| (&t.procedure, &t.to, t.started.0, &t.outcome));
-        let protects = Procedure::Protect.as_str();
-        past.chain(shown).any(|(procedure, to, started, outcome)| {
-            procedure == protects && *to == self.from && started >= self.started && outcome == "Completed"
-        })
-    }
     fn is_switch(&self) -> bool {
         self.procedure == Procedure::Switch.as_str()
     }
@@ -223,7 +217,7 @@ fn remains(f: &Report, r: &PersistentChatFailover, status: &PersistentChatFailov
              adapter's output of {from} if it can be reached, and check that AdapterOutputDirectory is valid in {to}. \
              Do not purge the message queues of the old chat servers."
         ));
-        if !f.was_protected(status) {
+        if !protections(f, status).any(|(outcome, _)| outcome == "Completed") {
             remains.push(format!(
                 "Keep the SQL Servers of {from} off the network until they are rebuilt: they still believe that they are live."
             ));

@@ -14,9 +14,7 @@ use super::transition::{Loss, Transition};
 /// The loss if the database were recovered where the chain ends.
 pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
     let (from, to) = (&s.sites[t.route.from], &s.sites[t.route.to]);
-    let history = to.main().ok().and_then(|i| i.history.known());
-    // A full restore is what the copy holds by then; rows before it tell of another life of the database.
-    let restored = history.and_then(|h| h.iter().find(|r| ["L", "D"].contains(&r.kind.as_str())));
+    let restored = last_restored(to);
     let link = chain.links.last();
     let start = match link {
         Some(link) => Some(link.set.start.clone()),
@@ -40,14 +38,19 @@ pub fn expected(s: &Situation, t: &Transition, chain: &Chain) -> Loss {
 /// Everything before this moment is for certain in the live database of a side, which was recovered there: by its restore history, or by the
 /// record of what recovered it. None: nobody can tell.
 pub fn held_until(s: &Situation, side: Side) -> Option<Timestamp> {
-    let history = s.sites[side].main().ok().and_then(|i| i.history.known());
-    let restored = history.and_then(|h| h.iter().find(|r| ["L", "D"].contains(&r.kind.as_str())));
     let came = |t: &&Transition| t.route.procedure.moves_chat() && t.route.to == side;
     let recorded = || {
         let newest = s.transitions().into_iter().filter(came).max_by_key(|t| t.number)?;
         newest.facts.loss.as_ref()?.kept_until
     };
-    kept_until(&s.sites[side.other()], None, restored).or_else(recorded)
+    kept_until(&s.sites[side.other()], None, last_restored(&s.sites[side])).or_else(recorded)
+}
+
+/// What was restored last into the database of a side. A full restore is what the copy holds by then; rows before it tell of another life of
+/// the database.
+fn last_restored(site: &Site) -> Option<&RestoreHistory> {
+    let history = site.main().ok()?.history.known()?;
+    history.iter().find(|r| ["L", "D"].contains(&r.kind.as_str()))
 }
 
 /// Everything before this moment is kept for certain.

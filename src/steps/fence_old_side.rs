@@ -283,10 +283,7 @@ fn close(v: &View<'_>, (place, i, db): (Place, &Instance, &Database), effects: &
     if is != FileIs::Whole && !runs {
         effects.push(Effect::Save(save));
     }
-    let lost = v.transition.facts.saved.get(&place).and_then(|saved| saved.lost.as_ref());
-    if is_its_own(v, db) && lost.is_none_or(Lost::is_to_be_tried_again) {
-        effects.push(counting(v, place, lost));
-    }
+    effects.extend(count(v, place, db));
     // Its name tells how often something was tried by then.
     let attempts = v.transition.attempts(FenceOldSide::ID) + i32::try_from(effects.len()).unwrap_or(i32::MAX);
     let file = seeding::saved_tail(v.pool, v.transition, place, attempts);
@@ -308,7 +305,9 @@ fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Optio
     let is = seeding::file_is(v.situation, v.transition, file, &v.pool.database, fork);
     match is {
         FileIs::Whole => {
-            if let Some(count) = count(v, place, db) {
+            // What is not in the record could not be written down.
+            let is_recorded = v.transition.facts.saved.contains_key(&place);
+            if let Some(count) = count(v, place, db).filter(|_| is_recorded) {
                 return Err(Decision::Act(count));
             }
             let attempts = v.transition.attempts(FenceOldSide::ID);
@@ -349,20 +348,15 @@ fn saving(v: &View<'_>, place: Place, db: &Database, fork: &str) -> Save {
 /// What was lost is counted while the database can be read: as late as that, for nothing can be added to it behind that moment any more that
 /// anybody would miss. Nothing waits for it, and of another database that only has the same name nothing was lost.
 fn count(v: &View<'_>, place: Place, db: &Database) -> Option<Effect> {
-    let saved = v.transition.facts.saved.get(&place).filter(|_| is_its_own(v, db))?;
-    let again = saved.lost.as_ref().is_none_or(Lost::is_to_be_tried_again);
-    again.then(|| counting(v, place, saved.lost.as_ref()))
-}
-
-/// Whether a database is another life of the live one.
-fn is_its_own(v: &View<'_>, db: &Database) -> bool {
     let live = v.source().live().and_then(|i| i.database.as_ref()?.family.as_ref());
-    live.zip(db.family.as_ref()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
-}
-
-fn counting(v: &View<'_>, place: Place, before: Option<&Lost>) -> Effect {
-    let tries = before.map_or(0, Lost::tries);
-    Effect::Count { place, held_until: loss::held_until(v.situation, v.route.from), tries }
+    let is_its_own = live.zip(db.family.as_ref()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+    let before = v.transition.facts.saved.get(&place).and_then(|saved| saved.lost.as_ref());
+    let again = is_its_own && before.is_none_or(Lost::is_to_be_tried_again);
+    again.then(|| Effect::Count {
+        place,
+        held_until: loss::held_until(v.situation, v.route.from),
+        tries: before.map_or(0, Lost::tries),
+    })
 }
 
 fn job(save: &Save, pool: &Pool, route: Route) -> AgentJob {

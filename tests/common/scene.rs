@@ -123,6 +123,15 @@ impl Scene {
         self.patch(&json!({ "consent": yes }).to_string());
     }
 
+    /// Says yes by the values that a message names.
+    pub fn agree_as_told(&self, told: &str) {
+        let value = |name: &str| {
+            let (_, rest) = told.split_once(name).unwrap();
+            rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect::<String>()
+        };
+        self.agree(&json!({"transition": value("transition: "), "situation": value("situation: ")}));
+    }
+
     /// Nothing is done any more, and the status says so.
     pub async fn suspend(&self) {
         self.patch(r#"{"suspend":true}"#);

@@ -232,59 +232,50 @@ impl Plan {
     }
 }
 
-impl Plan {
-    /// A night in which the side that was lost comes back, wholly drawn from a seed.
-    pub fn returning_night(seed: u64) -> Plan {
-        let mut chance = Chance::new(seed ^ 0x7265_7475_726e_0000);
-        let operators = if chance.happens(400) { 2 } else { 1 };
-        let mut scenario = small();
-        let begins = if chance.happens(500) { Side::Primary } else { Side::Backup };
-        sides::begin_on(&mut scenario, begins);
-        let goes_back = chance.happens(600);
-        let script = cast::returning_night(&mut chance, begins, goes_back, operators);
-        vary(&mut chance, &mut scenario);
-        scenario.job_interval_ms = scenario.job_interval_ms.max(8_000);
-        scenario.full_ms = chance.between(300, 20_000);
-        scenario.dialect = dialect(&mut chance);
-        let rate = match chance.between(0, 3) {
-            0 => (0, 0),
-            1 => (30, 2),
-            _ => (60, 15),
-        };
-        let until = 2.0 * FAULTS;
-        Plan {
-            seed,
-            fates: Fates::Random { per_mille: rate, until },
-            until,
-            script,
-            scenario,
-            operators,
-            other_takes_over: chance.happens(300),
-            stays: goes_back,
-            switches: true,
-            spoilt: vec![],
-            keep: false,
-        }
-    }
+/// What tells the nights apart in which a lost side comes back.
+struct Returns {
+    script: Script,
+    /// Chat is where it began in the end.
+    stays: bool,
+    /// Seconds after which nothing new happens.
+    until: f64,
+    /// Faults in a thousand calls and writes: of a bad night, and of a very bad one.
+    rates: [(u64, u64); 2],
 }
 
 impl Plan {
+    /// A night in which the side that was lost comes back, wholly drawn from a seed.
+    pub fn returning_night(seed: u64) -> Plan {
+        Plan::of_returns(seed, seed ^ 0x7265_7475_726e_0000, |chance, begins, operators| {
+            let stays = chance.happens(600);
+            let script = cast::returning_night(chance, begins, stays, operators);
+            Returns { script, stays, until: 2.0 * FAULTS, rates: [(30, 2), (60, 15)] }
+        })
+    }
+
     /// Weeks, wholly drawn from a seed: one disaster, return, switch or piece of work after the other.
     pub fn weeks(seed: u64) -> Plan {
-        let mut chance = Chance::new(seed ^ 0x7765_656b_7300);
+        Plan::of_returns(seed, seed ^ 0x7765_656b_7300, |chance, begins, operators| {
+            let (script, end, until) = cast::weeks(chance, begins, operators);
+            Returns { script, stays: end == begins, until, rates: [(20, 2), (40, 10)] }
+        })
+    }
+
+    fn of_returns(seed: u64, number: u64, draw: impl FnOnce(&mut Chance, Side, usize) -> Returns) -> Plan {
+        let mut chance = Chance::new(number);
         let operators = if chance.happens(400) { 2 } else { 1 };
         let mut scenario = small();
         let begins = if chance.happens(500) { Side::Primary } else { Side::Backup };
         sides::begin_on(&mut scenario, begins);
-        let (script, end, until) = cast::weeks(&mut chance, begins, operators);
+        let Returns { script, stays, until, rates: [bad, very_bad] } = draw(&mut chance, begins, operators);
         vary(&mut chance, &mut scenario);
         scenario.job_interval_ms = scenario.job_interval_ms.max(8_000);
         scenario.full_ms = chance.between(300, 20_000);
         scenario.dialect = dialect(&mut chance);
         let rate = match chance.between(0, 3) {
             0 => (0, 0),
-            1 => (20, 2),
-            _ => (40, 10),
+            1 => bad,
+            _ => very_bad,
         };
         Plan {
             seed,
@@ -294,7 +285,7 @@ impl Plan {
             scenario,
             operators,
             other_takes_over: chance.happens(300),
-            stays: end == begins,
+            stays,
             switches: true,
             spoilt: vec![],
             keep: false,

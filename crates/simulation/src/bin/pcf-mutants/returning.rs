@@ -59,8 +59,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "what was lost is not counted before it is closed",
         edits: &[(
             "src/steps/fence_old_side.rs",
-            "            if let Some(count) = count(v, place, db) {",
-            "            if let Some(count) = count(v, place, db).filter(|_| false) {",
+            "            if let Some(count) = count(v, place, db).filter(|_| is_recorded) {",
+            "            if let Some(count) = count(v, place, db).filter(|_| is_recorded && false) {",
         )],
     },
     Mutant {
