@@ -30,7 +30,6 @@ pub async fn drive<S: Systems, C: Clock>(
     };
     let watch = Watch { now: &now, wanted: &wanted };
     let mut permit: Option<Permit<'_, S>> = None;
-    memory.look_at_everything();
     while let Some(wish) = wishes.read(world.pool) {
         memory.takes_in_hand(permit.as_ref());
         if !wishes.leads() && !memory.has_something_in_hand() {

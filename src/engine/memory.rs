@@ -76,9 +76,10 @@ impl Memory {
         permit: Option<&Permit<'_, S>>,
     ) -> Situation {
         let current = self.current(permit);
-        self.seen = self.reads;
+        // What comes next is foreseen by who does it; without a permit another may have done anything since the last look.
+        self.seen = if permit.is_some() { self.reads } else { Reads::ALL };
         let began = world.clock.now();
-        let seen = self.observer.look(world, self.reads, current.as_ref()).await;
+        let seen = self.observer.look(world, self.seen, current.as_ref()).await;
         self.took = world.clock.now().duration_since(began);
         seen
     }
