@@ -83,6 +83,9 @@ pub struct Truth {
     recovered: Option<Timestamp>,
     /// Since when the pool's state has said that chat has moved.
     moved: Option<Timestamp>,
+    /// The side that the pool's state names, and when it last ceased to name each.
+    named: Option<Side>,
+    left: Sides<Option<Timestamp>>,
     /// Failovers that were begun.
     begun: BTreeSet<String>,
     /// Transitions that were begun or turned back, each with its course.
@@ -304,6 +307,11 @@ impl Truth {
             }
             *host = Some(principal.host.clone());
         }
+        let named = Side::of_pool_state(&w.chat.master.pool_state);
+        if let Some(was) = self.named.filter(|was| named != Some(*was)) {
+            self.left[was] = Some(now);
+        }
+        self.named = named;
         self.recovered = if live { self.recovered.or(Some(now)) } else { None };
         self.store_up = if lab::chat::central_management_is_up(w) { Some(now) } else { self.store_up };
         let drained = w.chat.master.active.is_empty();

@@ -81,8 +81,13 @@ impl Truth {
             };
             let is_ours = |e: &&Entry| e.name == "RESTORE DATABASE WITH RECOVERY" && operator(e).is_some();
             // One that chat has left since is gone on with by a human's word.
-            let last = || w.journal.entries().iter().rfind(is_ours);
-            let ours = !self.switches || last().is_some_and(names);
+            let is_left = |e: &Entry| {
+                let side =
+                    w.scenario.data_center_of(&e.server).and_then(|name| sides::called(&w.scenario, name));
+                side.and_then(|side| self.left[side]).is_some_and(|t| t > e.time)
+            };
+            let last = w.journal.entries().iter().rfind(is_ours);
+            let ours = !self.switches || last.is_some_and(|e| names(e) && !is_left(e));
             self.check(
                 "a recovery of ours is never called somebody else's",
                 c.reason != "AlreadyDone" || self.recovered_by_hand || !ours,
