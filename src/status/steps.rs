@@ -250,7 +250,10 @@ impl Shown<'_> {
 }
 
 fn step_status(before: &PersistentChatFailoverStatus, t: &Transition, line: &Line) -> StepStatus {
-    let h = t.steps.get(&line.step).cloned().unwrap_or_default();
+    let mut h = t.steps.get(&line.step).cloned().unwrap_or_default();
+    if h.ended.is_none() && t.ended.is_none() {
+        h.waited.values_mut().for_each(|seconds| *seconds = coarse(*seconds));
+    }
     let not_by_us = line.condition.as_ref().is_some_and(|(_, reason, _)| *reason == Reason::AlreadyDone);
     StepStatus {
         name: line.step.as_str().into(),
@@ -263,6 +266,14 @@ fn step_status(before: &PersistentChatFailoverStatus, t: &Transition, line: &Lin
         waited: h.waited,
         progress: old_step(before, t, line.step).and_then(|s| s.progress.clone()),
     }
+}
+
+/// How long something has been waited for, as long as it goes on: an eighth more is told, and not each look of a wait that may last
+/// for days.
+fn coarse(seconds: i64) -> i64 {
+    let eighth = (seconds / 8).max(1);
+    let step = 1 << eighth.ilog2();
+    seconds / step * step
 }
 
 fn loss(l: &Loss, t: &Transition) -> LossStatus {

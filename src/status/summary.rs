@@ -61,7 +61,8 @@ fn protecting(c: &mut Conditions<'_>, pool: &Pool, r: &Report<'_>) {
     };
     let nobody_works = match &r.plan.next {
         Next::Wait(w) => w.reason == Reason::Suspended,
-        Next::Blocked(p) => needs_a_human(p),
+        // A side that is gone may stay away for weeks.
+        Next::Blocked(p) => needs_a_human(p) || p.reason == Reason::HostUnreachable,
         Next::Settled | Next::Act(_) | Next::Finish => false,
     };
     match nobody_works {

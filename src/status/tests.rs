@@ -477,3 +477,25 @@ fn a_transition_that_is_over_is_never_begun_again_however_many_there_were() {
         records.truncate(11);
     }
 }
+
+#[test]
+fn a_wait_that_lasts_is_told_more_and_more_rarely_and_in_full_once_it_is_over() {
+    let w = World::with(Side::Backup);
+    let step = StepId::LogShippingEstablished;
+    let mut t = transition(Route::protect(Side::Primary));
+    let mut told = |seconds: i64, ended: bool| {
+        let h = t.steps.entry(step).or_default();
+        h.waited = [("ConsentRequired".to_string(), seconds)].into();
+        h.ended = ended.then(|| at(0));
+        let word = waiting(Reason::ConsentRequired, "A human must agree");
+        let plan = w.with_transition(&t, step, Decision::Wait(word.clone()), Next::Wait(word));
+        let s = w.project(&plan, &PersistentChatFailoverStatus::default());
+        let steps = s.transition.unwrap().steps;
+        steps.iter().find(|s| s.name == step.as_str()).unwrap().waited["ConsentRequired"]
+    };
+    assert_eq!([0, 7, 15, 17, 90].map(|n| told(n, false)), [0, 7, 15, 16, 88]);
+    let day = 86_400;
+    let writes: std::collections::BTreeSet<i64> = (0..day).map(|n| told(n, false)).collect();
+    assert!(writes.len() < 130, "{}", writes.len());
+    assert_eq!(told(day - 1, true), day - 1);
+}

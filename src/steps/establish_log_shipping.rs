@@ -160,8 +160,16 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
         Continuity::Broken(why) | Continuity::Unknown(why) if v.seeds() && !v.is_seeded() => {
             return Err(Decision::Wait(Waiting::for_job(format!("Waits until the copy is seeded: {why}"))));
         }
+        // One that is taken now shows whether any is missing; otherwise the next one is a whole interval away.
         Continuity::Behind(_) if is_at_work(v) => {
-            return Err(Decision::Wait(Waiting::for_job(UNSEEN)));
+            return Err(match v.transition.facts.started_jobs.get(primary.backup_job()) {
+                Some(_) => Decision::Wait(Waiting::for_job(UNSEEN)),
+                None => {
+                    let next_backup = live.database.as_ref().and_then(|d| d.last_log_backup);
+                    let log = LogSeen { next_backup, redo: None };
+                    start(v, (live, v.route.from, primary.backup_job()), log, "a log backup")
+                }
+            });
         }
         Continuity::Behind(_) => return unprotected(UNSEEN),
         Continuity::Broken(why) | Continuity::Unknown(why) => return unprotected(why),

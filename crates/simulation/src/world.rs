@@ -226,7 +226,7 @@ impl Shared {
 
     fn advance(&mut self) {
         let now = self.time();
-        self.world.advance(now);
+        let news = self.world.advance(now) || !self.orphans.is_empty();
         for (o, c) in self.operators.iter_mut().zip(&self.clusters) {
             o.unled = c.lease_ended(now);
         }
@@ -241,7 +241,9 @@ impl Shared {
             }
         }
         self.orphans = left;
-        self.observe();
+        if news {
+            self.observe();
+        }
     }
 
     /// Lets the observer look at what is new.

@@ -87,11 +87,11 @@ impl World {
         Ok(world)
     }
 
-    /// Moves the clock to `now` (never backwards) and lets everything happen that is due until then.
-    pub fn advance(&mut self, now: Timestamp) {
+    /// Moves the clock to `now` (never backwards) and lets everything happen that is due until then. Whether anything can have happened.
+    pub fn advance(&mut self, now: Timestamp) -> bool {
         // At one and the same moment nothing new is due, unless somebody has changed something.
         if now <= self.now && self.settled == Some((self.journal.changes(), self.changes)) {
-            return;
+            return false;
         }
         if now > self.now {
             self.now = now;
@@ -99,6 +99,7 @@ impl World {
         crate::sql::tick(self);
         crate::chat::tick(self);
         self.settled = Some((self.journal.changes(), self.changes));
+        true
     }
 
     /// Tells that something was changed past the journal: what follows from it happens at the next [`World::advance`], even if the

@@ -213,6 +213,13 @@ pub fn make_folders(w: &mut World) -> Result<(), String> {
     Ok(())
 }
 
+/// A job is deleted wherever it stands.
+pub fn delete_jobs(w: &mut World, name: &str) -> Result<(), String> {
+    let has = |i: &sql::Instance| i.jobs.iter().any(|j| j.name == name);
+    let hosts: Vec<String> = w.sql.values().filter(|i| has(i)).map(|i| i.host.clone()).collect();
+    hosts.iter().try_for_each(|host| sql::delete_job_by_hand(w, host, name))
+}
+
 /// The database of a side is taken offline for good.
 pub fn take_offline(s: &mut Shared, side: Side) {
     let key = s.world.scenario.database.to_lowercase();

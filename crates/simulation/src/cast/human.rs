@@ -140,7 +140,9 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
         Reason::EffectFailed if hands::lacks_a_place(&problem.what) => {
             hands::make_folders(&mut s.world).ok()?;
             act(s, &Act::DiskFull(false));
-            "makes the folders that the message names, and room".into()
+            let job = problem.fix.split_once("its job ")?.1.split(' ').next()?;
+            hands::delete_jobs(&mut s.world, job).ok()?;
+            "makes the folders that the message names, and room, and deletes the job that failed".into()
         }
         Reason::CentralManagementDown => {
             let name = sides::data_center(&s.world.scenario, end).name.clone();
