@@ -1,5 +1,7 @@
 //! The tail of the log of the side that a switch leaves: what proves that nothing is lost.
 
+use serde::Serialize;
+
 use super::backups::{Lsn, RedoPoint};
 use super::links::file_name;
 use super::pool::Pool;
@@ -51,6 +53,39 @@ pub fn leads(s: &Situation, end: &RedoPoint, live: &Database) -> bool {
         let is_on = |p: RedoPoint| p.fork.eq_ignore_ascii_case(&end.fork) && end.lsn <= p.lsn;
         t.route.procedure.moves_chat() && t.facts.adopted_fork.is_none() && made && parted.is_some_and(is_on)
     })
+}
+
+/// A tail that a copy lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unapplied {
+    /// Its file, as the SQL Servers of both sides name it.
+    pub path: String,
+    /// The redo point of the copy.
+    pub redo: RedoPoint,
+}
+
+/// The tail of the switch by which chat left a side, where the copy there stands before its end: it was taken on the other
+/// partner, which was the principal, and what was its mirror has followed up to the end of the mirroring ("you must apply all of the log
+/// backups taken on the principal database after mirroring was removed": Removing Database Mirroring). None: it lacks none, or SQL Server
+/// would not restore it.
+pub fn unapplied(
+    pool: &Pool,
+    s: &Situation,
+    t: &Transition,
+    copy: &Database,
+    live: &Database,
+) -> Option<Unapplied> {
+    let (redo, fork) = (copy.redo.as_ref()?, live.fork.as_ref()?);
+    let share = &pool.sites[t.route.from].log_shipping.as_ref()?.backup_share;
+    let is_it = |by: &&Transition| {
+        let made = by.facts.live_fork.as_ref().is_some_and(|f| f.eq_ignore_ascii_case(fork));
+        by.ended.is_some_and(|e| !e.aborted) && by.route.from == t.route.to && made
+    };
+    let by = s.transitions().into_iter().find(is_it)?;
+    let (tail, end) = (by.facts.tail.as_ref().filter(|tail| !tail.undone)?, by.facts.recovery.as_ref()?);
+    let lacks = tail.fork.eq_ignore_ascii_case(&redo.fork) && redo.lsn < end.redo.lsn;
+    (lacks && t.facts.tail_refused.is_none())
+        .then(|| Unapplied { path: share.file(&tail.file), redo: redo.clone() })
 }
 
 /// That it is not to be seen whether the tail was taken.

@@ -94,6 +94,9 @@ pub struct Facts {
     pub stopped_services: BTreeSet<String>,
     /// The tail of the log is about to be taken, or was. Written before the statement is sent.
     pub tail: Option<Tail>,
+    /// Why SQL Server would not restore the tail of an earlier switch into the copy that lacks it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tail_refused: Option<String>,
 }
 
 /// The tail of the log of the side that a switch leaves: once it is taken, nothing can be written there any more.

@@ -318,7 +318,12 @@ pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
         let route = Route { course: Course::Back, ..t.route };
         return ask.carry(WishState::Accepted, Transition { route, ..onward });
     }
-    if let Some(choice) = lost_meanwhile(ask, t) {
+    // Where somebody has gone on by hand, no failover is left to be begun.
+    let is_there = match active {
+        Active::In(side) | Active::RecoveredByOthers { side, .. } => *side == to,
+        Active::LiveAcross { .. } | Active::Between | Active::SplitBrain(_) | Active::Unknown(_) => false,
+    };
+    if !is_there && let Some(choice) = lost_meanwhile(ask, t) {
         return choice;
     }
     taken(match active {

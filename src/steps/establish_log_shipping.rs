@@ -160,6 +160,10 @@ fn establish(v: &View<'_>) -> Result<Evidence, Word> {
         Continuity::Broken(why) | Continuity::Unknown(why) if v.seeds() && !v.is_seeded() => {
             return Err(Decision::Wait(Waiting::for_job(format!("Waits until the copy is seeded: {why}"))));
         }
+        Continuity::LacksTail(..) => {
+            let why = "Waits until the tail of the last switch is applied to the copy";
+            return Err(Decision::Wait(Waiting::for_job(why)));
+        }
         // One that is taken now shows whether any is missing; otherwise the next one is a whole interval away.
         Continuity::Behind(_) if is_at_work(v) => {
             return Err(match v.transition.facts.started_jobs.get(primary.backup_job()) {

@@ -2,7 +2,7 @@
 //!
 //! Both run as jobs of SQL Server's Agent, for they take as long as the database is large, and must not die with us: they are named by the
 //! transition, so that whoever comes next finds them again. That the backup is whole SQL Server says, by its header; that the copy stands, by its
-//! redo point. What was there before is saved and closed by then; the text that restores looks once more that it is not open.
+//! redo point. A copy that lacks nothing but the tail by which chat left its side gets that, and no seed. What was there before is saved and closed by then; the text that restores looks once more that it is not open.
 
 use serde::Serialize;
 
@@ -12,19 +12,20 @@ use super::{Reads, Step, View};
 use crate::domain::backups::Lsn;
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
 use crate::domain::pool::Pool;
-use crate::domain::problem::{Problem, Reason};
+use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::Route;
 use crate::domain::seed::Seed;
 use crate::domain::seeding::{self, FileIs, JobIs, Work};
 use crate::domain::side::{Place, Seat, Side};
-use crate::domain::sql_server::Instance;
+use crate::domain::sql_server::{Instance, wait_for_restores};
 use crate::domain::step::StepId;
+use crate::domain::tail::Unapplied;
 use crate::domain::text::clean;
 use crate::domain::transition::{LogSeen, Transition};
 use crate::permit::{AgentJob, Permit};
 use crate::systems::Systems;
-use crate::systems::sql_server::{agent, job_steps};
+use crate::systems::sql_server::{Statement, agent, job_steps, statements};
 
 /// What is shown beside a restore: its files are listed by the backup only.
 const MOVED: &str = "-- WITH MOVE besides, for each file that the backup lists: to where the database that stands there has it, or beside its files. \
@@ -63,6 +64,8 @@ pub enum Effect {
         /// The job.
         job: String,
     },
+    /// Applies the tail by which chat left the side, where it was taken on the other partner.
+    ApplyTail(Unapplied),
     /// Deletes a job of ours that is over.
     DeleteJob(Side, Place, String),
 }
@@ -81,6 +84,7 @@ impl Step for SeedDatabase {
         let standby = v.target_site().store.answer.instance();
         match (v.seeds(), &v.continuity) {
             (_, Continuity::Continues(standby) | Continuity::Behind(standby)) => tidied(v, standby),
+            (_, Continuity::LacksTail(standby, tail)) => apply(v, standby, tail),
             (true, Continuity::Broken(_) | Continuity::Unknown(_)) if v.is_seeded() => {
                 standby.map_or_else(|p| Decision::Blocked(p.clone()), |standby| tidied(v, standby))
             }
@@ -95,9 +99,13 @@ impl Step for SeedDatabase {
     fn ahead(v: &View<'_>) -> Vec<Effect> {
         match (v.seeds() && !v.is_seeded(), &v.continuity) {
             (true, Continuity::Broken(_) | Continuity::Unknown(_)) => ahead(v),
-            (true, Continuity::Continues(_) | Continuity::Behind(_)) | (false, _) => {
-                left_behind(v, |_, _, _| false)
+            (_, Continuity::LacksTail(_, tail)) => {
+                let mut effects = vec![Effect::ApplyTail(tail.clone())];
+                effects.extend(left_behind(v, |_, _, _| false));
+                effects
             }
+            (_, Continuity::Continues(_) | Continuity::Behind(_))
+            | (false, Continuity::Broken(_) | Continuity::Unknown(_)) => left_behind(v, |_, _, _| false),
         }
     }
 
@@ -111,6 +119,7 @@ impl Step for SeedDatabase {
             Effect::Restore { file, replace, .. } => {
                 vec![job_steps::seed(&pool.database, &path(file), &[], *replace), MOVED.into()]
             }
+            Effect::ApplyTail(tail) => vec![restore_tail(tail, pool).shown()],
             Effect::DeleteJob(_, _, name) => vec![agent::delete_job(pool, name).shown()],
         }
     }
@@ -151,6 +160,17 @@ impl Step for SeedDatabase {
                 };
                 p.run_job(standby, &job, learn).await
             }
+            Effect::ApplyTail(tail) => {
+                let outcome = p.sql(standby, &restore_tail(tail, pool)).await;
+                match &outcome {
+                    // What will not pass by itself: then the copy is seeded, as any that does not continue the chain.
+                    Outcome::Refused(problem) if problem.class != Class::Retry => {
+                        let why = problem.what.clone();
+                        p.intend(move |t| t.facts.tail_refused = Some(why)).await
+                    }
+                    Outcome::Answered | Outcome::Refused(_) | Outcome::Unknown(_) => outcome,
+                }
+            }
             Effect::DeleteJob(side, place, name) => {
                 p.sql(Seat { side: *side, place: *place }, &agent::delete_job(pool, name)).await
             }
@@ -175,6 +195,30 @@ fn tidied(v: &View<'_>, standby: &Instance) -> Word {
         ),
         None => format!("The copy on {server} continues the live database's log chain"),
     }))
+}
+
+/// The copy lacks the tail of the last switch only: that overwrites nothing, and nobody has to agree.
+fn apply(v: &View<'_>, standby: &Instance, tail: &Unapplied) -> Word {
+    if let Some(problem) = gate(v, SeedDatabase::ID) {
+        return Decision::Blocked(problem);
+    }
+    match standby.restores.get() {
+        Err(p) => Decision::Blocked(p.clone()),
+        Ok(running) if !running.is_empty() => Decision::Wait(wait_for_restores(running)),
+        Ok(_) => Decision::Act(Effect::ApplyTail(tail.clone())),
+    }
+}
+
+fn restore_tail(tail: &Unapplied, pool: &Pool) -> Statement {
+    let parameters = vec![
+        pool.lock_resource().into(),
+        pool.database.clone().into(),
+        tail.redo.lsn.to_string().into(),
+        tail.redo.fork.clone().into(),
+        tail.path.clone().into(),
+        1.into(),
+    ];
+    Statement::long("RESTORE LOG", statements::restore_log(true, 1, 0), parameters)
 }
 
 /// What cannot be seen is waited for, with a word on the job that may be the reason.

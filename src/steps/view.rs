@@ -83,6 +83,8 @@ pub enum Continuity<'a> {
     /// It is on the live database's path, and the newest log backups are not to be seen yet: they may have been taken since the folders were
     /// looked into. Where one is missing, a later one shows that.
     Behind(&'a Instance),
+    /// It will, once the tail of the switch is applied by which chat left there.
+    LacksTail(&'a Instance, tail::Unapplied),
     /// It does not, or there is none. Why.
     Broken(String),
     /// Nobody can say now. Why.
@@ -150,8 +152,10 @@ fn continuity<'a>(
     };
     let reaches = db.last_log_backup.is_none_or(|next| next <= end.lsn);
     let on_its_path = end.fork.eq_ignore_ascii_case(fork) || tail::leads(s, end, db);
+    let lacks = || tail::unapplied(pool, s, t, copy, db).filter(|_| on_its_path && chain.links.is_empty());
     match (on_its_path, reaches, s.folders[route.to].as_ref()) {
         (true, true, _) => Continuity::Continues(standby),
+        (true, false, _) if let Some(tail) = lacks() => Continuity::LacksTail(standby, tail),
         (true, false, _) if chain.gap.is_none() && chain.stuck.is_empty() => Continuity::Behind(standby),
         // What is missing may lie where nobody has looked.
         (_, _, Some(f)) if f.unread == 0 && f.share.known().is_some() && f.copy.known().is_some() => broken(),
@@ -181,7 +185,10 @@ impl<'a> View<'a> {
         };
         let overwrites = match continuity {
             Continuity::Broken(_) => seeding::overwritten(pool, situation, transition),
-            Continuity::Continues(_) | Continuity::Behind(_) | Continuity::Unknown(_) => vec![],
+            Continuity::Continues(_)
+            | Continuity::Behind(_)
+            | Continuity::LacksTail(..)
+            | Continuity::Unknown(_) => vec![],
         };
         let asked = Asked {
             chain: losses,

@@ -238,7 +238,8 @@ impl Truth {
             database,
             recovered: database.is_some_and(Database::is_live),
             record: is_record(entry),
-            moves: MOVES.contains(&entry.name.as_str()),
+            moves: MOVES.contains(&entry.name.as_str())
+                && !switching::is_tail_of_an_earlier_one(world, entry),
             side,
             active: sides::active(world),
             fenced: self.power[there.other()].was_lost(entry.time),

@@ -1,6 +1,7 @@
 //! A switch loses nothing, and can be taken back until it has moved.
 
 use lab::sql::{Database, Instance};
+use lab::world::World;
 use lab::world::files::split;
 use lab::world::journal::{Entry, Outcome};
 use persistent_chat_failover::domain::route::{Course, Route};
@@ -12,6 +13,17 @@ use crate::sides;
 pub(super) fn moving(record: &serde_json::Value) -> Option<(u64, Route)> {
     let route: Route = serde_json::from_value(record.get("route")?.clone()).ok()?;
     route.procedure.moves_chat().then_some((record.get("number")?.as_u64()?, route))
+}
+
+/// Whether a copy is given the tail by which chat left its side: it lies where the other side's copy was fed from, and moves nothing.
+pub(super) fn is_tail_of_an_earlier_one(w: &World, e: &Entry) -> bool {
+    let side = w.scenario.data_center_of(&e.server).and_then(|name| sides::called(&w.scenario, name));
+    let folder = e.target.as_deref().map(|path| split(path).0);
+    let is_open = |side| sides::principal(w, side).is_some();
+    e.name == "RESTORE LOG"
+        && side.is_some_and(|side| {
+            folder == Some(sides::backup_share(&w.scenario, side.other())) && is_open(side.other())
+        })
 }
 
 /// Judges a write of an operator.
