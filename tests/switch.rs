@@ -87,6 +87,51 @@ async fn chat_is_switched_there_and_back_and_there_again_and_every_message_is_ke
     tokio::join!(there_and_back(1), there_and_back(0));
 }
 
+/// In the data centre that is left the mirror has become the principal: the tail is taken there, and the copy at the store lacks it.
+async fn from_its_mirror(to: usize) -> Scene {
+    let scene = ready("from_its_mirror", to, quick()).await;
+    let from = scene.data_center(1 - to).clone();
+    scene.lab.fault("promote-mirror", std::slice::from_ref(&from.name)).unwrap();
+    scene.wait_for_text("Redundant", "False", "WaitingForMirror", "DISCONNECTED").await;
+    scene.lab.fault("start-sql", std::slice::from_ref(&from.sql_server)).unwrap();
+    scene.wait_for("Redundant", "True", "Completed").await;
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    scene.wait_until_at_rest().await;
+    scene
+}
+
+/// The tails that were restored in a data centre.
+fn tails_restored(scene: &Scene, n: usize) -> usize {
+    let (host, journal) = (&scene.data_center(n).sql_server, scene.lab.journal());
+    let is_tail = |e: &&lab::world::journal::Entry| {
+        e.server == *host
+            && e.name == "RESTORE LOG"
+            && e.target.as_ref().is_some_and(|t| t.contains("_tail_"))
+    };
+    journal.iter().filter(is_tail).count()
+}
+
+async fn protected_by_the_tail(to: usize) {
+    let scene = from_its_mirror(to).await;
+    let (from, since) = (1 - to, scene.lab.journal().len());
+    let shipped = backups_for(&scene.lab, from).len();
+    scene.want(to);
+    scene.wait_until_ready_in(to).await;
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+    scene.wait_until_at_rest().await;
+    assert_eq!(not_live_in(&scene.lab, to), NOTHING);
+    assert_eq!(not_protected(&scene.lab, from, shipped), NOTHING);
+    assert_eq!(tails_restored(&scene, from), 1);
+    assert!(!begun(&scene.lab, since, "RESTORE DATABASE"), "a copy was seeded anew");
+    assert!(scene.object()["spec"]["consent"].is_null());
+    switch(&scene, from).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_side_whose_mirror_was_the_principal_is_protected_by_the_tail_and_nobody_has_to_agree() {
+    tokio::join!(protected_by_the_tail(1), protected_by_the_tail(0));
+}
+
 async fn sessions_that_stay(to: usize) {
     let scenario = Scenario { drain_ms: u64::MAX, ..quick() };
     let scene = ready("sessions_that_stay", to, scenario).await;

@@ -105,6 +105,11 @@ pub fn promote_mirror(world: &mut World, data_center: &str) -> Result<(), String
     Ok(())
 }
 
+/// What a checkpoint writes to the log, of a database in which nobody writes ("Writes a record to the log file, marking the start of the
+/// checkpoint": SQL Server Transaction Log Architecture and Management Guide): so the log of a principal that goes on alone is never quite
+/// that of the copy that it has left behind.
+const CHECKPOINT: i128 = 100;
+
 /// Ends the mirroring of a database, by its lower-case name, at one of its partners (`ALTER DATABASE … SET PARTNER OFF`); whether there was
 /// any. The principal goes on alone, what was its mirror is left RESTORING. A partner that does not answer learns of it when it is back,
 /// at the next [`tick`] ("Removing Database Mirroring").
@@ -128,6 +133,9 @@ pub(crate) fn remove_mirror(world: &mut World, host: &str, key: &str) -> bool {
         let Some(db) = world.sql.get_mut(partner).and_then(|i| i.databases.get_mut(key)) else { continue };
         if let Some(copy) = copy.clone().filter(|_| partner == ex_mirror) {
             *db = copy;
+        }
+        if db.is_live() {
+            db.log_end += CHECKPOINT;
         }
         db.mirroring = None;
     }
