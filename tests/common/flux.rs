@@ -29,7 +29,7 @@ pub const FILE: &str = "chat/litware.yaml";
 const BESIDE: &str = "chat/contact.yaml";
 
 /// How long anything of Flux may take: ten times what the slowest wait of these tests took, a failover in it.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// The folder that `scripts/flux.sh` builds: the controller, and the definitions.
 fn built() -> &'static Path {
@@ -218,6 +218,12 @@ impl Flux {
     pub fn patch(&self, spec: &Value) {
         let patch = json!({ "spec": spec }).to_string();
         self.kubectl(&["patch", &format!("kustomization/{NAME}"), "--type=merge", "-p", &patch]);
+    }
+
+    /// As `flux reconcile kustomization` does: not at the next interval, but now.
+    pub fn reconcile(&self) {
+        let now = format!("reconcile.fluxcd.io/requestedAt={}", jiff::Timestamp::now());
+        self.kubectl(&["annotate", "--overwrite", &format!("kustomization/{NAME}"), &now]);
     }
 
     /// The Kustomization's Ready: status and reason, and its message. Of the commit that it has tried last.
