@@ -29,7 +29,7 @@ pub const FILE: &str = "chat/litware.yaml";
 const BESIDE: &str = "chat/contact.yaml";
 
 /// How long anything of Flux may take: ten times what the slowest wait of these tests took, a failover in it.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// The folder that `scripts/flux.sh` builds: the controller, and the definitions.
 fn built() -> &'static Path {
@@ -273,8 +273,12 @@ impl Flux {
 
     /// How often the controller has come to an end of reconciling so far, well or not.
     pub fn reconciled(&self) -> usize {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        log.matches("Reconciliation finished in").count() + log.matches("Reconciliation failed after").count()
+        self.says("Reconciliation finished in") + self.says("Reconciliation failed after")
+    }
+
+    /// How often the controller's log says something.
+    pub fn says(&self, text: &str) -> usize {
+        std::fs::read_to_string(&self.log).unwrap_or_default().matches(text).count()
     }
 
     /// Waits until it has reconciled so many times more. The first of them may have begun before.
