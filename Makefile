@@ -28,7 +28,7 @@ lab: ## The same world to play with: prints the commands to try, stops on Ctrl-C
 
 .PHONY: test
 test: ## The gate: formats, lints, licences, every test, samples of the crash matrices. PCF_SAMPLE=n repeats a sample.
-	@scripts/require.sh clients engines
+	@scripts/require.sh clients engines gitops
 	@scripts/test.sh
 
 .PHONY: engines
@@ -36,9 +36,14 @@ engines: ## Drives Microsoft's own engines (PCF_ENGINES_RUN, or a pwsh on the PA
 	@scripts/require.sh engines
 	@scripts/engines.sh
 
+.PHONY: gitops
+gitops: ## The resource in the hands of GitOps tools: builds them, runs every test of them. Part of `make night`; `make test` does a few.
+	@scripts/require.sh gitops
+	@scripts/gitops.sh
+
 .PHONY: night
 night: ## Everything: whole crash matrices, the long simulation, all planted defects, the demo. Takes hours.
-	@scripts/require.sh clients engines
+	@scripts/require.sh clients engines gitops
 	@scripts/night.sh
 
 SEEDS ?= 2000

@@ -30,6 +30,10 @@ for extra in "$@"; do
             fi
         fi
         ;;
+    gitops)
+        # A repository to commit to, as an archive for each commit.
+        need git git
+        ;;
     *)
         echo "require.sh: unknown need $extra" >&2
         exit 2

@@ -203,8 +203,6 @@ impl Work<'_> {
         // A yes to a seed that could not be restored would help nobody.
         let may_seed = || !needed.overwrites.is_empty() && gate(&view, StepId::OldSideFenced).is_none();
         let may_ask = may_ask && (t.route.procedure.moves_chat() || may_seed());
-        let asks = needed.is_needed() && may_ask;
-        let consent_needed = (asks && view.accepted.accepted().is_none()).then(|| needed.clone());
         let accepted = view.accepted.accepted().map(|c| (c.clone(), needed.clone()));
         let mut steps = Vec::new();
         let mut next = Next::Finish;
@@ -218,6 +216,9 @@ impl Work<'_> {
                 break;
             }
         }
+        // Where nothing but the policy asks, it asks at one step only.
+        let asks = may_ask && (needed.is_needed() || needed.policy && waits_for_a_yes(&next));
+        let consent_needed = (asks && view.accepted.accepted().is_none()).then(|| needed.clone());
         if ask.goal.suspend {
             next = Next::Wait(suspended(&steps));
         }
@@ -225,6 +226,13 @@ impl Work<'_> {
         let left = pieces.filter_map(|id| Some((*id, steps::progress(*id, &view)?))).collect();
         drop(view);
         Plan { transition: Some(t), steps, consent_needed, accepted, left, ..self.idle(next) }
+    }
+}
+
+fn waits_for_a_yes(next: &Next) -> bool {
+    match next {
+        Next::Blocked(p) => [Reason::ConsentRequired, Reason::ConsentDoesNotFit].contains(&p.reason),
+        Next::Settled | Next::Act(_) | Next::Finish | Next::Wait(_) => false,
     }
 }
 

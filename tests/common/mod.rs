@@ -1,11 +1,14 @@
 //! What the whole-program tests share: one real control plane for each test program, a lab and an operator for each test.
 //!
 //! [`scene`] is one test's world, [`matrix`] what every [`matrix::Course`] must withstand, [`courses`], [`switches`] and [`returns`] the courses,
-//! [`proxy`] a way to the API server that can be cut, [`terminal`] a terminal that a program runs on.
+//! [`proxy`] a way to the API server that can be cut, [`terminal`] a terminal that a program runs on, [`gitops`] a Git repository and
+//! [`flux`] Flux beside a scene.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 pub mod courses;
+pub mod flux;
+pub mod gitops;
 pub mod image;
 pub mod matrix;
 pub mod proxy;

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# `make gitops`: the resource in the hands of GitOps tools, all of it: builds the tools once, and runs every test of them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PCF_NIGHT=1
+# Before the tests, so that their seconds are their own.
+scripts/flux.sh
+cargo test --locked --test flux -- --nocapture

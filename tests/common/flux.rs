@@ -1,0 +1,327 @@
+//! Flux beside a scene: the real kustomize-controller, and a **stand-in for source-controller**.
+//!
+//! The stand-in is no Flux: not all of the modules that source-controller is made of can be had from the module proxy. It does what
+//! kustomize-controller sees of it: each commit is an archive behind a URL, and the status of the GitRepository says which. It is told of a
+//! commit when it is made, as by a webhook; it reads no URL, knows no credentials, and verifies no signature. What it writes goes through
+//! source-controller's real definition.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use lab::control_plane::die_with_us;
+use lab::ports::Reservation;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::gitops::{BRANCH, FOLDER, Repository, secrets_and_resource};
+use super::scene::{RESOURCE, Scene};
+use super::{Plane, Process, manifests};
+
+/// The name of the GitRepository and of the Kustomization of every scene.
+pub const NAME: &str = "chat";
+/// The file of the resource in the repository.
+pub const FILE: &str = "chat/litware.yaml";
+/// A file beside it, so that the folder is there without it.
+const BESIDE: &str = "chat/contact.yaml";
+
+/// How long anything of Flux may take: ten times what the slowest wait of these tests took, a failover in it.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// The folder that `scripts/flux.sh` builds: the controller, and the definitions.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let out = Command::new("scripts/flux.sh").current_dir(manifests()).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        PathBuf::from(String::from_utf8(out.stdout).unwrap().trim())
+    })
+}
+
+/// Flux's definitions on a control plane.
+pub fn define(plane: &Plane) {
+    let crds = built().join("crds").display().to_string();
+    plane.kubectl(&["apply", "--server-side", "-f", &crds], None).unwrap();
+    for crd in ["kustomizations.kustomize.toolkit.fluxcd.io", "gitrepositories.source.toolkit.fluxcd.io"] {
+        let crd = format!("crd/{crd}");
+        plane.kubectl(&["wait", "--for=condition=Established", &crd, "--timeout=30s"], None).unwrap();
+    }
+}
+
+/// The stand-in for source-controller: serves an archive for each commit.
+pub struct SourceStandIn {
+    port: u16,
+    archives: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    _serving: tokio::task::JoinSet<()>,
+}
+
+impl SourceStandIn {
+    async fn start() -> SourceStandIn {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let archives: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
+        let served = archives.clone();
+        let mut serving = tokio::task::JoinSet::new();
+        serving.spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                // Whoever ends a connection in its middle asks again; how it ended does not matter to the stand-in.
+                let _ = answer(&mut client, &served).await;
+            }
+        });
+        SourceStandIn { port, archives, _serving: serving }
+    }
+
+    /// The status of a GitRepository whose newest commit is this one.
+    fn status_of(&self, commit: &str, archive: Vec<u8>, generation: &Value) -> Value {
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let (size, digest) = (archive.len(), Sha256::digest(&archive));
+        let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        let path = format!("{commit}.tar.gz");
+        self.archives.lock().unwrap().insert(format!("/{path}"), archive);
+        let revision = format!("{BRANCH}@sha1:{commit}");
+        json!({
+            "observedGeneration": generation,
+            "artifact": {"path": path, "url": format!("http://127.0.0.1:{}/{path}", self.port), "revision": revision,
+                "digest": format!("sha256:{digest}"), "size": size, "lastUpdateTime": now},
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Succeeded", "lastTransitionTime": now,
+                "message": format!("stored artifact for revision '{revision}'"), "observedGeneration": generation}],
+        })
+    }
+}
+
+async fn answer(
+    client: &mut tokio::net::TcpStream,
+    archives: &Mutex<BTreeMap<String, Vec<u8>>>,
+) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let path = head.split(' ').nth(1).unwrap_or_default();
+    let (status, body) = match archives.lock().unwrap().get(path) {
+        Some(archive) => ("200 OK", archive.clone()),
+        None => ("404 Not Found", Vec::new()),
+    };
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    client.write_all(head.as_bytes()).await?;
+    client.write_all(&body).await?;
+    client.shutdown().await
+}
+
+/// A repository, the stand-in, and the controller, in a namespace of the scene's control plane.
+pub struct Flux {
+    pub repository: Repository,
+    /// Where the GitRepository and the Kustomization are.
+    namespace: String,
+    plane: Plane,
+    source: SourceStandIn,
+    log: PathBuf,
+    _controller: Process,
+    _ports: [Reservation; 2],
+}
+
+impl Flux {
+    /// Flux beside a scene, in its namespace, with the manifest of the lab's resource committed and all else of it applied. The operator
+    /// need not run.
+    pub async fn beside(scene: &Scene, resource: &str) -> Flux {
+        let flux = Flux::start(scene, &scene.namespace).await;
+        let (secrets, _) = secrets_and_resource(scene);
+        scene.apply(&secrets);
+        scene.apply(&objects(&scene.namespace));
+        let beside = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: contact}\ndata: {on-call: Ann}\n";
+        flux.commit("the pool", &[(FILE, Some(resource)), (BESIDE, Some(beside))]);
+        flux
+    }
+
+    /// The controller over a namespace, with an empty repository; nothing is applied.
+    pub async fn start(scene: &Scene, namespace: &str) -> Flux {
+        define(&scene.plane);
+        let log = scene.directory.path().join("kustomize-controller.log");
+        let ports = [Reservation::new().unwrap(), Reservation::new().unwrap()];
+        let at = |r: &Reservation| format!("127.0.0.1:{}", r.port);
+        let controller = die_with_us(
+            Command::new(built().join("kustomize-controller"))
+                .args(["--enable-leader-election=false", "--watch-all-namespaces=false", "--events-addr="])
+                .args([
+                    "--interval-jitter-percentage=0",
+                    "--feature-gates=CancelHealthCheckOnNewRevision=true",
+                ])
+                .args([
+                    format!("--metrics-addr={}", at(&ports[0])),
+                    format!("--health-addr={}", at(&ports[1])),
+                ])
+                .env("KUBECONFIG", scene.plane.admin_kubeconfig())
+                .env("RUNTIME_NAMESPACE", namespace)
+                // Where it unpacks archives: nothing of a killed one is left behind.
+                .env("TMPDIR", scene.directory.path())
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(std::fs::File::create(&log).unwrap()),
+        )
+        .spawn()
+        .unwrap();
+        Flux {
+            repository: Repository::new(),
+            namespace: namespace.into(),
+            plane: scene.plane.clone(),
+            source: SourceStandIn::start().await,
+            log,
+            _controller: Process::of(controller),
+            _ports: ports,
+        }
+    }
+
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let all = [&["-n", self.namespace.as_str()], arguments].concat();
+        self.plane.kubectl(&all, None).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Commits, and lets the stand-in tell of it. Gives the commit.
+    pub fn commit(&self, message: &str, files: &[(&str, Option<&str>)]) -> String {
+        let commit = self.repository.commit(message, files);
+        self.publish(&commit);
+        commit
+    }
+
+    /// The resource as it is to be from now on.
+    pub fn commit_resource(&self, message: &str, resource: &str) -> String {
+        self.commit(message, &[(FILE, Some(resource))])
+    }
+
+    /// Undoes the last commit by another one.
+    pub fn revert(&self) -> String {
+        let commit = self.repository.revert();
+        self.publish(&commit);
+        commit
+    }
+
+    /// The stand-in's work: the commit is what the GitRepository has now.
+    fn publish(&self, commit: &str) {
+        let source = format!("gitrepository/{NAME}");
+        let object = self.get(&source);
+        let generation = &object["metadata"]["generation"];
+        let status = self.source.status_of(commit, self.repository.archive(commit), generation);
+        let patch = json!({ "status": status }).to_string();
+        self.kubectl(&["patch", &source, "--subresource=status", "--type=merge", "-p", &patch]);
+    }
+
+    fn get(&self, what: &str) -> Value {
+        serde_json::from_str(&self.kubectl(&["get", what, "-o", "json"])).unwrap()
+    }
+
+    /// Changes the Kustomization's own spec.
+    pub fn patch(&self, spec: &Value) {
+        let patch = json!({ "spec": spec }).to_string();
+        self.kubectl(&["patch", &format!("kustomization/{NAME}"), "--type=merge", "-p", &patch]);
+    }
+
+    /// As `flux reconcile kustomization` does: not at the next interval, but now.
+    pub fn reconcile(&self) {
+        let now = format!("reconcile.fluxcd.io/requestedAt={}", jiff::Timestamp::now());
+        self.kubectl(&["annotate", "--overwrite", &format!("kustomization/{NAME}"), &now]);
+    }
+
+    /// The Kustomization's Ready: status and reason, and its message. Of the commit that it has tried last.
+    fn told(&self) -> (Value, Value) {
+        let object = self.get(&format!("kustomization/{NAME}"));
+        let conditions = object["status"]["conditions"].as_array();
+        let ready = conditions.into_iter().flatten().find(|c| c["type"] == "Ready").cloned();
+        (object, ready.unwrap_or(Value::Null))
+    }
+
+    /// Whether the Kustomization says that a commit is applied and healthy.
+    pub fn is_ready_at(&self, commit: &str) -> bool {
+        let (object, ready) = self.told();
+        ready["status"] == "True" && ends_with(&object["status"]["lastAppliedRevision"], commit)
+    }
+
+    /// Waits until the Kustomization says so.
+    pub async fn until_ready_at(&self, commit: &str) {
+        self.until(&format!("Ready at {commit}"), || self.is_ready_at(commit)).await;
+    }
+
+    /// Waits until the Kustomization says of a commit that it failed for a reason; gives the message.
+    pub async fn until_failed_at(&self, commit: &str, reason: &str) -> String {
+        let mut message = String::new();
+        self.until(&format!("{reason} at {commit}"), || {
+            let (object, ready) = self.told();
+            message = ready["message"].as_str().unwrap_or_default().into();
+            let of_it = ends_with(&object["status"]["lastAttemptedRevision"], commit);
+            of_it && ready["status"] == "False" && ready["reason"] == reason
+        })
+        .await;
+        message
+    }
+
+    /// Waits until the Kustomization has applied a commit and waits for it to become healthy.
+    pub async fn until_waiting_at(&self, commit: &str) {
+        self.until(&format!("waiting at {commit}"), || {
+            let (object, ready) = self.told();
+            let conditions = object["status"]["conditions"].as_array();
+            let healthy = conditions.into_iter().flatten().find(|c| c["type"] == "Healthy");
+            let of_it = ends_with(&object["status"]["lastAttemptedRevision"], commit);
+            let of_it = of_it && healthy.is_some_and(|c| c["message"].as_str().unwrap().contains(commit));
+            of_it && healthy.unwrap()["status"] == "Unknown" && ready["status"] == "Unknown"
+        })
+        .await;
+    }
+
+    /// How often the controller has come to an end of reconciling so far, well or not.
+    pub fn reconciled(&self) -> usize {
+        self.says("Reconciliation finished in") + self.says("Reconciliation failed after")
+    }
+
+    /// How often the controller's log says something.
+    pub fn says(&self, text: &str) -> usize {
+        std::fs::read_to_string(&self.log).unwrap_or_default().matches(text).count()
+    }
+
+    /// Waits until it has reconciled so many times more. The first of them may have begun before.
+    pub async fn until_reconciled(&self, times: usize) {
+        let before = self.reconciled();
+        self.until("more reconciles", || self.reconciled() > before + times).await;
+    }
+
+    pub async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !holds() {
+            if Instant::now() >= deadline {
+                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                let tail = lines[lines.len().saturating_sub(12)..].join("\n");
+                panic!("{what}: did not come. The Kustomization says {:#}\n{tail}", self.told().0["status"]);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+fn ends_with(revision: &Value, commit: &str) -> bool {
+    revision.as_str().is_some_and(|r| r.ends_with(commit))
+}
+
+/// The two objects of Flux for a scene. The interval is short: each test sees several of them. `wait` is what this is all about.
+fn objects(namespace: &str) -> String {
+    format!(
+        "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {{name: {NAME}}}\n\
+         spec: {{interval: 10m, url: 'https://git.litwareinc.com/chat', ref: {{branch: {BRANCH}}}}}\n---\n\
+         apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: {NAME}}}\n\
+         spec: {{interval: 1s, retryInterval: 1s, timeout: 10m, prune: true, wait: true, path: ./{FOLDER}, \
+         targetNamespace: {namespace}, sourceRef: {{kind: GitRepository, name: {NAME}}}}}\n"
+    )
+}
+
+/// Who has written the resource, by the API server: each manager, by which operation, and of which part.
+pub fn managers(scene: &Scene) -> Vec<(String, String, String)> {
+    let what = format!("pcf/{RESOURCE}");
+    let text = scene.kubectl(&["get", &what, "-o", "json", "--show-managed-fields"], None);
+    let object: Value = serde_json::from_str(&text).unwrap();
+    let text = |m: &Value, key: &str| m[key].as_str().unwrap_or_default().to_string();
+    let all = object["metadata"]["managedFields"].as_array().unwrap();
+    all.iter().map(|m| (text(m, "manager"), text(m, "operation"), text(m, "subresource"))).collect()
+}
