@@ -38,7 +38,7 @@ engines: ## Drives Microsoft's own engines (PCF_ENGINES_RUN, or a pwsh on the PA
 
 .PHONY: night
 night: ## Everything: whole crash matrices, the long simulation, all planted defects, the demo. Takes hours.
-	@scripts/require.sh clients engines
+	@scripts/require.sh clients engines argocd
 	@scripts/night.sh
 
 SEEDS ?= 2000
