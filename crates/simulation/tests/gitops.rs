@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
+use persistent_chat_failover::api::convert;
+use persistent_chat_failover::cli;
 use persistent_chat_failover::domain::problem::{Class, Problem, Reason};
 use persistent_chat_failover::domain::route::Procedure;
 use persistent_chat_failover::domain::side::Side;
@@ -45,7 +47,7 @@ enum Case {
     Moves,
     /// Only a human can help.
     NeedsAHuman,
-    /// Suspended, and something is left undone.
+    /// Suspended, and something is left undone, or a new process has not looked yet.
     Rests,
     /// Suspended, and chat serves where it is wanted.
     RestsServing,
@@ -86,8 +88,10 @@ impl Case {
     /// What a moment is, by what had been decided; what the status says is not asked, but whether chat serves: that it does is held
     /// against the world wherever a status is stored.
     fn of(m: &Moment) -> Case {
-        let looked_at = m.object.status.observed_generation == m.object.generation;
-        let Some(d) = m.decided.as_ref().filter(|_| looked_at) else { return Case::NotLookedAt };
+        let is_heard = m.object.status.observed_generation == m.object.generation;
+        let Some(d) = m.decided.as_ref().filter(|_| is_heard) else {
+            return if is_heard && m.object.spec.suspend { Case::Rests } else { Case::NotLookedAt };
+        };
         let serves = is(m, "Ready");
         match &d.next {
             Next::Blocked(p) if needs_a_human(p) && !protects(d) => Case::NeedsAHuman,
@@ -174,7 +178,7 @@ fn nights(begins: Side) -> Vec<(String, Plan)> {
         Side::Primary => 0,
         Side::Backup => 1000,
     };
-    for seed in number..number + if by_night() { 20 } else { 2 } {
+    for seed in number..number + if by_night() { 10 } else { 2 } {
         all.push((format!("bad night {seed}"), Plan::bad_night(seed)));
         all.push((format!("planned night {seed}"), Plan::planned_night(seed)));
         all.push((format!("returning night {seed}"), Plan::returning_night(seed)));
@@ -474,4 +478,35 @@ fn argo_cd_itself_says_the_same_and_its_buttons_suspend_and_resume() {
         assert_eq!(changed.len(), 2, "{said}");
         assert!(changed.iter().all(|l| l.contains("suspend:")), "{said}");
     }
+}
+
+/// A document of the examples for Argo CD.
+fn example(name: &str) -> Value {
+    let text = std::fs::read_to_string(root().join("examples/gitops/argocd").join(name)).unwrap();
+    serde_saphyr::from_str(&text).unwrap()
+}
+
+/// What Git holds is Git's: what humans set on the resource must not stand there, and no button may agree to a loss.
+#[test]
+fn the_examples_leave_to_humans_what_is_theirs_and_delete_nothing() {
+    let text = std::fs::read_to_string(root().join("examples/gitops/argocd/resource.yaml")).unwrap();
+    let (resource, _) = cli::from_file(&text).unwrap();
+    assert!(convert::pool(&resource.spec).is_ok());
+    let resource = example("resource.yaml");
+    for theirs in ["suspend", "consent", "utteredAt"] {
+        assert!(resource["spec"].get(theirs).is_none(), "{theirs} stands in Git");
+    }
+    assert!(resource.get("status").is_none());
+    let options = &resource["metadata"]["annotations"]["argocd.argoproj.io/sync-options"];
+    assert_eq!(options, "Prune=false,Delete=false");
+    let application = example("application.yaml");
+    let policy = &application["spec"]["syncPolicy"];
+    assert_eq!(policy["automated"], json!({"prune": false, "selfHeal": true}));
+    assert_eq!(policy["syncOptions"], json!(["ServerSideApply=true"]));
+    assert_eq!((&policy["retry"]["refresh"], &policy["retry"]["limit"]), (&json!(true), &json!(-1)));
+    assert!(application["metadata"].get("finalizers").is_none(), "who deletes it would delete the resource");
+    let actions: Value = serde_saphyr::from_str(&customization("actions")).unwrap();
+    let names: Vec<&str> =
+        actions["definitions"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["suspend", "resume"]);
 }
