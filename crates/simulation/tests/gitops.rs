@@ -156,6 +156,7 @@ fn nights(begins: Side) -> Vec<(String, Plan)> {
     let stays_lost = Plan { until: 300.0, ..clean(Kind::Failover) };
     let mut lost_again = Plan { until: 300.0, ..with(Kind::Return, &[(40.0, Act::Lose)]) };
     lost_again.scenario.full_ms = 20_000;
+    let gap = vec![Spoilt::Missing(1)];
     let mut chat_is_slow = clean(Kind::Failover);
     chat_is_slow.scenario.replication_ms = 6000;
     all.extend([
@@ -166,7 +167,11 @@ fn nights(begins: Side) -> Vec<(String, Plan)> {
         ("a failover suspended in its middle".into(), with(Kind::Failover, &pause(6.0, 20.0))),
         ("a switch suspended in its middle".into(), with(Kind::Switch, &pause(5.5, 20.0))),
         ("a protection suspended in its middle".into(), with(Kind::Protect, &pause(4.5, 15.0))),
-        ("a gap in the log".into(), Plan { spoilt: vec![Spoilt::Missing(1)], ..clean(Kind::Failover) }),
+        (
+            "what waits for a human is suspended".into(),
+            Plan { spoilt: gap.clone(), ..with(Kind::Failover, &pause(11.0, 22.0)) },
+        ),
+        ("a gap in the log".into(), Plan { spoilt: gap, ..clean(Kind::Failover) }),
         ("chat comes late".into(), chat_is_slow),
         (
             "the cluster is lost".into(),
