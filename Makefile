@@ -38,12 +38,12 @@ engines: ## Drives Microsoft's own engines (PCF_ENGINES_RUN, or a pwsh on the PA
 
 .PHONY: gitops
 gitops: ## The resource in the hands of GitOps tools: builds them, runs every test of them. Part of `make night`; `make test` does a few.
-	@scripts/require.sh gitops
+	@scripts/require.sh gitops argocd
 	@scripts/gitops.sh
 
 .PHONY: night
 night: ## Everything: whole crash matrices, the long simulation, all planted defects, the demo. Takes hours.
-	@scripts/require.sh clients engines gitops
+	@scripts/require.sh clients engines gitops argocd
 	@scripts/night.sh
 
 SEEDS ?= 2000

@@ -5,4 +5,7 @@ cd "$(dirname "$0")/.."
 export PCF_NIGHT=1
 # Before the tests, so that their seconds are their own.
 scripts/flux.sh
-cargo test --locked --test flux -- --nocapture
+scripts/kstatus.sh
+scripts/argocd.sh
+cargo test --locked -p simulation --test gitops -- --nocapture
+cargo test --locked --test flux --test argocd -- --nocapture

@@ -34,6 +34,13 @@ for extra in "$@"; do
         # A repository to commit to, as an archive for each commit.
         need git git
         ;;
+    argocd)
+        # What Argo CD is run with, in a network of its own.
+        need redis-server redis-server
+        need ip iproute2
+        need unshare util-linux
+        need git git
+        ;;
     *)
         echo "require.sh: unknown need $extra" >&2
         exit 2

@@ -12,7 +12,7 @@ use super::matrix::{AtWork, Course, hold_the_tail, until_held, world};
 use super::scene::{FAILOVER_ONCE, Scene, backups_for, begun, not_live_in, not_once, runs};
 
 pub const RECOVER: &str = "RESTORE DATABASE WITH RECOVERY";
-const SET_SERVERS: &str = "Set-CsPersistentChatActiveServer";
+pub const SET_SERVERS: &str = "Set-CsPersistentChatActiveServer";
 
 /// Chat moves to this data centre of the scenario.
 #[derive(Clone, Copy)]

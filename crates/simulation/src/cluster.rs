@@ -171,6 +171,11 @@ impl Cluster {
         self.events.push_back(((now + delay).max(last), self.object.clone()));
     }
 
+    /// What was ever stored, and when; none: it was gone then.
+    pub fn history(&self) -> &[(Timestamp, Option<Object>)] {
+        &self.stored
+    }
+
     /// Reads the resource.
     pub fn get(&self) -> Result<Object, Refused> {
         if self.down.is_some() { Err(Refused::Down) } else { self.object.clone().ok_or(Refused::NotFound) }

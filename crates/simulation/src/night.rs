@@ -14,6 +14,7 @@ use tokio::time::Interval;
 use crate::cast::human::Human;
 use crate::cast::{self, Act, edits};
 use crate::fate::Fate;
+use crate::moments::Moment;
 use crate::operator::{Process, Program};
 use crate::plan::{self, Plan};
 use crate::truth::liveness;
@@ -42,6 +43,8 @@ pub struct Verdict {
     pub hash: u64,
     /// The trace, if kept.
     pub trace: Vec<String>,
+    /// Every moment of the resources, if the trace is kept.
+    pub moments: Vec<Moment>,
     /// Seconds of the run's clock.
     pub seconds: f64,
     /// How often the human on call had to act.
@@ -283,6 +286,7 @@ impl Night {
             count: s.count,
             events,
             hash: s.hash,
+            moments: s.moments(),
             trace: s.trace.take().unwrap_or_default(),
             seconds: s.seconds(),
             mended: self.mended,

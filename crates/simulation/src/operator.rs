@@ -30,6 +30,7 @@ use tokio::sync::watch;
 
 use crate::cluster::{Cluster, Object, Refused};
 use crate::fate::{Call, Fate};
+use crate::moments::Decided;
 use crate::systems::{SimClock, SimSystems, die};
 use crate::truth::Stored;
 use crate::world::{Handle, Shared};
@@ -50,6 +51,15 @@ struct Told {
     status: Status,
     since: Timestamp,
     wanted: Option<Side>,
+    /// What it comes from; none, as above.
+    decided: Option<Decided>,
+}
+
+impl Told {
+    /// A status that comes from no look.
+    fn unseen(status: Status, since: Timestamp) -> Told {
+        Told { status, since, wanted: None, decided: None }
+    }
 }
 
 impl Published for Told {
@@ -238,7 +248,7 @@ impl Controller {
         shared.now().hears(who, Some(&Object { said, ..o.clone() }));
         let (mut status, now) = (current.status, shared.now().time());
         if accepted(&mut status, o.generation, now) {
-            store.write(&Told { status: status.clone(), since: now, wanted: None }).await?;
+            store.write(&Told::unseen(status.clone(), now)).await?;
         }
         let lead = {
             let shared = shared.clone();
@@ -282,7 +292,7 @@ async fn work(work: Work) {
     let Work { store, systems, pool, pace, stored, mut wishes } = work;
     let (shared, who) = (systems.shared.clone(), systems.who);
     let now = shared.now().time();
-    let first = Told { status: stored.borrow().clone(), since: now, wanted: None };
+    let first = Told::unseen(stored.borrow().clone(), now);
     let heard = convert::last_wish(&pool, Some(&first.status));
     let (next, published) = watch::channel(first);
     let writer = publish(&store, stored, published);
@@ -297,6 +307,7 @@ async fn work(work: Work) {
             next.send_modify(|t| {
                 t.status = status::status(&pool, r, &t.status);
                 (t.since, t.wanted) = (since, Some(r.goal.active));
+                t.decided = Some(Decided::of(r));
             });
         };
         let world = World { systems: &systems, pool: &pool, clock: &clock, pace };
@@ -350,6 +361,8 @@ impl Store {
             let Some(c) = s.clusters.get_mut(who) else { return Err(Refused::NotFound) };
             c.put_status(now, &self.uid, &told.status)?;
             let highest = c.highest_generation();
+            s.keep(who, told.decided.as_ref());
+            let Some(c) = s.clusters.get_mut(who) else { return Err(Refused::NotFound) };
             if let Some(p) = s.operators.get_mut(who) {
                 let planned = p.heard.said.filter(|said| c.is_planned(&told.status, &self.uid, *said));
                 p.heard.planned = planned.or(p.heard.planned);

@@ -45,7 +45,7 @@ pub struct Plan {
     pub switches: bool,
     /// Backups that are not as they should be.
     pub spoilt: Vec<Spoilt>,
-    /// Whether trace and points are kept.
+    /// Whether trace, points and the moments of the resources are kept.
     #[serde(skip)]
     pub keep: bool,
 }

@@ -15,6 +15,7 @@ use crate::cast::edits::Edit;
 use crate::chance::Chance;
 use crate::cluster::{Cluster, Object};
 use crate::fate::{Call, Fate};
+use crate::moments::Moment;
 use crate::sides;
 use crate::truth::Truth;
 
@@ -147,6 +148,8 @@ pub struct Shared {
     pub hash: u64,
     /// Everything that happened, if it is kept.
     pub trace: Option<Vec<String>>,
+    /// Every status that was stored, if the trace is kept.
+    pub moments: Vec<Moment>,
     base: Timestamp,
     started: tokio::time::Instant,
 }
@@ -183,6 +186,7 @@ impl Handle {
             faults: BTreeMap::new(),
             hash: 0xcbf2_9ce4_8422_2325,
             trace: keep.then(Vec::new),
+            moments: Vec::new(),
             base,
             started: tokio::time::Instant::now(),
         })))
