@@ -12,7 +12,9 @@ use crate::domain::pool::{
     Tls, WhenActiveAnswers,
 };
 use crate::domain::problem::{Problem, Reason};
+use crate::domain::route::Procedure;
 use crate::domain::side::Sides;
+use crate::domain::situation::Moved;
 use crate::domain::text::{self, clean};
 use crate::domain::wish::{LastWish, WishState};
 
@@ -279,6 +281,18 @@ pub fn last_wish(pool: &Pool, status: Option<&v1::PersistentChatFailoverStatus>)
         at: wish.at.0.checked_add(SignedDuration::new(0, 999_999_999)).unwrap_or(wish.at.0),
         uttered_at: wish.uttered_at.as_ref().map(|t| t.0),
     })
+}
+
+/// The newest failover or switch by which chat has moved, or may have, as a status has it.
+pub fn moved(pool: &Pool, status: Option<&v1::PersistentChatFailoverStatus>) -> Option<Moved> {
+    let status = status?;
+    let is_move = Procedure::name_moves_chat;
+    let ended = status.history.iter().filter(|h| h.outcome == "Completed" && is_move(&h.procedure));
+    let ended = ended.map(|h| (h.number, &h.to));
+    let current = status.transition.iter().filter(|t| is_move(&t.procedure) && t.point_of_no_return);
+    let all = current.map(|t| (t.number, &t.to)).chain(ended);
+    all.filter_map(|(number, to)| Some(Moved { number: number?, to: pool.side_of(to)? }))
+        .max_by_key(|m| m.number)
 }
 
 /// The last wish that was taken up, for a status.

@@ -53,7 +53,7 @@ pub async fn explain(
     let (goal, heard) = wish(resource, &pool, to, &clock)?;
     let pace = Pace { silence, poll: Duration::from_millis(500) };
     let world = World { systems: &systems, pool: &pool, clock: &clock, pace };
-    let mut observer = Observer::default();
+    let mut observer = Observer::knowing(convert::moved(&pool, resource.status.as_ref()));
     loop {
         let s = observer.look(&world, Reads::ALL, None).await;
         let p = plan(&pool, &goal, &s, None, heard.as_ref(), &BTreeMap::new());

@@ -258,7 +258,8 @@ async fn run_engine(
     watched: &Watched,
 ) {
     let fresh = |next: &watch::Sender<PersistentChatFailoverStatus>, pool: &Pool| {
-        Memory::new(convert::last_wish(pool, Some(&next.borrow())))
+        let status = next.borrow();
+        Memory::new(convert::last_wish(pool, Some(&status)), convert::moved(pool, Some(&status)))
     };
     let mut memory = fresh(&next, &wishes.newest().pool);
     let mut closing: Vec<JoinHandle<()>> = Vec::new();

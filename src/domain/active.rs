@@ -70,6 +70,9 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
         fork: copy.database.as_ref().and_then(|d| d.fork.clone()),
         problem: recovered_by_others(pool, copy),
     };
+    if let Some((a, b)) = here.two_live() {
+        return Active::SplitBrain(beside_each_other(pool, said, a, b));
+    }
     match (here.live(), there.live()) {
         (_, Some(_)) if t.is_some_and(|t| t.route.to == other && s.is_past(t)) => Active::Between,
         // The side that was left comes back with its old database: the pool does not use it. Before a first failover nobody has left
@@ -168,6 +171,31 @@ pub fn split_brain(pool: &Pool, here: &Instance, there: &Instance, state: &str) 
             clean(state)
         ),
         "Decide which one is to live and take the other offline; nothing is done until then",
+    )
+}
+
+/// Two live databases on the two servers of one side. Chat servers connect to the one that the pool names first, if it is there: which of
+/// them has what was written last, no server says for certain.
+fn beside_each_other(pool: &Pool, side: Side, a: &Instance, b: &Instance) -> Problem {
+    let newest = |i: &Instance| i.server_identities.known()?.iter().map(|(_, at)| *at).max();
+    let reports = match (newest(a), newest(b)) {
+        (Some(x), Some(y)) if x != y => {
+            let (server, at) = if x > y { (a, x) } else { (b, y) };
+            format!("; the newest report of a chat server is on {}, of {at}", clean(&server.server_name))
+        }
+        (Some(_) | None, Some(_) | None) => String::new(),
+    };
+    Problem::ask(
+        Reason::SplitBrain,
+        format!(
+            "Two live databases in {}: {} on {} and on {}, and neither is the mirror of the other{reports}",
+            pool.name(side),
+            clean(&pool.database),
+            clean(&a.server_name),
+            clean(&b.server_name)
+        ),
+        "One of them is an older one, that came back after the mirroring was removed. Decide which one is to live, save the other one and take \
+         it offline; nothing is done until then",
     )
 }
 

@@ -58,6 +58,15 @@ fn up_to_the_tail(
 ) -> Result<CompleteChain, Problem> {
     match tail::taken(s, t, &pool.database) {
         Some(end) if end == redo.lsn => Ok(CompleteChain { redo }),
+        Some(end) if end < redo.lsn => Err(Problem::ask(
+            Reason::DatabaseState,
+            format!(
+                "The copy stands at LSN {}, beyond the tail of the log, which ends at {end}: it holds what the database that is left has not \
+                 got, an older one that has taken the place of the one that was backed up",
+                redo.lsn
+            ),
+            "Set spec.activeDataCenter back, so that this is done: the database comes online where it was, and a new copy of it can be seeded",
+        )),
         Some(end) => Err(Problem::retry(
             Reason::InProgress,
             format!("The copy stands at LSN {}, the tail of the log ends at {end}", redo.lsn),

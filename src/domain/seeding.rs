@@ -217,9 +217,10 @@ pub fn job_is(
         _ if ended_well && file == Some(FileIs::Unread) => JobIs::Running,
         // What never ended was cut off, with whoever made it or with its server: that is no failure of its own.
         _ => match last.filter(|_| t.is_in_vain(name, None) && !over(REST)) {
-            Some(_) if ended_well => {
-                JobIs::Failing("its job ends well, and nothing of it is to be seen in the share".into())
-            }
+            Some(_) if ended_well => JobIs::Failing(match file {
+                Some(_) => "its job ends well, and nothing of it is to be seen in the share".into(),
+                None => "its job ends well, and what it makes does not stay: somebody changes it".into(),
+            }),
             Some(run) => JobIs::Failing(end_of(&run.message)),
             None => JobIs::Idle,
         },

@@ -98,6 +98,13 @@ impl Site {
     pub fn live(&self) -> Option<&Instance> {
         self.place_of_live().and_then(|place| self.partner(place)?.answer.instance().ok())
     }
+    /// Both partners, where each shows a live database: then one of them is an older one, of a mirror or principal that was away when the
+    /// mirroring was removed.
+    pub fn two_live(&self) -> Option<(&Instance, &Instance)> {
+        let is_live = |i: &&Instance| i.database.as_ref().is_some_and(Database::is_live);
+        let mut live = self.instances().map(|(_, i)| i).filter(is_live);
+        Some((live.next()?, live.next()?))
+    }
     fn place_of_live(&self) -> Option<Place> {
         let is_live = |i: &Instance| i.database.as_ref().is_some_and(Database::is_live);
         self.instances().find(|(_, i)| is_live(i)).map(|(place, _)| place)

@@ -25,9 +25,36 @@ pub struct Situation {
     pub folders: Sides<Option<Folders>>,
     /// Lync.
     pub lync: Lync,
+    /// The newest failover or switch that is known of, also from before: where its record lies may be lost by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
+}
+
+/// A failover or switch by which chat has moved, or may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moved {
+    /// [`Transition::number`].
+    pub number: u64,
+    /// Where to.
+    pub to: Side,
 }
 
 impl Situation {
+    /// The newest failover or switch that these records tell of and by which chat has moved, or may have.
+    pub fn newest_moved(&self) -> Option<Moved> {
+        let has_moved = |t: &&Transition| match t.ended {
+            Some(ended) => t.route.procedure.moves_chat() && !ended.aborted,
+            None => self.is_past(t),
+        };
+        let newest = self.transitions().into_iter().find(has_moved);
+        newest.map(|t| Moved { number: t.number, to: t.route.to })
+    }
+    /// Whether chat is known to have moved elsewhere since, although no record that is to be seen tells of it: the side is lost by now where
+    /// that record lies. Who went on with the older one would bring chat back to an old database.
+    pub fn is_overtaken(&self, t: &Transition) -> bool {
+        self.moved.is_some_and(|moved| moved.number > t.number && moved.to != t.route.to)
+    }
     /// The transitions of the pool that the records tell of, the newest first. A record lies on every partner of a side that could be
     /// reached when it was written; the copy that was written last counts.
     pub fn transitions(&self) -> Vec<&Transition> {
@@ -51,7 +78,7 @@ impl Situation {
     /// The failover or switch that is not over. What a later one has overtaken is.
     pub fn open_move(&self) -> Option<&Transition> {
         let newest = self.transitions().into_iter().find(|t| t.route.procedure.moves_chat());
-        newest.filter(|t| t.ended.is_none())
+        newest.filter(|t| t.ended.is_none() && !self.is_overtaken(t))
     }
     /// What protects the other side or sets right this one (`active`), and is not over. What a later failover or switch has overtaken is.
     pub fn open(&self, procedure: Procedure, active: Side) -> Option<&Transition> {

@@ -12,7 +12,7 @@ use super::{Clock, World};
 use crate::domain::decision::Waiting;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::site::Answer;
-use crate::domain::situation::Situation;
+use crate::domain::situation::{Moved, Situation};
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
 use crate::domain::wish::LastWish;
@@ -49,9 +49,9 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What a process knows when it starts: the last wish, as the status has it.
-    pub fn new(heard: Option<LastWish>) -> Memory {
-        Memory { heard, ..Memory::default() }
+    /// What a process knows when it starts: the last wish and the newest failover or switch, as the status has them.
+    pub fn new(heard: Option<LastWish>, moved: Option<Moved>) -> Memory {
+        Memory { heard, observer: Observer::knowing(moved), ..Memory::default() }
     }
 
     /// The last wish that was taken up.

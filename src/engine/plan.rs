@@ -115,7 +115,8 @@ pub fn plan(
     let recorded = s.open_move();
     // What was begun in memory, or carried by us, is overtaken by a later one that somebody has recorded.
     let newest = s.transitions().into_iter().find(|t| t.route.procedure.moves_chat());
-    let is_overtaken = |c: &Transition| newest.is_some_and(|n| n.id != c.id && n.number >= c.number);
+    let is_overtaken =
+        |c: &Transition| s.is_overtaken(c) || newest.is_some_and(|n| n.id != c.id && n.number >= c.number);
     let moving = current.filter(|t| t.route.procedure.moves_chat() && !is_overtaken(t));
     let failover = match (recorded, moving) {
         // What is under the permit is newer than what was read before it; unless somebody else has gone on since.

@@ -284,7 +284,8 @@ fn new_transition(ask: &Ask<'_>, route: Route, fork: &str) -> Transition {
     // Only the newest records are read: their count stands still some day, their numbers never do.
     let nth = known.iter().filter(|t| t.route.goes_as(route)).map(next).max().unwrap_or(0);
     let mut t = Transition::begin(&ask.pool.fqdn, route, fork, nth, ask.situation.at);
-    t.number = known.iter().map(next).max().unwrap_or(0);
+    let unseen = ask.situation.moved.map(|moved| moved.number + 1);
+    t.number = known.iter().map(next).chain(unseen).max().unwrap_or(0);
     t.facts.last_heard = ask.situation.sites[route.from].silence.last_heard;
     t
 }
@@ -333,6 +334,8 @@ pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
         }
         // Somebody went on by hand until the pool itself said that it has failed over.
         Active::In(side) if *side == to => take_over(ask, onward),
+        // Which of two a switch would take the tail of, nobody can say.
+        Active::SplitBrain(p) if ask.situation.sites[t.route.from].two_live().is_some() => Err(p.clone()),
         Active::RecoveredByOthers { .. }
         | Active::LiveAcross { .. }
         | Active::In(_)

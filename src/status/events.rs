@@ -135,6 +135,7 @@ mod tests {
     fn an_end_is_told_also_when_another_transition_already_runs() {
         let transition = |id: &str, procedure: &str, ended: bool| TransitionStatus {
             id: id.into(),
+            number: None,
             procedure: procedure.into(),
             from: "a".into(),
             to: "b".into(),
@@ -150,6 +151,7 @@ mod tests {
         };
         let entry = |t: &TransitionStatus, outcome: &str| HistoryEntry {
             id: t.id.clone(),
+            number: t.number,
             procedure: t.procedure.clone(),
             from: t.from.clone(),
             to: t.to.clone(),

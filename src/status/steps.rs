@@ -232,6 +232,7 @@ impl Shown<'_> {
         let completed = t.ended.is_some_and(|e| !e.aborted);
         s.transition.insert(TransitionStatus {
             id: t.id.clone(),
+            number: Some(t.number),
             procedure: t.route.procedure.as_str().into(),
             from: pool.name(t.route.from).into(),
             to: pool.name(t.route.to).into(),
@@ -291,6 +292,7 @@ fn loss(l: &Loss, t: &Transition) -> LossStatus {
 fn history(pool: &Pool, t: &Transition, e: Ended) -> HistoryEntry {
     HistoryEntry {
         id: t.id.clone(),
+        number: Some(t.number),
         procedure: t.route.procedure.as_str().into(),
         from: pool.name(t.route.from).into(),
         to: pool.name(t.route.to).into(),

@@ -158,7 +158,8 @@ impl World {
         };
         let goal =
             Goal { active, uid: "u".into(), generation: 3, uttered_at: None, suspend: false, consent: None };
-        let situation = Situation { at: at(100), sites: Sides::of(site), folders: Sides::default(), lync };
+        let situation =
+            Situation { at: at(100), sites: Sides::of(site), folders: Sides::default(), lync, moved: None };
         World { pool: pool(), situation, goal }
     }
     fn instance(&mut self, side: Side) -> &mut Instance {

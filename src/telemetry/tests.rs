@@ -111,6 +111,7 @@ fn step(name: StepId, attempts: i32, ended: Option<i64>) -> StepStatus {
 fn running(id: &str, steps: Vec<StepStatus>) -> PersistentChatFailoverStatus {
     let transition = TransitionStatus {
         id: id.into(),
+        number: None,
         procedure: "Failover".into(),
         from: "atlanta".into(),
         to: "seattle".into(),
@@ -131,6 +132,7 @@ fn over(s: &PersistentChatFailoverStatus, outcome: &str) -> PersistentChatFailov
     let t = s.transition.as_ref().unwrap();
     let entry = HistoryEntry {
         id: t.id.clone(),
+        number: t.number,
         procedure: t.procedure.clone(),
         from: t.from.clone(),
         to: t.to.clone(),

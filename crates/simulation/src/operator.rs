@@ -294,11 +294,12 @@ async fn work(work: Work) {
     let now = shared.now().time();
     let first = Told::unseen(stored.borrow().clone(), now);
     let heard = convert::last_wish(&pool, Some(&first.status));
+    let moved = convert::moved(&pool, Some(&first.status));
     let (next, published) = watch::channel(first);
     let writer = publish(&store, stored, published);
     let engine = async {
         let clock = SimClock { shared: shared.clone(), who };
-        let mut memory = Memory::new(heard);
+        let mut memory = Memory::new(heard, moved);
         // When the engine ends, so does this, and with it the writer.
         let next = next;
         let tell = |r: &Report<'_>| {

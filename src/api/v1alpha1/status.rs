@@ -72,6 +72,9 @@ pub struct TransitionStatus {
     /// Its id.
     #[schemars(length(max = 64))]
     pub id: String,
+    /// Which one of the pool's it is, whoever carried it out: of two, the later one has the higher number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
     /// What is carried out: `Failover`, `Switch`, `Protect` or `Align`.
     #[schemars(length(max = 32))]
     pub procedure: String,
@@ -234,6 +237,9 @@ pub struct HistoryEntry {
     /// Its id.
     #[schemars(length(max = 64))]
     pub id: String,
+    /// Which one of the pool's it is, whoever carried it out: of two, the later one has the higher number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
     /// What was carried out: `Failover`, `Switch`, `Protect` or `Align`.
     #[schemars(length(max = 32))]
     pub procedure: String,

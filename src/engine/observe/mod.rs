@@ -19,7 +19,7 @@ use crate::domain::problem::Problem;
 use crate::domain::route::Procedure;
 use crate::domain::side::{Place, Side, Sides};
 use crate::domain::site::{Answer, Site};
-use crate::domain::situation::Situation;
+use crate::domain::situation::{Moved, Situation};
 use crate::domain::transition::Transition;
 use crate::steps::Reads;
 use crate::systems::Systems;
@@ -39,6 +39,8 @@ pub struct Observer {
     pings: Pings,
     headers: Cache,
     lync: Option<Lync>,
+    /// The newest failover or switch that any look, or the status, has told of.
+    moved: Option<Moved>,
     /// When the reports of a side's chat servers were last read.
     read_reports: Sides<Option<Timestamp>>,
     /// The transition for which the newest message was asked for: once, whatever came of it.
@@ -70,6 +72,11 @@ enum Across {
 }
 
 impl Observer {
+    /// One that knows what a status tells.
+    pub fn knowing(moved: Option<Moved>) -> Observer {
+        Observer { moved, ..Observer::default() }
+    }
+
     /// One look at everything that `reads` asks for.
     pub async fn look<S: Systems, C: Clock>(
         &mut self,
@@ -133,12 +140,16 @@ impl Observer {
         if let Some(lync) = lync {
             self.lync = Some(lync);
         }
-        Situation {
+        let mut seen = Situation {
             at,
             sites: Sides::of(|side| self.site(world, side, at)),
             folders,
             lync: self.lync.clone().unwrap_or_else(Lync::not_looked),
-        }
+            moved: None,
+        };
+        self.moved = self.moved.into_iter().chain(seen.newest_moved()).max_by_key(|moved| moved.number);
+        seen.moved = self.moved;
+        seen
     }
 
     /// What this look is at: by the transition, or, where none runs, by what a failover to the side that is not active would need.

@@ -115,6 +115,11 @@ pub const ALL: &[Known] = &[
     ),
     known_as(&[14262], ErrorClass::Retry, "A job or schedule was removed since it was looked at"),
     known_as(
+        &[32009, 32010, 32011],
+        ErrorClass::Retry,
+        "The primary half of log shipping was added, removed or named anew since it was looked at",
+    ),
+    known_as(
         &[3201, 3202, 3203, 3634],
         ErrorClass::Folder,
         "A file cannot be opened, read or written: the code of the operating system says why (112, 39: disk full; 38, 23, 483, 1117, 1392: \

@@ -277,6 +277,14 @@ fn in_state(database: &str, state: &str, standby: &str) -> String {
     )
 }
 
+/// Guard: the database waits for log backups still, or is read between them. Somebody may have recovered it while the look went on.
+fn is_copy(database: &str) -> String {
+    format!(
+        "IF NOT EXISTS (SELECT 1 FROM sys.databases WHERE name = {database} AND (state = 1 OR is_in_standby = 1)) \
+         BEGIN RAISERROR(N'PCF guard: the database is not in the expected state', 16, {GUARD_STATE}); RETURN; END; "
+    )
+}
+
 /// Guard: roll forward still begins where the decision says (LSN and recovery fork), in every data file that [`REDO`] looks at, and there
 /// is one.
 fn at_redo_point(database: &str, lsn: &str, fork: &str) -> String {
@@ -402,7 +410,7 @@ pub fn add_primary_secondary() -> String {
     calling(&locked("@P1"), "", &[call.into()])
 }
 
-/// The secondary half: backups are copied and restored. The jobs are made disabled. `@P1` lock, `@P2` primary server, `@P3` primary
+/// The secondary half, of a copy: backups are copied and restored. The jobs are made disabled. `@P1` lock, `@P2` primary server, `@P3` primary
 /// database, `@P4` source, `@P5` destination, `@P6`, `@P7` names of the jobs, `@P8` minutes that copies are kept, `@P9` secondary
 /// database, `@P10` restore delay, `@P11` restore all, `@P12` restore mode, `@P13` disconnect users, `@P14` restore threshold, `@P15`
 /// history.
@@ -416,7 +424,7 @@ pub fn add_secondary_half() -> String {
          @restore_all = @P11, @restore_mode = @P12, @disconnect_users = @P13, @restore_threshold = @P14, \
          @threshold_alert_enabled = 1, @history_retention_period = @P15, @overwrite = 1";
     let declare = ", @copy uniqueidentifier, @restore uniqueidentifier, @id uniqueidentifier";
-    calling(&locked("@P1"), declare, &[server.into(), database.into()])
+    calling(&(locked("@P1") + &is_copy("@P9")), declare, &[server.into(), database.into()])
 }
 
 /// Stops a copy job that hangs on a dead share. `@P1` lock, `@P2` job id.

@@ -213,6 +213,24 @@ pub fn make_folders(w: &mut World) -> Result<(), String> {
     Ok(())
 }
 
+/// Where both servers of a side show a live database, the one is taken offline for good that chat is not in; whether that is so.
+pub fn takes_the_unused_offline(w: &mut World, side: Side) -> bool {
+    let key = w.scenario.database.to_lowercase();
+    let d = sides::data_center(&w.scenario, side).clone();
+    let is_live = |host: &&String| {
+        let db = w.sql.get(*host).and_then(|i| i.databases.get(&key));
+        lab::sql::is_up(w, host) && db.is_some_and(sql::Database::is_live)
+    };
+    let live: Vec<String> = [&d.sql_server, &d.mirror].into_iter().filter(is_live).cloned().collect();
+    let [first, second] = &live[..] else { return false };
+    let chats =
+        |host: &String| w.chat.servers.values().any(|c| c.session.as_ref().is_some_and(|(h, _)| h == host));
+    let unused = if chats(second) { first } else { second };
+    w.sql.get_mut(unused).and_then(|i| i.databases.remove(&key));
+    w.touch();
+    true
+}
+
 /// A job is deleted wherever it stands.
 pub fn delete_jobs(w: &mut World, name: &str) -> Result<(), String> {
     let has = |i: &sql::Instance| i.jobs.iter().any(|j| j.name == name);

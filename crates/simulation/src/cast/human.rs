@@ -133,8 +133,12 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
         }
         Reason::SplitBrain => {
             let used = Side::of_pool_state(&s.world.chat.master.pool_state)?;
-            hands::take_offline(s, used.other());
-            "takes the database offline that the pool does not use".into()
+            if hands::takes_the_unused_offline(&mut s.world, used) {
+                "takes the one of two offline that chat does not use".into()
+            } else {
+                hands::take_offline(s, used.other());
+                "takes the database offline that the pool does not use".into()
+            }
         }
         // Where it stands on the live side, for no other place is known; and what there was no room for.
         Reason::EffectFailed if hands::lacks_a_place(&problem.what) => {
@@ -143,6 +147,11 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             let job = problem.fix.split_once("its job ")?.1.split(' ').next()?;
             hands::delete_jobs(&mut s.world, job).ok()?;
             "makes the folders that the message names, and room, and deletes the job that failed".into()
+        }
+        Reason::EffectFailed if problem.what.contains("its job ends well") => {
+            let job = problem.fix.split_once("its job ")?.1.split(' ').next()?;
+            hands::delete_jobs(&mut s.world, job).ok()?;
+            "finds nothing that changes it any more, and deletes the job".into()
         }
         Reason::CentralManagementDown => {
             let name = sides::data_center(&s.world.scenario, end).name.clone();

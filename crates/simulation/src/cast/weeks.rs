@@ -34,7 +34,8 @@ pub fn weeks(chance: &mut Chance, begins: Side, operators: usize) -> (Script, Si
         }
         now += night.at(30, 160);
     }
-    // What went down in it starts again.
+    // What went down in it starts again, also in the work that goes on by then.
+    let now = night.script.iter().map(|(at, _)| *at).fold(now, f64::max);
     for side in Side::BOTH {
         night.then(now, Act::StartSql(side));
     }

@@ -38,7 +38,8 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         return;
     }
     truth.check("a copy is seeded by a yes only, beside the live database", other && is_agreed(write), told);
-    let open = here.is_some_and(|db| db.state == 0);
+    // A restore of log shipping that ends just now may leave a copy readable again: nobody has written to that, and the text looks once more.
+    let open = here.is_some_and(lab::sql::Database::is_live);
     truth.check("a seed overwrites nothing that is open", !open, told);
     let unsaved = here.and_then(|db| unsaved(truth, write, db));
     truth.check("what a seed overwrites was saved", unsaved.is_none(), || {
