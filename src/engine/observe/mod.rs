@@ -140,16 +140,19 @@ impl Observer {
         if let Some(lync) = lync {
             self.lync = Some(lync);
         }
-        let mut seen = Situation {
+        self.knows(Situation {
             at,
             sites: Sides::of(|side| self.site(world, side, at)),
             folders,
             lync: self.lync.clone().unwrap_or_else(Lync::not_looked),
             moved: None,
-        };
+        })
+    }
+
+    /// What was seen, with the newest failover or switch that was ever known of.
+    fn knows(&mut self, seen: Situation) -> Situation {
         self.moved = self.moved.into_iter().chain(seen.newest_moved()).max_by_key(|moved| moved.number);
-        seen.moved = self.moved;
-        seen
+        Situation { moved: self.moved, ..seen }
     }
 
     /// What this look is at: by the transition, or, where none runs, by what a failover to the side that is not active would need.

@@ -131,26 +131,16 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             sessions.into_iter().for_each(|(host, id)| lab::sql::logout(&mut s.world, &host, id));
             "ends the processes of the chat services".into()
         }
-        Reason::SplitBrain => {
-            let used = Side::of_pool_state(&s.world.chat.master.pool_state)?;
-            if hands::takes_the_unused_offline(&mut s.world, used) {
-                "takes the one of two offline that chat does not use".into()
-            } else {
-                hands::take_offline(s, used.other());
-                "takes the database offline that the pool does not use".into()
-            }
-        }
+        Reason::SplitBrain => ends_split_brain(s)?,
         // Where it stands on the live side, for no other place is known; and what there was no room for.
         Reason::EffectFailed if hands::lacks_a_place(&problem.what) => {
             hands::make_folders(&mut s.world).ok()?;
             act(s, &Act::DiskFull(false));
-            let job = problem.fix.split_once("its job ")?.1.split(' ').next()?;
-            hands::delete_jobs(&mut s.world, job).ok()?;
+            delete_failed_job(s, problem)?;
             "makes the folders that the message names, and room, and deletes the job that failed".into()
         }
         Reason::EffectFailed if problem.what.contains("its job ends well") => {
-            let job = problem.fix.split_once("its job ")?.1.split(' ').next()?;
-            hands::delete_jobs(&mut s.world, job).ok()?;
+            delete_failed_job(s, problem)?;
             "finds nothing that changes it any more, and deletes the job".into()
         }
         Reason::CentralManagementDown => {
@@ -162,6 +152,22 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
     };
     s.tell(&format!("the human on call of operator {who} {done}"));
     Some(done)
+}
+
+/// Of two databases that live the one is taken offline that chat does not use.
+fn ends_split_brain(s: &mut Shared) -> Option<String> {
+    let used = Side::of_pool_state(&s.world.chat.master.pool_state)?;
+    if hands::takes_the_unused_offline(&mut s.world, used) {
+        return Some("takes the one of two offline that chat does not use".into());
+    }
+    hands::take_offline(s, used.other());
+    Some("takes the database offline that the pool does not use".into())
+}
+
+/// Deletes the job that a message names: then it is tried again at the next look.
+fn delete_failed_job(s: &mut Shared, problem: &Problem) -> Option<()> {
+    let job = problem.fix.split_once("its job ")?.1.split(' ').next()?;
+    hands::delete_jobs(&mut s.world, job).ok()
 }
 
 /// Goes on with a database that is live. The message carries the values of the consent, or says what to ask for before.
