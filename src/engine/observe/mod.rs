@@ -140,13 +140,14 @@ impl Observer {
         if let Some(lync) = lync {
             self.lync = Some(lync);
         }
-        self.knows(Situation {
+        let seen = Situation {
             at,
             sites: Sides::of(|side| self.site(world, side, at)),
             folders,
             lync: self.lync.clone().unwrap_or_else(Lync::not_looked),
             moved: None,
-        })
+        };
+        self.knows(seen)
     }
 
     /// What was seen, with the newest failover or switch that was ever known of.
