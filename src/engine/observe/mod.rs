@@ -137,9 +137,7 @@ impl Observer {
                 self.ears[side].hear(site, newest, at, world.pace.silence);
             }
         }
-        if let Some(lync) = lync {
-            self.lync = Some(lync);
-        }
+        self.lync = lync.or(self.lync.take());
         let seen = Situation {
             at,
             sites: Sides::of(|side| self.site(world, side, at)),
