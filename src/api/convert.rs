@@ -288,11 +288,13 @@ pub fn moved(pool: &Pool, status: Option<&v1::PersistentChatFailoverStatus>) -> 
     let status = status?;
     let is_move = Procedure::name_moves_chat;
     let ended = status.history.iter().filter(|h| h.outcome == "Completed" && is_move(&h.procedure));
-    let ended = ended.map(|h| (h.number, &h.to));
+    let ended = ended.map(|h| (h.number, &h.started, &h.to));
     let current = status.transition.iter().filter(|t| is_move(&t.procedure) && t.point_of_no_return);
-    let all = current.map(|t| (t.number, &t.to)).chain(ended);
-    all.filter_map(|(number, to)| Some(Moved { number: number?, to: pool.side_of(to)? }))
-        .max_by_key(|m| m.number)
+    let all = current.map(|t| (t.number, &t.started, &t.to)).chain(ended);
+    let known = all.filter_map(|(number, started, to)| {
+        Some(Moved { number: u64::try_from(number?).ok()?, started: started.0, to: pool.side_of(to)? })
+    });
+    known.max_by_key(Moved::order)
 }
 
 /// The last wish that was taken up, for a status.

@@ -103,7 +103,14 @@ impl Site {
     pub fn two_live(&self) -> Option<(&Instance, &Instance)> {
         let is_live = |i: &&Instance| i.database.as_ref().is_some_and(Database::is_live);
         let mut live = self.instances().map(|(_, i)| i).filter(is_live);
-        Some((live.next()?, live.next()?))
+        let (a, b) = (live.next()?, live.next()?);
+        let family =
+            |i: &Instance| i.database.as_ref().and_then(|d| d.family.as_ref()).map(|f| f.to_lowercase());
+        // A database of that name which somebody else has made is none of them: it is told where the mirror is to be built.
+        match (family(a), family(b)) {
+            (Some(x), Some(y)) if x != y => None,
+            (Some(_) | None, Some(_) | None) => Some((a, b)),
+        }
     }
     fn place_of_live(&self) -> Option<Place> {
         let is_live = |i: &Instance| i.database.as_ref().is_some_and(Database::is_live);

@@ -36,8 +36,17 @@ pub struct Situation {
 pub struct Moved {
     /// [`Transition::number`].
     pub number: u64,
+    /// When it began: who does not see the newest record gives its number again.
+    pub started: Timestamp,
     /// Where to.
     pub to: Side,
+}
+
+impl Moved {
+    /// Which of two came later.
+    pub fn order(&self) -> (u64, Timestamp) {
+        (self.number, self.started)
+    }
 }
 
 impl Situation {
@@ -48,12 +57,12 @@ impl Situation {
             None => self.is_past(t),
         };
         let newest = self.transitions().into_iter().find(has_moved);
-        newest.map(|t| Moved { number: t.number, to: t.route.to })
+        newest.map(|t| Moved { number: t.number, started: t.started, to: t.route.to })
     }
     /// Whether chat is known to have moved elsewhere since, although no record that is to be seen tells of it: the side is lost by now where
     /// that record lies. Who went on with the older one would bring chat back to an old database.
     pub fn is_overtaken(&self, t: &Transition) -> bool {
-        self.moved.is_some_and(|moved| moved.number > t.number && moved.to != t.route.to)
+        self.moved.is_some_and(|moved| moved.order() > (t.number, t.started) && moved.to != t.route.to)
     }
     /// The transitions of the pool that the records tell of, the newest first. A record lies on every partner of a side that could be
     /// reached when it was written; the copy that was written last counts.

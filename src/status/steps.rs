@@ -232,7 +232,7 @@ impl Shown<'_> {
         let completed = t.ended.is_some_and(|e| !e.aborted);
         s.transition.insert(TransitionStatus {
             id: t.id.clone(),
-            number: Some(t.number),
+            number: i64::try_from(t.number).ok(),
             procedure: t.route.procedure.as_str().into(),
             from: pool.name(t.route.from).into(),
             to: pool.name(t.route.to).into(),
@@ -292,7 +292,7 @@ fn loss(l: &Loss, t: &Transition) -> LossStatus {
 fn history(pool: &Pool, t: &Transition, e: Ended) -> HistoryEntry {
     HistoryEntry {
         id: t.id.clone(),
-        number: Some(t.number),
+        number: i64::try_from(t.number).ok(),
         procedure: t.route.procedure.as_str().into(),
         from: pool.name(t.route.from).into(),
         to: pool.name(t.route.to).into(),

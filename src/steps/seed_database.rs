@@ -2,7 +2,9 @@
 //!
 //! Both run as jobs of SQL Server's Agent, for they take as long as the database is large, and must not die with us: they are named by the
 //! transition, so that whoever comes next finds them again. That the backup is whole SQL Server says, by its header; that the copy stands, by its
-//! redo point. A copy that lacks nothing but the tail by which chat left its side gets that, and no seed. What was there before is saved and closed by then; the text that restores looks once more that it is not open.
+//! redo point. What was there before is saved and closed by then; the text that restores looks once more that it is not open.
+//!
+//! A copy that lacks nothing but the tail by which chat left its side is given that tail, and no seed.
 
 use serde::Serialize;
 

@@ -74,7 +74,8 @@ pub struct TransitionStatus {
     pub id: String,
     /// Which one of the pool's it is, whoever carried it out: of two, the later one has the higher number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<u64>,
+    #[schemars(range(min = 0))]
+    pub number: Option<i64>,
     /// What is carried out: `Failover`, `Switch`, `Protect` or `Align`.
     #[schemars(length(max = 32))]
     pub procedure: String,
@@ -239,7 +240,8 @@ pub struct HistoryEntry {
     pub id: String,
     /// Which one of the pool's it is, whoever carried it out: of two, the later one has the higher number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<u64>,
+    #[schemars(range(min = 0))]
+    pub number: Option<i64>,
     /// What was carried out: `Failover`, `Switch`, `Protect` or `Align`.
     #[schemars(length(max = 32))]
     pub procedure: String,

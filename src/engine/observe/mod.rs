@@ -150,7 +150,7 @@ impl Observer {
 
     /// What was seen, with the newest failover or switch that was ever known of.
     fn knows(&mut self, seen: Situation) -> Situation {
-        self.moved = self.moved.into_iter().chain(seen.newest_moved()).max_by_key(|moved| moved.number);
+        self.moved = self.moved.into_iter().chain(seen.newest_moved()).max_by_key(Moved::order);
         Situation { moved: self.moved, ..seen }
     }
 

@@ -21,8 +21,11 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
         }
         "EXEC sp_add_log_shipping_secondary_primary" | "EXEC sp_add_log_shipping_secondary_database" => {
             // Lost since the look that this was decided on: nothing could know it.
-            let just_lost = Side::BOTH.into_iter().any(|side| truth.has_just_lost(side, e.time));
-            if write.active.is_none() && just_lost {
+            let looked = write.operator.look.map(|(_, began)| began);
+            let just_lost = |side| {
+                truth.has_just_lost(side, e.time) || looked.is_some_and(|at| truth.was_lost_since(side, at))
+            };
+            if write.active.is_none() && Side::BOTH.into_iter().any(just_lost) {
                 return;
             }
             let waits = copy.is_some_and(|d| !d.is_live() && d.mirroring.is_none());

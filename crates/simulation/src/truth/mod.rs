@@ -185,6 +185,11 @@ impl Truth {
         self.power[side].is_just_lost(at)
     }
 
+    /// Whether a side was lost after a moment: who began to look then cannot know it.
+    fn was_lost_since(&self, side: Side, at: Timestamp) -> bool {
+        self.power[side].lost_since.is_some_and(|lost| lost >= at)
+    }
+
     /// A promise is broken.
     pub fn broken(&mut self, how: String) {
         if self.violations.len() < KEPT {
