@@ -5,7 +5,10 @@
 # source-controller itself is not here: not all of the modules that it is made of can be had from the module proxy. The tests have a
 # stand-in for it (tests/common/flux.rs), which speaks through its real definitions.
 set -euo pipefail
-cd "$(dirname "$0")/../tests/flux"
+cd "$(dirname "$0")"
+# shellcheck source=scripts/built-once.sh
+. ./built-once.sh
+cd ../tests/flux
 controller="github.com/fluxcd/kustomize-controller"
 version="$(sed -n "s|^.*$controller \(v[^ ]*\).*|\1|p" go.mod)"
 if [ -z "$version" ]; then
@@ -17,19 +20,9 @@ source="github.com/fluxcd/source-controller@v1.9.5"
 source_sum="h1:MFPyCodUi9hZIMaKDsC/rYbNoyzpvrAdrPVixj7W9F0="
 flags="-s -w -X main.VERSION=$version"
 key="$({ cat go.mod go.sum; printf '%s' "$flags $source $source_sum"; } | sha256sum | cut -c1-16)"
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/persistent-chat-failover"
-wanted="$cache/flux-$key"
-mkdir -p "$cache"
-# Two processes must not build at the same time.
-exec 9>"$cache/flux-lock"
-flock 9
-if [ ! -d "$wanted" ]; then
-    if ! command -v go >/dev/null; then
-        echo "flux.sh: Go 1.26 or newer is missing: it builds kustomize-controller. Install it (https://go.dev/dl)." >&2
-        exit 1
-    fi
-    export GOTOOLCHAIN=local
-    field() { sed -n "s|^\t\"$1\": \"\(.*\)\",\{0,1\}\$|\1|p"; }
+field() { sed -n "s|^\t\"$1\": \"\(.*\)\",\{0,1\}\$|\1|p"; }
+build() {
+    local told folder
     told="$(go mod download -json "$source")" || {
         echo "flux.sh: $source cannot be had: $told" >&2
         exit 1
@@ -38,17 +31,13 @@ if [ ! -d "$wanted" ]; then
         echo "flux.sh: $source has the checksum $(field Sum <<<"$told"), not $source_sum." >&2
         exit 1
     fi
-    echo "building kustomize-controller $version once, about three minutes: $wanted" >&2
-    building="$(mktemp -d "$cache/building-flux-XXXXXX")"
-    trap 'rm -rf "$building"' EXIT
-    CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "$flags" -o "$building/kustomize-controller" "$controller" >&2
-    mkdir "$building/crds"
+    CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "$flags" -o "$1/kustomize-controller" "$controller" >&2
+    mkdir "$1/crds"
     for folder in "$(go list -mod=readonly -m -f '{{.Dir}}' "$controller")" "$(field Dir <<<"$told")"; do
-        cp "$folder"/config/crd/bases/*.yaml "$building/crds/"
+        cp "$folder"/config/crd/bases/*.yaml "$1/crds/"
     done
     # As Go keeps them, nobody may write them: the next one could not take the folder away.
-    chmod -R u+w "$building"
-    mv -T "$building" "$wanted"
-    trap - EXIT
-fi
+    chmod -R u+w "$1"
+}
+built_once flux "$key" "kustomize-controller $version once, about three minutes"
 echo "$wanted"
