@@ -17,7 +17,8 @@ use crate::domain::text::clean;
 use crate::domain::transition::{Damaged, Refused, Transition};
 use crate::permit::Permit;
 use crate::systems::Systems;
-use crate::systems::sql_server::{Statement, database, statements};
+use crate::systems::sql_server::Statement;
+use crate::systems::sql_server::database::{self, LogSet};
 
 /// The step.
 pub struct ApplyLogBackups;
@@ -203,19 +204,9 @@ fn statement(e: &Effect, moves: &[Move], pool: &Pool, route: Route) -> Statement
     match e {
         Effect::LeaveStandby => database::leave_standby(pool),
         Effect::Apply(link, redo) => {
-            let path = |file: &str| path(file, pool, route);
-            let mut parameters = vec![
-                pool.lock_resource().into(),
-                pool.database.clone().into(),
-                redo.lsn.to_string().into(),
-                redo.fork.clone().into(),
-                path(&link.file).into(),
-                link.set.position.into(),
-            ];
-            parameters.extend(link.others.iter().map(|file| path(file).into()));
-            parameters.extend(moves.iter().flat_map(|m| [m.name.clone().into(), m.path.clone().into()]));
-            let text = statements::restore_log(link.set.checksums, link.files().count(), moves.len());
-            Statement::long("RESTORE LOG", text, parameters)
+            let files = link.files().map(|file| path(file, pool, route)).collect();
+            let set = LogSet { files, position: link.set.position, checksums: link.set.checksums };
+            database::restore_log(pool, redo, set, moves)
         }
     }
 }

@@ -27,7 +27,8 @@ use crate::domain::text::clean;
 use crate::domain::transition::{LogSeen, Transition};
 use crate::permit::{AgentJob, Permit};
 use crate::systems::Systems;
-use crate::systems::sql_server::{Statement, agent, job_steps, statements};
+use crate::systems::sql_server::database::{self, LogSet};
+use crate::systems::sql_server::{Statement, agent, job_steps};
 
 /// What is shown beside a restore: its files are listed by the backup only.
 const MOVED: &str = "-- WITH MOVE besides, for each file that the backup lists: to where the database that stands there has it, or beside its files. \
@@ -212,15 +213,8 @@ fn apply(v: &View<'_>, standby: &Instance, tail: &Unapplied) -> Word {
 }
 
 fn restore_tail(tail: &Unapplied, pool: &Pool) -> Statement {
-    let parameters = vec![
-        pool.lock_resource().into(),
-        pool.database.clone().into(),
-        tail.redo.lsn.to_string().into(),
-        tail.redo.fork.clone().into(),
-        tail.path.clone().into(),
-        1.into(),
-    ];
-    Statement::long("RESTORE LOG", statements::restore_log(true, 1, 0), parameters)
+    let set = LogSet { files: vec![tail.path.clone()], position: 1, checksums: true };
+    database::restore_log(pool, &tail.redo, set, &[])
 }
 
 /// What cannot be seen is waited for, with a word on the job that may be the reason.
