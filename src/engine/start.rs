@@ -319,14 +319,6 @@ pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
         let route = Route { course: Course::Back, ..t.route };
         return ask.carry(WishState::Accepted, Transition { route, ..onward });
     }
-    // Where somebody has gone on by hand, no failover is left to be begun.
-    let is_there = match active {
-        Active::In(side) | Active::RecoveredByOthers { side, .. } => *side == to,
-        Active::LiveAcross { .. } | Active::Between | Active::SplitBrain(_) | Active::Unknown(_) => false,
-    };
-    if !is_there && let Some(choice) = lost_meanwhile(ask, t) {
-        return choice;
-    }
     taken(match active {
         // Somebody recovered it while we were at work: taken over only by a human's word.
         Active::RecoveredByOthers { side, fork, problem } if *side == to => {
@@ -341,7 +333,10 @@ pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
         | Active::In(_)
         | Active::Between
         | Active::SplitBrain(_)
-        | Active::Unknown(_) => Ok(onward),
+        | Active::Unknown(_) => match lost_meanwhile(ask, t) {
+            Some(failover) => return failover,
+            None => Ok(onward),
+        },
     })
 }
 
