@@ -109,6 +109,16 @@ pub fn copies(scenario: &Scenario) -> &str {
     copy_folder(scenario, to_side(scenario))
 }
 
+/// The side that a host stands on; none: it is no host of the pool.
+pub fn of_host(scenario: &Scenario, host: &str) -> Option<Side> {
+    scenario.data_center_of(host).and_then(|name| called(scenario, name))
+}
+
+/// Whether a chat server is in the database of a SQL Server.
+pub fn is_chatted_on(w: &World, host: &str) -> bool {
+    w.chat.servers.values().any(|c| c.session.as_ref().is_some_and(|(h, _)| h == host))
+}
+
 /// The side that a data centre's name means.
 pub fn called(scenario: &Scenario, name: &str) -> Option<Side> {
     Side::BOTH.into_iter().find(|side| data_center(scenario, *side).name == name)

@@ -223,9 +223,7 @@ pub fn takes_the_unused_offline(w: &mut World, side: Side) -> bool {
     };
     let live: Vec<String> = [&d.sql_server, &d.mirror].into_iter().filter(is_live).cloned().collect();
     let [first, second] = &live[..] else { return false };
-    let chats =
-        |host: &String| w.chat.servers.values().any(|c| c.session.as_ref().is_some_and(|(h, _)| h == host));
-    let unused = if chats(second) { first } else { second };
+    let unused = if sides::is_chatted_on(w, second) { first } else { second };
     w.sql.get_mut(unused).and_then(|i| i.databases.remove(&key));
     w.touch();
     true

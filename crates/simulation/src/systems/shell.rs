@@ -72,7 +72,7 @@ impl SimSystems {
             Fate::Ok | Fate::KillBefore | Fate::Sql(_) => {}
         }
         let s = self.shared.now();
-        let side = s.world.scenario.data_center_of(host).and_then(|d| sides::called(&s.world.scenario, d));
+        let side = sides::of_host(&s.world.scenario, host);
         let filtered = s.filtered.is_some() && side == s.filtered;
         Ok(s.world.host_is_up(host) && !filtered)
     }

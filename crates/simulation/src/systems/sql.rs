@@ -36,8 +36,7 @@ impl SimSystems {
         let silent = {
             let s = self.shared.now();
             let silent = s.world.sql.get(&server.host).is_some_and(|i| i.silent);
-            let side = s.world.scenario.data_center_of(&server.host);
-            let side = side.and_then(|d| sides::called(&s.world.scenario, d));
+            let side = sides::of_host(&s.world.scenario, &server.host);
             let walled = s.walled.is_some() && s.walled == side;
             (silent && lab::sql::is_up(&s.world, &server.host))
                 .then_some((s.world.scenario.connect_ms, walled))

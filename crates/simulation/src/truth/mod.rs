@@ -232,8 +232,7 @@ impl Truth {
         let there = moving.map_or(sides::to_side(&world.scenario), |route| route.to);
         let store = world.sql.get(&sides::data_center(&world.scenario, there).sql_server);
         let instance = sides::principal(world, there).or(store);
-        let side = world.scenario.data_center_of(&entry.server);
-        let side = side.and_then(|name| sides::called(&world.scenario, name));
+        let side = sides::of_host(&world.scenario, &entry.server);
         let database = instance.and_then(|i| i.databases.get(&world.scenario.database.to_lowercase()));
         let write = Write {
             world,

@@ -82,8 +82,7 @@ impl Truth {
             let is_ours = |e: &&Entry| e.name == "RESTORE DATABASE WITH RECOVERY" && operator(e).is_some();
             // One that chat has left since is gone on with by a human's word.
             let is_left = |e: &Entry| {
-                let side =
-                    w.scenario.data_center_of(&e.server).and_then(|name| sides::called(&w.scenario, name));
+                let side = sides::of_host(&w.scenario, &e.server);
                 side.and_then(|side| self.left[side]).is_some_and(|t| t > e.time)
             };
             let last = w.journal.entries().iter().rfind(is_ours);

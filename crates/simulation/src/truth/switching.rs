@@ -17,7 +17,7 @@ pub(super) fn moving(record: &serde_json::Value) -> Option<(u64, Route)> {
 
 /// Whether a copy is given the tail by which chat left its side: it lies where the other side's copy was fed from, and moves nothing.
 pub(super) fn is_tail_of_an_earlier_one(w: &World, e: &Entry) -> bool {
-    let side = w.scenario.data_center_of(&e.server).and_then(|name| sides::called(&w.scenario, name));
+    let side = sides::of_host(&w.scenario, &e.server);
     let folder = e.target.as_deref().map(|path| split(path).0);
     let is_open = |side| sides::principal(w, side).is_some();
     e.name == "RESTORE LOG"
@@ -44,12 +44,10 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
 fn judge_tail(truth: &mut Truth, write: &Write<'_>) {
     let (w, e) = (write.world, write.entry);
     let told = || write.told();
-    let chats =
-        |host: &String| w.chat.servers.values().any(|c| c.session.as_ref().is_some_and(|(h, _)| h == host));
     let waited = truth.drained_since.is_some_and(|t| e.time.duration_since(t) >= super::DRAIN);
     // What was set by hand since the last look nobody could know.
     let just = truth.drained_last.is_some_and(|t| e.time.duration_since(t) <= super::OBEDIENCE);
-    let ended = just && (!w.chat.master.active.is_empty() || !chats(&e.server) || waited);
+    let ended = just && (!w.chat.master.active.is_empty() || !sides::is_chatted_on(w, &e.server) || waited);
     truth.check("the tail is taken when nobody chats any more, or was given the time to end", ended, told);
     let record = last_record(write, Some(&e.server)).unwrap_or_default();
     let file = record.pointer("/facts/tail/file").and_then(|f| f.as_str());
