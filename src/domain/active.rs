@@ -174,8 +174,9 @@ pub fn split_brain(pool: &Pool, here: &Instance, there: &Instance, state: &str) 
     )
 }
 
-/// Two live databases on the two servers of one side. Chat servers connect to the one that the pool names first, if it is there: which of
-/// them has what was written last, no server says for certain.
+/// Two live databases on the two servers of one side: which of them has what was written last, no server says for certain. Chat may be in
+/// either: a client goes to the first server of its connection string, and to the failover partner only while that is mirrored
+/// (`LoginWithFailover` in Microsoft's SqlClient); what Lync's says is documented nowhere.
 fn beside_each_other(pool: &Pool, side: Side, a: &Instance, b: &Instance) -> Problem {
     let newest = |i: &Instance| i.server_identities.known()?.iter().map(|(_, at)| *at).max();
     let reports = match (newest(a), newest(b)) {
