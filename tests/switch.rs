@@ -132,6 +132,34 @@ async fn a_side_whose_mirror_was_the_principal_is_protected_by_the_tail_and_nobo
     futures::future::join_all(common::directions().into_iter().map(protected_by_the_tail)).await;
 }
 
+async fn without_the_tail(to: usize) {
+    let scene = from_its_mirror(to).await;
+    let since = scene.lab.journal().len();
+    hold_first(&scene, &[RECOVER]);
+    scene.want(to);
+    until_held(&scene, RECOVER).await;
+    hold_first(&scene, &["RESTORE LOG"]);
+    scene.lab.release();
+    until_held(&scene, "RESTORE LOG").await;
+    let tail = scene.lab.held().into_iter().find_map(|(_, a)| a.target).unwrap();
+    assert!(tail.contains("_tail_"), "{tail}");
+    scene.lab.world().now().files.remove(&tail).unwrap();
+    scene.lab.break_at(None);
+    scene.lab.release();
+    // What will not pass by itself is told, and nothing is overwritten without a yes.
+    scene.wait_for("OldSideFenced", "False", "ConsentRequired").await;
+    scene.wait_until_ready_in(to).await;
+    assert_eq!(scene.condition("FailoverReady").unwrap()["status"], "False");
+    assert_eq!(not_live_in(&scene.lab, to), NOTHING);
+    assert!(!begun(&scene.lab, since, "RESTORE DATABASE"), "a copy was seeded without a yes");
+    assert_eq!(scene.times("Switch", "Completed"), 1, "{:?}", scene.history());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_that_is_not_to_be_had_any_more_makes_a_seed_a_question() {
+    futures::future::join_all(common::directions().into_iter().map(without_the_tail)).await;
+}
+
 async fn sessions_that_stay(to: usize) {
     let scenario = Scenario { drain_ms: u64::MAX, ..quick() };
     let scene = ready("sessions_that_stay", to, scenario).await;

@@ -58,6 +58,8 @@ beliefs! {
     ForkSpan,
     /// How the parts of a striped backup are known for such.
     Stripes,
+    /// Who may read the tail of a log in the share of the other side.
+    TailAcross,
     /// Which refusals are about one backup and not about the server.
     Refusals,
     /// What WinRM does with a shell or a command that its client has left.
@@ -162,6 +164,7 @@ pub fn seen(belief: Belief, pool: &Pool, s: &Situation, asked: &Asked) -> Seen {
         Belief::FolderListing => folder_listing(&asked.listings),
         Belief::ForkSpan => fork_span(s),
         Belief::Stripes => stripes(s),
+        Belief::TailAcross => not_seen("only a switch from a principal on the server of the mirror shows it"),
         Belief::Refusals => not_seen("only a log backup that SQL Server refuses shows it"),
         Belief::LeftShells => not_seen("only a client that dies shows it"),
         Belief::HttpSys => not_seen("only a host whose WinRM does not run shows it"),

@@ -173,6 +173,19 @@ pub const STRIPES: Assumption = Assumption {
     not_alone: "SQL Server refuses a media set that is not whole or not one (3132, 3231, 3258); a file that is refused is a loss by consent only",
 };
 
+/// Who may read the tail of a log in the share of the other side.
+pub const TAIL_ACROSS: Assumption = Assumption {
+    belief: Belief::TailAcross,
+    values: &[],
+    believed: "The service accounts of the SQL Servers that a switch leaves may read the share that the tail was written to, and a mirror \
+               that was left RESTORING takes that tail as it takes any log backup (\"Removing Database Mirroring\" says so of log backups \
+               before mirroring is resumed). Log shipping needs the right to write there only of the one that takes backups",
+    used: "domain::tail, steps::seed_database",
+    shown_by: "Not without a switch from a principal on the server of the mirror",
+    not_alone: "What refuses the tail is remembered, and a seed is asked for, as for any copy that does not continue the log; the copy \
+                counts as protected only once its redo point shows that the tail was applied",
+};
+
 /// Which refusals are about one backup and not about the server.
 pub const REFUSALS: Assumption = Assumption {
     belief: Belief::Refusals,
@@ -221,6 +234,7 @@ pub const ALL: &[Assumption] = &[
     FOLDER_LISTING,
     FORK_SPAN,
     STRIPES,
+    TAIL_ACROSS,
     REFUSALS,
     LEFT_SHELLS,
     HTTP_SYS,
