@@ -88,8 +88,8 @@ async fn chat_is_switched_there_and_back_and_there_again_and_every_message_is_ke
 }
 
 /// In the data centre that is left the mirror has become the principal: the tail is taken there, and the copy at the store lacks it.
-async fn from_its_mirror(to: usize) -> Scene {
-    let scene = ready("from_its_mirror", to, quick()).await;
+async fn from_its_mirror(test: &str, to: usize) -> Scene {
+    let scene = ready(test, to, quick()).await;
     let from = scene.data_center(1 - to).clone();
     scene.lab.fault("promote-mirror", std::slice::from_ref(&from.name)).unwrap();
     scene.wait_for_text("Redundant", "False", "WaitingForMirror", "DISCONNECTED").await;
@@ -112,7 +112,7 @@ fn tails_restored(scene: &Scene, n: usize) -> usize {
 }
 
 async fn protected_by_the_tail(to: usize) {
-    let scene = from_its_mirror(to).await;
+    let scene = from_its_mirror("protected_by_the_tail", to).await;
     let (from, since) = (1 - to, scene.lab.journal().len());
     let shipped = backups_for(&scene.lab, from).len();
     scene.want(to);
@@ -133,7 +133,7 @@ async fn a_side_whose_mirror_was_the_principal_is_protected_by_the_tail_and_nobo
 }
 
 async fn without_the_tail(to: usize) {
-    let scene = from_its_mirror(to).await;
+    let scene = from_its_mirror("without_the_tail", to).await;
     let since = scene.lab.journal().len();
     hold_first(&scene, &[RECOVER]);
     scene.want(to);
