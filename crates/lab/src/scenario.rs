@@ -416,16 +416,18 @@ impl Scenario {
 
     /// Name of the data centre that a host stands in.
     pub fn data_center_of(&self, host: &str) -> Option<&str> {
-        self.data_centers
-            .iter()
-            .find(|d| {
-                [&d.sql_server, &d.mirror, &d.management_shell]
-                    .into_iter()
-                    .chain(&d.servers)
-                    .any(|h| h.eq_ignore_ascii_case(host))
-                    || d.has_front_end(host, self.dialect)
-            })
-            .map(|d| d.name.as_str())
+        self.data_centers.get(self.place_of(host)?).map(|d| d.name.as_str())
+    }
+
+    /// The same as its place among the data centres.
+    pub(crate) fn place_of(&self, host: &str) -> Option<usize> {
+        self.data_centers.iter().position(|d| {
+            [&d.sql_server, &d.mirror, &d.management_shell]
+                .into_iter()
+                .chain(&d.servers)
+                .any(|h| h.eq_ignore_ascii_case(host))
+                || d.has_front_end(host, self.dialect)
+        })
     }
 
     /// The version of the SQL Servers of a data centre.

@@ -5,7 +5,8 @@ pub mod breakpoints;
 pub mod files;
 pub mod journal;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
@@ -45,6 +46,8 @@ pub struct World {
     /// Nothing has changed since everything that was due had happened: the journal's state and the number of changes then.
     settled: Option<(u64, u64)>,
     changes: u64,
+    /// In which of the scenario's data centres hosts stand that were asked for: asked at every moment of a simulated night.
+    whereabouts: RefCell<HashMap<String, Option<usize>, foldhash::fast::RandomState>>,
 }
 
 /// Whether a data centre stands.
@@ -81,6 +84,7 @@ impl World {
             answers: Answers::default(),
             settled: None,
             changes: 0,
+            whereabouts: RefCell::default(),
         };
         crate::sql::populate(&mut world)?;
         crate::chat::tick(&mut world);
@@ -110,9 +114,18 @@ impl World {
 
     /// Whether the data centre that a host stands in is up. Unknown hosts are down.
     pub fn host_is_up(&self, host: &str) -> bool {
-        self.scenario
-            .data_center_of(host)
-            .is_some_and(|d| self.data_centers.get(d) == Some(&DataCenterState::Up))
+        self.data_center_of(host).is_some_and(|d| self.data_centers.get(d) == Some(&DataCenterState::Up))
+    }
+
+    /// Name of the data centre that a host stands in. No host ever moves.
+    pub fn data_center_of(&self, host: &str) -> Option<&str> {
+        let known = self.whereabouts.borrow().get(host).copied();
+        let at = known.unwrap_or_else(|| {
+            let at = self.scenario.place_of(host);
+            self.whereabouts.borrow_mut().insert(host.into(), at);
+            at
+        });
+        self.scenario.data_centers.get(at?).map(|d| d.name.as_str())
     }
 
     /// Cuts a data centre off: sessions of its SQL Servers end, its chat servers stop.

@@ -7,7 +7,7 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Error};
 
-use super::{stored, time};
+use super::{stored, time, views};
 use crate::sql::{AppLock, LockMode, lock_name};
 use crate::tsql::SqlMessage;
 use crate::tsql::transactions::SYSTEM_DATABASES;
@@ -20,6 +20,7 @@ pub(super) struct Seen {
     pub(super) server_name: String,
     pub(super) hostile: String,
     pub(super) databases: Vec<String>,
+    /// Those that clients made.
     pub(super) tables: BTreeSet<String>,
     pub(super) locks: Vec<AppLock>,
     pub(super) database: String,
@@ -207,7 +208,13 @@ fn objects(c: &Connection, seen: &Shown) -> Result<(), Error> {
     })?;
     let s = seen.clone();
     c.create_scalar_function("OBJECT_ID", 1, FLAGS, move |x| {
-        Ok(locked(&s).tables.contains(&text(x, 0).to_lowercase()).then_some(7i64))
+        let (seen, name) = (locked(&s), text(x, 0).to_lowercase());
+        let stands = |name: &str| {
+            let inside =
+                name.split_once('.').filter(|(database, _)| seen.databases.iter().any(|d| d == database));
+            views::is_known(name) || inside.is_some_and(|(_, rest)| views::is_content(rest))
+        };
+        Ok((seen.tables.contains(&name) || stands(&name)).then_some(7i64))
     })
 }
 

@@ -1,30 +1,29 @@
 //! SELECT and data changes: rewritten for SQLite, over catalog tables that are filled from the world before each statement.
 
+mod answers;
 mod functions;
 mod infer;
 mod rewrite;
 mod shapes;
+mod store;
 mod views;
 
-use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::types::{Value as Sqlite, ValueRef};
-use rusqlite::{Connection, ToSql, params_from_iter};
+use rusqlite::{ToSql, params_from_iter};
 
 use super::backup::BackupHeader;
 use super::{DatabaseFile, Instance};
-use crate::scenario::SqlServerVersion;
 use crate::tsql::lexer::Token;
 use crate::tsql::{Cell, ColumnType, Kind, Seat, SqlMessage, enterable};
-use functions::{Shown, locked};
-use infer::{Item, Shape};
 use rewrite::{Rewritten, rewrite};
-use views::Table;
+use store::Engine;
+pub(super) use store::Store;
 
 /// What a SELECT has found.
+#[derive(Clone)]
 pub(crate) struct Selected {
     pub(crate) columns: Vec<(String, ColumnType)>,
     pub(crate) rows: Vec<Vec<Cell>>,
@@ -78,208 +77,6 @@ pub(crate) fn time(t: jiff::Timestamp) -> String {
     t.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()
 }
 
-/// The engine that answers SELECT for one instance: tables that clients made, catalog tables as they were last filled.
-pub(super) struct Store {
-    connection: Connection,
-    /// What the functions of T-SQL see: set before each statement. They are registered once, since to register one anew
-    /// makes SQLite compile every statement again.
-    seen: Shown,
-    /// Rows that each catalog table was last filled with.
-    filled: RefCell<BTreeMap<String, Vec<Vec<Sqlite>>>>,
-    /// Whether a table may have come since `OBJECT_ID` learnt the names.
-    new_tables: RefCell<bool>,
-    /// The columns of statements, by their numbers. A new table changes them.
-    headings: RefCell<HashMap<u64, Arc<Heading>>>,
-    version: SqlServerVersion,
-}
-
-/// Columns as they are sent.
-struct Heading {
-    columns: Vec<(String, Option<ColumnType>)>,
-    order: Vec<u16>,
-    variables: Vec<(usize, String)>,
-}
-
-impl Store {
-    pub(super) fn new(version: SqlServerVersion) -> Result<Self, rusqlite::Error> {
-        let store = Store {
-            connection: Connection::open_in_memory()?,
-            seen: Shown::default(),
-            filled: RefCell::default(),
-            new_tables: RefCell::new(true),
-            headings: RefCell::default(),
-            version,
-        };
-        locked(&store.seen).version = version.product_version();
-        store.connection.create_collation(COLLATION, compare)?;
-        store.connection.set_prepared_statement_cache_capacity(256);
-        functions::register(&store.connection, &store.seen)?;
-        Ok(store)
-    }
-
-    /// The version whose tables and views it has.
-    pub(super) fn version(&self) -> SqlServerVersion {
-        self.version
-    }
-
-    /// Shows the functions the world as it is now, to one session.
-    fn show(&self, seat: &Seat<'_>) -> Result<(), rusqlite::Error> {
-        let w = &*seat.world;
-        let Some(i) = seat.instance() else { return Ok(()) };
-        let mut seen = locked(&self.seen);
-        seen.session = seat.id;
-        seen.now = w.now;
-        if seen.server_name != i.server_name {
-            seen.server_name = i.server_name.clone();
-        }
-        let hostile = w.scenario.hostile_text.as_deref().unwrap_or_default();
-        if seen.hostile != hostile {
-            seen.hostile = hostile.into();
-        }
-        if !seen.databases.iter().eq(i.databases.keys()) {
-            seen.databases = i.databases.keys().cloned().collect();
-        }
-        if let Some(s) = seat.session() {
-            if seen.database != s.database {
-                seen.database = s.database.clone();
-            }
-            seen.transaction = s.transaction.map_or(0, |(_, depth)| depth);
-        }
-        if seen.locks != i.locks {
-            seen.locks = i.locks.clone();
-        }
-        if self.new_tables.replace(false) {
-            self.headings.borrow_mut().clear();
-            let mut s =
-                self.connection.prepare("SELECT lower(name) FROM sqlite_master WHERE type = 'table'")?;
-            seen.tables = s.query_map([], |r| r.get::<_, String>(0))?.collect::<Result<_, _>>()?;
-        }
-        Ok(())
-    }
-
-    /// Fills a catalog table, if it does not hold these rows already.
-    fn fill(&self, name: &str, table: Table) -> Result<(), rusqlite::Error> {
-        let mut filled = self.filled.borrow_mut();
-        match filled.get(name) {
-            Some(rows) if *rows == table.rows => return Ok(()),
-            Some(_) => {
-                self.connection.prepare_cached(&format!("DELETE FROM \"{name}\""))?.execute([])?;
-            }
-            None => {
-                self.connection.execute_batch(&self.definition(name, &table))?;
-                self.new_tables.replace(true);
-                self.headings.borrow_mut().clear();
-            }
-        }
-        // What the version does not have is left out.
-        let kept: Vec<usize> = (0..table.columns.len())
-            .filter(|n| table.columns.get(*n).is_some_and(|c| self.has(name, c)))
-            .collect();
-        let names: Vec<String> =
-            kept.iter().filter_map(|n| table.columns.get(*n)).map(|c| format!("\"{c}\"")).collect();
-        let marks = vec!["?"; kept.len()].join(", ");
-        let names = names.join(", ");
-        let mut insert =
-            self.connection.prepare_cached(&format!("INSERT INTO \"{name}\" ({names}) VALUES ({marks})"))?;
-        for row in &table.rows {
-            insert.execute(params_from_iter(kept.iter().filter_map(|n| row.get(*n))))?;
-        }
-        filled.insert(name.into(), table.rows);
-        Ok(())
-    }
-
-    /// Whether a table of the world has a column in this version.
-    fn has(&self, table: &str, column: &str) -> bool {
-        shapes::columns(table, self.version)
-            .is_none_or(|mut all| all.any(|c| c.name.eq_ignore_ascii_case(column)))
-    }
-
-    /// The definition of a table of the world: all columns that it has in this version.
-    fn definition(&self, name: &str, table: &Table) -> String {
-        let columns: Vec<String> = match shapes::columns(name, self.version) {
-            Some(all) => all
-                .map(|c| {
-                    let declared = c.kind.kind.declared(c.kind.nullable);
-                    let absent = if c.kind.nullable { "NULL".into() } else { absent(c.kind.kind) };
-                    format!("\"{}\" {declared} DEFAULT {absent} COLLATE {COLLATION}", c.name)
-                })
-                .collect(),
-            None => table.columns.iter().map(|n| format!("\"{n}\" COLLATE {COLLATION}")).collect(),
-        };
-        format!("DROP TABLE IF EXISTS \"{name}\"; CREATE TABLE \"{name}\" ({});", columns.join(", "))
-    }
-
-    /// The columns of a statement: from its text, and from what it has become.
-    fn heading(
-        &self,
-        t: &[Token],
-        rewritten: &Rewritten,
-        statement: &rusqlite::Statement<'_>,
-    ) -> Arc<Heading> {
-        if let Some(known) = self.headings.borrow().get(&rewritten.number) {
-            return known.clone();
-        }
-        let told = infer::heading(t);
-        let columns = statement.columns();
-        let stars = told.items.iter().filter(|i| i.name.is_none()).count().max(1);
-        let each = (columns.len() + stars).saturating_sub(told.items.len()) / stars;
-        let spread =
-            told.items.iter().flat_map(|i| std::iter::repeat_n(i, if i.name.is_none() { each } else { 1 }));
-        let values = Item { name: None, shape: Shape::Values };
-        let items: Vec<&Item> = spread.chain(std::iter::repeat(&values)).take(columns.len()).collect();
-        let mut variables = Vec::new();
-        let named = columns.iter().zip(items).enumerate().map(|(n, (column, item))| {
-            let declared = column.decl_type().and_then(ColumnType::declared);
-            let of = match &item.shape {
-                Shape::Of(of) => Some(*of),
-                Shape::Column(optional) => {
-                    declared.map(|d| ColumnType { nullable: d.nullable || *optional, ..d })
-                }
-                Shape::Aggregate(column) => self.column_of(&rewritten.tables, column),
-                Shape::Variable(name) => {
-                    variables.push((n, name.clone()));
-                    None
-                }
-                Shape::Values => declared,
-            };
-            (item.name.clone().unwrap_or_else(|| column.name().to_string()), of)
-        });
-        let columns = named.collect();
-        let new = Arc::new(Heading { columns, order: told.order, variables });
-        let mut kept = self.headings.borrow_mut();
-        if kept.len() >= rewrite::KEPT {
-            kept.clear();
-        }
-        kept.insert(rewritten.number, new.clone());
-        new
-    }
-
-    /// The type of a column of one of these tables, which can be NULL.
-    fn column_of(&self, tables: &BTreeSet<String>, column: &str) -> Option<ColumnType> {
-        let found = tables.iter().find_map(|table| {
-            shapes::columns(table, self.version)?.find(|c| c.name.eq_ignore_ascii_case(column))
-        });
-        found.map(|c| ColumnType { nullable: true, ..c.kind })
-    }
-}
-
-/// What stands in a column that cannot be NULL and that nobody has filled.
-fn absent(kind: Kind) -> String {
-    match kind {
-        Kind::Int(_) | Kind::Bit | Kind::Float(_) => "0".into(),
-        Kind::Numeric(..) => format!("'{}'", stored(0)),
-        Kind::Guid => "'00000000-0000-0000-0000-000000000000'".into(),
-        Kind::DateTime | Kind::DateTime2(_) => "'1900-01-01T00:00:00.000000'".into(),
-        Kind::NVarChar(_)
-        | Kind::VarChar(_)
-        | Kind::NChar(_)
-        | Kind::Char(_)
-        | Kind::VarBinary(_)
-        | Kind::Binary(_)
-        | Kind::Variant => "''".into(),
-    }
-}
-
 /// Answers a SELECT.
 pub(crate) fn select(
     seat: &Seat<'_>,
@@ -288,12 +85,31 @@ pub(crate) fn select(
 ) -> Result<Selected, SqlMessage> {
     let rewritten = rewrite(seat, t);
     prepare(seat, &rewritten.tables)?;
+    let engine = engine(seat)?;
+    let stamp = rewritten.lasts.then(|| engine.stamp(&rewritten.tables));
+    let known = stamp.as_ref().and_then(|stamp| engine.answers.find(&rewritten, variables, stamp));
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let selected = ask(engine, t, &rewritten, variables)?;
+    if let (Some(stamp), None) = (stamp, &selected.failed) {
+        engine.answers.keep(&rewritten, variables, stamp, &selected);
+    }
+    Ok(selected)
+}
+
+/// Lets SQLite answer a SELECT.
+fn ask(
+    engine: &Engine,
+    t: &[Token],
+    rewritten: &Rewritten,
+    variables: &BTreeMap<String, Cell>,
+) -> Result<Selected, SqlMessage> {
     let sql = &*rewritten.sql;
-    let store = store(seat)?;
-    let told = |e: rusqlite::Error| sqlite_error(&e, sql, store);
-    let mut statement = store.connection.prepare_cached(sql).map_err(told)?;
+    let told = |e: rusqlite::Error| sqlite_error(&e, sql, engine);
+    let mut statement = engine.connection.prepare_cached(sql).map_err(told)?;
     let values = bind(&mut statement, variables)?;
-    let heading = store.heading(t, &rewritten, &statement);
+    let heading = engine.heading(t, rewritten, &statement);
     let count = heading.columns.len();
     let mut found = statement.query(params_from_iter(values)).map_err(told)?;
     let mut raw: Vec<Vec<Sqlite>> = Vec::new();
@@ -453,14 +269,13 @@ pub(crate) fn change(
     if let Some(catalog) = tables.iter().find(|n| views::is_known(n)) {
         return Err(SqlMessage::simulator(format!("will not change {catalog} directly")));
     }
-    let store = store(seat)?;
-    let told = |e: rusqlite::Error| sqlite_error(&e, sql, store);
-    store.show(seat).map_err(told)?;
-    let mut statement = store.connection.prepare_cached(sql).map_err(told)?;
+    let engine = engine(seat)?;
+    let told = |e: rusqlite::Error| sqlite_error(&e, sql, engine);
+    engine.show(seat).map_err(told)?;
+    let mut statement = engine.connection.prepare_cached(sql).map_err(told)?;
     let values = bind(&mut statement, variables)?;
-    store.new_tables.replace(true);
-    // What a client writes into a table of the world lasts until it is filled again, as ever.
-    store.filled.borrow_mut().retain(|name, _| !tables.contains(name));
+    engine.changed();
+    engine.written_by_a_client(tables);
     statement.execute(params_from_iter(values)).map(|n| n as u64).map_err(told)
 }
 
@@ -468,8 +283,8 @@ fn instance<'s>(seat: &'s Seat<'_>) -> Result<&'s Instance, SqlMessage> {
     seat.instance().ok_or_else(|| SqlMessage::simulator("no such instance"))
 }
 
-fn store<'s>(seat: &'s Seat<'_>) -> Result<&'s Store, SqlMessage> {
-    instance(seat).map(|i| &i.store)
+fn engine<'s>(seat: &'s Seat<'_>) -> Result<&'s Engine, SqlMessage> {
+    instance(seat)?.store.engine()
 }
 
 fn bind(
@@ -498,7 +313,7 @@ fn bind(
         .collect()
 }
 
-fn sqlite_error(e: &rusqlite::Error, sql: &str, store: &Store) -> SqlMessage {
+fn sqlite_error(e: &rusqlite::Error, sql: &str, engine: &Engine) -> SqlMessage {
     let text = e.to_string();
     if let Some(refused) = functions::refused(&text) {
         return refused;
@@ -506,7 +321,7 @@ fn sqlite_error(e: &rusqlite::Error, sql: &str, store: &Store) -> SqlMessage {
     if let Some(name) = text.strip_prefix("no such table: ") {
         let known = name.to_lowercase();
         let theirs = known.starts_with("sys.") || known.starts_with("msdb.");
-        if theirs && shapes::columns(&known, store.version).is_none() {
+        if theirs && shapes::columns(&known, engine.version).is_none() {
             return SqlMessage::simulator(format!("the catalog object {name} is not simulated"));
         }
         return SqlMessage::error(208, 16, format!("Invalid object name '{name}'."));
@@ -573,12 +388,12 @@ fn cell(v: Sqlite, kind: Kind) -> Cell {
 
 /// Fills the tables of the world that a statement mentions.
 fn prepare(seat: &Seat<'_>, tables: &BTreeSet<String>) -> Result<(), SqlMessage> {
-    let i = instance(seat)?;
+    let (i, engine) = (instance(seat)?, engine(seat)?);
     let filled = || -> Result<(), rusqlite::Error> {
-        i.store.show(seat)?;
+        engine.show(seat)?;
         for name in tables {
             if let Some(table) = views::of(seat.world, i, name) {
-                i.store.fill(name, table)?;
+                engine.fill(name, table)?;
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::COLLATION;
+use super::store::CLIENTS;
 use crate::tsql::batch::{CAUGHT, ERROR, ROWCOUNT};
 use crate::tsql::lexer::Token;
 use crate::tsql::{Kind, Seat};
@@ -18,7 +19,25 @@ pub(super) struct Rewritten {
     pub(super) sql: String,
     /// The names of the tables that it mentions.
     pub(super) tables: BTreeSet<String>,
+    /// The variables that it mentions, in lower case.
+    pub(super) variables: Vec<String>,
+    /// Whether it is answered the same as long as its tables and its variables are the same.
+    pub(super) lasts: bool,
 }
+
+/// What gives something else from one moment, or one session, to the next.
+const FLEETING: [&str; 10] = [
+    "SYSUTCDATETIME",
+    "SYSDATETIME",
+    "GETUTCDATE",
+    "GETDATE",
+    "CURRENT_TIMESTAMP",
+    "APPLOCK_MODE",
+    "APPLOCK_TEST",
+    "DB_NAME",
+    "@@TRANCOUNT",
+    "@@SPID",
+];
 
 /// Most statements whose rewritten text is kept: a client that writes values into its texts must not fill the memory.
 pub(super) const KEPT: usize = 4096;
@@ -28,7 +47,7 @@ static NUMBERED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// Rewritten statements. What an answer depends on besides the text is not in it.
-    static REWRITTEN: RefCell<HashMap<Vec<Token>, Rc<Rewritten>>> = RefCell::default();
+    static REWRITTEN: RefCell<HashMap<Vec<Token>, Rc<Rewritten>, foldhash::fast::RandomState>> = RefCell::default();
 }
 
 /// Rewrites a statement, or takes what was made of the same statement before.
@@ -52,7 +71,11 @@ pub(super) fn rewrite(seat: &Seat<'_>, t: &[Token]) -> Rc<Rewritten> {
     if let Some(n) = &rewriter.limit {
         rewriter.out.push(format!("LIMIT {n}"));
     }
+    let fleeting =
+        |x: &Token| matches!(x, Token::Word(w) if FLEETING.iter().any(|f| w.eq_ignore_ascii_case(f)));
     let new = Rc::new(Rewritten {
+        variables: rewriter.out.iter().filter(|o| o.starts_with('@')).map(|o| o.to_lowercase()).collect(),
+        lasts: rewriter.fixed && !t.iter().any(fleeting),
         number: NUMBERED.fetch_add(1, Ordering::Relaxed),
         sql: rewriter.out.join(" "),
         tables: rewriter.tables,
@@ -122,6 +145,9 @@ impl Rewriter<'_> {
     }
 
     fn token(&mut self) {
+        if self.at == 2 && self.t[0].is("CREATE") && self.t[1].is("TABLE") {
+            self.push(format!("{CLIENTS} ."));
+        }
         if self.end_of_cast() || self.column_of_new_table() || self.name_of_several_parts() {
             return;
         }

@@ -7,17 +7,22 @@ use super::{Table, n, s, table};
 use crate::sql::{Database, DateUnit};
 use crate::world::World;
 
+/// Makes the rows of a table of a content database.
+type View = fn(&World, &Database) -> Table;
+
+/// The tables of a content database, by lower-case name without the database's.
+pub(super) const TABLES: &[(&str, View)] = &[
+    ("dbo.tblserveridentity", server_identities),
+    ("dbo.tblchat", messages),
+    ("sys.database_principals", principals),
+];
+
 /// A table of the content database, by lower-case name without the database's.
 pub(super) fn of(w: &World, db: &Database, name: &str) -> Option<Table> {
-    match name {
-        "dbo.tblserveridentity" => Some(server_identities(db)),
-        "dbo.tblchat" => Some(messages(w, db)),
-        "sys.database_principals" => Some(principals(db)),
-        _ => None,
-    }
+    TABLES.iter().find(|(known, _)| *known == name).map(|(_, view)| view(w, db))
 }
 
-fn server_identities(db: &Database) -> Table {
+fn server_identities(_: &World, db: &Database) -> Table {
     let columns = ["serverID", "serverAddress", "serverLastPingTime"];
     // "Server address using the Windows Communication Foundation address" (tblServerIdentity, Lync Server 2013). Scheme and port are
     // those of its services between servers; the path is nowhere shown, and made up.
@@ -49,7 +54,7 @@ fn chat_date(at: Timestamp, unit: DateUnit) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn principals(db: &Database) -> Table {
+fn principals(_: &World, db: &Database) -> Table {
     let columns = ["name", "principal_id", "type", "sid"];
     let rows = (5..).zip(&db.users).map(|(id, (user, mapped))| {
         let sid = if *mapped { format!("sid {user}") } else { format!("sid of another server {user}") };

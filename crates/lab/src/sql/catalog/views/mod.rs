@@ -73,6 +73,11 @@ pub(super) fn is_known(name: &str) -> bool {
     VIEWS.iter().any(|(known, _)| *known == name)
 }
 
+/// Whether a table, by lower-case name without its database's, is one of every content database.
+pub(super) fn is_content(name: &str) -> bool {
+    content::TABLES.iter().any(|(known, _)| *known == name)
+}
+
 /// The rows of a table of the world, by lower-case name.
 pub(super) fn of(w: &World, i: &Instance, name: &str) -> Option<Table> {
     match VIEWS.iter().find(|(known, _)| *known == name) {
