@@ -211,8 +211,9 @@ impl<'w, S: Systems> Permit<'w, S> {
     fn home(&self) -> Seat {
         let route = self.route();
         let now = self.main(route.home());
-        let follows = is_kept_on_both_sides(route) && self.sessions.contains_key(&now);
-        if follows { now } else { self.home }
+        // On the other side than where the lock was taken first it is no lock without a session there: then it is taken anew.
+        let follows = now.side != self.home.side || self.sessions.contains_key(&now);
+        if is_kept_on_both_sides(route) && follows { now } else { self.home }
     }
 
     /// Whether the resource still asks for what is done here.
