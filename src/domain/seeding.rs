@@ -111,14 +111,18 @@ pub fn fork_of(db: &Database) -> Option<&str> {
 /// whether it is saved before. The same lines as long as it is the same database: saving and closing it changes nothing of them.
 pub fn overwritten(pool: &Pool, s: &Situation, t: &Transition) -> Vec<String> {
     let begun = t.facts.seed.as_ref().is_some_and(|seed| seed.restored.is_some());
+    let live = s.sites[t.route.from].live();
     let mut out = Vec::new();
     for (place, i) in s.sites[t.route.to].instances() {
         let saved = t.facts.saved.get(&place);
         let line = |db: &Database| {
             let fork = fork_of(db).or(saved.map(|s| s.fork.as_str())).unwrap_or("unknown");
-            let how = match saved.is_some() || is_open(db) {
-                true => "saved before",
-                false => "not saved",
+            let how = match (saved.is_some() || is_open(db), live.and_then(|live| holds_more(live, db))) {
+                (true, _) => "saved before".into(),
+                (false, None) => "not saved".into(),
+                (false, Some(parted)) => {
+                    format!("not saved, although it holds log beyond LSN {parted}, {LACKED}")
+                }
             };
             let what = match place {
                 Place::Store => "overwritten",
@@ -135,6 +139,18 @@ pub fn overwritten(pool: &Pool, s: &Situation, t: &Transition) -> Vec<String> {
         }
     }
     out
+}
+
+/// What is said of log that only a database has which is overwritten.
+pub const LACKED: &str = "which the live one lacks";
+
+/// Where the live database parted from a copy that waits for log backups, if that copy holds more: it was a switch's source, its log closed by
+/// the tail, and the other one was recovered without that tail.
+fn holds_more(live: &Instance, copy: &Database) -> Option<Lsn> {
+    let redo = copy.redo.as_ref()?;
+    let last = live.restored_logs()?.next()?;
+    let same = last.last_fork.as_ref()?.eq_ignore_ascii_case(&redo.fork);
+    last.last_lsn.filter(|parted| same && *parted < redo.lsn)
 }
 
 /// How a file is that a full backup is taken into.

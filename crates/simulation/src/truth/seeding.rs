@@ -4,6 +4,7 @@ use lab::sql::backup::BackupHeader;
 use lab::sql::{Database, Instance};
 use lab::world::World;
 use lab::world::journal::Entry;
+use persistent_chat_failover::domain::seeding::LACKED;
 use persistent_chat_failover::domain::side::Side;
 
 use super::{Truth, Write, last_record};
@@ -94,6 +95,13 @@ fn is_agreed(write: &Write<'_>) -> bool {
     consents.iter().any(names)
 }
 
+/// Whether a human has agreed to lose what only the database holds that is overwritten, as far as the operator can tell that.
+fn is_given_up(write: &Write<'_>) -> bool {
+    let record = last_record(write, None).unwrap_or_default();
+    let consents = record.pointer("/consents").and_then(|c| c.as_array()).cloned().unwrap_or_default();
+    consents.iter().any(|c| c.pointer("/terms/overwrites").is_some_and(|o| o.to_string().contains(LACKED)))
+}
+
 /// What of a database that was live on a server stands in no backup: where its log ends, if that was not saved.
 fn unsaved(truth: &Truth, write: &Write<'_>, db: &Database) -> Option<String> {
     let fork = db.fork.to_lowercase();
@@ -110,7 +118,7 @@ fn unsaved(truth: &Truth, write: &Write<'_>, db: &Database) -> Option<String> {
     let key = w.scenario.database.to_lowercase();
     let live = write.side.and_then(|side| sides::principal(w, side.other())?.databases.get(&key));
     let lacks = live.is_none_or(|live| !w.messages.lacking(db, live).is_empty());
-    (lacks && (!full || !tail)).then(|| format!("fork {fork} up to {end}"))
+    (lacks && (!full || !tail) && !is_given_up(write)).then(|| format!("fork {fork} up to {end}"))
 }
 
 /// The backups in the share that feeds the copy of the side that is written to.
