@@ -201,15 +201,21 @@ fn walk(redo: &RedoPoint, usable: &[Link], chain: &mut Chain) -> RedoPoint {
     }
 }
 
+/// That nothing stands where a copy is to be recovered: somebody has dropped it, or taken it away.
+pub fn no_copy(instance: &Instance, database: &str) -> Problem {
+    Problem::ask(
+        Reason::DatabaseState,
+        format!("{} has no database {}", clean(&instance.server_name), clean(database)),
+        "If the other side lives, set spec.activeDataCenter back to it: a copy is then seeded from it, by consent. If it is gone for good, \
+         restore the newest full backup and its log backups there by hand, WITH NORECOVERY (operations.md, A second disaster)",
+    )
+}
+
 /// The chain of a side's copy: from its redo point, or why there is none. That of a switch ends where the tail does, once it is taken.
 pub fn of(s: &Situation, side: Side, database: &str, t: Option<&Transition>) -> Result<Chain, Problem> {
     let instance = s.sites[side].main().map_err(Clone::clone)?;
     let Some(db) = &instance.database else {
-        return Err(Problem::ask(
-            Reason::DatabaseState,
-            format!("{} has no database {}", clean(&instance.server_name), clean(database)),
-            "Set up log shipping again from a full backup of the live database",
-        ));
+        return Err(no_copy(instance, database));
     };
     let Some(redo) = redo_of(instance) else { return Err(no_redo(&instance.server_name, database)) };
     let folders = s.folders[side].as_ref().ok_or_else(super::reading::not_looked)?;

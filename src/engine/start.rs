@@ -326,13 +326,12 @@ pub fn go_on(ask: &Ask<'_>, t: &Transition, active: &Active) -> Choice {
         }
         // Somebody went on by hand until the pool itself said that it has failed over.
         Active::In(side) if *side == to => take_over(ask, onward),
-        // Which of two a switch would take the tail of, nobody can say.
-        Active::SplitBrain(p) if ask.situation.sites[t.route.from].two_live().is_some() => Err(p.clone()),
+        // Which of two a switch would take the tail of, nobody can say; nor where to, where somebody has recovered its target.
+        Active::SplitBrain(p) => Err(p.clone()),
         Active::RecoveredByOthers { .. }
         | Active::LiveAcross { .. }
         | Active::In(_)
         | Active::Between
-        | Active::SplitBrain(_)
         | Active::Unknown(_) => match lost_meanwhile(ask, t) {
             Some(failover) => return failover,
             None => Ok(onward),

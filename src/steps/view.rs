@@ -225,13 +225,7 @@ impl<'a> View<'a> {
     /// Its database, or what is wrong.
     pub fn database(&self) -> Result<&'a Database, Problem> {
         let target = self.target()?;
-        target.database.as_ref().ok_or_else(|| {
-            Problem::ask(
-                Reason::DatabaseState,
-                format!("{} has no database {}", clean(&target.server_name), clean(&self.pool.database)),
-                "Set up log shipping again from a full backup of the live database",
-            )
-        })
+        target.database.as_ref().ok_or_else(|| chain::no_copy(target, &self.pool.database))
     }
     /// The folders over which log backups reach the target's copy, as they were seen.
     pub fn folders(&self) -> Result<&'a Folders, Problem> {

@@ -107,6 +107,10 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
             "waits for the side that holds all of it: nothing stands on the other one".into()
         }
+        Reason::DatabaseState if problem.fix.contains("set spec.activeDataCenter to that side again") => {
+            want(s, who, asks_for(s, who)?.other());
+            "goes on where somebody has recovered it".into()
+        }
         Reason::DatabaseState if problem.fix.contains("so that this is done") => {
             want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
             "sets activeDataCenter back: what was begun is done first".into()
@@ -139,9 +143,9 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             delete_failed_job(s, problem)?;
             "makes the folders that the message names, and room, and deletes the job that failed".into()
         }
-        Reason::EffectFailed if problem.what.contains("its job ends well") => {
+        Reason::EffectFailed if problem.fix.contains("its job ") => {
             delete_failed_job(s, problem)?;
-            "finds nothing that changes it any more, and deletes the job".into()
+            "finds nothing that is in its way any more, and deletes the job".into()
         }
         Reason::CentralManagementDown => {
             let name = sides::data_center(&s.world.scenario, end).name.clone();
