@@ -12,7 +12,6 @@ use crate::domain::pool::{
     Tls, WhenActiveAnswers,
 };
 use crate::domain::problem::{Problem, Reason};
-use crate::domain::route::Procedure;
 use crate::domain::side::Sides;
 use crate::domain::situation::Moved;
 use crate::domain::text::{self, clean};
@@ -283,18 +282,28 @@ pub fn last_wish(pool: &Pool, status: Option<&v1::PersistentChatFailoverStatus>)
     })
 }
 
-/// The newest failover or switch by which chat has moved, or may have, as a status has it.
+/// The newest failover or switch that says where chat is, as a status has it.
 pub fn moved(pool: &Pool, status: Option<&v1::PersistentChatFailoverStatus>) -> Option<Moved> {
-    let status = status?;
-    let is_move = Procedure::name_moves_chat;
-    let ended = status.history.iter().filter(|h| h.outcome == "Completed" && is_move(&h.procedure));
-    let ended = ended.map(|h| (h.number, &h.started, &h.to));
-    let current = status.transition.iter().filter(|t| is_move(&t.procedure) && t.point_of_no_return);
-    let all = current.map(|t| (t.number, &t.started, &t.to)).chain(ended);
-    let known = all.filter_map(|(number, started, to)| {
-        Some(Moved { number: u64::try_from(number?).ok()?, started: started.0, to: pool.side_of(to)? })
-    });
-    known.max_by_key(Moved::order)
+    let last = status?.last_move.as_ref()?;
+    Some(Moved {
+        number: u64::try_from(last.number).ok()?,
+        started: last.started.0,
+        to: pool.side_of(&last.data_center)?,
+        ended: last.ended,
+        void_tail: last.void_tail.as_ref().map(|t| t.0),
+    })
+}
+
+/// The same, for a status.
+pub fn last_move(pool: &Pool, moved: &Moved) -> v1::LastMove {
+    v1::LastMove {
+        // A pool does not see so many.
+        number: i64::try_from(moved.number).unwrap_or(i64::MAX),
+        started: Time(moved.started),
+        data_center: pool.name(moved.to).into(),
+        ended: moved.ended,
+        void_tail: moved.void_tail.map(Time),
+    }
 }
 
 /// The last wish that was taken up, for a status.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use status::{
-    ConsentNeeded, HistoryEntry, LossStatus, LostMessages, PersistentChatFailoverStatus, Progress,
+    ConsentNeeded, HistoryEntry, LastMove, LossStatus, LostMessages, PersistentChatFailoverStatus, Progress,
     StepStatus, TransitionStatus, WishStatus,
 };
 

@@ -60,7 +60,7 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
         Ok(state) => state,
         Err(p) => return Active::Unknown(p.clone()),
     };
-    let Some(said) = state.side() else { return Active::Unknown(strange_state(&state.state)) };
+    let Some(said) = s.used() else { return Active::Unknown(strange_state(&state.state)) };
     let other = said.other();
     let (here, there) = (&s.sites[said], &s.sites[other]);
     let explained = is_explained(s, said);
@@ -82,6 +82,12 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
         (Some(_), None) => Active::In(said),
         // A copy that waited for log backups when we began.
         (None, Some(copy)) if t.is_some_and(|t| t.route.to == other) => made_live(copy),
+        // No record in sight explains it, and we know better: chat was there, and left it.
+        (None, Some(copy)) if state.side() != Some(said) => Active::LiveAcross {
+            side: other,
+            fork: copy.database.as_ref().and_then(|d| d.fork.clone()),
+            problem: has_moved_on(pool, said, copy),
+        },
         (None, Some(copy)) if explained && left_behind(copy) => Active::In(said),
         (None, Some(copy)) if explained || said == Side::Primary => made_live(copy),
         (None, Some(copy)) => Active::LiveAcross {
@@ -210,6 +216,20 @@ fn recovered_by_others(pool: &Pool, copy: &Instance) -> Problem {
         ),
         "Find out who recovered it and up to which log backup. To go on with it as it is, agree by consent",
     )
+}
+
+/// A side has come back that chat had left; the one that it has moved to is not to be seen, nor is the Central Management store.
+fn has_moved_on(pool: &Pool, moved: Side, copy: &Instance) -> Problem {
+    let (here, there) = (pool.name(moved), pool.name(moved.other()));
+    let what = format!(
+        "Chat has moved to {here}, and neither a live database there is to be seen nor the Central Management store; {} on {} is the one that          chat had left, and {there} does not know that",
+        clean(&pool.database),
+        clean(&copy.server_name)
+    );
+    let fix = format!(
+        "Wait for {here}: what was written since is there only. If {here} is gone for good, move the Central Management store to {there}, set          spec.activeDataCenter to {there}, and agree to going on with the old database"
+    );
+    Problem::ask(Reason::DatabaseState, what, fix)
 }
 
 /// The pool uses a side of which nothing is to be seen, and the other one has a live database that nobody can explain.

@@ -57,6 +57,9 @@ pub struct PoolState {
     pub identity: String,
     /// `Normal` or `FailedOver`.
     pub state: String,
+    /// Whether only the replica on the Management Shell host told it (`-LocalStore`): what it has not heard since, it does not know.
+    #[serde(default)]
+    pub of_replica: bool,
 }
 
 impl PoolState {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::backups::Folders;
-use super::lync::{Lync, PoolState};
+use super::lync::Lync;
 use super::route::Procedure;
 use super::side::{Side, Sides};
 use super::site::Site;
@@ -25,12 +25,12 @@ pub struct Situation {
     pub folders: Sides<Option<Folders>>,
     /// Lync.
     pub lync: Lync,
-    /// The newest failover or switch that is known of, also from before: where its record lies may be lost by now.
+    /// The newest failover or switch that is known to say where chat is, also from before: where its record lies may be lost by now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
 }
 
-/// A failover or switch by which chat has moved, or may have.
+/// A failover or switch that says where chat is: it has moved, or may have, or it was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Moved {
@@ -38,31 +38,77 @@ pub struct Moved {
     pub number: u64,
     /// When it began: who does not see the newest record gives its number again.
     pub started: Timestamp,
-    /// Where to.
+    /// The side that chat is on by it.
     pub to: Side,
+    /// Whether its end was recorded: of one and the same, that is the newer word.
+    #[serde(default)]
+    pub ended: bool,
+    /// When the tail was asked for that ends nothing any more: somebody has recovered the database that it had closed, and chat is there by
+    /// that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub void_tail: Option<Timestamp>,
 }
 
 impl Moved {
     /// Which of two came later.
-    pub fn order(&self) -> (u64, Timestamp) {
-        (self.number, self.started)
+    pub fn order(&self) -> (u64, i64, i64) {
+        let word = match (self.ended, self.void_tail) {
+            (true, _) => i64::MAX,
+            (false, Some(tail)) => tail.as_second(),
+            (false, None) => i64::MAX - 1,
+        };
+        // A status has whole seconds only.
+        (self.number, self.started.as_second(), word)
+    }
+    /// Whether it tells of this transition.
+    fn is_of(&self, t: &Transition) -> bool {
+        (self.number, self.started.as_second()) == (t.number, t.started.as_second())
+    }
+    /// What is known by a transition itself, if chat is on a side by it.
+    fn of(t: &Transition, to: Side) -> Moved {
+        Moved { number: t.number, started: t.started, to, ended: t.ended.is_some(), void_tail: None }
     }
 }
 
 impl Situation {
-    /// The newest failover or switch that these records tell of and by which chat has moved, or may have.
+    /// The newest failover or switch that these records tell of and that says where chat is.
     pub fn newest_moved(&self) -> Option<Moved> {
-        let has_moved = |t: &&Transition| match t.ended {
-            Some(ended) => t.route.procedure.moves_chat() && !ended.aborted,
-            None => self.is_past(t),
+        let told = |t: &Transition| match t.ended {
+            Some(ended) => Some(Moved::of(t, if ended.aborted { t.route.from } else { t.route.to })),
+            None if self.is_past(t) => Some(Moved::of(t, t.route.to)),
+            None => self.reopened(t).map(|at| Moved { void_tail: Some(at), ..Moved::of(t, t.route.from) }),
         };
-        let newest = self.transitions().into_iter().find(has_moved);
-        newest.map(|t| Moved { number: t.number, started: t.started, to: t.route.to })
+        let moves = self.transitions().into_iter().filter(|t| t.route.procedure.moves_chat());
+        moves.filter_map(told).max_by_key(Moved::order)
     }
-    /// Whether chat is known to have moved elsewhere since, although no record that is to be seen tells of it: the side is lost by now where
-    /// that record lies. Who went on with the older one would bring chat back to an old database.
+    /// Whether chat is known to be elsewhere by what came since, although no record that is to be seen tells of it: the side is lost by now
+    /// where that record lies. It may be the end of the same one, that was taken back. Who went on with it would bring chat back to an old
+    /// database.
     pub fn is_overtaken(&self, t: &Transition) -> bool {
-        self.moved.is_some_and(|moved| moved.order() > (t.number, t.started) && moved.to != t.route.to)
+        let Some(moved) = self.moved.filter(|moved| moved.to != t.route.to) else { return false };
+        match (moved.is_of(t), moved.ended) {
+            (true, true) => t.ended.is_none(),
+            (true, false) => self.reopened(t).is_none() && has_void_tail(t, moved),
+            (false, _) => moved.order() > Moved::of(t, t.route.to).order(),
+        }
+    }
+    /// When the tail of a switch was asked for, if the database that it had closed takes changes again, on a fork of its own: somebody has
+    /// recovered it where it was. What our own hand does to it stands in the record.
+    fn reopened(&self, t: &Transition) -> Option<Timestamp> {
+        let tail = t.facts.tail.as_ref()?;
+        let there = self.sites[t.route.from].partner(tail.seat.place)?.answer.instance().ok()?;
+        let fork = there.database.as_ref().filter(|db| db.is_live())?.fork.as_ref()?;
+        (!fork.eq_ignore_ascii_case(&tail.fork)).then_some(tail.at)
+    }
+    /// The side that the pool uses, as its state says. Where only the replica of a Management Shell host told it, since the Central
+    /// Management store is down, and a failover or switch is known that no record in sight tells of, it is what that one says: the replica
+    /// of a side that comes back still says what was true when that was lost.
+    pub fn used(&self) -> Option<Side> {
+        let state = self.lync.state.known()?;
+        let unseen = self.moved.filter(|moved| {
+            state.of_replica && self.newest_moved().is_none_or(|seen| seen.order() < moved.order())
+        });
+        unseen.map(|moved| moved.to).or(state.side())
     }
     /// The transitions of the pool that the records tell of, the newest first. A record lies on every partner of a side that could be
     /// reached when it was written; the copy that was written last counts.
@@ -103,11 +149,10 @@ impl Situation {
     /// Whether a switch whose recovery was intended may be taken back nevertheless, by a human's word: its target is not to be seen, and the
     /// pool uses the other side, so nobody has chatted there.
     pub fn may_be_taken_back(&self, t: &Transition) -> bool {
-        let used = self.lync.state.known().and_then(PoolState::side);
         t.route.procedure == Procedure::Switch
             && t.facts.adopted_fork.is_none()
             && self.sites[t.route.to].main().is_err()
-            && used == Some(t.route.from)
+            && self.used() == Some(t.route.from)
     }
     /// Whether a transition's point of no return was, or may have been, passed. The intent of a recovery alone does not pass it:
     /// whoever wrote it may have died, or looked once more and held back, before the statement was sent. A database that waits for
@@ -122,4 +167,10 @@ impl Situation {
             }
         }
     }
+}
+
+/// Whether the tail of a transition is the one that is known to end nothing any more, and not one that was taken since.
+fn has_void_tail(t: &Transition, moved: Moved) -> bool {
+    let at = t.facts.tail.as_ref().map(|tail| tail.at.as_second());
+    moved.void_tail.is_some_and(|void| at.is_some_and(|at| at <= void.as_second()))
 }

@@ -10,7 +10,6 @@ use super::start::{Ask, What, align, begin, go_on, protect};
 use crate::domain::active::{self, Active};
 use crate::domain::consent::{Consent, Terms};
 use crate::domain::decision::{Decision, Evidence, Left, Waiting};
-use crate::domain::lync::PoolState;
 use crate::domain::pool::Pool;
 use crate::domain::problem::{Class, Problem, Reason};
 use crate::domain::route::Course;
@@ -164,7 +163,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn idle(&self, next: Next) -> Plan {
-        let said = || self.ask.situation.lync.state.known().and_then(PoolState::side);
+        let said = || self.ask.situation.used();
         Plan {
             active: self.active.clone(),
             supposed: self.active.side().or_else(said).unwrap_or(self.ask.goal.active),

@@ -12,7 +12,7 @@ mod tests;
 
 use conditions::Conditions;
 
-use crate::api::convert::wish_status;
+use crate::api::convert::{last_move, wish_status};
 use crate::api::v1alpha1::{PersistentChatFailoverStatus, WishStatus};
 use crate::domain::pool::Pool;
 use crate::engine::report::Report;
@@ -29,6 +29,9 @@ pub fn status(
     if let Some(heard) = &r.plan.heard {
         s.wish = Some(WishStatus { at: conditions::time(heard.at), ..wish_status(pool, heard) });
     }
+    if let Some(moved) = &r.situation.moved {
+        s.last_move = Some(last_move(pool, moved));
+    }
     steps::project(&mut s, pool, r);
     s.step = r.plan.transition.as_ref().and_then(|_| r.plan.at_work()).map(|id| id.as_str().to_string());
     let mut conditions = Conditions::of(&mut s, r.situation.at);
@@ -43,6 +46,7 @@ pub fn essence(s: &PersistentChatFailoverStatus) -> Vec<String> {
         s.conditions.iter().map(|c| format!("{} {} {}", c.type_, c.status, c.reason)).collect();
     e.push(format!("{} {:?} {:?}", s.observed_generation, s.active_data_center, s.step));
     e.push(s.wish.as_ref().map(|w| format!("{w:?}")).unwrap_or_default());
+    e.push(s.last_move.as_ref().map(|m| format!("{m:?}")).unwrap_or_default());
     e.push(
         s.transition
             .as_ref()

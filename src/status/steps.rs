@@ -34,7 +34,8 @@ pub fn project(s: &mut PersistentChatFailoverStatus, pool: &Pool, r: &Report<'_>
     let ended = ended_ones(r.situation);
     let seen = saw_records(r.situation);
     if seen {
-        s.history = ended.iter().take(10).map(|(t, e)| history(pool, t, *e)).collect();
+        let told = ended.iter().map(|(t, e)| history(pool, t, *e)).collect();
+        s.history = remembered(pool, told, std::mem::take(&mut s.history));
     }
     match (&r.plan.transition, ended.first()) {
         (Some(t), _) => running(s, pool, r, t),
@@ -46,6 +47,21 @@ pub fn project(s: &mut PersistentChatFailoverStatus, pool: &Pool, r: &Report<'_>
             keep_only(&mut Conditions::of(s, r.situation.at), &[]);
         }
     }
+}
+
+/// How many transitions that have ended a status tells of.
+const HISTORY: usize = 10;
+
+/// What the records tell has ended, and what was known to have: a side that comes back may hold only the records from before it was lost,
+/// and what is not in those happened all the same.
+fn remembered(pool: &Pool, told: Vec<HistoryEntry>, known: Vec<HistoryEntry>) -> Vec<HistoryEntry> {
+    let is_ours = |h: &HistoryEntry| pool.side_of(&h.from).is_some() && pool.side_of(&h.to).is_some();
+    let unseen: Vec<HistoryEntry> =
+        known.into_iter().filter(|k| is_ours(k) && told.iter().all(|t| t.id != k.id)).collect();
+    let mut all = [told, unseen].concat();
+    all.sort_by_key(|h| std::cmp::Reverse(h.ended.0));
+    all.truncate(HISTORY);
+    all
 }
 
 /// Those that have ended, the last one first.

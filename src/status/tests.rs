@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::conditions::{BACKED_UP, FAILOVER_READY, OTHER_SIDE_QUIET, READY, RECONCILING, STALLED};
 use super::{essence, status};
+use crate::api::convert;
 use crate::api::v1alpha1::PersistentChatFailoverStatus;
 use crate::domain::active::{Active, active};
 use crate::domain::decision::{Decision, Evidence, Waiting};
@@ -20,12 +21,12 @@ use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::record::{Record, SCHEMA};
 use crate::domain::route::{Course, Procedure, Route};
-use crate::domain::side::{Side, Sides};
+use crate::domain::side::{Place, Seat, Side, Sides};
 use crate::domain::site::{Answer, Partner, Silence, Site};
-use crate::domain::situation::Situation;
+use crate::domain::situation::{Moved, Situation};
 use crate::domain::sql_server::{Database, DatabaseState, Instance, OwnBackups, Session};
 use crate::domain::step::StepId;
-use crate::domain::transition::{Ended, StepHistory, Transition};
+use crate::domain::transition::{Ended, StepHistory, Tail, Transition};
 use crate::domain::wish::{LastWish, WishState};
 use crate::engine::goal::Goal;
 use crate::engine::plan::{Next, Plan, plan};
@@ -146,7 +147,11 @@ impl World {
         };
         let servers = data_center(active).active_servers;
         let lync = Lync {
-            state: Reading::Known(PoolState { identity: "i".into(), state: active.pool_state().into() }),
+            state: Reading::Known(PoolState {
+                identity: "i".into(),
+                state: active.pool_state().into(),
+                of_replica: false,
+            }),
             service: Reading::Known(ChatService {
                 identity: "i".into(),
                 active: servers.clone(),
@@ -380,6 +385,95 @@ fn the_history_tells_outcomes_and_what_was_not_done_is_not_said_to_be() {
     }
     let s = w.project(&settled, &known);
     assert_eq!((&s.history, &s.transition), (&known.history, &known.transition));
+}
+
+#[test]
+fn what_was_told_to_have_ended_is_not_forgotten_where_an_older_record_is_seen_alone() {
+    let mut w = World::with(Side::Primary);
+    // Times of a record are finer than those of a status.
+    let begun = Transition {
+        started: at(10) + SignedDuration::from_millis(300),
+        ..transition(Route::switch(Side::Backup))
+    };
+    for (aborted, chat) in [(true, Side::Primary), (false, Side::Backup)] {
+        let ended = Transition { ended: Some(Ended { at: at(20), aborted }), ..begun.clone() };
+        w.situation.sites = World::with(Side::Primary).situation.sites;
+        w.record(&ended);
+        w.situation.moved = w.situation.newest_moved();
+        let settled = w.plan(Next::Settled);
+        let told = w.project(&settled, &PersistentChatFailoverStatus::default());
+        // The side that knows of the end is lost, and the other one has the record as it was.
+        w.situation.sites = World::with(Side::Primary).situation.sites;
+        w.record(&begun);
+        w.situation.moved = None;
+        let blocked = w.plan(Next::Blocked(Problem::retry(Reason::HostUnreachable, "lost", "")));
+        let kept = w.project(&blocked, &told);
+        assert_eq!(kept.history, told.history);
+        let moved = convert::moved(&w.pool, Some(&kept)).unwrap();
+        assert_eq!((moved.to, moved.ended), (chat, true));
+        w.situation.moved = Some(moved);
+        assert_eq!(w.situation.is_overtaken(&begun), aborted, "what was completed is no other way");
+        assert_eq!(w.situation.open_move().is_none(), aborted);
+    }
+}
+
+#[test]
+fn a_tail_whose_database_somebody_has_recovered_ends_nothing_where_that_is_lost_later() {
+    let mut w = World::with(Side::Primary);
+    let seat = Seat { side: Side::Primary, place: Place::Store };
+    let tail = |minute: i64, fork: &str| Tail {
+        at: at(minute) + SignedDuration::from_millis(700),
+        seat,
+        fork: fork.into(),
+        file: format!("mgc_tail_{minute}.trn"),
+        undone: false,
+    };
+    let mut t = transition(Route::switch(Side::Backup));
+    t.facts.tail = Some(tail(12, "F"));
+    t.steps.insert(StepId::TailTaken, StepHistory { attempts: 1, ..StepHistory::default() });
+    let seen = |w: &mut World, t: &Transition, fork: &str, live: bool| {
+        w.situation.sites = World::with(Side::Primary).situation.sites;
+        w.record(t);
+        let db = w.instance(Side::Primary).database.as_mut().unwrap();
+        (db.fork, db.state) = (Some(fork.into()), if live { db.state } else { DatabaseState::Restoring });
+        w.situation.moved = w.situation.newest_moved().or(w.situation.moved);
+    };
+    let told = |w: &World, before: &PersistentChatFailoverStatus| {
+        let running = Plan { transition: Some(t.clone()), ..w.plan(Next::Finish) };
+        w.project(&running, before)
+    };
+    seen(&mut w, &t, "F", true);
+    let as_ever = told(&w, &PersistentChatFailoverStatus::default());
+    assert_eq!(as_ever.last_move, None, "its intent is written, and nothing done");
+    seen(&mut w, &t, "G", true);
+    assert!(w.situation.open_move().is_some(), "beside that database the switch goes on, with another tail");
+    let status = told(&w, &as_ever);
+    // Then that side is lost, and what is left has the record and the tail.
+    seen(&mut w, &t, "F", false);
+    w.situation.moved = convert::moved(&w.pool, Some(&status));
+    assert!(w.situation.is_overtaken(&t) && w.situation.open_move().is_none());
+    assert_eq!(told(&w, &status).last_move, status.last_move, "it stays told");
+    // Another tail was taken since.
+    t.facts.tail = Some(tail(13, "G"));
+    seen(&mut w, &t, "G", false);
+    assert!(w.situation.open_move().is_some());
+}
+
+#[test]
+fn a_replica_that_was_away_does_not_say_where_chat_is() {
+    let mut w = World::with(Side::Backup);
+    let moved = Moved { number: 3, started: at(10), to: Side::Primary, ended: true, void_tail: None };
+    assert_eq!(w.situation.used(), Some(Side::Backup));
+    w.situation.moved = Some(moved);
+    assert_eq!(w.situation.used(), Some(Side::Backup), "the store itself says so: somebody has changed it");
+    let state = w.situation.lync.state.known().cloned().unwrap();
+    w.situation.lync.state = Reading::Known(PoolState { of_replica: true, ..state });
+    assert_eq!(w.situation.used(), Some(Side::Primary));
+    // A record in sight that is as new tells the same as what is remembered of it.
+    let mut t = transition(Route::failover(Side::Backup));
+    (t.number, t.ended) = (4, Some(Ended { at: at(20), aborted: false }));
+    w.record(&t);
+    assert_eq!(w.situation.used(), Some(Side::Backup));
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub struct PersistentChatFailoverStatus {
     /// The last wish that was taken up, and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wish: Option<WishStatus>,
+    /// The newest failover or switch that says where chat is, wherever its record lies: where that is lost later, no older one is gone on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_move: Option<LastMove>,
     /// The step at work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
@@ -63,6 +66,26 @@ pub struct WishStatus {
     /// The `spec.utteredAt` that stood there then: it does not speak a second time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uttered_at: Option<Time>,
+}
+
+/// A failover or switch that says where chat is.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastMove {
+    /// Which one of the pool's it is, whoever carried it out: of two, the later one has the higher number.
+    #[schemars(range(min = 0))]
+    pub number: i64,
+    /// When it began.
+    pub started: Time,
+    /// The data centre that chat is in by it.
+    #[schemars(length(max = 63))]
+    pub data_center: String,
+    /// Whether it is over.
+    pub ended: bool,
+    /// When the tail of the log was taken by which a switch had closed a database that somebody has recovered since: what is written there, no
+    /// copy has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub void_tail: Option<Time>,
 }
 
 /// A transition.

@@ -121,15 +121,20 @@ async fn pool_state<S: Systems>(
         let said = ask(systems, &pool.sites[side].management_shell, &cmdlet).await;
         said.and_then(|o| shell::pool_state(&o, &pool.fqdn))
     };
-    let problem = match from(first, cmdlets::get_state()).await {
+    let of = |side: Side| async move {
+        let problem = match from(side, cmdlets::get_state()).await {
+            Ok(state) => return Ok(state),
+            Err(problem) => problem,
+        };
+        // While the Central Management store is down, the replica on the host itself still knows.
+        let local = from(side, cmdlets::get_state_local()).await;
+        local.map(|state| PoolState { of_replica: true, ..state }).map_err(|_| problem)
+    };
+    let problem = match of(first).await {
         Ok(state) => return (first, Ok(state), None),
         Err(problem) => problem,
     };
-    // While the Central Management store is down, the replica on the host itself still knows.
-    if let Ok(state) = from(first, cmdlets::get_state_local()).await {
-        return (first, Ok(state), None);
-    }
-    if ask_the_other && let Ok(state) = from(first.other(), cmdlets::get_state()).await {
+    if ask_the_other && let Ok(state) = of(first.other()).await {
         return (first.other(), Ok(state), Some(problem));
     }
     (first, Err(problem), None)

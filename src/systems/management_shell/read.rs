@@ -86,7 +86,9 @@ fn is_of(identity: &str, pool: &str) -> bool {
 pub fn pool_state(objects: &[ShellObject], pool: &str) -> Result<PoolState, Problem> {
     let found: Vec<PoolState> = objects
         .iter()
-        .filter_map(|o| Some(PoolState { identity: o.text("Identity")?, state: o.text("PoolState")? }))
+        .filter_map(|o| {
+            Some(PoolState { identity: o.text("Identity")?, state: o.text("PoolState")?, of_replica: false })
+        })
         .filter(|s| is_of(&s.identity, pool))
         .collect();
     match found.as_slice() {
