@@ -99,13 +99,12 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             want(s, who, sides::active(&s.world)?);
             "sets activeDataCenter to where chat is".into()
         }
-        Reason::DatabaseState if problem.what.contains("does not say where roll forward of") => {
+        Reason::DatabaseState
+            if problem.what.contains("does not say where roll forward of")
+                || problem.fix.contains("set spec.activeDataCenter back to it") =>
+        {
             want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
-            "waits for the side that holds all of it: a seed was cut off".into()
-        }
-        Reason::DatabaseState if problem.fix.contains("set spec.activeDataCenter back to it") => {
-            want(s, who, Side::of_pool_state(&s.world.chat.master.pool_state)?);
-            "waits for the side that holds all of it: nothing stands on the other one".into()
+            "waits for the side that holds all of it: no copy stands on the other one".into()
         }
         Reason::DatabaseState if problem.fix.contains("set spec.activeDataCenter to that side again") => {
             want(s, who, asks_for(s, who)?.other());

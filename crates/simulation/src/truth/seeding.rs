@@ -78,7 +78,7 @@ fn judge_count(truth: &mut Truth, write: &Write<'_>, here: Option<&Database>) {
     let lost = record.pointer(lost).cloned().unwrap_or_default();
     truth.check("what was lost is counted before it is closed", !lost.is_null(), || write.told());
     if let Some(counted) = lost.get("messages").and_then(serde_json::Value::as_u64) {
-        let lacking = w.messages.lacking(old, live).len() as u64;
+        let lacking = w.messages.rows_lacking(old, live) as u64;
         truth.check("what was lost is counted rightly", counted == lacking, || {
             format!("{}: {lost}, and the live one lacks {lacking}", write.told())
         });
