@@ -443,8 +443,10 @@ impl<'w, S: Systems> Permit<'w, S> {
         }
     }
 
-    /// Whether the folders hold what they held, and the servers that were silent still are: asked at the last moment, and quickly.
+    /// Whether the servers that were silent still are, and the folders hold what they held: asked at the last moment, and quickly. The folders
+    /// after the servers: one that comes back while its silence is waited for, which takes seconds, backs up its log first of all.
     pub async fn still_so(&self, seen: &Premises) -> Result<(), Problem> {
+        self.still_silent(&seen.silent).await?;
         let (side, folders) = (self.to(), self.systems.folders());
         let (share, copy) =
             futures::join!(folders.list(side, Kind::BackupShare), folders.list(side, Kind::CopyFolder));
@@ -466,7 +468,7 @@ impl<'w, S: Systems> Permit<'w, S> {
                 )));
             }
         }
-        self.still_silent(&seen.silent).await
+        Ok(())
     }
 
     /// Whether servers that were silent still are.

@@ -78,6 +78,11 @@ fn asks_for(s: &Shared, who: usize) -> Option<Side> {
     s.clusters.get(who).and_then(|c| c.object.as_ref()).map(|o| o.spec.active)
 }
 
+/// The side where chat is, or is to be by the pool's state.
+fn where_chat_is(s: &Shared) -> Option<Side> {
+    sides::active(&s.world).or(Side::of_pool_state(&s.world.chat.master.pool_state))
+}
+
 /// The word that follows a text in a message.
 fn word_after(message: &str, text: &str) -> Option<String> {
     let (_, rest) = message.split_once(text)?;
@@ -115,13 +120,11 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
             "sets activeDataCenter back: what was begun is done first".into()
         }
         Reason::HostUnreachable if problem.fix.contains("set spec.activeDataCenter back") => {
-            let side = sides::active(&s.world).or(Side::of_pool_state(&s.world.chat.master.pool_state))?;
-            want(s, who, side);
+            want(s, who, where_chat_is(s)?);
             "sets activeDataCenter back: a server is missing".into()
         }
         Reason::SourceAlive => {
-            let side = sides::active(&s.world).or(Side::of_pool_state(&s.world.chat.master.pool_state))?;
-            want(s, who, side);
+            want(s, who, where_chat_is(s)?);
             "sets activeDataCenter back: it lives".into()
         }
         Reason::BackupDamaged | Reason::BackupRefused | Reason::LogChainGap => {

@@ -7,6 +7,7 @@ mod lent;
 mod readings;
 mod returning;
 mod switching;
+mod weeks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -50,7 +51,12 @@ enum Nights {
     Planned,
     /// The side that was lost comes back.
     Returning,
+    /// No single one: plans that are kept, then weeks.
+    Weeks,
 }
+
+/// A week takes as long as so many nights.
+const WEEKS: u64 = 4;
 
 const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -389,6 +395,7 @@ fn all(a: &Arguments) -> Result<bool, String> {
     let nights = MUTANTS.iter().chain(readings::MUTANTS).map(|m| (m, Nights::Bad));
     let all = nights.chain(switching::MUTANTS.iter().map(|m| (m, Nights::Planned)));
     let all = all.chain(returning::MUTANTS.iter().map(|m| (m, Nights::Returning)));
+    let all = all.chain(weeks::MUTANTS.iter().map(|m| (m, Nights::Weeks)));
     let mutants = all.filter(|(m, _)| chosen(m));
     if a.fits {
         return Ok(fits(&root, mutants.map(|(m, _)| m)));
@@ -498,11 +505,12 @@ fn one(copy: &Path, build: &Path, nights: Nights, seeds: u64) -> Result<Option<S
         let violation = said.lines().find_map(|l| l.strip_prefix("VIOLATION "));
         violation.map(|v| v.split_once("): ").map_or(v, |(_, p)| p).chars().take(90).collect::<String>())
     };
-    let seeds = seeds.to_string();
+    let (most, seeds) = (seeds, seeds.to_string());
     let said = match nights {
         Nights::Bad => soak(&["--until-failure", "--seeds", &seeds])?,
         Nights::Planned => soak(&["--planned", "--until-failure", "--seeds", &seeds])?,
         Nights::Returning => soak(&["--returning", "--until-failure", "--seeds", &seeds])?,
+        Nights::Weeks => String::new(),
     };
     if let Some(promise) = broken(&said) {
         let runs = said.lines().next().and_then(|l| l.split(' ').next()).unwrap_or("?");
@@ -515,10 +523,12 @@ fn one(copy: &Path, build: &Path, nights: Nights, seeds: u64) -> Result<Option<S
         let kept = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let kept: serde_json::Value =
             serde_json::from_str(&kept).map_err(|e| format!("{}: {e}", path.display()))?;
-        if let Some(promise) = broken(&soak(&["--plan", &kept["plan"].to_string()])?) {
+        if let Some(promise) = broken(&soak(&["--no-shrink", "--plan", &kept["plan"].to_string()])?) {
             let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             return Ok(Some(format!("by the plan {name}: {promise}")));
         }
     }
-    Ok(None)
+    // One disaster after the other.
+    let said = soak(&["--weeks", "--until-failure", "--seeds", &(most / WEEKS).to_string()])?;
+    Ok(broken(&said).map(|promise| format!("in weeks: {promise}")))
 }
