@@ -290,7 +290,8 @@ pub fn moved(pool: &Pool, status: Option<&v1::PersistentChatFailoverStatus>) -> 
         started: last.started.0,
         to: pool.side_of(&last.data_center)?,
         ended: last.ended,
-        void_tail: last.void_tail.as_ref().map(|t| t.0),
+        tail: last.tail.as_ref().map(|t| t.0),
+        reopened: last.reopened,
     })
 }
 
@@ -302,7 +303,8 @@ pub fn last_move(pool: &Pool, moved: &Moved) -> v1::LastMove {
         started: Time(moved.started),
         data_center: pool.name(moved.to).into(),
         ended: moved.ended,
-        void_tail: moved.void_tail.map(Time),
+        tail: moved.tail.map(Time),
+        reopened: moved.reopened,
     }
 }
 

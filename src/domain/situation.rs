@@ -43,20 +43,20 @@ pub struct Moved {
     /// Whether its end was recorded: of one and the same, that is the newer word.
     #[serde(default)]
     pub ended: bool,
-    /// When the tail was asked for that ends nothing any more: somebody has recovered the database that it had closed, and chat is there by
-    /// that.
+    /// When the newest tail of it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub void_tail: Option<Timestamp>,
+    pub tail: Option<Timestamp>,
+    /// That tail ends nothing any more: somebody has recovered the database that it had closed, and chat is there by that.
+    #[serde(default)]
+    pub reopened: bool,
 }
 
 impl Moved {
     /// Which of two came later.
     pub fn order(&self) -> (u64, i64, i64) {
-        let word = match (self.ended, self.void_tail) {
-            (true, _) => i64::MAX,
-            (false, Some(tail)) => tail.as_second(),
-            (false, None) => i64::MAX - 1,
-        };
+        // A tail that was taken later is the newer word, and what became of it a newer one.
+        let tail = self.tail.map_or(0, Timestamp::as_second);
+        let word = if self.ended { i64::MAX } else { 2 * tail + i64::from(self.reopened) };
         // A status has whole seconds only.
         (self.number, self.started.as_second(), word)
     }
@@ -66,7 +66,8 @@ impl Moved {
     }
     /// What is known by a transition itself, if chat is on a side by it.
     fn of(t: &Transition, to: Side) -> Moved {
-        Moved { number: t.number, started: t.started, to, ended: t.ended.is_some(), void_tail: None }
+        let tail = t.facts.tail.as_ref().map(|tail| tail.at);
+        Moved { number: t.number, started: t.started, to, ended: t.ended.is_some(), tail, reopened: false }
     }
 }
 
@@ -75,8 +76,11 @@ impl Situation {
     pub fn newest_moved(&self) -> Option<Moved> {
         let told = |t: &Transition| match t.ended {
             Some(ended) => Some(Moved::of(t, if ended.aborted { t.route.from } else { t.route.to })),
-            None if self.is_past(t) => Some(Moved::of(t, t.route.to)),
-            None => self.reopened(t).map(|at| Moved { void_tail: Some(at), ..Moved::of(t, t.route.from) }),
+            // Where its target is not to be seen, nobody knows whether that was recovered: what lives is seen.
+            None if self.is_reopened(t) && self.sites[t.route.to].live().is_none() => {
+                Some(Moved { reopened: true, ..Moved::of(t, t.route.from) })
+            }
+            None => self.is_past(t).then(|| Moved::of(t, t.route.to)),
         };
         let moves = self.transitions().into_iter().filter(|t| t.route.procedure.moves_chat());
         moves.filter_map(told).max_by_key(Moved::order)
@@ -88,17 +92,17 @@ impl Situation {
         let Some(moved) = self.moved.filter(|moved| moved.to != t.route.to) else { return false };
         match (moved.is_of(t), moved.ended) {
             (true, true) => t.ended.is_none(),
-            (true, false) => self.reopened(t).is_none() && has_void_tail(t, moved),
+            (true, false) => !self.is_reopened(t) && has_void_tail(t, moved),
             (false, _) => moved.order() > Moved::of(t, t.route.to).order(),
         }
     }
-    /// When the tail of a switch was asked for, if the database that it had closed takes changes again, on a fork of its own: somebody has
-    /// recovered it where it was. What our own hand does to it stands in the record.
-    fn reopened(&self, t: &Transition) -> Option<Timestamp> {
-        let tail = t.facts.tail.as_ref()?;
-        let there = self.sites[t.route.from].partner(tail.seat.place)?.answer.instance().ok()?;
-        let fork = there.database.as_ref().filter(|db| db.is_live())?.fork.as_ref()?;
-        (!fork.eq_ignore_ascii_case(&tail.fork)).then_some(tail.at)
+    /// Whether the database whose log a switch has closed by its tail takes changes again, on a fork of its own: somebody has recovered it
+    /// where it was. What our own hand does to it stands in the record.
+    fn is_reopened(&self, t: &Transition) -> bool {
+        let Some(tail) = &t.facts.tail else { return false };
+        let there = self.sites[t.route.from].partner(tail.seat.place).and_then(|p| p.answer.instance().ok());
+        let db = there.and_then(|i| i.database.as_ref()).filter(|db| db.is_live());
+        db.and_then(|db| db.fork.as_ref()).is_some_and(|fork| !fork.eq_ignore_ascii_case(&tail.fork))
     }
     /// The side that the pool uses, as its state says. Where only the replica of a Management Shell host told it, since the Central
     /// Management store is down, and a failover or switch is known that no record in sight tells of, it is what that one says: the replica
@@ -171,6 +175,6 @@ impl Situation {
 
 /// Whether the tail of a transition is the one that is known to end nothing any more, and not one that was taken since.
 fn has_void_tail(t: &Transition, moved: Moved) -> bool {
-    let at = t.facts.tail.as_ref().map(|tail| tail.at.as_second());
-    moved.void_tail.is_some_and(|void| at.is_some_and(|at| at <= void.as_second()))
+    let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
+    moved.reopened && second(t.facts.tail.as_ref().map(|tail| tail.at)) <= second(moved.tail)
 }

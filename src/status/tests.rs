@@ -462,7 +462,8 @@ fn a_tail_whose_database_somebody_has_recovered_ends_nothing_where_that_is_lost_
 #[test]
 fn a_replica_that_was_away_does_not_say_where_chat_is() {
     let mut w = World::with(Side::Backup);
-    let moved = Moved { number: 3, started: at(10), to: Side::Primary, ended: true, void_tail: None };
+    let moved =
+        Moved { number: 3, started: at(10), to: Side::Primary, ended: true, tail: None, reopened: false };
     assert_eq!(w.situation.used(), Some(Side::Backup));
     w.situation.moved = Some(moved);
     assert_eq!(w.situation.used(), Some(Side::Backup), "the store itself says so: somebody has changed it");

@@ -82,10 +82,12 @@ pub struct LastMove {
     pub data_center: String,
     /// Whether it is over.
     pub ended: bool,
-    /// When the tail of the log was taken by which a switch had closed a database that somebody has recovered since: what is written there, no
-    /// copy has.
+    /// When a switch has asked for the tail of the log by which it closes the database that it leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub void_tail: Option<Time>,
+    pub tail: Option<Time>,
+    /// Somebody has recovered the database that was closed by it: what is written there since, no copy has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reopened: bool,
 }
 
 /// A transition.

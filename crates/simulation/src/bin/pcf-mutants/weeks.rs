@@ -7,7 +7,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "a tail is believed whose source somebody has recovered",
         edits: &[(
             "src/domain/situation.rs",
-            "            (true, false) => self.reopened(t).is_none() && has_void_tail(t, moved),",
+            "            (true, false) => !self.is_reopened(t) && has_void_tail(t, moved),",
             "            (true, false) => false,",
         )],
     },
