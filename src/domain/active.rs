@@ -222,12 +222,14 @@ fn recovered_by_others(pool: &Pool, copy: &Instance) -> Problem {
 fn has_moved_on(pool: &Pool, moved: Side, copy: &Instance) -> Problem {
     let (here, there) = (pool.name(moved), pool.name(moved.other()));
     let what = format!(
-        "Chat has moved to {here}, and neither a live database there is to be seen nor the Central Management store; {} on {} is the one that          chat had left, and {there} does not know that",
+        "Chat has moved to {here}, and neither a live database there is to be seen nor the Central Management store; {} on {} is the one that \
+         chat had left, and {there} does not know that",
         clean(&pool.database),
         clean(&copy.server_name)
     );
     let fix = format!(
-        "Wait for {here}: what was written since is there only. If {here} is gone for good, move the Central Management store to {there}, set          spec.activeDataCenter to {there}, and agree to going on with the old database"
+        "Wait for {here}: what was written since is there only. If {here} is gone for good, move the Central Management store to {there}, set \
+         spec.activeDataCenter to {there}, and agree to going on with the old database"
     );
     Problem::ask(Reason::DatabaseState, what, fix)
 }
