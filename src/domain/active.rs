@@ -65,11 +65,13 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
     let (here, there) = (&s.sites[said], &s.sites[other]);
     let explained = is_explained(s, said);
     let left_behind = |copy| is_left_behind(s, said, copy);
+    let fork_of = |copy: &Instance| copy.database.as_ref().and_then(|d| d.fork.clone());
     let made_live = |copy: &Instance| Active::RecoveredByOthers {
         side: other,
-        fork: copy.database.as_ref().and_then(|d| d.fork.clone()),
+        fork: fork_of(copy),
         problem: recovered_by_others(pool, copy),
     };
+    let across = |copy: &Instance, problem| Active::LiveAcross { side: other, fork: fork_of(copy), problem };
     if let Some((a, b)) = here.two_live() {
         return Active::SplitBrain(beside_each_other(pool, said, a, b));
     }
@@ -83,18 +85,10 @@ pub fn active(pool: &Pool, s: &Situation, t: Option<&Transition>) -> Active {
         // A copy that waited for log backups when we began.
         (None, Some(copy)) if t.is_some_and(|t| t.route.to == other) => made_live(copy),
         // No record in sight explains it, and we know better: chat was there, and left it.
-        (None, Some(copy)) if state.side() != Some(said) => Active::LiveAcross {
-            side: other,
-            fork: copy.database.as_ref().and_then(|d| d.fork.clone()),
-            problem: has_moved_on(pool, said, copy),
-        },
+        (None, Some(copy)) if state.side() != Some(said) => across(copy, has_moved_on(pool, said, copy)),
         (None, Some(copy)) if explained && left_behind(copy) => Active::In(said),
         (None, Some(copy)) if explained || said == Side::Primary => made_live(copy),
-        (None, Some(copy)) => Active::LiveAcross {
-            side: other,
-            fork: copy.database.as_ref().and_then(|d| d.fork.clone()),
-            problem: live_across(pool, said, copy),
-        },
+        (None, Some(copy)) => across(copy, live_across(pool, said, copy)),
         (None, None) => match (here.main(), there.main()) {
             // Who sees neither side knows nothing.
             (Err(_), Err(p)) | (Ok(_), Err(p)) => Active::Unknown(p.clone()),

@@ -278,7 +278,7 @@ impl Truth {
     /// Where chat is live, and since when the other side's database.
     fn look_at_chat(&mut self, w: &World, now: Timestamp) {
         for (host, _) in w.chat.servers.values().filter_map(|c| c.session.as_ref()) {
-            if let Some(d) = w.scenario.data_center_of(host) {
+            if let Some(d) = w.data_center_of(host) {
                 match self.live.get_mut(d) {
                     Some(at) => *at = now,
                     None => drop(self.live.insert(d.into(), now)),

@@ -87,19 +87,20 @@ fn judge_count(truth: &mut Truth, write: &Write<'_>, here: Option<&Database>) {
 
 /// Whether a human has agreed to what is overwritten, by the record that stands beside the live database.
 fn is_agreed(write: &Write<'_>) -> bool {
+    !agreed_overwrites(write).is_empty()
+}
+
+/// The lines of what is overwritten that a human has agreed to, by the record that stands beside the live database.
+fn agreed_overwrites(write: &Write<'_>) -> Vec<serde_json::Value> {
     let record = last_record(write, None).unwrap_or_default();
     let consents = record.pointer("/consents").and_then(|c| c.as_array()).cloned().unwrap_or_default();
-    let names = |c: &serde_json::Value| {
-        c.pointer("/terms/overwrites").and_then(|o| o.as_array()).is_some_and(|o| !o.is_empty())
-    };
-    consents.iter().any(names)
+    let lines = consents.iter().filter_map(|c| c.pointer("/terms/overwrites")?.as_array());
+    lines.flatten().cloned().collect()
 }
 
 /// Whether a human has agreed to lose what only the database holds that is overwritten, as far as the operator can tell that.
 fn is_given_up(write: &Write<'_>) -> bool {
-    let record = last_record(write, None).unwrap_or_default();
-    let consents = record.pointer("/consents").and_then(|c| c.as_array()).cloned().unwrap_or_default();
-    consents.iter().any(|c| c.pointer("/terms/overwrites").is_some_and(|o| o.to_string().contains(LACKED)))
+    agreed_overwrites(write).iter().any(|line| line.as_str().is_some_and(|line| line.contains(LACKED)))
 }
 
 /// What of a database that was live on a server stands in no backup: where its log ends, if that was not saved.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use super::Selected;
-use super::rewrite::{self, Rewritten};
+use super::rewrite::{Rewritten, make_room};
 use crate::tsql::Cell;
 
 /// Answers to statements, by their numbers.
@@ -50,9 +50,7 @@ impl Answers {
         selected: &Selected,
     ) {
         let mut all = self.0.borrow_mut();
-        if all.len() >= rewrite::KEPT {
-            all.clear();
-        }
+        make_room(&mut all);
         let kept = all.entry(asked.number).or_default();
         if kept.len() >= EACH {
             kept.remove(0);

@@ -39,8 +39,15 @@ const FLEETING: [&str; 10] = [
     "@@SPID",
 ];
 
-/// Most statements whose rewritten text is kept: a client that writes values into its texts must not fill the memory.
-pub(super) const KEPT: usize = 4096;
+/// Most statements of which something is kept: a client that writes values into its texts must not fill the memory.
+const KEPT: usize = 4096;
+
+/// Makes room for what is kept of one more statement.
+pub(super) fn make_room<K, V, S>(kept: &mut HashMap<K, V, S>) {
+    if kept.len() >= KEPT {
+        kept.clear();
+    }
+}
 
 /// How many statements were rewritten.
 static NUMBERED: AtomicU64 = AtomicU64::new(0);
@@ -82,9 +89,7 @@ pub(super) fn rewrite(seat: &Seat<'_>, t: &[Token]) -> Rc<Rewritten> {
     });
     if rewriter.fixed {
         REWRITTEN.with_borrow_mut(|kept| {
-            if kept.len() >= KEPT {
-                kept.clear();
-            }
+            make_room(kept);
             kept.insert(t.to_vec(), new.clone());
         });
     }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params_from_iter};
 use super::answers::Answers;
 use super::functions::{self, Shown, locked};
 use super::infer::{self, Item, Shape};
-use super::rewrite::{self, Rewritten};
+use super::rewrite::{Rewritten, make_room};
 use super::views::Table;
 use super::{COLLATION, compare, shapes, stored};
 use crate::scenario::SqlServerVersion;
@@ -32,14 +32,14 @@ pub(in crate::sql) struct Store {
 
 thread_local! {
     /// Engines that are free.
-    static FREE: RefCell<Vec<(SqlServerVersion, Engine)>> = RefCell::default();
+    static FREE: RefCell<Vec<Engine>> = RefCell::default();
 }
 
 impl Store {
     pub(in crate::sql) fn new(version: SqlServerVersion) -> Result<Self, rusqlite::Error> {
         let free = FREE.with_borrow_mut(|free| {
-            let at = free.iter().position(|(of, _)| *of == version)?;
-            Some(free.swap_remove(at).1)
+            let at = free.iter().position(|engine| engine.version == version)?;
+            Some(free.swap_remove(at))
         });
         let engine = match free {
             Some(engine) => engine,
@@ -64,7 +64,7 @@ impl Drop for Store {
         let Some(engine) = self.engine.take() else { return };
         // One that cannot be cleaned is closed; and where the thread ends, so are all of them.
         if engine.forget_clients().is_ok() {
-            let _ended = FREE.try_with(|free| free.borrow_mut().push((self.version, engine)));
+            let _ended = FREE.try_with(|free| free.borrow_mut().push(engine));
         }
     }
 }
@@ -298,9 +298,7 @@ impl Engine {
         let columns = named.collect();
         let new = Arc::new(Heading { columns, order: told.order, variables });
         let mut kept = self.headings.borrow_mut();
-        if kept.len() >= rewrite::KEPT {
-            kept.clear();
-        }
+        make_room(&mut kept);
         kept.insert(rewritten.number, new.clone());
         new
     }
