@@ -14,6 +14,7 @@ use common::matrix::{Row, SOON, Staged, hold_first, until_held, world};
 use common::proxy::{Proxy, behind_a_proxy};
 use common::scene::{Scene, runs};
 use common::{Plane, Process, night};
+use serde_json::Value;
 
 /// How long the lease of these tests stands.
 const LEASE: Duration = Duration::from_secs(6);
@@ -37,13 +38,28 @@ async fn standby(scene: &Scene) -> Process {
 
 /// Who holds the lease.
 fn holder(scene: &Scene) -> String {
-    let path = "jsonpath={.spec.holderIdentity}";
-    scene.kubectl(&["get", "lease/persistent-chat-failover", "-o", path], None)
+    let of = format!("/apis/coordination.k8s.io/v1/namespaces/{}", scene.namespace);
+    let lease = scene.plane.read(&format!("{of}/leases/persistent-chat-failover"));
+    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_string()
 }
 
 /// Sessions that were ever opened on the SQL Servers.
 fn logins(scene: &Scene) -> u32 {
     scene.lab.world().now().sql.values().map(|i| i.next_session - 51).sum()
+}
+
+/// What an operator leaves, logins and the version of its resource, once it has been the same for longer than a request takes.
+async fn at_rest(scene: &Scene) -> (u32, Value) {
+    let left = || (logins(scene), scene.object()["metadata"]["resourceVersion"].clone());
+    let (mut last, mut since) = (left(), Instant::now());
+    while since.elapsed() < Duration::from_secs(2) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = left();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,9 +69,9 @@ async fn a_standby_touches_nothing() {
     (scene.env, scene.lease) = (SOON.to_vec(), Some("30s"));
     scene.begin().await;
     let first = holder(&scene);
-    // It holds the lease and does nothing more: whatever is new now is the other one's.
+    // It holds the lease and does nothing more: once what it had sent has arrived, whatever is new is the other one's.
     scene.operator.as_ref().unwrap().signal("STOP");
-    let (before, version) = (logins(&scene), scene.object()["metadata"]["resourceVersion"].clone());
+    let (before, version) = at_rest(&scene).await;
     assert!(before > 0, "the lab counts no logins");
     let second = standby(&scene).await;
     tokio::time::sleep(Duration::from_secs(3)).await; // a span in which an operator at work looks a dozen times

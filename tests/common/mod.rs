@@ -1,11 +1,12 @@
 //! What the whole-program tests share: one real control plane for each test program, a lab and an operator for each test.
 //!
 //! [`scene`] is one test's world, [`matrix`] what every [`matrix::Course`] must withstand, [`courses`], [`switches`] and [`returns`] the courses,
-//! [`proxy`] a way to the API server that can be cut, [`terminal`] a terminal that a program runs on, [`gitops`] a Git repository and
-//! [`flux`] Flux beside a scene.
+//! [`proxy`] a way to the API server that can be cut, [`terminal`] a terminal that a program runs on, [`gitops`] a Git repository,
+//! [`flux`] Flux and [`argocd`] Argo CD beside a scene.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+pub mod argocd;
 pub mod courses;
 pub mod flux;
 pub mod gitops;
@@ -18,13 +19,14 @@ pub mod switches;
 pub mod terminal;
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lab::control_plane::{ControlPlane, Options};
+use lab::control_plane::{ControlPlane, Options, die_with_us};
+use serde_json::Value;
 
 pub fn manifests() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -96,21 +98,23 @@ pub fn assert_samples_cover_everything() {
     }
 }
 
-/// The control plane of this test program. It is started by a thread that never ends: its children die with that thread.
+/// The control plane of this test program.
 pub fn plane() -> &'static ControlPlane {
-    static PLANE: OnceLock<ControlPlane> = OnceLock::new();
+    &shared().plane
+}
+
+/// It is started by a thread that never ends: its children die with that thread.
+fn shared() -> &'static OwnPlane {
+    static PLANE: OnceLock<OwnPlane> = OnceLock::new();
     PLANE.get_or_init(|| {
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let directory = tempfile::tempdir().unwrap();
-            tell.send(ControlPlane::start(directory.path())).unwrap();
+            tell.send(OwnPlane::start(Options::default())).unwrap();
             loop {
                 std::thread::park();
             }
         });
-        let plane = told.recv().unwrap().unwrap_or_else(|e| panic!("the control plane does not start: {e}"));
-        define(&plane);
-        plane
+        told.recv().unwrap()
     })
 }
 
@@ -121,10 +125,45 @@ fn define(plane: &ControlPlane) {
     plane.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=30s"], None).unwrap();
 }
 
-/// A control plane of a test's own, which it may disturb. Ends with the test.
+/// A control plane with its folder, and where it is read. Ends when it is dropped.
 pub struct OwnPlane {
     plane: ControlPlane,
+    reader: Reader,
     _directory: tempfile::TempDir,
+}
+
+impl OwnPlane {
+    /// Starts one. Must be called by a thread that lives as long as it is needed: its children die with that thread.
+    fn start(options: Options) -> OwnPlane {
+        let directory = tempfile::tempdir().unwrap();
+        let plane = ControlPlane::start_with(directory.path(), options)
+            .unwrap_or_else(|e| panic!("the control plane does not start: {e}"));
+        define(&plane);
+        OwnPlane { reader: Reader::of(&plane), plane, _directory: directory }
+    }
+}
+
+/// `kubectl proxy`. A test asks many times a second how things stand: a kubectl for each question takes a third of the machine.
+struct Reader {
+    port: u16,
+    _proxy: Process,
+}
+
+impl Reader {
+    fn of(plane: &ControlPlane) -> Reader {
+        let mut proxy = Command::new(plane.kubectl_path());
+        proxy.args(["proxy", "--port=0"]).env("KUBECONFIG", plane.admin_kubeconfig());
+        proxy.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = die_with_us(&mut proxy).spawn().unwrap();
+        // "Starting to serve on 127.0.0.1:41257"
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let port = said.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        Reader {
+            port: port.unwrap_or_else(|| panic!("kubectl proxy says {said:?}")),
+            _proxy: Process::of(child),
+        }
+    }
 }
 
 /// The control plane that a scene plays on.
@@ -137,13 +176,19 @@ pub enum Plane {
 }
 
 impl Plane {
-    /// Starts one. Must be called by a thread that lives as long as it is needed: its children die with that thread.
+    /// Starts one, as [`OwnPlane::start`].
     pub fn own(options: Options) -> Plane {
-        let directory = tempfile::tempdir().unwrap();
-        let plane = ControlPlane::start_with(directory.path(), options)
-            .unwrap_or_else(|e| panic!("the control plane does not start: {e}"));
-        define(&plane);
-        Plane::Own(Arc::new(OwnPlane { plane, _directory: directory }))
+        Plane::Own(Arc::new(OwnPlane::start(options)))
+    }
+
+    /// What the API server answers to a GET of a path.
+    pub fn read(&self, path: &str) -> Value {
+        let reader = match self {
+            Plane::Shared => &shared().reader,
+            Plane::Own(own) => &own.reader,
+        };
+        let answer = get(reader.port, path).unwrap_or_else(|| panic!("the API server has no {path}"));
+        serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{path}: {e}: {answer}"))
     }
 }
 
@@ -171,7 +216,7 @@ pub fn get(port: u16, path: &str) -> Option<String> {
 
 /// Sends a signal by its name (`TERM`, `STOP`, `CONT`).
 pub fn signal(pid: u32, name: &str) {
-    let sent = std::process::Command::new("sh")
+    let sent = Command::new("sh")
         .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &pid.to_string()])
         .status()
         .unwrap();
@@ -180,7 +225,7 @@ pub fn signal(pid: u32, name: &str) {
 
 /// The same to a process and everything that it has started in its group; nobody may be left.
 pub fn signal_group(leader: u32, name: &str) {
-    std::process::Command::new("sh")
+    Command::new("sh")
         .args(["-c", "kill -s \"$1\" -- \"-$2\" 2>/dev/null", "sh", name, &leader.to_string()])
         .status()
         .unwrap();

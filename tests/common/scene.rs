@@ -195,8 +195,8 @@ impl Scene {
     }
 
     pub fn object(&self) -> Value {
-        let text = self.kubectl(&["get", &format!("pcf/{RESOURCE}"), "-o", "json"], None);
-        serde_json::from_str(&text).unwrap()
+        let of = format!("/apis/persistentchat.dev/v1alpha1/namespaces/{}", self.namespace);
+        self.plane.read(&format!("{of}/persistentchatfailovers/{RESOURCE}"))
     }
 
     pub fn condition(&self, kind: &str) -> Option<Value> {
