@@ -183,7 +183,8 @@ impl StatusStore<PersistentChatFailoverStatus> for Cluster {
 
     async fn tell(&self, before: &PersistentChatFailoverStatus, after: &PersistentChatFailoverStatus) {
         let about = self.resource.reference();
-        for announcement in events::between(before, after) {
+        let pool = self.wishes.peek(|wish| wish.pool.fqdn.clone());
+        for announcement in events::between(&pool, before, after) {
             let event = Event {
                 type_: if announcement.warning { EventType::Warning } else { EventType::Normal },
                 reason: announcement.reason,

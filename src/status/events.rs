@@ -32,15 +32,34 @@ impl Announcement {
 }
 
 fn told(warning: bool, reason: &str, note: &str) -> Announcement {
+    Announcement { warning, reason: reason.into(), note: note.into(), action: "Reconcile".into() }
+}
+
+/// The note as whoever has nothing but it reads it: in a chat or on a pager, to which events are forwarded, no object stands beside it.
+fn readable_alone(pool: &str, note: &str) -> String {
+    let mut note = format!("{pool}: {note}");
     let mut end = note.len().min(LONGEST);
     while !note.is_char_boundary(end) {
         end -= 1;
     }
-    Announcement { warning, reason: reason.into(), note: note[..end].into(), action: "Reconcile".into() }
+    note.truncate(end);
+    note
 }
 
-/// What has happened between two statuses.
+/// What has happened to a pool, which is named by its FQDN, between two statuses.
 pub fn between(
+    pool: &str,
+    before: &PersistentChatFailoverStatus,
+    after: &PersistentChatFailoverStatus,
+) -> Vec<Announcement> {
+    let mut all = happened(before, after);
+    for announcement in &mut all {
+        announcement.note = readable_alone(pool, &announcement.note);
+    }
+    all
+}
+
+fn happened(
     before: &PersistentChatFailoverStatus,
     after: &PersistentChatFailoverStatus,
 ) -> Vec<Announcement> {
@@ -124,11 +143,11 @@ mod tests {
     fn a_change_is_told_once_and_what_stays_is_not() {
         let before = with("DatabaseOnline", ConditionStatus::False, Reason::InProgress);
         let after = with("DatabaseOnline", ConditionStatus::True, Reason::Completed);
-        assert_eq!(between(&before, &after), [told(false, "DatabaseOnline", "said")]);
-        assert_eq!(between(&after, &after), []);
+        assert_eq!(happened(&before, &after), [told(false, "DatabaseOnline", "said")]);
+        assert_eq!(happened(&after, &after), []);
         let stalled = with(STALLED, ConditionStatus::True, Reason::SourceAlive);
-        assert_eq!(between(&after, &stalled), [told(true, "SourceAlive", "said")]);
-        assert_eq!(between(&stalled, &stalled), []);
+        assert_eq!(happened(&after, &stalled), [told(true, "SourceAlive", "said")]);
+        assert_eq!(happened(&stalled, &stalled), []);
     }
 
     #[test]
@@ -168,7 +187,7 @@ mod tests {
             ..PersistentChatFailoverStatus::default()
         };
         let reasons = |before: &PersistentChatFailoverStatus, after: &PersistentChatFailoverStatus| {
-            between(before, after).into_iter().map(|a| a.reason).collect::<Vec<_>>()
+            happened(before, after).into_iter().map(|a| a.reason).collect::<Vec<_>>()
         };
         let (failover, protect) = (transition("1", "Failover", false), transition("2", "Protect", false));
         let runs = status(&failover, &[]);
@@ -181,12 +200,21 @@ mod tests {
         assert_eq!(reasons(&over, &over), [""; 0]);
         let undone = status(&transition("1", "Failover", true), &[entry(&failover, "Aborted")]);
         let of_the_failover = told(false, "Aborted", "Failover from a to b was undone").of("Failover");
-        assert_eq!(between(&runs, &undone), [of_the_failover]);
+        assert_eq!(happened(&runs, &undone), [of_the_failover]);
     }
 
     #[test]
-    fn long_notes_are_cut_between_characters() {
-        assert_eq!(told(false, "X", &"ü".repeat(600)).note.len(), 1024);
-        assert_eq!(told(false, "X", &format!("a{}", "ü".repeat(600))).note.len(), 1023);
+    fn a_note_names_its_pool_and_is_cut_between_characters() {
+        assert_eq!(readable_alone("chat", "said"), "chat: said");
+        assert_eq!(readable_alone("chat", &"ü".repeat(600)).len(), 1024);
+        assert_eq!(readable_alone("a-chat", &format!("a{}", "ü".repeat(600))).len(), 1023);
+    }
+
+    #[test]
+    fn every_note_begins_with_the_pool() {
+        let stalled = with(STALLED, ConditionStatus::True, Reason::SourceAlive);
+        let told = between("chat.litwareinc.com", &PersistentChatFailoverStatus::default(), &stalled);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].note, "chat.litwareinc.com: said");
     }
 }
