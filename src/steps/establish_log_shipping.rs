@@ -431,12 +431,11 @@ fn arrival(
         (Some(redo), Some(next)) => redo >= next,
         (None, _) | (_, None) => false,
     };
-    let (last, copied) = (file_name(primary.last_backup_file()), file_name(secondary.last_copied_file()));
     let (on, side, id, what) = if started.is_none_or(|before| next_backup <= before.log.next_backup) {
         (live, from, primary.backup_job(), "the first log backup")
     } else if restored {
         return Ok(None);
-    } else if !last.is_empty() && !last.eq_ignore_ascii_case(copied) {
+    } else if is_to_be_copied(v, primary, secondary) {
         (standby, to, secondary.copy_job(), "its copy")
     } else {
         (standby, to, secondary.restore_job(), "its restore")
@@ -445,6 +444,22 @@ fn arrival(
     match waiting {
         Decision::Act(_) if v.transition.is_in_vain(id, redo) => Ok(Some(in_vain(on, what))),
         word @ (Decision::Act(_) | Decision::Wait(_) | Decision::Done(_) | Decision::Blocked(_)) => Err(word),
+    }
+}
+
+/// Whether the copy job is to be started rather than the restore job. What it copied last may be another file than what was backed up
+/// last, and both be there: the tail of a switch that was taken back lies in the same folder. So the folder says whether it is there; where
+/// that is not to be seen, each job has its turn, and the restore shows whether it was.
+fn is_to_be_copied(v: &View<'_>, primary: &PrimaryHalf, secondary: &SecondaryHalf) -> bool {
+    let (last, copied) = (file_name(primary.last_backup_file()), file_name(secondary.last_copied_file()));
+    if last.is_empty() || last.eq_ignore_ascii_case(copied) {
+        return false;
+    }
+    let listed = v.situation.folders[v.route.to].as_ref().and_then(|f| f.copy.known());
+    let times = |job: &str| v.transition.facts.started_jobs.get(job).map_or(0, |j| j.times);
+    match listed {
+        Some(files) => !files.iter().any(|f| f.name.eq_ignore_ascii_case(last)),
+        None => times(secondary.copy_job()) <= times(secondary.restore_job()),
     }
 }
 
