@@ -7,5 +7,7 @@ export PCF_NIGHT=1
 scripts/flux.sh
 scripts/kstatus.sh
 scripts/argocd.sh
+scripts/helm4.sh
 cargo test --locked -p simulation --test gitops -- --nocapture
-cargo test --locked --test flux --test argocd -- --nocapture
+cargo test --locked --test flux --test flux_hazards --test flux_taken_back --test argocd -- --nocapture
+cargo test --locked --test helm_wish --test restored -- --nocapture

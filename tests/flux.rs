@@ -9,21 +9,17 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
 
-use common::flux::{FILE, Flux, managers};
+use common::flux::{FILE, Flux, approve, managers, patch_as, ready, until_wished, wanting, wished, with};
 use common::gitops::secrets_and_resource;
 use common::matrix::{hold_first, until_held};
 use common::scene::{RESOURCE, Scene, begun, not_live_in, quick};
 use common::switches::RECOVER;
 use common::{manifests, night, sample_number};
 use lab::scenario::{Authentication, Scenario};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const NOTHING: Vec<String> = vec![];
-/// How soon a commit must stand in the object, however long the one before it would be waited for: ten times what was measured.
-const SOON: Duration = Duration::from_secs(20);
 
 /// How many tests there are of which one is done by day.
 const OTHERS: u64 = 7;
@@ -31,55 +27,6 @@ const OTHERS: u64 = 7;
 /// Whether one of them is done today.
 fn is_due(n: u64) -> bool {
     night() || sample_number() % OTHERS == n
-}
-
-/// The manifest with another data centre to be active.
-fn wanting(resource: &str, name: &str) -> String {
-    let (head, rest) = resource.split_once("activeDataCenter: ").unwrap();
-    let (_, tail) = rest.split_once('\n').unwrap();
-    format!("{head}activeDataCenter: {name}\n{tail}")
-}
-
-/// The manifest with one more field of its spec, which is its end.
-fn with(resource: &str, field: &str) -> String {
-    format!("{resource}  {field}\n")
-}
-
-/// A scene whose resource came by a commit and is Ready, for the operator and for Flux.
-async fn ready(test: &str, more: &str) -> (Scene, Flux, String) {
-    let mut scene = Scene::set(test, quick()).await;
-    let (_, mut resource) = secrets_and_resource(&scene);
-    if !more.is_empty() {
-        resource = with(&resource, more);
-    }
-    let flux = Flux::beside(&scene, &resource).await;
-    scene.start_operator();
-    flux.until_ready_at(&flux.repository.head()).await;
-    scene.wait_for("FailoverReady", "True", "Completed").await;
-    (scene, flux, resource)
-}
-
-/// What the resource wishes.
-fn wished(scene: &Scene) -> Value {
-    scene.object()["spec"]["activeDataCenter"].take()
-}
-
-/// Waits until the object wishes what was committed; it must be soon.
-async fn until_wished(scene: &Scene, name: &str) {
-    let began = Instant::now();
-    scene.until("the committed wish", || wished(scene) == name).await;
-    assert!(began.elapsed() < SOON, "after {:?}", began.elapsed());
-}
-
-/// Says yes to what is asked, by the plugin, as somebody does who has read it.
-fn approve(scene: &Scene) {
-    let asked = scene.object()["status"]["transition"]["consentNeeded"]["situation"].take();
-    let out = Command::new(env!("CARGO_BIN_EXE_kubectl-pcf"))
-        .args(["approve", RESOURCE, "-n", &scene.namespace, "--yes", asked.as_str().unwrap()])
-        .env("KUBECONFIG", scene.plane.admin_kubeconfig())
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{out:?}");
 }
 
 /// An object that the operator has not seen is healthy for nobody; the operator makes it so.
@@ -293,13 +240,6 @@ async fn a_yes_by_commit_counts_and_one_by_kubectl_patch_may_be_gone_before_it_w
     flux.until_ready_at(&commit).await;
     assert_eq!(not_live_in(&scene.lab, 1), NOTHING);
     assert_eq!(scene.last_failover()["loss"]["acceptedBy"], "Ann");
-}
-
-/// Changes the spec as kubectl does, under another name than its own.
-fn patch_as(scene: &Scene, manager: &str, spec: &Value) {
-    let (name, patch) = (format!("pcf/{RESOURCE}"), json!({ "spec": spec }).to_string());
-    let manager = format!("--field-manager={manager}");
-    scene.kubectl(&["patch", &name, &manager, "--type=merge", "-p", &patch], None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -64,6 +64,25 @@ pub struct Wished<'a> {
 }
 
 impl Wished<'_> {
+    /// The last wish that was taken up: as it is remembered in the status, or as a record of this object has it. Generations say which of
+    /// them came later, not times: clocks jump. Of one generation what is remembered is newer than the record.
+    ///
+    /// A record that is ahead of the status tells that the object may have been rolled back, with its status. If it wishes what that status
+    /// remembers, nobody has edited that since: whatever its generation has become by edits of anything else, what it says is spent.
+    pub fn last(&self, recorded: Option<&LastWish>, heard: Option<&LastWish>) -> Option<LastWish> {
+        match (recorded, heard.filter(|h| h.uid == self.uid)) {
+            (Some(r), Some(h)) if r.generation > h.generation => {
+                let is_rolled_back = r.active != self.active && h.active == self.active;
+                Some(if is_rolled_back {
+                    LastWish { state: WishState::Drift, ..h.clone() }
+                } else {
+                    r.clone()
+                })
+            }
+            (_, Some(h)) => Some(h.clone()),
+            (r, None) => r.or(heard).cloned(),
+        }
+    }
     /// Whether somebody has asked for this against the world as it is.
     pub fn is_uttered(&self, last: Option<&LastWish>, at: Timestamp) -> bool {
         let fresh = self
@@ -137,6 +156,29 @@ mod tests {
         for spent in [WishState::Fulfilled, WishState::Refused, WishState::Drift] {
             assert!(!backup.is_uttered(Some(&last(Side::Backup, "a", spent)), now()));
         }
+    }
+
+    #[test]
+    fn what_was_rolled_back_with_its_status_is_no_wish_whatever_else_was_edited_since() {
+        let seen = |l: &LastWish, generation: i64| LastWish { generation, ..l.clone() };
+        let (there, back) = (Side::Backup, wished(Side::Primary, None));
+        let moved = seen(&last(there, "a", WishState::Fulfilled), 5);
+        let edited = Wished { generation: 9, ..back };
+        let uttered = |w: &Wished<'_>, heard: Option<&LastWish>| {
+            w.is_uttered(w.last(Some(&moved), heard).as_ref(), now())
+        };
+        for state in [WishState::Fulfilled, WishState::Accepted, WishState::Planned] {
+            let old = seen(&last(Side::Primary, "a", state), 2);
+            assert!(!uttered(&edited, Some(&old)), "{state:?}: only other fields were edited");
+            assert!(!uttered(&back, Some(&old)), "{state:?}");
+            assert!(!edited.is_planned(edited.last(Some(&moved), Some(&old)).as_ref()), "{state:?}");
+            let anew = Wished { uttered_at: Some(now() + SignedDuration::from_secs(60)), ..edited };
+            assert!(uttered(&anew, Some(&old)), "{state:?}: said anew");
+        }
+        // The status has seen it wish the other side: that it does not any more is an edit.
+        assert!(uttered(&edited, Some(&seen(&moved, 6))));
+        assert!(uttered(&edited, Some(&seen(&moved, 4))));
+        assert!(uttered(&edited, None));
     }
 
     #[test]

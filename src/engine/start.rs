@@ -27,8 +27,7 @@ pub struct Ask<'a> {
     pub goal: &'a Goal,
     /// What was seen.
     pub situation: &'a Situation,
-    /// The last wish of this resource that was taken up: as it is remembered, or as a record has it, whichever is of a later
-    /// generation.
+    /// The last wish of this resource that was taken up ([`Wished::last`]).
     last: Option<LastWish>,
     /// The wish as it is remembered.
     heard: Option<&'a LastWish>,
@@ -70,6 +69,11 @@ impl Choice {
     }
 }
 
+fn wished(goal: &Goal) -> Wished<'_> {
+    let Goal { active, uid, generation, uttered_at, .. } = goal;
+    Wished { active: *active, uid, generation: *generation, uttered_at: *uttered_at }
+}
+
 impl<'a> Ask<'a> {
     /// Puts it together.
     pub fn new(
@@ -78,20 +82,13 @@ impl<'a> Ask<'a> {
         situation: &'a Situation,
         heard: Option<&'a LastWish>,
     ) -> Self {
-        let is_own = |w: &&LastWish| w.uid == goal.uid;
         let recorded = situation.transitions().into_iter().filter_map(|t| t.wish.as_ref());
-        let recorded = recorded.filter(is_own).max_by_key(|w| w.generation);
-        // Generations say what came later, not times: clocks jump. Of one generation what is remembered is newer than the record.
-        let last = match (recorded, heard.filter(is_own)) {
-            (Some(r), Some(h)) if r.generation > h.generation => Some(r),
-            (_, Some(h)) => Some(h),
-            (r, None) => r.or(heard),
-        };
-        Ask { pool, goal, situation, last: last.cloned(), heard }
+        let recorded = recorded.filter(|w| w.uid == goal.uid).max_by_key(|w| w.generation);
+        let last = wished(goal).last(recorded, heard);
+        Ask { pool, goal, situation, last, heard }
     }
     fn wished(&self) -> Wished<'_> {
-        let Goal { active, uid, generation, uttered_at, .. } = self.goal;
-        Wished { active: *active, uid, generation: *generation, uttered_at: *uttered_at }
+        wished(self.goal)
     }
     /// Whether somebody has asked for this against the world as it is.
     pub fn is_uttered(&self) -> bool {

@@ -196,7 +196,7 @@ pub struct Align {
 /// The steps of it that have effects, in the order in which each is begun.
 const ALIGN_STEPS: [&str; 2] = ["MirrorEstablished", "ActiveServersSet"];
 
-pub(super) const BUILD_MIRROR: &str = "Install-CsMirrorDatabase";
+pub const BUILD_MIRROR: &str = "Install-CsMirrorDatabase";
 
 impl Course for Align {
     fn name(&self) -> &'static str {

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::gitops::{BRANCH, FOLDER, Repository, secrets_and_resource};
-use super::scene::{RESOURCE, Scene};
+use super::scene::{RESOURCE, Scene, quick};
 use super::{Plane, Process, manifests};
 
 /// The name of the GitRepository and of the Kustomization of every scene.
@@ -26,10 +26,13 @@ pub const NAME: &str = "chat";
 /// The file of the resource in the repository.
 pub const FILE: &str = "chat/litware.yaml";
 /// A file beside it, so that the folder is there without it.
-const BESIDE: &str = "chat/contact.yaml";
+pub const BESIDE: &str = "chat/contact.yaml";
 
 /// How long anything of Flux may take: ten times what the slowest wait of these tests took, a failover in it.
 const LIMIT: Duration = Duration::from_secs(180);
+
+/// How soon a commit must stand in the object, however long the one before it would be waited for: ten times what was measured.
+const SOON: Duration = Duration::from_secs(20);
 
 /// The folder that `scripts/flux.sh` builds: the controller, and the definitions.
 fn built() -> &'static Path {
@@ -92,15 +95,67 @@ impl SourceStandIn {
     }
 }
 
-async fn answer(
-    client: &mut tokio::net::TcpStream,
-    archives: &Mutex<BTreeMap<String, Vec<u8>>>,
-) -> std::io::Result<()> {
+/// A stand-in for notification-controller: keeps each event that Flux hands on.
+pub struct Told {
+    port: u16,
+    events: Arc<Mutex<Vec<Value>>>,
+    _serving: tokio::task::JoinSet<()>,
+}
+
+impl Told {
+    pub async fn start() -> Told {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let events: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let kept = events.clone();
+        let mut serving = tokio::task::JoinSet::new();
+        serving.spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                // Whoever breaks off in the middle tells it again.
+                if let Ok(event) = take(&mut client).await {
+                    kept.lock().unwrap().push(event);
+                }
+            }
+        });
+        Told { port, events, _serving: serving }
+    }
+
+    /// What a controller is given as its `--events-addr`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// All that was told so far.
+    pub fn all(&self) -> Vec<Value> {
+        self.events.lock().unwrap().clone()
+    }
+}
+
+/// Takes one event and says that it was taken.
+async fn take(client: &mut tokio::net::TcpStream) -> std::io::Result<Value> {
+    let head = head_of(client).await?.to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.unwrap().trim().parse().unwrap()];
+    client.read_exact(&mut body).await?;
+    client.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await?;
+    client.shutdown().await?;
+    Ok(serde_json::from_slice(&body).unwrap())
+}
+
+/// A request up to the empty line.
+async fn head_of(client: &mut tokio::net::TcpStream) -> std::io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await?);
     }
-    let head = String::from_utf8_lossy(&head).into_owned();
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+async fn answer(
+    client: &mut tokio::net::TcpStream,
+    archives: &Mutex<BTreeMap<String, Vec<u8>>>,
+) -> std::io::Result<()> {
+    let head = head_of(client).await?;
     let path = head.split(' ').nth(1).unwrap_or_default();
     let (status, body) = match archives.lock().unwrap().get(path) {
         Some(archive) => ("200 OK", archive.clone()),
@@ -111,6 +166,20 @@ async fn answer(
     client.write_all(head.as_bytes()).await?;
     client.write_all(&body).await?;
     client.shutdown().await
+}
+
+/// What a controller is told when it is started.
+pub struct Arguments {
+    /// Whether a wait is broken off by the next commit: the documentation advises it, and it is not how Flux comes.
+    pub gate: bool,
+    /// Where it tells what happens; empty: nowhere.
+    pub events: String,
+}
+
+impl Default for Arguments {
+    fn default() -> Arguments {
+        Arguments { gate: true, events: String::new() }
+    }
 }
 
 /// A repository, the stand-in, and the controller, in a namespace of the scene's control plane.
@@ -129,29 +198,43 @@ impl Flux {
     /// Flux beside a scene, in its namespace, with the manifest of the lab's resource committed and all else of it applied. The operator
     /// need not run.
     pub async fn beside(scene: &Scene, resource: &str) -> Flux {
-        let flux = Flux::start(scene, &scene.namespace).await;
+        let flux = Flux::empty(scene, Arguments::default()).await;
+        flux.commit_pool(resource);
+        flux
+    }
+
+    /// The same, before anything is committed.
+    pub async fn empty(scene: &Scene, arguments: Arguments) -> Flux {
+        let flux = Flux::start_with(scene, &scene.namespace, arguments).await;
         let (secrets, _) = secrets_and_resource(scene);
         scene.apply(&secrets);
         scene.apply(&objects(&scene.namespace));
-        let beside = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: contact}\ndata: {on-call: Ann}\n";
-        flux.commit("the pool", &[(FILE, Some(resource)), (BESIDE, Some(beside))]);
         flux
+    }
+
+    /// The first commit.
+    pub fn commit_pool(&self, resource: &str) {
+        let beside = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: contact}\ndata: {on-call: Ann}\n";
+        self.commit("the pool", &[(FILE, Some(resource)), (BESIDE, Some(beside))]);
     }
 
     /// The controller over a namespace, with an empty repository; nothing is applied.
     pub async fn start(scene: &Scene, namespace: &str) -> Flux {
+        Flux::start_with(scene, namespace, Arguments::default()).await
+    }
+
+    pub async fn start_with(scene: &Scene, namespace: &str, arguments: Arguments) -> Flux {
         define(&scene.plane);
         let log = scene.directory.path().join("kustomize-controller.log");
         let ports = [Reservation::new().unwrap(), Reservation::new().unwrap()];
         let at = |r: &Reservation| format!("127.0.0.1:{}", r.port);
         let controller = die_with_us(
             Command::new(built().join("kustomize-controller"))
-                .args(["--enable-leader-election=false", "--watch-all-namespaces=false", "--events-addr="])
+                .args(["--enable-leader-election=false", "--watch-all-namespaces=false"])
+                .args(["--interval-jitter-percentage=0"])
                 .args([
-                    "--interval-jitter-percentage=0",
-                    "--feature-gates=CancelHealthCheckOnNewRevision=true",
-                ])
-                .args([
+                    format!("--events-addr={}", arguments.events),
+                    format!("--feature-gates=CancelHealthCheckOnNewRevision={}", arguments.gate),
                     format!("--metrics-addr={}", at(&ports[0])),
                     format!("--health-addr={}", at(&ports[1])),
                 ])
@@ -202,7 +285,7 @@ impl Flux {
 
     /// The stand-in's work: the commit is what the GitRepository has now.
     fn publish(&self, commit: &str) {
-        let source = format!("gitrepository/{NAME}");
+        let source = format!("gitrepositories/{NAME}");
         let object = self.get(&source);
         let generation = &object["metadata"]["generation"];
         let status = self.source.status_of(commit, self.repository.archive(commit), generation);
@@ -211,7 +294,10 @@ impl Flux {
     }
 
     fn get(&self, what: &str) -> Value {
-        serde_json::from_str(&self.kubectl(&["get", what, "-o", "json"])).unwrap()
+        let (kinds, name) = what.split_once('/').unwrap();
+        let group = if kinds == "kustomizations" { "kustomize" } else { "source" };
+        let of = format!("/apis/{group}.toolkit.fluxcd.io/v1/namespaces/{}", self.namespace);
+        self.plane.read(&format!("{of}/{kinds}/{name}"))
     }
 
     /// Changes the Kustomization's own spec.
@@ -228,7 +314,7 @@ impl Flux {
 
     /// The Kustomization's Ready: status and reason, and its message. Of the commit that it has tried last.
     fn told(&self) -> (Value, Value) {
-        let object = self.get(&format!("kustomization/{NAME}"));
+        let object = self.get(&format!("kustomizations/{NAME}"));
         let conditions = object["status"]["conditions"].as_array();
         let ready = conditions.into_iter().flatten().find(|c| c["type"] == "Ready").cloned();
         (object, ready.unwrap_or(Value::Null))
@@ -324,4 +410,71 @@ pub fn managers(scene: &Scene) -> Vec<(String, String, String)> {
     let text = |m: &Value, key: &str| m[key].as_str().unwrap_or_default().to_string();
     let all = object["metadata"]["managedFields"].as_array().unwrap();
     all.iter().map(|m| (text(m, "manager"), text(m, "operation"), text(m, "subresource"))).collect()
+}
+
+/// The manifest with another data centre to be active.
+pub fn wanting(resource: &str, name: &str) -> String {
+    let (head, rest) = resource.split_once("activeDataCenter: ").unwrap();
+    let (_, tail) = rest.split_once('\n').unwrap();
+    format!("{head}activeDataCenter: {name}\n{tail}")
+}
+
+/// The manifest with one more field of its spec, which is its end.
+pub fn with(resource: &str, field: &str) -> String {
+    format!("{resource}  {field}\n")
+}
+
+/// A scene whose resource came by a commit and is Ready, for the operator and for Flux.
+pub async fn ready(test: &str, more: &str) -> (Scene, Flux, String) {
+    ready_with(test, more, Arguments::default()).await
+}
+
+/// The same, with a controller that is started in another way.
+pub async fn ready_with(test: &str, more: &str, arguments: Arguments) -> (Scene, Flux, String) {
+    let mut scene = Scene::set(test, quick()).await;
+    let (_, mut resource) = secrets_and_resource(&scene);
+    if !more.is_empty() {
+        resource = with(&resource, more);
+    }
+    let flux = Flux::empty(&scene, arguments).await;
+    flux.commit_pool(&resource);
+    until_ready(&mut scene, &flux).await;
+    (scene, flux, resource)
+}
+
+/// Starts the operator, and waits until what was committed is Ready, for it and for Flux.
+pub async fn until_ready(scene: &mut Scene, flux: &Flux) {
+    scene.start_operator();
+    flux.until_ready_at(&flux.repository.head()).await;
+    scene.wait_for("FailoverReady", "True", "Completed").await;
+}
+
+/// What the resource wishes.
+pub fn wished(scene: &Scene) -> Value {
+    scene.object()["spec"]["activeDataCenter"].take()
+}
+
+/// Waits until the object wishes what was committed; it must be soon.
+pub async fn until_wished(scene: &Scene, name: &str) {
+    let began = Instant::now();
+    scene.until("the committed wish", || wished(scene) == name).await;
+    assert!(began.elapsed() < SOON, "after {:?}", began.elapsed());
+}
+
+/// Says yes to what is asked, by the plugin, as somebody does who has read it.
+pub fn approve(scene: &Scene) {
+    let asked = scene.object()["status"]["transition"]["consentNeeded"]["situation"].take();
+    let out = Command::new(env!("CARGO_BIN_EXE_kubectl-pcf"))
+        .args(["approve", RESOURCE, "-n", &scene.namespace, "--yes", asked.as_str().unwrap()])
+        .env("KUBECONFIG", scene.plane.admin_kubeconfig())
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{out:?}");
+}
+
+/// Changes the spec as kubectl does, under another name than its own.
+pub fn patch_as(scene: &Scene, manager: &str, spec: &Value) {
+    let (name, patch) = (format!("pcf/{RESOURCE}"), json!({ "spec": spec }).to_string());
+    let manager = format!("--field-manager={manager}");
+    scene.kubectl(&["patch", &name, &manager, "--type=merge", "-p", &patch], None);
 }

@@ -4,6 +4,24 @@ use std::path::Path;
 use std::process::Command;
 
 use super::scene::{RESOURCE, Scene};
+use super::{night, sample_number};
+
+/// The test programs of which one test in all is done by day, with the number of their tests; it moves from run to run. By night all of
+/// them are done.
+const BY_TURNS: [(&str, u64); 3] = [("flux_hazards", 13), ("flux_taken_back", 16), ("restored", 6)];
+
+/// Whether a test of one of these programs is done in this run.
+pub fn is_due(program: &str, n: u64) -> bool {
+    let place = BY_TURNS.iter().position(|(name, _)| *name == program).unwrap();
+    assert!(n < BY_TURNS[place].1, "{program} has more tests than are told");
+    let turn = BY_TURNS[..place].iter().map(|(_, tests)| tests).sum::<u64>() + n;
+    let all: u64 = BY_TURNS.iter().map(|(_, tests)| tests).sum();
+    let due = night() || sample_number() % all == turn;
+    if !due {
+        println!("by night, or with PCF_SAMPLE={turn}");
+    }
+    due
+}
 
 /// The branch that is followed.
 pub const BRANCH: &str = "main";

@@ -137,6 +137,21 @@ fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
+/// Copies a folder of folders and files to where there is none yet.
+fn copy_folder(from: &Path, to: &Path) -> Result<(), String> {
+    let told = |e: std::io::Error| format!("{} to {}: {e}", from.display(), to.display());
+    std::fs::create_dir(to).map_err(told)?;
+    for entry in std::fs::read_dir(from).map_err(told)? {
+        let entry = entry.map_err(told)?;
+        let there = to.join(entry.file_name());
+        match entry.file_type().map_err(told)?.is_dir() {
+            true => copy_folder(&entry.path(), &there)?,
+            false => std::fs::copy(entry.path(), there).map(drop).map_err(told)?,
+        }
+    }
+    Ok(())
+}
+
 /// How long the API server may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
 
@@ -214,7 +229,7 @@ impl ControlPlane {
         let mut command = Command::new(self.binaries.join("etcd"));
         command
             .arg("--data-dir")
-            .arg(self.directory.join("etcd"))
+            .arg(self.etcd_data())
             .args(["--listen-client-urls", &self.etcd_url(), "--advertise-client-urls", &self.etcd_url()])
             .args(["--listen-peer-urls", &format!("http://127.0.0.1:{}", self.ports[1].port)])
             .args(["--unsafe-no-fsync", "--log-level", "error"]);
@@ -282,6 +297,36 @@ impl ControlPlane {
     pub fn kill_api_server(&self) -> Result<(), String> {
         let Some(mut child) = locked(&self.api_server).take() else { return Ok(()) };
         child.kill().and_then(|()| child.wait()).map(drop).map_err(|e| format!("kube-apiserver: {e}"))
+    }
+
+    /// kill -9 of both. What etcd has confirmed stands in its files.
+    fn stop(&self) -> Result<(), String> {
+        self.kill_api_server()?;
+        let Some(mut child) = locked(&self.etcd).take() else { return Ok(()) };
+        child.kill().and_then(|()| child.wait()).map(drop).map_err(|e| format!("etcd: {e}"))
+    }
+
+    fn etcd_data(&self) -> PathBuf {
+        self.directory.join("etcd")
+    }
+
+    /// What etcd holds, copied into a folder that is not there yet. Everything is stopped for that, and starts again on its old ports.
+    pub fn back_up(&self, into: &Path) -> Result<(), String> {
+        self.stop()?;
+        copy_folder(&self.etcd_data(), into)?;
+        self.start_etcd()?;
+        self.start_api_server()
+    }
+
+    /// Puts what a backup holds in the place of what etcd holds: everything is stopped for that, and starts again on its old ports. The
+    /// backup stays.
+    pub fn restore(&self, backup: &Path) -> Result<(), String> {
+        self.stop()?;
+        let data = self.etcd_data();
+        std::fs::remove_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
+        copy_folder(backup, &data)?;
+        self.start_etcd()?;
+        self.start_api_server()
     }
 
     /// Process id of the API server, while it runs: for signals.
