@@ -123,6 +123,16 @@ async fn with_force_a_wrong_value_costs_the_object_and_the_failover_stands_still
     // Flux says what is wrong with the commit, and not that it has deleted anything.
     let said = told_by_flux.all().iter().map(|e| e["message"].to_string()).collect::<String>();
     assert!(said.contains("Perhaps") && !said.contains("delete"), "{said}");
+    // The operator tells what that leaves.
+    let told = scene.events().into_iter().find(|(reason, ..)| reason == "ResourceDeleted");
+    let (_, note, _) = told.unwrap_or_else(|| panic!("nobody is told: {:#?}", scene.events()));
+    for part in [
+        "chat.litwareinc.com: ",
+        "in the middle: Failover from atlanta to seattle",
+        "activeDataCenter: seattle",
+    ] {
+        assert!(note.contains(part), "{part}: {note}");
+    }
     // A new one that names the side that is left has asked neither for the failover nor for its end.
     let old = flux.commit_resource("all of it taken back", &resource);
     flux.until_failed_at(&old, "HealthCheckFailed").await;

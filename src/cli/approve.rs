@@ -11,6 +11,7 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde::Serialize;
@@ -151,11 +152,28 @@ pub async fn approve(place: &Place, how: &How, show: impl Fn(&str)) -> Result<St
         }
         if write(place, &r, &question, by).await? {
             let (t, s) = (clean(&question.transition), clean(&question.situation));
-            return Ok(format!("Agreed as {}: transition {t}, situation {s}", clean(by)));
+            return Ok(format!("Agreed as {}: transition {t}, situation {s}{}", clean(by), put_back(&r)));
         }
         agreed = Some(question);
     }
     Err(Failure::Refused(format!("{place} changes faster than a yes can be written: try again")))
+}
+
+/// That somebody else applies a consent of his own to the object, a tool that reads Git mostly: at its next look it puts that back over the
+/// yes, and an operator that has not seen the yes by then asks again.
+fn put_back(r: &PersistentChatFailover) -> String {
+    let applies = |m: &&ManagedFieldsEntry| {
+        let fields = m.fields_v1.as_ref().map(|f| &f.0["f:spec"]["f:consent"]);
+        let is_his = m.manager.as_deref() != Some(MANAGER) && m.operation.as_deref() == Some("Apply");
+        is_his && fields.is_some_and(|f| !f.is_null())
+    };
+    match r.metadata.managed_fields.iter().flatten().find(applies) {
+        None => String::new(),
+        Some(m) => format!(
+            "\n{} applies a spec.consent of its own, and will put that back over this one: take it out of the manifest that it applies",
+            clean(m.manager.as_deref().unwrap_or_default())
+        ),
+    }
 }
 
 /// Whether somebody says yes to it; anything else is a failure.
@@ -311,6 +329,24 @@ mod tests {
                 "loss": {"lastBackup": "mgc_5.trn"}}}});
         change(&mut value);
         serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_consent_that_somebody_else_applies_is_told_to_whoever_says_yes_beside_it() {
+        let applied = |manager: &str, operation: &str, field: &str| {
+            let entry = json!({"manager": manager, "operation": operation, "apiVersion": "persistentchat.dev/v1alpha1",
+                "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {field: {"f:by": {}}}}});
+            put_back(&resource(|v| v["metadata"]["managedFields"] = json!([entry])))
+        };
+        let told = applied("kustomize-controller", "Apply", "f:consent");
+        assert!(
+            told.contains("kustomize-controller") && told.contains("take it out of the manifest"),
+            "{told}"
+        );
+        assert_eq!(applied("kustomize-controller", "Apply", "f:pool"), "");
+        assert_eq!(applied(MANAGER, "Apply", "f:consent"), "");
+        assert_eq!(applied("kubectl-patch", "Update", "f:consent"), "");
+        assert_eq!(put_back(&resource(|_| {})), "");
     }
 
     #[test]

@@ -47,8 +47,9 @@ pub use secrets::{ClusterSecrets, FileSecrets};
 use trouble::Teller;
 use worker::{Begin, Resource, Worker};
 
-/// How long a resource that has not changed is left alone.
-const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// How long a resource that has not changed is left alone. Not long: where etcd was restored, a watch that was opened before is told of
+/// nothing until etcd has counted up to where it was, and a request for the object is answered at once.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// First looks at one time, where nothing is urgent: a hundred pools that are looked at all at once when an operator starts take more
 /// memory than they ever do again.
@@ -181,8 +182,10 @@ async fn keep_up(resources: &Store<Object>, context: &Context, mut stop: watch::
         };
         let mut workers = context.workers.lock().await;
         let gone: Vec<Resource> = workers.keys().filter(|r| !is_there(r)).cloned().collect();
-        for worker in gone.iter().filter_map(|r| workers.remove(r)) {
-            worker.retire();
+        for resource in gone {
+            if let Some(worker) = workers.remove(&resource) {
+                worker.abandon(&context.client, &resource);
+            }
         }
     }
 }
@@ -225,13 +228,16 @@ async fn reconcile(shown: Arc<Object>, context: Arc<Context>) -> Result<Action, 
     let mut workers = context.workers.lock().await;
     let standing =
         workers.iter().find(|(r, _)| r.has_name_of(&resource)).map(|(r, w)| (r.clone(), w.is_over()));
-    let retire = |workers: &mut BTreeMap<Resource, Worker>| {
-        if let Some(worker) = standing.as_ref().and_then(|(r, _)| workers.remove(r)) {
-            worker.retire();
-        }
+    let end = |workers: &mut BTreeMap<Resource, Worker>, is_gone: bool| match standing
+        .as_ref()
+        .and_then(|(r, _)| Some((r, workers.remove(r)?)))
+    {
+        Some((r, worker)) if is_gone => worker.abandon(&context.client, r),
+        Some((_, worker)) => worker.retire(),
+        None => {}
     };
     let Some(object) = object else {
-        retire(&mut workers);
+        end(&mut workers, true);
         return Ok(Action::await_change());
     };
     let described = described(&object, &context.settings);
@@ -247,15 +253,15 @@ async fn reconcile(shown: Arc<Object>, context: Arc<Context>) -> Result<Action, 
         leads: context.lead.is_held(),
     };
     let worker = standing.as_ref().map(|(r, is_over)| decide::Standing { uid: &r.uid, is_over: *is_over });
-    let what = decide::next(&seen, worker.as_ref());
+    let (is_gone, what) = (seen.is_gone, decide::next(&seen, worker.as_ref()));
     match (what, described) {
         (Reconciled::Retire, _) => {
-            retire(&mut workers);
+            end(&mut workers, is_gone);
             Ok(Action::await_change())
         }
         (Reconciled::StandBy, _) => Ok(Action::await_change()),
         (Reconciled::Refuse(problem), _) => {
-            retire(&mut workers);
+            end(&mut workers, false);
             refuse(&context, &object, &problem).await?;
             Ok(Action::await_change())
         }
@@ -273,7 +279,7 @@ async fn reconcile(shown: Arc<Object>, context: Arc<Context>) -> Result<Action, 
         }
         (Reconciled::Start, Ok(pool)) => {
             let wish = wish(&object, pool)?;
-            retire(&mut workers);
+            end(&mut workers, false);
             let worker = start(&context, &object, wish).await?;
             workers.insert(resource, worker);
             Ok(Action::requeue(LOOK_AGAIN))

@@ -25,7 +25,8 @@ use crate::engine::report::Report;
 use crate::engine::wishes::{Lead, Wish, Wishes};
 use crate::engine::{Clock as _, Pace, SystemClock, World};
 use crate::status::conditions::Conditions;
-use crate::status::{self, essence, events, recording};
+use crate::status::events::{self, Announcement};
+use crate::status::{self, essence, recording};
 use crate::systems::real::RealSystems;
 use crate::systems::settings::Settings;
 use crate::telemetry::{Instruments, Watched};
@@ -141,6 +142,15 @@ impl Worker {
         self.wishes.send_modify(|w| w.stop = true);
     }
 
+    /// The same, for its resource is gone: whoever watches the namespace is told what that leaves.
+    pub fn abandon(self, client: &Client, resource: &Resource) {
+        let announcement = events::deleted(&self.pool_name(), &self.stored.borrow());
+        tracing::warn!(resource = resource.name, namespace = resource.namespace, "{}", announcement.note);
+        let (recorder, about) = (recorder(client), resource.reference());
+        tokio::spawn(async move { announce(&recorder, &about, announcement).await });
+        self.retire();
+    }
+
     /// No new effect; waits until what runs has ended.
     pub async fn stop(self) {
         self.wishes.send_modify(|w| w.stop = true);
@@ -161,10 +171,9 @@ struct Cluster {
 
 impl Cluster {
     fn of(client: &Client, resource: Resource, wishes: Wishes, telemetry: Arc<Instruments>) -> Cluster {
-        let reporter = Reporter { controller: super::api_server::MANAGER.into(), instance: None };
         Cluster {
             api: Api::namespaced(client.clone(), &resource.namespace),
-            recorder: Recorder::new(client.clone(), reporter),
+            recorder: recorder(client),
             resource,
             wishes,
             telemetry,
@@ -185,19 +194,29 @@ impl StatusStore<PersistentChatFailoverStatus> for Cluster {
         let about = self.resource.reference();
         let pool = self.wishes.peek(|wish| wish.pool.fqdn.clone());
         for announcement in events::between(&pool, before, after) {
-            let event = Event {
-                type_: if announcement.warning { EventType::Warning } else { EventType::Normal },
-                reason: announcement.reason,
-                note: Some(announcement.note),
-                action: announcement.action,
-                secondary: None,
-            };
-            match tokio::time::timeout(EVENT, self.recorder.publish(&event, &about)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(e)) => tracing::warn!(error = %e, "an event could not be written"),
-                Err(_) => tracing::warn!("an event could not be written: the API server does not answer"),
-            }
+            announce(&self.recorder, &about, announcement).await;
         }
+    }
+}
+
+fn recorder(client: &Client) -> Recorder {
+    let reporter = Reporter { controller: super::api_server::MANAGER.into(), instance: None };
+    Recorder::new(client.clone(), reporter)
+}
+
+/// Writes an event. That it could not be written hinders nothing.
+async fn announce(recorder: &Recorder, about: &ObjectReference, announcement: Announcement) {
+    let event = Event {
+        type_: if announcement.warning { EventType::Warning } else { EventType::Normal },
+        reason: announcement.reason,
+        note: Some(announcement.note),
+        action: announcement.action,
+        secondary: None,
+    };
+    match tokio::time::timeout(EVENT, recorder.publish(&event, about)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => tracing::warn!(error = %e, "an event could not be written"),
+        Err(_) => tracing::warn!("an event could not be written: the API server does not answer"),
     }
 }
 

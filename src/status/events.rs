@@ -59,6 +59,29 @@ pub fn between(
     all
 }
 
+/// That the resource of a pool is gone, with what its status said last: nobody else tells of a transition that stands still from now on.
+pub fn deleted(pool: &str, last: &PersistentChatFailoverStatus) -> Announcement {
+    let runs = last.transition.as_ref().filter(|t| t.ended.is_none());
+    let (action, note) = match runs {
+        None => (
+            None,
+            "The resource was deleted. Nothing is switched by that, and nobody watches the pool any more"
+                .to_string(),
+        ),
+        Some(t) => (
+            Some(&t.procedure),
+            format!(
+                "The resource was deleted in the middle: {}. What runs is let end, nothing more begins, and chat may stand still. Create it \
+                 again with activeDataCenter: {}: then it goes on",
+                what(&t.procedure, &t.from, &t.to),
+                t.to
+            ),
+        ),
+    };
+    let told = told(true, "ResourceDeleted", &readable_alone(pool, &note));
+    action.map_or(told.clone(), |procedure| told.of(procedure))
+}
+
 fn happened(
     before: &PersistentChatFailoverStatus,
     after: &PersistentChatFailoverStatus,
@@ -129,6 +152,8 @@ fn transition_ended(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
     use super::super::conditions::{ConditionStatus, Conditions, time};
     use super::*;
     use crate::api::v1alpha1::HistoryEntry;
@@ -208,6 +233,27 @@ mod tests {
         assert_eq!(readable_alone("chat", "said"), "chat: said");
         assert_eq!(readable_alone("chat", &"ü".repeat(600)).len(), 1024);
         assert_eq!(readable_alone("a-chat", &format!("a{}", "ü".repeat(600))).len(), 1023);
+    }
+
+    #[test]
+    fn what_is_left_by_a_deleted_resource_is_told_with_how_it_goes_on() {
+        let rest = deleted("chat", &PersistentChatFailoverStatus::default());
+        assert!(
+            rest.note.starts_with("chat: The resource was deleted. Nothing is switched"),
+            "{}",
+            rest.note
+        );
+        let t = json!({"id": "1", "procedure": "Failover", "from": "a", "to": "b", "started": "2026-11-23T09:30:00Z",
+            "outcome": "Running", "pointOfNoReturn": false, "steps": []});
+        let middle = PersistentChatFailoverStatus {
+            transition: Some(serde_json::from_value(t).unwrap()),
+            ..PersistentChatFailoverStatus::default()
+        };
+        let told = deleted("chat", &middle);
+        assert!(
+            told.warning && told.action == "Failover" && told.note.contains("activeDataCenter: b"),
+            "{told:?}"
+        );
     }
 
     #[test]
