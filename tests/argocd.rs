@@ -488,12 +488,12 @@ async fn shared() {
 }
 
 const ANOTHER: &str = "another";
-/// What an Application with this option says, and does nothing else.
+/// With this option, which the example has, an Application that finds the resource in other hands says so, and does nothing else.
 const STAND_BACK: &str = "FailOnSharedResource=true";
 
 async fn the_second_one_leaves_it_if_it_is_told_to(scene: &Scene, argo: &Argo) {
     let before = scene.object();
-    argo.apply_application(ANOTHER, &[STAND_BACK]);
+    argo.apply_application(ANOTHER, &[]);
     let said = "Shared resource found: PersistentChatFailover/litware is part of applications argocd/another and persistent-chat";
     let stands_back = || {
         let message = argo.named(ANOTHER)["status"]["operationState"]["message"].take();
@@ -514,7 +514,8 @@ async fn they_take_it_by_turns(scene: &Scene, argo: &Argo) {
         id.split_once(':').unwrap().0.to_string()
     };
     assert_eq!(owner(&before), APPLICATION);
-    argo.apply_application(ANOTHER, &[]);
+    argo.apply_application(APPLICATION, &[STAND_BACK]);
+    argo.apply_application(ANOTHER, &[STAND_BACK]);
     let (mut owners, begun) = (vec![owner(&before)], Instant::now());
     while owners.len() < 5 {
         assert!(begun.elapsed() < Duration::from_secs(150), "{owners:?}");

@@ -15,7 +15,7 @@ use lab::ports::Reservation;
 use serde_json::{Value, json};
 
 use super::scene::{RESOURCE, Scene};
-use super::{Plane, Process, manifests, night};
+use super::{Plane, Process, manifests, night, until_defined};
 
 /// Set for the run within: where Argo CD's program lies, and the folder of its sources.
 const PROGRAM: &str = "PCF_ARGOCD_PROGRAM";
@@ -257,7 +257,7 @@ impl Argo {
             let path = sources.join(what).display().to_string();
             self.kubectl(&["apply", "--server-side", "-k", &path], None);
         }
-        self.until_defined();
+        until_defined(&self.plane, &["applications.argoproj.io", "appprojects.argoproj.io"]);
         let apply = |document: &Value| {
             let arguments = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
             self.kubectl(&arguments, Some(&document.to_string()));
@@ -272,25 +272,14 @@ impl Argo {
         apply(&project);
     }
 
-    /// Waits until its definitions are served. A definition that has no conditions yet is an error to `kubectl wait`.
-    fn until_defined(&self) {
-        let wait = ["wait", "--for=condition=Established", "--timeout=30s"];
-        let all = [&wait[..], &["crd/applications.argoproj.io", "crd/appprojects.argoproj.io"]].concat();
-        let begun = Instant::now();
-        while let Err(e) = self.plane.kubectl(&all, None) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{e}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-
-    /// The Application of the examples, under a name.
-    pub fn apply_application(&self, name: &str, more: &[&str]) {
+    /// The Application of the examples, under a name, without some of its sync options: the first sync takes those that stand there.
+    pub fn apply_application(&self, name: &str, without: &[&str]) {
         let mut application = example("application.yaml");
         application["metadata"]["name"] = json!(name);
         application["spec"]["source"]["repoURL"] = json!(self.git.url());
         application["spec"]["destination"]["namespace"] = json!(self.namespace);
         let options = application["spec"]["syncPolicy"]["syncOptions"].as_array_mut().unwrap();
-        options.extend(more.iter().map(|option| json!(option)));
+        options.retain(|option| !without.iter().any(|out| option == out));
         self.kubectl(&["apply", "--server-side", "-f", "-"], Some(&application.to_string()));
     }
 

@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::gitops::{BRANCH, FOLDER, Repository, secrets_and_resource};
 use super::scene::{RESOURCE, Scene, quick};
-use super::{Plane, Process, manifests};
+use super::{Plane, Process, manifests, until_defined};
 
 /// The name of the GitRepository and of the Kustomization of every scene.
 pub const NAME: &str = "chat";
@@ -48,10 +48,10 @@ fn built() -> &'static Path {
 pub fn define(plane: &Plane) {
     let crds = built().join("crds").display().to_string();
     plane.kubectl(&["apply", "--server-side", "-f", &crds], None).unwrap();
-    for crd in ["kustomizations.kustomize.toolkit.fluxcd.io", "gitrepositories.source.toolkit.fluxcd.io"] {
-        let crd = format!("crd/{crd}");
-        plane.kubectl(&["wait", "--for=condition=Established", &crd, "--timeout=30s"], None).unwrap();
-    }
+    until_defined(
+        plane,
+        &["kustomizations.kustomize.toolkit.fluxcd.io", "gitrepositories.source.toolkit.fluxcd.io"],
+    );
 }
 
 /// The stand-in for source-controller: serves an archive for each commit.

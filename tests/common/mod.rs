@@ -121,8 +121,19 @@ fn shared() -> &'static OwnPlane {
 fn define(plane: &ControlPlane) {
     let crds = manifests().join("crds").display().to_string();
     plane.kubectl(&["apply", "--server-side", "-f", &crds], None).unwrap();
-    let crd = "crd/persistentchatfailovers.persistentchat.dev";
-    plane.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=30s"], None).unwrap();
+    until_defined(plane, &["persistentchatfailovers.persistentchat.dev"]);
+}
+
+/// Waits until the API server serves what these definitions define. One that has no conditions yet is an error to `kubectl wait`.
+pub fn until_defined(plane: &ControlPlane, names: &[&str]) {
+    let crds: Vec<String> = names.iter().map(|name| format!("crd/{name}")).collect();
+    let wait = ["wait", "--for=condition=Established", "--timeout=30s"];
+    let all: Vec<&str> = wait.into_iter().chain(crds.iter().map(String::as_str)).collect();
+    let begun = std::time::Instant::now();
+    while let Err(e) = plane.kubectl(&all, None) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{e}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// A control plane with its folder, and where it is read. Ends when it is dropped.
