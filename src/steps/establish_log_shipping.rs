@@ -245,11 +245,16 @@ fn to_run_by_itself(on: &Instance, side: Side, id: &str, schedule: Columns) -> V
     effects
 }
 
-/// Whether something was done for log shipping a while ago: what cannot be seen of its log backups may be about to be.
+/// Whether something was done for log shipping a while ago: what cannot be seen of its log backups may be about to be. And one more is taken
+/// where a seed has begun that may not be needed: an old database that was saved and closed for it, and seems to be on the live one's path.
 fn is_at_work(v: &View<'_>) -> bool {
-    let step = v.transition.steps.get(&StepId::LogShippingEstablished).filter(|h| h.attempts > 0);
-    let until = step.and_then(|h| h.started?.checked_add(NOT_SEEN).ok());
-    until.is_some_and(|until| v.situation.at < until)
+    match v.transition.steps.get(&StepId::LogShippingEstablished).filter(|h| h.attempts > 0) {
+        None => v.seeds(),
+        Some(h) => {
+            let until = h.started.and_then(|at| at.checked_add(NOT_SEEN).ok());
+            until.is_some_and(|until| v.situation.at < until)
+        }
+    }
 }
 
 /// The primary half as it stands on the live principal.

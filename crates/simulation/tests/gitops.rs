@@ -511,7 +511,7 @@ fn the_examples_leave_to_humans_what_is_theirs_and_delete_nothing() {
     let application = example("application.yaml");
     let policy = &application["spec"]["syncPolicy"];
     assert_eq!(policy["automated"], json!({"prune": false, "selfHeal": true}));
-    assert_eq!(policy["syncOptions"], json!(["ServerSideApply=true"]));
+    assert_eq!(policy["syncOptions"], json!(["ServerSideApply=true", "FailOnSharedResource=true"]));
     assert_eq!((&policy["retry"]["refresh"], &policy["retry"]["limit"]), (&json!(true), &json!(-1)));
     assert!(application["metadata"].get("finalizers").is_none(), "who deletes it would delete the resource");
     let actions: Value = serde_saphyr::from_str(&customization("actions")).unwrap();
