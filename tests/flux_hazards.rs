@@ -128,7 +128,7 @@ async fn with_force_a_wrong_value_costs_the_object_and_the_failover_stands_still
     let (_, note, _) = told.unwrap_or_else(|| panic!("nobody is told: {:#?}", scene.events()));
     for part in [
         "chat.litwareinc.com: ",
-        "in the middle: Failover from atlanta to seattle",
+        "Failover from atlanta to seattle stands still",
         "activeDataCenter: seattle",
     ] {
         assert!(note.contains(part), "{part}: {note}");

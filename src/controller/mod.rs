@@ -228,13 +228,13 @@ async fn reconcile(shown: Arc<Object>, context: Arc<Context>) -> Result<Action, 
     let mut workers = context.workers.lock().await;
     let standing =
         workers.iter().find(|(r, _)| r.has_name_of(&resource)).map(|(r, w)| (r.clone(), w.is_over()));
-    let end = |workers: &mut BTreeMap<Resource, Worker>, is_gone: bool| match standing
-        .as_ref()
-        .and_then(|(r, _)| Some((r, workers.remove(r)?)))
-    {
-        Some((r, worker)) if is_gone => worker.abandon(&context.client, r),
-        Some((_, worker)) => worker.retire(),
-        None => {}
+    let end = |workers: &mut BTreeMap<Resource, Worker>, is_gone: bool| {
+        let ended = standing.as_ref().and_then(|(r, _)| Some((r, workers.remove(r)?)));
+        match ended {
+            Some((r, worker)) if is_gone => worker.abandon(&context.client, r),
+            Some((_, worker)) => worker.retire(),
+            None => {}
+        }
     };
     let Some(object) = object else {
         end(&mut workers, true);

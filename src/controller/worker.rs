@@ -144,7 +144,11 @@ impl Worker {
 
     /// The same, for its resource is gone: whoever watches the namespace is told what that leaves.
     pub fn abandon(self, client: &Client, resource: &Resource) {
-        let announcement = events::deleted(&self.pool_name(), &self.stored.borrow());
+        let announcement = {
+            let wish = self.wishes.borrow();
+            let named = wish.pool.name(wish.goal.active);
+            events::deleted(&wish.pool.fqdn, named, &self.stored.borrow())
+        };
         tracing::warn!(resource = resource.name, namespace = resource.namespace, "{}", announcement.note);
         let (recorder, about) = (recorder(client), resource.reference());
         tokio::spawn(async move { announce(&recorder, &about, announcement).await });

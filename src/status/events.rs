@@ -59,27 +59,24 @@ pub fn between(
     all
 }
 
-/// That the resource of a pool is gone, with what its status said last: nobody else tells of a transition that stands still from now on.
-pub fn deleted(pool: &str, last: &PersistentChatFailoverStatus) -> Announcement {
+/// That the resource of a pool is gone, with the data centre that it named and with what its status said last: nobody else tells of a
+/// transition that stands still from now on.
+pub fn deleted(pool: &str, named: &str, last: &PersistentChatFailoverStatus) -> Announcement {
     let runs = last.transition.as_ref().filter(|t| t.ended.is_none());
     let (action, note) = match runs {
-        None => (
-            None,
-            "The resource was deleted. Nothing is switched by that, and nobody watches the pool any more"
-                .to_string(),
-        ),
+        None => {
+            ("Reconcile", "Nothing is switched by that, and nobody watches the pool any more".to_string())
+        }
         Some(t) => (
-            Some(&t.procedure),
+            t.procedure.as_str(),
             format!(
-                "The resource was deleted in the middle: {}. What runs is let end, nothing more begins, and chat may stand still. Create it \
-                 again with activeDataCenter: {}: then it goes on",
-                what(&t.procedure, &t.from, &t.to),
-                t.to
+                "{} stands still: what runs is let end, and nothing more begins. To go on, create it again with activeDataCenter: {named}",
+                what(&t.procedure, &t.from, &t.to)
             ),
         ),
     };
-    let told = told(true, "ResourceDeleted", &readable_alone(pool, &note));
-    action.map_or(told.clone(), |procedure| told.of(procedure))
+    let note = readable_alone(pool, &format!("The resource was deleted. {note}"));
+    told(true, "ResourceDeleted", &note).of(action)
 }
 
 fn happened(
@@ -237,23 +234,25 @@ mod tests {
 
     #[test]
     fn what_is_left_by_a_deleted_resource_is_told_with_how_it_goes_on() {
-        let rest = deleted("chat", &PersistentChatFailoverStatus::default());
+        let rest = deleted("chat", "b", &PersistentChatFailoverStatus::default());
         assert!(
             rest.note.starts_with("chat: The resource was deleted. Nothing is switched"),
             "{}",
             rest.note
         );
-        let t = json!({"id": "1", "procedure": "Failover", "from": "a", "to": "b", "started": "2026-11-23T09:30:00Z",
+        let t = json!({"id": "1", "procedure": "Protect", "from": "a", "to": "b", "started": "2026-11-23T09:30:00Z",
             "outcome": "Running", "pointOfNoReturn": false, "steps": []});
         let middle = PersistentChatFailoverStatus {
             transition: Some(serde_json::from_value(t).unwrap()),
             ..PersistentChatFailoverStatus::default()
         };
-        let told = deleted("chat", &middle);
+        // Where chat is, and not where the copy goes.
+        let told = deleted("chat", "a", &middle);
         assert!(
-            told.warning && told.action == "Failover" && told.note.contains("activeDataCenter: b"),
+            told.warning && told.action == "Protect" && told.note.ends_with("activeDataCenter: a"),
             "{told:?}"
         );
+        assert!(told.note.contains("Protect from a to b stands still"), "{told:?}");
     }
 
     #[test]
