@@ -75,6 +75,9 @@ pub struct Permit<'w, S: Systems> {
     /// Locked sessions.
     sessions: Sessions<S::Sql>,
     transition: Mutex<Transition>,
+    /// Held from the reading of the transition until what was written of it is remembered: of two effects beside each other, each of which
+    /// writes, the later one would take out of the record what the first has put there.
+    writing: futures::lock::Mutex<()>,
     /// The same, as the record has it; absent: it has none yet.
     written: Mutex<Option<Transition>>,
     seen: Mutex<LastLook>,
@@ -144,6 +147,7 @@ impl<'w, S: Systems> Permit<'w, S> {
             home,
             sessions,
             transition: Mutex::new(written.clone().map_or_else(|| t.clone(), |w| w.with_times_of(t))),
+            writing: futures::lock::Mutex::new(()),
             written: Mutex::new(written),
             seen: Mutex::new(LastLook::of(s, t)),
         })
@@ -223,12 +227,12 @@ impl<'w, S: Systems> Permit<'w, S> {
     }
 
     /// Writes an intent, or anything else that the world cannot tell, into the record.
-    pub async fn intend(&self, f: impl FnOnce(&mut Transition) + Send) -> Outcome {
+    pub async fn intend(&self, f: impl FnOnce(&mut Transition) + Clone + Send) -> Outcome {
         self.write(f).await.0
     }
 
     /// The same for what may have to be known where home is lost: it counts only once it stands on every server that speaks.
-    pub async fn intend_everywhere(&self, f: impl FnOnce(&mut Transition) + Send) -> Outcome {
+    pub async fn intend_everywhere(&self, f: impl FnOnce(&mut Transition) + Clone + Send) -> Outcome {
         // Who speaks and did not give its lock would miss it.
         if locked(&self.seen).speaking.iter().any(|seat| !self.sessions.contains_key(seat)) {
             return Outcome::Refused(not_locked(self.pool));
@@ -241,22 +245,29 @@ impl<'w, S: Systems> Permit<'w, S> {
     }
 
     /// Writes the record at home, then its copies: how the first went, and what was in the way of a copy.
-    async fn write(&self, f: impl FnOnce(&mut Transition) + Send) -> (Outcome, Option<Problem>) {
+    async fn write(&self, f: impl FnOnce(&mut Transition) + Clone + Send) -> (Outcome, Option<Problem>) {
+        let turn = self.writing.lock().await;
         let mut next = self.transition();
-        f(&mut next);
+        f.clone()(&mut next);
         next.revision += 1;
         let statement = match record(self.pool, &next) {
             Ok(statement) => statement,
             Err(problem) => return (Outcome::Refused(problem), None),
         };
         let outcome = self.sql(self.home(), &statement).await;
-        let mut missed = None;
-        if outcome == Outcome::Answered {
-            missed = self.copy_record(&statement, next.route).await;
-            *locked(&self.written) = Some(next.clone());
-            self.update(|t| *t = next);
+        if outcome != Outcome::Answered {
+            return (outcome, None);
         }
-        (outcome, missed)
+        let (revision, route) = (next.revision, next.route);
+        *locked(&self.written) = Some(next);
+        // Not as it was written: what was learnt meanwhile stays.
+        self.update(|t| {
+            f(t);
+            t.revision = revision;
+        });
+        // A copy may hang for long; what is written next has all of this in it.
+        drop(turn);
+        (outcome, self.copy_record(&statement, route).await)
     }
 
     /// The same record on the partner of the side's mirror: it may be the principal tomorrow; and of a switch on the other side as well,
@@ -416,7 +427,7 @@ impl<'w, S: Systems> Permit<'w, S> {
         &self,
         seat: Seat,
         job: &AgentJob,
-        learn: impl FnOnce(&mut Transition) + Send,
+        learn: impl FnOnce(&mut Transition) + Clone + Send,
     ) -> Outcome {
         let (now, name) = (self.now(), job.name.clone());
         let seen = LogSeen { next_backup: None, redo: None };

@@ -118,6 +118,8 @@ async fn with_force_a_wrong_value_costs_the_object_and_the_failover_stands_still
     release(&scene);
     let over = || begun(&scene.lab, 0, "RESTORE LOG") && !runs(&scene.lab, "RESTORE LOG");
     scene.until("the end of what ran", over).await;
+    // What has ended is written down, and that is the last.
+    flux.until_reconciled(2).await;
     nothing_is_written(&scene, &flux).await;
     assert!(!begun(&scene.lab, 0, RECOVER) && uid(&scene).is_empty());
     // Flux says what is wrong with the commit, and not that it has deleted anything.

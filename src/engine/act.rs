@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::{Either, join_all, select};
 use jiff::{SignedDuration, Timestamp};
 
-use super::memory::Memory;
+use super::memory::{LONG_LOOK, Memory};
 use super::pause::Then;
 use super::plan::{Next, Plan, Trouble};
 use super::report::{Decided, Report, Tell};
@@ -30,8 +30,6 @@ use crate::systems::{SqlSession, Systems};
 
 /// Where the record before a first effect takes longer than this to write, what was decided before it is decided anew.
 const HELD_UP: SignedDuration = SignedDuration::from_secs(5);
-/// A look that takes longer than this is no proof of silence by its end: a call has hung, and it began so long ago.
-const LONG_LOOK: SignedDuration = SignedDuration::from_secs(10);
 
 /// Goes on with a transition under its permit.
 pub async fn carry_on<S: Systems, C: Clock>(
@@ -106,7 +104,8 @@ async fn act<S: Systems, C: Clock>(
     if memory.must_see_more_for(effects) {
         return Then::again();
     }
-    if d.took > LONG_LOOK && !are_silent_still(permit, d).await {
+    // Nor is it a proof of silence by its end.
+    if memory.must_see_anew_for(effects) || (d.took > LONG_LOOK && !are_silent_still(permit, d).await) {
         return Then::again();
     }
     let before = world.clock.now();

@@ -21,6 +21,11 @@ use crate::procedures::{Stage, stages};
 use crate::steps::{self, Effect, Reads};
 use crate::systems::Systems;
 
+/// A look that takes longer than this is old when it has been taken: a call has hung, and what was seen before it began so long ago.
+pub const LONG_LOOK: SignedDuration = SignedDuration::from_secs(10);
+/// How many of them in a row are not acted on where that matters.
+const LONG_LOOKS: u32 = 3;
+
 /// What a worker keeps while it lives.
 #[derive(Default)]
 pub struct Memory {
@@ -43,6 +48,8 @@ pub struct Memory {
     looked: Option<Timestamp>,
     /// How long the last look took.
     took: SignedDuration,
+    /// Looks in a row that took long.
+    long_looks: u32,
     /// What the next look must see, and what the last one saw.
     reads: Reads,
     seen: Reads,
@@ -81,6 +88,7 @@ impl Memory {
         let began = world.clock.now();
         let seen = self.observer.look(world, self.seen, current.as_ref()).await;
         self.took = world.clock.now().duration_since(began);
+        self.long_looks = if self.took > LONG_LOOK { self.long_looks.saturating_add(1) } else { 0 };
         seen
     }
 
@@ -180,6 +188,13 @@ impl Memory {
             self.reads = self.reads.and(needed);
         }
         more
+    }
+
+    /// Whether these effects wait for a look that does not take long. Who chats comes back while a call hangs, and is cut off by the tail. Where
+    /// every look takes long, nothing waits for a better one.
+    pub fn must_see_anew_for(&self, effects: &[Effect]) -> bool {
+        let closes = effects.iter().any(|e| e.step() == StepId::TailTaken);
+        closes && (1..=LONG_LOOKS).contains(&self.long_looks)
     }
 
     /// The lock was given. Decided again with the lock in hand: what was seen before it may be another's doing.
