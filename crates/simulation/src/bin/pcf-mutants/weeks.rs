@@ -43,4 +43,35 @@ pub const MUTANTS: &[Mutant] = &[
             "        Active::SplitBrain(_) => Ok(onward),\n        Active::RecoveredByOthers { .. }\n",
         )],
     },
+    Mutant {
+        name: "what was written is remembered when its copies are",
+        edits: &[
+            (
+                "src/permit.rs",
+                "        // Not as it was written: what was learnt meanwhile stays.\n",
+                "        drop(turn);\n        let missed = self.copy_record(&statement, route).await;\n",
+            ),
+            (
+                "src/permit.rs",
+                "        drop(turn);\n        (outcome, self.copy_record(&statement, route).await)",
+                "        (outcome, missed)",
+            ),
+        ],
+    },
+    Mutant {
+        name: "a tail goes by what a look saw that hung",
+        edits: &[(
+            "src/engine/memory.rs",
+            "        closes && (1..=LONG_LOOKS).contains(&self.long_looks)",
+            "        closes && self.long_looks > u32::MAX - LONG_LOOKS",
+        )],
+    },
+    Mutant {
+        name: "a seed that has begun ends where the newest log backups are not to be seen",
+        edits: &[(
+            "src/steps/establish_log_shipping.rs",
+            "        None => v.seeds(),",
+            "        None => false,",
+        )],
+    },
 ];
