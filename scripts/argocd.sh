@@ -6,11 +6,7 @@ cd "$(dirname "$0")"
 # shellcheck source=scripts/built-once.sh
 . ./built-once.sh
 cd ../tests/argocd
-version="$(sed -n 's|^.*github.com/argoproj/argo-cd/v3 \(v[^ ]*\).*|\1|p' go.mod)"
-if [ -z "$version" ]; then
-    echo "argocd.sh: tests/argocd/go.mod names no version of Argo CD." >&2
-    exit 1
-fi
+version="$(pinned "github.com/argoproj/argo-cd/v3")"
 key="$(cat go.mod go.sum | sha256sum | cut -c1-16)"
 build() {
     CGO_ENABLED=0 nice go build -mod=readonly -trimpath -ldflags "-s -w" -o "$1/argocd" github.com/argoproj/argo-cd/v3/cmd >&2

@@ -10,11 +10,7 @@ cd "$(dirname "$0")"
 . ./built-once.sh
 cd ../tests/flux
 controller="github.com/fluxcd/kustomize-controller"
-version="$(sed -n "s|^.*$controller \(v[^ ]*\).*|\1|p" go.mod)"
-if [ -z "$version" ]; then
-    echo "flux.sh: tests/flux/go.mod names no version of $controller." >&2
-    exit 1
-fi
+version="$(pinned "$controller")"
 # Only its definitions are used: it stands in no go.sum, so its checksum stands here, in the form of one.
 source="github.com/fluxcd/source-controller@v1.9.5"
 source_sum="h1:MFPyCodUi9hZIMaKDsC/rYbNoyzpvrAdrPVixj7W9F0="

@@ -5,11 +5,7 @@ cd "$(dirname "$0")"
 # shellcheck source=scripts/built-once.sh
 . ./built-once.sh
 cd ../tests/helm4
-version="$(sed -n 's|^.*helm.sh/helm/v4 \(v[^ ]*\).*|\1|p' go.mod)"
-if [ -z "$version" ]; then
-    echo "helm4.sh: tests/helm4/go.mod names no version of helm." >&2
-    exit 1
-fi
+version="$(pinned "helm.sh/helm/v4")"
 flags="-s -w -X helm.sh/helm/v4/internal/version.version=$version"
 key="$({ cat go.mod go.sum; printf '%s' "$flags"; } | sha256sum | cut -c1-16)"
 build() {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::matrix::{SOON, world};
 use common::scene::Scene;
-use common::{Plane, Process, get, manifests, night};
+use common::{Plane, Process, get, night, printed};
 use lab::ports::Reservation;
 use lab::scenario::Scenario;
 use serde_json::Value;
@@ -24,13 +24,6 @@ use serde_json::Value;
 struct Prometheus {
     _process: Process,
     at: Reservation,
-}
-
-/// What a script of the repository prints.
-fn printed(script: &str, arguments: &[&str]) -> String {
-    let out = Command::new(manifests().join("scripts").join(script)).args(arguments).output().unwrap();
-    assert!(out.status.success(), "{script} {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap().trim().to_string()
 }
 
 impl Prometheus {

@@ -36,8 +36,7 @@ impl Scene {
     async fn until_set_right(&self, effect: &'static str, differs: &str) {
         until_held(self, effect).await;
         self.wait_for_text("Ready", "False", "Aligning", differs).await;
-        self.lab.break_at(None);
-        self.lab.release();
+        self.let_go();
         self.wait_for("Ready", "True", "Active").await;
         self.wait_until_at_rest().await;
     }
@@ -94,8 +93,7 @@ async fn active_servers_are_set_right_also_while_a_job_of_log_shipping_runs_for_
     scene.lab.fault("remove-log-shipping", &[host]).unwrap();
     until_held(&scene, "EXEC sp_start_job").await;
     hang(true);
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     let waits = || scene.condition("LogShippingEstablished").is_some_and(|c| c["reason"] == "WaitingForJob");
     scene.until("a job that runs", waits).await;
     scene.lab.fault("set-active", &here.servers[..1]).unwrap();

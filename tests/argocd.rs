@@ -6,11 +6,10 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::argocd::{APPLICATION, Argo, in_a_network_of_its_own, refuses, resource};
-use common::flux::{Flux, managers};
+use common::flux::{Flux, approve, managers};
 use common::matrix::{hold_first, until_held};
 use common::returns::question;
 use common::scene::{RESOURCE, Scene, not_live_in, quick};
@@ -98,7 +97,7 @@ async fn followed() {
 /// Argo CD looks again and again, and neither it nor the operator writes anything.
 async fn stays_idle(scene: &Scene, argo: &Argo) {
     let (before, begun) = (marks(scene, argo), Instant::now());
-    let mut looks = std::collections::BTreeSet::new();
+    let mut looks = BTreeSet::new();
     while looks.len() < 4 {
         assert!(begun.elapsed() < Duration::from_secs(180), "it looks no more: {looks:?}");
         looks.insert(argo.application()["status"]["reconciledAt"].to_string());
@@ -145,8 +144,7 @@ async fn a_bad_commit_and_a_good_one(scene: &Scene, argo: &Argo, before: &Value,
     println!("after a bad commit the good one arrives within {:?}", begun.elapsed());
     until_held(scene, RECOVER).await;
     argo.until("Progressing", |a| a["status"]["health"]["status"] == "Progressing").await;
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     scene.wait_until_ready_in(1).await;
     println!("switched and healthy {:?} after that", argo.until_healthy(&good).await);
     assert_switched(scene, 1, 1).await;
@@ -165,12 +163,10 @@ async fn a_revert_that_is_refused_switches_back_later(scene: &Scene, argo: &Argo
     hold_first(scene, &[SET_SERVERS]);
     argo.push(Some(to));
     until_held(scene, SET_SERVERS).await;
-    // The API server knows it from the status.
-    scene.until("no return", || scene.object()["status"]["transition"]["pointOfNoReturn"] == true).await;
+    scene.until_no_return().await;
     let reverted = argo.push(Some(back));
     argo.until("the revert is refused", |a| refuses(a, &reverted, "can only go on")).await;
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     let begun = Instant::now();
     argo.until_healthy(&reverted).await;
     println!("a revert that was refused has switched back {:?} after the way was free", begun.elapsed());
@@ -224,23 +220,6 @@ async fn nothing_is_pruned(scene: &Scene, argo: &Argo) {
     assert_eq!(not_live_in(&scene.lab, 0), NOTHING);
 }
 
-/// Says yes to what is asked, by the plugin, as somebody does who has read it. What it was.
-fn approve(scene: &Scene) -> Value {
-    let asked = scene.object()["status"]["transition"]["consentNeeded"].take();
-    let out = Command::new(env!("CARGO_BIN_EXE_kubectl-pcf"))
-        .args(["approve", RESOURCE, "-n", &scene.namespace, "--yes", asked["situation"].as_str().unwrap()])
-        .env("KUBECONFIG", scene.plane.admin_kubeconfig())
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{out:?}");
-    asked
-}
-
-fn let_go(scene: &Scene) {
-    scene.lab.break_at(None);
-    scene.lab.release();
-}
-
 async fn there_and_back() {
     let mut scene = Scene::set("argo_failover", quick()).await;
     let mut wanted = resource(&scene);
@@ -259,7 +238,7 @@ async fn fails_over_by_a_yes(scene: &mut Scene, argo: &Argo, wanted: &Value) {
     let commit = argo.push(Some(wanted));
     until_held(scene, "RESTORE LOG").await;
     argo.until_says("Progressing", "Failover from atlanta to seattle").await;
-    let_go(scene);
+    scene.let_go();
     let message = argo.until_says("Degraded", "spec.consent").await;
     let asked = scene.object()["status"]["transition"]["consentNeeded"].take();
     for part in ["transition", "situation"] {
@@ -273,7 +252,7 @@ async fn fails_over_by_a_yes(scene: &mut Scene, argo: &Argo, wanted: &Value) {
     assert!(consent["transition"].is_string(), "{consent}");
     argo.until_looked(3).await;
     assert_eq!(scene.object()["spec"]["consent"], consent, "Argo CD has taken it away");
-    let_go(scene);
+    scene.let_go();
     argo.until_healthy(&commit).await;
     // By the lab's own word, at once.
     assert_eq!(not_live_in(&scene.lab, 1), NOTHING);

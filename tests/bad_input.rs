@@ -167,8 +167,7 @@ async fn log_shipping_that_somebody_changes_during_a_failover_stops_it_before_an
     scene.want(1);
     until_held(&scene, "EXEC sp_update_job").await;
     let was = reads_from(&scene, r"\\new-fs-1\mgc-logs");
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     let message = scene.wait_for("Stalled", "True", "InvalidSpec").await;
     for part in ["spec.dataCenters[1].logShipping.backupShare", r"\\new-fs-1\mgc-logs", "Correct"] {
         assert!(message.contains(part), "{part}: {message}");

@@ -13,14 +13,14 @@ mod common;
 mod product;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use common::matrix::{hold_first, until_held};
 use common::scene::{FAILOVER_ONCE, RESOURCE, Scene, not_live_in, not_once, quick};
-use common::{Plane, Process, count, get, manifests};
+use common::{Plane, Process, count, get, manifests, printed};
 use lab::control_plane::{ControlPlane, Options};
 use lab::ports::Reservation;
 use lab::serve::Lab;
@@ -32,13 +32,9 @@ const NAMESPACE: &str = "chat";
 const NAME: &str = "pcf-persistent-chat-failover";
 
 /// The real helm, in the version that the repository pins.
-fn helm() -> &'static Path {
-    static HELM: OnceLock<PathBuf> = OnceLock::new();
-    HELM.get_or_init(|| {
-        let out = Command::new("scripts/helm.sh").current_dir(manifests()).output().unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        PathBuf::from(String::from_utf8(out.stdout).unwrap().trim())
-    })
+fn helm() -> &'static str {
+    static HELM: OnceLock<String> = OnceLock::new();
+    HELM.get_or_init(|| printed("helm.sh", &[]))
 }
 
 /// A release in a scene whose pods the test itself starts.

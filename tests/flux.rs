@@ -14,7 +14,7 @@ use common::flux::{FILE, Flux, approve, managers, patch_as, ready, until_wished,
 use common::gitops::secrets_and_resource;
 use common::matrix::{hold_first, until_held};
 use common::scene::{RESOURCE, Scene, begun, not_live_in, quick};
-use common::switches::RECOVER;
+use common::switches::{RECOVER, SET_STATE};
 use common::{manifests, night, sample_number};
 use lab::scenario::{Authentication, Scenario};
 use serde_json::json;
@@ -87,8 +87,7 @@ async fn a_commit_fails_chat_over_by_a_yes_that_stays_and_flux_is_ready_when_cha
     // Flux applies what is in Git while the operator is at work, and knows that it is.
     flux.until_waiting_at(&commit).await;
     assert!(!flux.is_ready_at(&commit));
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     flux.until_ready_at(&commit).await;
     // By the lab's own word, at once.
     assert_eq!(not_live_in(&scene.lab, 1), NOTHING);
@@ -165,8 +164,7 @@ async fn a_commit_that_takes_a_failover_back_in_time_is_applied_at_once_and_clos
     // Flux would wait for ten minutes; it has the gate.
     let back = flux.revert();
     until_wished(&scene, "atlanta").await;
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     scene.until("its end as aborted", || scene.times("Failover", "Aborted") == 1).await;
     assert!(!begun(&scene.lab, 0, RECOVER));
     assert!(!flux.is_ready_at(&back), "chat is lost with atlanta");
@@ -181,21 +179,17 @@ async fn a_commit_that_takes_a_failover_back_too_late_is_refused_and_moves_nothi
     if !is_due(1) {
         return;
     }
-    const SET_STATE: &str = "Set-CsPersistentChatState";
     let (mut scene, flux, resource) = ready("flux_too_late", "").await;
     hold_first(&scene, &[SET_STATE]);
     scene.lose().await;
     flux.commit_resource("atlanta is lost", &wanting(&resource, "seattle"));
     until_held(&scene, SET_STATE).await;
-    scene
-        .until("the point of no return", || scene.object()["status"]["transition"]["pointOfNoReturn"] == true)
-        .await;
+    scene.until_no_return().await;
     let back = flux.revert();
     let message = flux.until_failed_at(&back, "ReconciliationFailed").await;
     assert!(message.contains("the database has been recovered"), "{message}");
     assert_eq!(wished(&scene), "seattle");
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     // When it has ended, Flux tries once more and is let: a wish against a side that lives.
     scene.wait_for("Stalled", "True", "SourceAlive").await;
     flux.until_failed_at(&back, "HealthCheckFailed").await;

@@ -18,12 +18,11 @@ use common::gitops::{self, secrets_and_resource};
 use common::matrix::{hold_first, until_held};
 use common::returns::{BACKUP, SEED, database, left_behind};
 use common::scene::{RESOURCE, Scene, begun, not_live_in, quick, runs};
-use common::switches::RECOVER;
+use common::switches::{RECOVER, SET_STATE};
 use lab::sql::Database;
 use serde_json::{Value, json};
 
 const NOTHING: Vec<String> = vec![];
-const SET_STATE: &str = "Set-CsPersistentChatState";
 const MAY_SWITCH: &str = "policy: {whenActiveAnswers: Switch}";
 const ASKS: &str = "policy: {consent: BeforeRecovery}";
 const NOBODY: &str = "Nobody has asked for this switch";
@@ -36,12 +35,6 @@ fn is_due(n: u64) -> bool {
 /// Which object there is, if there is one.
 fn uid(scene: &Scene) -> String {
     scene.kubectl(&["get", "pcf", "-o", "jsonpath={.items[*].metadata.uid}"], None)
-}
-
-/// Lets go on what was held.
-fn release(scene: &Scene) {
-    scene.lab.break_at(None);
-    scene.lab.release();
 }
 
 /// Nothing is written to the pool while Flux goes on applying what it has.
@@ -74,13 +67,12 @@ async fn with_force_a_revert_that_is_refused_costs_the_object_and_the_failover_g
     let there = wanting(&resource, "seattle");
     flux.commit_resource("atlanta is lost", &there);
     until_held(&scene, SET_STATE).await;
-    let past = || scene.object()["status"]["transition"]["pointOfNoReturn"] == true;
-    scene.until("the point of no return", past).await;
+    scene.until_no_return().await;
     let first = uid(&scene);
     let back = flux.revert();
     flux.until("another object", || !["", first.as_str()].contains(&uid(&scene).as_str())).await;
     assert_eq!(wished(&scene), "atlanta");
-    release(&scene);
+    scene.let_go();
     // What has been recovered goes on, whatever the new object wishes; and that is nobody's wish, also where a wish would switch.
     let told = scene.wait_for("Stalled", "True", "ActiveDataCenterDrifted").await;
     for part in ["seattle is active", "set spec.activeDataCenter to it", "utteredAt"] {
@@ -115,7 +107,7 @@ async fn with_force_a_wrong_value_costs_the_object_and_the_failover_stands_still
     let told = flux.until_failed_at(&slip, "ReconciliationFailed").await;
     assert!(told.contains("Perhaps"), "{told}");
     flux.until("the object to be gone", || uid(&scene).is_empty()).await;
-    release(&scene);
+    scene.let_go();
     let over = || begun(&scene.lab, 0, "RESTORE LOG") && !runs(&scene.lab, "RESTORE LOG");
     scene.until("the end of what ran", over).await;
     // What has ended is written down, and that is the last.
@@ -200,7 +192,7 @@ async fn without_the_gate_the_way_back_waits_for_flux_and_the_one_by_hand_does_n
     // What the documentation says for that night.
     flux.patch(&json!({"suspend": true}));
     scene.want(0);
-    release(&scene);
+    scene.let_go();
     scene.until("its end as aborted", || scene.times("Failover", "Aborted") == 1).await;
     assert!(!begun(&scene.lab, 0, RECOVER));
     flux.patch(&json!({"suspend": false}));
@@ -274,7 +266,7 @@ async fn moved_by_commit(scene: &Scene, flux: &Flux, resource: &str, to: usize) 
     let left = store(1 - to);
     flux.until_waiting_at(&commit).await;
     assert!(!flux.is_ready_at(&commit));
-    release(scene);
+    scene.let_go();
     flux.until_ready_at(&commit).await;
     assert_eq!(not_live_in(&scene.lab, to), NOTHING);
     let there = store(to);
@@ -318,7 +310,7 @@ async fn a_commit_to_go_back_after_a_failover_waits_for_a_yes_to_the_seed_and_th
     approve(&scene);
     until_held(&scene, RECOVER).await;
     flux.until_waiting_at(&back).await;
-    release(&scene);
+    scene.let_go();
     flux.until_ready_at(&back).await;
     assert_eq!(not_live_in(&scene.lab, 0), NOTHING);
     scene.wait_for("FailoverReady", "True", "Completed").await;
@@ -452,7 +444,7 @@ async fn a_kustomization_that_is_deleted_leaves_an_annotated_object_and_its_fail
     until_held(&scene, "RESTORE LOG").await;
     flux.until_waiting_at(&there).await;
     flux.kubectl(&["delete", "kustomization/chat", "--wait=false"]);
-    release(&scene);
+    scene.let_go();
     scene.wait_until_failed_over().await;
     let left = || {
         scene.kubectl(
@@ -481,7 +473,7 @@ async fn a_wait_of_flux_that_is_too_short_fails_and_the_failover_goes_on_and_is_
     // In which words is not certain: "timeout waiting for" the resource, or what its client could not ask any more.
     flux.until_failed_at(&there, "HealthCheckFailed").await;
     assert!(scene.condition("Stalled").is_none_or(|c| c["status"] == "False"), "no human is needed");
-    release(&scene);
+    scene.let_go();
     flux.until_ready_at(&there).await;
     assert_eq!(not_live_in(&scene.lab, 1), NOTHING);
     assert_eq!(scene.times("Failover", "Completed"), 1, "{:?}", scene.history());

@@ -12,7 +12,7 @@ use common::flux::{Flux, ready, until_wished, wanting, wished};
 use common::gitops;
 use common::matrix::until_held;
 use common::scene::{Scene, begun, not_live_in};
-use common::switches::{RECOVER, SET_SERVERS};
+use common::switches::{RECOVER, SET_SERVERS, SET_STATE};
 use lab::world::breakpoints::Moment;
 
 /// What becomes of a commit that comes while an effect is held.
@@ -26,8 +26,6 @@ enum Then {
     Refused,
 }
 use Then::{Refused, TakenBack, TooLateToRefuse};
-
-const SET_STATE: &str = "Set-CsPersistentChatState";
 
 /// An effect, the how manieth of its name, and what becomes of a commit that comes meanwhile.
 type Case = (&'static str, usize, Then);
@@ -71,16 +69,10 @@ fn hold(scene: &Scene, (name, nth, _): Case) {
     })));
 }
 
-fn release(scene: &Scene) {
-    scene.lab.break_at(None);
-    scene.lab.release();
-}
-
 /// Reverts the commit, as it is to be met; gives the revert when nothing is held any more.
 async fn revert(scene: &Scene, flux: &Flux, then: Then) -> String {
     if then == Refused {
-        let told = || scene.object()["status"]["transition"]["pointOfNoReturn"] == true;
-        scene.until("the point of no return", told).await;
+        scene.until_no_return().await;
     }
     let back = flux.revert();
     if then == Refused {
@@ -90,7 +82,7 @@ async fn revert(scene: &Scene, flux: &Flux, then: Then) -> String {
     } else {
         until_wished(scene, "atlanta").await;
     }
-    release(scene);
+    scene.let_go();
     back
 }
 

@@ -9,25 +9,25 @@
 mod common;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::courses::not_protected;
+use common::flux::wished;
 use common::gitops::secrets_and_resource;
 use common::matrix::{SOON, hold_the_tail, until_held};
 use common::returns::database;
 use common::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, quick};
-use common::switches::{RECOVER, lost, not_taken_back};
-use common::{Process, manifests, night};
+use common::switches::{RECOVER, SET_STATE, lost, not_taken_back};
+use common::{Process, night, printed};
 use lab::control_plane::die_with_us;
 use lab::world::breakpoints::Moment;
 use serde_json::Value;
 
 const NOTHING: Vec<String> = vec![];
-const SET_STATE: &str = "Set-CsPersistentChatState";
 /// What Helm says when the old spec is written, and true.
 const ROLLED_BACK: &str = "has been rolled back due to rollback-on-failure being set";
 /// Longer than anything here takes.
@@ -45,13 +45,9 @@ fn is_due() -> bool {
 }
 
 /// The real Helm 4, in the version that the repository pins.
-fn helm() -> &'static Path {
-    static HELM: OnceLock<PathBuf> = OnceLock::new();
-    HELM.get_or_init(|| {
-        let out = Command::new("scripts/helm4.sh").current_dir(manifests()).output().unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        PathBuf::from(String::from_utf8(out.stdout).unwrap().trim())
-    })
+fn helm() -> &'static str {
+    static HELM: OnceLock<String> = OnceLock::new();
+    HELM.get_or_init(|| printed("helm4.sh", &[]))
 }
 
 /// A scene whose resource stands in a chart, with the data centre that is to be active as a value.
@@ -124,11 +120,6 @@ impl Release {
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err);
         let process = Process::of(die_with_us(child).spawn().unwrap());
         Running { what: format!("helm {}", arguments.join(" ")), process, log }
-    }
-
-    /// What the resource wishes.
-    fn wished(&self) -> Value {
-        self.scene.object()["spec"]["activeDataCenter"].take()
     }
 
     /// The status of each revision of the release, the oldest first.
@@ -210,7 +201,7 @@ async fn a_failover_that_waits_for_a_yes_is_rolled_back_by_helm_at_once_and_clos
     release.scene.lose().await;
     let helm = release.upgrade_or_roll_back("seattle", LONG);
     release.scene.until("its end as aborted", || release.scene.times("Failover", "Aborted") == 1).await;
-    assert_eq!(release.wished(), "atlanta");
+    assert_eq!(wished(&release.scene), "atlanta");
     assert!(!begun(&release.scene.lab, 0, RECOVER));
     let told = |reason: &str, note: &str| {
         release.scene.events().iter().any(|(r, n, _)| r == reason && n.contains(note))
@@ -245,17 +236,15 @@ async fn a_roll_back_that_comes_too_late_is_refused_and_the_failover_goes_on_to_
     hold_each(&release.scene, SET_STATE);
     let helm = release.upgrade_or_roll_back("seattle", SHORT);
     until_held(&release.scene, SET_STATE).await;
-    let past = || release.scene.object()["status"]["transition"]["pointOfNoReturn"] == true;
-    release.scene.until("the point of no return", past).await;
+    release.scene.until_no_return().await;
     let told = helm.fails(&release.scene).await;
     for said in ["an error occurred while rolling back the release", "the database has been recovered"] {
         assert!(told.contains(said), "{said}: {told}");
     }
-    assert_eq!(release.wished(), "seattle");
+    assert_eq!(wished(&release.scene), "seattle");
     // Helm takes the first one for what is deployed, and would go back to it again.
     assert_eq!(release.revisions().await, ["deployed", "superseded", "failed"]);
-    release.scene.lab.break_at(None);
-    release.scene.lab.release();
+    release.scene.let_go();
     release.scene.wait_until_failed_over().await;
     release.scene.wait_until_at_rest().await;
 
@@ -280,9 +269,8 @@ async fn a_switch_too_slow_for_helm_is_taken_back_in_time_and_no_message_is_lost
     hold_the_tail(&release.scene);
     let helm = release.upgrade_or_roll_back("seattle", SHORT);
     until_held(&release.scene, "RESTORE LOG").await;
-    release.scene.until("the old wish", || release.wished() == "atlanta").await;
-    release.scene.lab.break_at(None);
-    release.scene.lab.release();
+    release.scene.until("the old wish", || wished(&release.scene) == "atlanta").await;
+    release.scene.let_go();
     let told = helm.fails(&release.scene).await;
     assert!(told.contains(ROLLED_BACK), "{told}");
     release.scene.until("its end as aborted", || release.scene.times("Switch", "Aborted") == 1).await;
@@ -304,9 +292,8 @@ async fn a_switch_whose_copy_is_too_slow_for_helm_is_switched_back_though_chat_h
     // Chat has moved, and nothing of it is missing; what is not there yet is the copy of the side that was left.
     assert_eq!(not_live_in(&release.scene.lab, 1), NOTHING);
     assert_eq!(lost(&release.scene.lab, 0, 1), NOTHING);
-    release.scene.until("the old wish", || release.wished() == "atlanta").await;
-    release.scene.lab.break_at(None);
-    release.scene.lab.release();
+    release.scene.until("the old wish", || wished(&release.scene) == "atlanta").await;
+    release.scene.let_go();
     let told = helm.fails(&release.scene).await;
     assert!(told.contains(ROLLED_BACK), "{told}");
     release.scene.wait_until_ready_in(0).await;

@@ -15,6 +15,7 @@ use common::gitops::secrets_and_resource;
 use common::matrix::{SOON, hold_first, until_held};
 use common::returns::{question, until_protected};
 use common::scene::{FAILOVER_ONCE, Scene, backups_for, not_live_in, not_once, quick};
+use common::switches::SET_STATE;
 use common::{Plane, gitops, night};
 use lab::control_plane::Options;
 use serde_json::{Value, json};
@@ -187,18 +188,14 @@ async fn taken_in_the_middle(test: &str, at: &'static str) -> Cluster {
     let begun = || cluster.scene.object()["status"]["transition"]["outcome"] == "Running";
     cluster.scene.until("a status that says so", begun).await;
     if at == SET_STATE {
-        let past = || cluster.scene.object()["status"]["transition"]["pointOfNoReturn"] == true;
-        cluster.scene.until("the point of no return", past).await;
+        cluster.scene.until_no_return().await;
     }
     cluster.back_up();
-    cluster.scene.lab.break_at(None);
-    cluster.scene.lab.release();
+    cluster.scene.let_go();
     cluster.scene.wait_until_failed_over().await;
     cluster.scene.wait_until_at_rest().await;
     cluster
 }
-
-const SET_STATE: &str = "Set-CsPersistentChatState";
 
 async fn nothing_is_done_twice(cluster: &mut Cluster) {
     let before = cluster.scene.writes();

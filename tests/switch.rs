@@ -40,8 +40,7 @@ async fn switch(scene: &Scene, to: usize) {
     assert_eq!(left["state"], "RESTORING", "{left}");
     assert_eq!(log_end(scene, from), log_end(scene, to));
     let end: i128 = log_end(scene, from).parse().unwrap();
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     scene.wait_until_ready_in(to).await;
     let forked = {
         let world = scene.lab.world().now();
@@ -144,8 +143,7 @@ async fn without_the_tail(to: usize) {
     let tail = scene.lab.held().into_iter().find_map(|(_, a)| a.target).unwrap();
     assert!(tail.contains("_tail_"), "{tail}");
     scene.lab.world().now().files.remove(&tail).unwrap();
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     // What will not pass by itself is told, and nothing is overwritten without a yes.
     scene.wait_for("OldSideFenced", "False", "ConsentRequired").await;
     scene.wait_until_ready_in(to).await;
@@ -170,8 +168,7 @@ async fn sessions_that_stay(to: usize) {
     scene.wait_for_text("ChatDrained", "False", "WaitingForSessions", &from.servers[0]).await;
     until_held(&scene, "Stop-CsWindowsService").await;
     assert!(!begun(&scene.lab, 0, "BACKUP LOG"));
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     scene.wait_until_ready_in(to).await;
     scene.wait_for("FailoverReady", "True", "Completed").await;
     scene.wait_until_at_rest().await;
@@ -228,8 +225,7 @@ async fn taken_back_with_the_tail_applied(to: usize) {
     until_held(&scene, "RESTORE LOG").await;
     let end = log_end(&scene, 1 - to);
     scene.want(1 - to);
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     until_taken_back(&scene, to, &end).await;
 }
 
@@ -267,8 +263,7 @@ async fn taken_back_too_late(to: usize) {
     until_held(&scene, RECOVER).await;
     scene.want(1 - to);
     let shipped = backups_for(&scene.lab, to).len();
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     scene.until("both ends", || scene.times("Switch", "Completed") == 2).await;
     scene.wait_until_ready_in(1 - to).await;
     scene.wait_for("FailoverReady", "True", "Completed").await;

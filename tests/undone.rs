@@ -78,8 +78,7 @@ async fn take_back(scene: &mut Scene) {
     until_held(scene, "RESTORE LOG").await;
     assert!(chosen(&scene.lab, &scene.data_center(1).sql_server).is_none(), "log shipping still stands");
     scene.want(0);
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     scene.until("its end as aborted", || scene.times("Failover", "Aborted") == 1).await;
 }
 
@@ -142,8 +141,7 @@ async fn a_failover_taken_back_because_the_lost_side_is_back_is_no_split_brain()
     scene.want(1);
     until_held(&scene, "RESTORE LOG").await;
     scene.lab.restore(&from).await.unwrap();
-    scene.lab.break_at(None);
-    scene.lab.release();
+    scene.let_go();
     // It lives: nothing is recovered beside it, and only a human can say what is meant.
     scene.wait_for("Stalled", "True", "SourceAlive").await;
     assert!(!begun(&scene.lab, 0, "RESTORE DATABASE WITH RECOVERY"));

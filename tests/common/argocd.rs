@@ -15,7 +15,7 @@ use lab::ports::Reservation;
 use serde_json::{Value, json};
 
 use super::scene::{RESOURCE, Scene};
-use super::{Plane, Process, manifests, night, until_defined};
+use super::{Plane, Process, end_of, manifests, night, printed, until_defined};
 
 /// Set for the run within: where Argo CD's program lies, and the folder of its sources.
 const PROGRAM: &str = "PCF_ARGOCD_PROGRAM";
@@ -39,16 +39,13 @@ pub fn in_a_network_of_its_own<S: Future<Output = ()>>(test: &str, story: impl F
 
 /// Runs a test again where there is no other machine. What is built first needs the network that is left.
 fn again_within(test: &str) {
-    let answer = |command: &mut Command| {
-        let out = command.output().unwrap();
-        assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout).unwrap().trim().to_string()
-    };
-    answer(Command::new("scripts/flux.sh").current_dir(manifests()));
-    let program = answer(Command::new("scripts/argocd.sh").current_dir(manifests()));
+    printed("flux.sh", &[]);
+    let program = printed("argocd.sh", &[]);
     let list = ["list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-cd/v3"];
     let module = manifests().join("tests/argocd");
-    let sources = answer(Command::new("go").args(list).env("GOTOOLCHAIN", "local").current_dir(module));
+    let out = Command::new("go").args(list).env("GOTOOLCHAIN", "local").current_dir(module).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let sources = String::from_utf8(out.stdout).unwrap().trim().to_string();
     binaries().unwrap();
     let inside = Command::new("unshare")
         .args(["-rn", "--", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
@@ -409,12 +406,6 @@ impl Witness {
         healths.dedup();
         healths
     }
-}
-
-fn end_of(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
 /// The resource as it is to stand in Git; what else the lab's manifest holds is applied.

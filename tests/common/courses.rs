@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::matrix::{AtWork, Course, hold_first, until_held, world};
 use super::scene::{FAILOVER_ONCE, Scene, backups_for, begun, not_live_in, not_once, runs, server};
-use super::switches::beside;
+use super::switches::{SET_STATE, beside};
 
 /// A data centre is lost; its chat goes to this one of the scenario.
 #[derive(Clone, Copy)]
@@ -106,7 +106,7 @@ impl Course for Failover {
             }),
             ("restore", |s, _| runs(&s.lab, "RESTORE LOG")),
             ("recovery", |s, _| runs(&s.lab, "RESTORE DATABASE WITH RECOVERY")),
-            ("pool state", |s, since| begun(&s.lab, since, "Set-CsPersistentChatState")),
+            ("pool state", |s, since| begun(&s.lab, since, SET_STATE)),
             ("mirror", |s, _| runs(&s.lab, "Install-CsMirrorDatabase")),
             ("active servers", |s, since| begun(&s.lab, since, "Set-CsPersistentChatActiveServer")),
             ("serving", |s, _| {
@@ -399,8 +399,7 @@ impl Course for Undo {
         scene.want(self.to);
         until_held(scene, "RESTORE LOG").await;
         scene.patch(r#"{"suspend":true}"#);
-        scene.lab.break_at(None);
-        scene.lab.release();
+        scene.let_go();
         scene.wait_for("Ready", "False", "Suspended").await;
         scene.until("the end of what ran", || !runs(&scene.lab, "RESTORE LOG")).await;
         let back = scene.data_center(self.from()).name.clone();

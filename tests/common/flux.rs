@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::gitops::{BRANCH, FOLDER, Repository, secrets_and_resource};
 use super::scene::{RESOURCE, Scene, quick};
-use super::{Plane, Process, manifests, until_defined};
+use super::{Plane, Process, end_of, printed, until_defined};
 
 /// The name of the GitRepository and of the Kustomization of every scene.
 pub const NAME: &str = "chat";
@@ -36,12 +36,8 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// The folder that `scripts/flux.sh` builds: the controller, and the definitions.
 fn built() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let out = Command::new("scripts/flux.sh").current_dir(manifests()).output().unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        PathBuf::from(String::from_utf8(out.stdout).unwrap().trim())
-    })
+    static BUILT: OnceLock<String> = OnceLock::new();
+    BUILT.get_or_init(|| printed("flux.sh", &[])).as_ref()
 }
 
 /// Flux's definitions on a control plane.
@@ -377,9 +373,7 @@ impl Flux {
         let deadline = Instant::now() + LIMIT;
         while !holds() {
             if Instant::now() >= deadline {
-                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
-                let tail = lines[lines.len().saturating_sub(12)..].join("\n");
+                let tail = end_of(&self.log);
                 panic!("{what}: did not come. The Kustomization says {:#}\n{tail}", self.told().0["status"]);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -404,9 +398,7 @@ fn objects(namespace: &str) -> String {
 
 /// Who has written the resource, by the API server: each manager, by which operation, and of which part.
 pub fn managers(scene: &Scene) -> Vec<(String, String, String)> {
-    let what = format!("pcf/{RESOURCE}");
-    let text = scene.kubectl(&["get", &what, "-o", "json", "--show-managed-fields"], None);
-    let object: Value = serde_json::from_str(&text).unwrap();
+    let object = scene.object();
     let text = |m: &Value, key: &str| m[key].as_str().unwrap_or_default().to_string();
     let all = object["metadata"]["managedFields"].as_array().unwrap();
     all.iter().map(|m| (text(m, "manager"), text(m, "operation"), text(m, "subresource"))).collect()
@@ -461,15 +453,16 @@ pub async fn until_wished(scene: &Scene, name: &str) {
     assert!(began.elapsed() < SOON, "after {:?}", began.elapsed());
 }
 
-/// Says yes to what is asked, by the plugin, as somebody does who has read it.
-pub fn approve(scene: &Scene) {
-    let asked = scene.object()["status"]["transition"]["consentNeeded"]["situation"].take();
+/// Says yes to what is asked, by the plugin, as somebody does who has read it. What it was.
+pub fn approve(scene: &Scene) -> Value {
+    let asked = scene.object()["status"]["transition"]["consentNeeded"].take();
     let out = Command::new(env!("CARGO_BIN_EXE_kubectl-pcf"))
-        .args(["approve", RESOURCE, "-n", &scene.namespace, "--yes", asked.as_str().unwrap()])
+        .args(["approve", RESOURCE, "-n", &scene.namespace, "--yes", asked["situation"].as_str().unwrap()])
         .env("KUBECONFIG", scene.plane.admin_kubeconfig())
         .output()
         .unwrap();
     assert!(out.status.success(), "{out:?}");
+    asked
 }
 
 /// Changes the spec as kubectl does, under another name than its own.

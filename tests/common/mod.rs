@@ -213,6 +213,20 @@ impl std::ops::Deref for Plane {
     }
 }
 
+/// What a script of the repository prints.
+pub fn printed(script: &str, arguments: &[&str]) -> String {
+    let out = Command::new(manifests().join("scripts").join(script)).args(arguments).output().unwrap();
+    assert!(out.status.success(), "{script} {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim().to_string()
+}
+
+/// The last lines of a log, for whoever reads that a test failed.
+pub fn end_of(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
+
 /// What a server of this machine answers to a GET: the body, if it answers with 200.
 pub fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;

@@ -11,7 +11,7 @@ use lab::tsql::batch::{self, Progress};
 use lab::world::journal::{Effect, Outcome};
 use serde_json::{Value, json};
 
-use super::{Plane, Process, count, manifests};
+use super::{Plane, Process, count, end_of, manifests};
 
 /// A world that fails over quickly.
 pub fn quick() -> Scenario {
@@ -153,9 +153,19 @@ impl Scene {
     }
 
     pub fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(15)..].join("\n")
+        end_of(&self.log())
+    }
+
+    /// Holds nothing more, and lets go on what is held.
+    pub fn let_go(&self) {
+        self.lab.break_at(None);
+        self.lab.release();
+    }
+
+    /// Waits until the status says that a transition can only go on. The API server refuses by it.
+    pub async fn until_no_return(&self) {
+        let past = || self.object()["status"]["transition"]["pointOfNoReturn"] == true;
+        self.until("the point of no return", past).await;
     }
 
     pub fn start_operator(&mut self) {

@@ -12,6 +12,7 @@ use super::matrix::{AtWork, Course, hold_the_tail, until_held, world};
 use super::scene::{FAILOVER_ONCE, Scene, backups_for, begun, not_live_in, not_once, runs};
 
 pub const RECOVER: &str = "RESTORE DATABASE WITH RECOVERY";
+pub const SET_STATE: &str = "Set-CsPersistentChatState";
 pub const SET_SERVERS: &str = "Set-CsPersistentChatActiveServer";
 
 /// Chat moves to this data centre of the scenario.
@@ -155,7 +156,7 @@ impl Course for Switch {
             ("the end of chat", |s, since| begun(&s.lab, since, SET_SERVERS)),
             ("tail", |s, since| begun(&s.lab, since, "BACKUP LOG")),
             ("recovery", |s, _| runs(&s.lab, RECOVER)),
-            ("pool state", |s, since| begun(&s.lab, since, "Set-CsPersistentChatState")),
+            ("pool state", |s, since| begun(&s.lab, since, SET_STATE)),
             ("mirror", |s, _| runs(&s.lab, BUILD_MIRROR)),
             ("active servers", |s, since| {
                 let world = s.lab.world().now();
@@ -219,8 +220,7 @@ impl Course for SwitchUndone {
         scene.want(self.to);
         until_held(scene, "RESTORE LOG").await;
         scene.patch(r#"{"suspend":true}"#);
-        scene.lab.break_at(None);
-        scene.lab.release();
+        scene.let_go();
         scene.wait_for("Ready", "False", "Suspended").await;
         scene.until("the end of what ran", || !runs(&scene.lab, "RESTORE LOG")).await;
     }

@@ -310,23 +310,25 @@ impl ControlPlane {
         self.directory.join("etcd")
     }
 
-    /// What etcd holds, copied into a folder that is not there yet. Everything is stopped for that, and starts again on its old ports.
-    pub fn back_up(&self, into: &Path) -> Result<(), String> {
+    /// Does something to the files of etcd: everything is stopped for that, and starts again on its old ports.
+    fn while_stopped(&self, f: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
         self.stop()?;
-        copy_folder(&self.etcd_data(), into)?;
+        f(&self.etcd_data())?;
         self.start_etcd()?;
         self.start_api_server()
     }
 
-    /// Puts what a backup holds in the place of what etcd holds: everything is stopped for that, and starts again on its old ports. The
-    /// backup stays.
+    /// What etcd holds, copied into a folder that is not there yet. Everything starts anew for that.
+    pub fn back_up(&self, into: &Path) -> Result<(), String> {
+        self.while_stopped(|data| copy_folder(data, into))
+    }
+
+    /// Puts what a backup holds in the place of what etcd holds. Everything starts anew for that; the backup stays.
     pub fn restore(&self, backup: &Path) -> Result<(), String> {
-        self.stop()?;
-        let data = self.etcd_data();
-        std::fs::remove_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
-        copy_folder(backup, &data)?;
-        self.start_etcd()?;
-        self.start_api_server()
+        self.while_stopped(|data| {
+            std::fs::remove_dir_all(data).map_err(|e| format!("{}: {e}", data.display()))?;
+            copy_folder(backup, data)
+        })
     }
 
     /// Process id of the API server, while it runs: for signals.
