@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backups::Folders;
 use super::lync::Lync;
+use super::problem::Problem;
 use super::route::Procedure;
 use super::side::{Side, Sides};
 use super::site::Site;
@@ -113,6 +114,13 @@ impl Situation {
             state.of_replica && self.newest_moved().is_none_or(|seen| seen.order() < moved.order())
         });
         unseen.map(|moved| moved.to).or(state.side())
+    }
+    /// Why it is not certain which side the pool uses: only a replica tells, and the other side, where the record of a later failover or
+    /// switch would lie, is not to be seen. A side that comes back alone still says what was true when it was lost.
+    pub fn hearsay(&self) -> Option<&Problem> {
+        let state = self.lync.state.known()?;
+        let other = state.of_replica.then(|| self.used()).flatten()?.other();
+        self.sites[other].unseen()
     }
     /// The transitions of the pool that the records tell of, the newest first. A record lies on every partner of a side that could be
     /// reached when it was written; the copy that was written last counts.

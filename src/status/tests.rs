@@ -247,6 +247,8 @@ fn waits(w: &World, route: Route, step: StepId, reason: Reason) -> Plan {
     w.with_transition(&transition(route), step, Decision::Wait(word.clone()), Next::Wait(word))
 }
 
+mod where_chat_is;
+
 #[test]
 fn a_transition_takes_the_conditions_of_other_procedures_steps_away() {
     let w = World::with(Side::Backup);
@@ -418,66 +420,6 @@ fn what_was_told_to_have_ended_is_not_forgotten_where_an_older_record_is_seen_al
 }
 
 #[test]
-fn a_tail_whose_database_somebody_has_recovered_ends_nothing_where_that_is_lost_later() {
-    let mut w = World::with(Side::Primary);
-    let seat = Seat { side: Side::Primary, place: Place::Store };
-    let tail = |minute: i64, fork: &str| Tail {
-        at: at(minute) + SignedDuration::from_millis(700),
-        seat,
-        fork: fork.into(),
-        file: format!("mgc_tail_{minute}.trn"),
-        undone: false,
-    };
-    let mut t = transition(Route::switch(Side::Backup));
-    t.facts.tail = Some(tail(12, "F"));
-    t.steps.insert(StepId::TailTaken, StepHistory { attempts: 1, ..StepHistory::default() });
-    let seen = |w: &mut World, t: &Transition, fork: &str, live: bool| {
-        w.situation.sites = World::with(Side::Primary).situation.sites;
-        w.record(t);
-        let db = w.instance(Side::Primary).database.as_mut().unwrap();
-        (db.fork, db.state) = (Some(fork.into()), if live { db.state } else { DatabaseState::Restoring });
-        w.situation.moved = w.situation.newest_moved().or(w.situation.moved);
-    };
-    let told = |w: &World, before: &PersistentChatFailoverStatus| {
-        let running = Plan { transition: Some(t.clone()), ..w.plan(Next::Finish) };
-        w.project(&running, before)
-    };
-    seen(&mut w, &t, "F", true);
-    let as_ever = told(&w, &PersistentChatFailoverStatus::default());
-    assert_eq!(as_ever.last_move, None, "its intent is written, and nothing done");
-    seen(&mut w, &t, "G", true);
-    assert!(w.situation.open_move().is_some(), "beside that database the switch goes on, with another tail");
-    let status = told(&w, &as_ever);
-    // Then that side is lost, and what is left has the record and the tail.
-    seen(&mut w, &t, "F", false);
-    w.situation.moved = convert::moved(&w.pool, Some(&status));
-    assert!(w.situation.is_overtaken(&t) && w.situation.open_move().is_none());
-    assert_eq!(told(&w, &status).last_move, status.last_move, "it stays told");
-    // Another tail was taken since.
-    t.facts.tail = Some(tail(13, "G"));
-    seen(&mut w, &t, "G", false);
-    assert!(w.situation.open_move().is_some());
-}
-
-#[test]
-fn a_replica_that_was_away_does_not_say_where_chat_is() {
-    let mut w = World::with(Side::Backup);
-    let moved =
-        Moved { number: 3, started: at(10), to: Side::Primary, ended: true, tail: None, reopened: false };
-    assert_eq!(w.situation.used(), Some(Side::Backup));
-    w.situation.moved = Some(moved);
-    assert_eq!(w.situation.used(), Some(Side::Backup), "the store itself says so: somebody has changed it");
-    let state = w.situation.lync.state.known().cloned().unwrap();
-    w.situation.lync.state = Reading::Known(PoolState { of_replica: true, ..state });
-    assert_eq!(w.situation.used(), Some(Side::Primary));
-    // A record in sight that is as new tells the same as what is remembered of it.
-    let mut t = transition(Route::failover(Side::Backup));
-    (t.number, t.ended) = (4, Some(Ended { at: at(20), aborted: false }));
-    w.record(&t);
-    assert_eq!(w.situation.used(), Some(Side::Backup));
-}
-
-#[test]
 fn the_other_side_and_the_backups_are_judged_in_both_directions() {
     for active in Side::BOTH {
         let mut w = World::with(active);
@@ -529,49 +471,6 @@ fn a_wish_is_kept_until_there_is_more_to_say_of_it_and_is_written_at_once() {
     assert_eq!(wish.at.0, at(1), "as the API server keeps it");
     assert_ne!(essence(&none), essence(&s));
     assert_eq!(w.project(&silent, &s).wish, Some(wish));
-}
-
-/// What is true where chat has gone to the backup store, by a failover that this record tells of, and the primary store is live too.
-fn with_both_live(t: &Transition, old_fork: &str) -> Active {
-    let mut w = World::with(Side::Backup);
-    w.instance(Side::Primary).database.as_mut().unwrap().state = DatabaseState::Online;
-    for (side, fork) in [(Side::Primary, old_fork), (Side::Backup, "new")] {
-        w.instance(side).database.as_mut().unwrap().fork = Some(fork.into());
-    }
-    w.record(t);
-    active(&w.pool, &w.situation, None)
-}
-
-#[test]
-fn an_old_database_that_is_back_is_told_from_a_copy_that_somebody_recovered() {
-    let mut t = transition(Route::failover(Side::Backup));
-    t.ended = Some(Ended { at: at(20), aborted: false });
-    t.facts.live_fork = Some("new".into());
-    assert_eq!(with_both_live(&t, "F"), Active::In(Side::Backup));
-    assert!(matches!(with_both_live(&t, "recovered"), Active::SplitBrain(_)));
-    // A failover that began with a database somebody had recovered knows only the fork of that one.
-    (t.fork, t.facts.adopted_fork) = ("new".into(), Some("new".into()));
-    assert_eq!(with_both_live(&t, "F"), Active::In(Side::Backup));
-}
-
-#[test]
-fn a_transition_that_is_over_is_never_begun_again_however_many_there_were() {
-    let mut w = World::with(Side::Primary);
-    let Reading::Known(service) = &mut w.situation.lync.service else { panic!() };
-    service.active.clear();
-    let mut before = BTreeSet::new();
-    for n in 0..40 {
-        let plan = plan(&w.pool, &w.goal, &w.situation, None, None, &BTreeMap::new());
-        let mut t = plan.transition.unwrap();
-        assert_eq!((t.route.procedure, t.number), (Procedure::Align, n));
-        assert!(before.insert(t.id.clone()), "the {n}th is called like one that is over");
-        t.ended = Some(Ended { at: at(20), aborted: false });
-        w.record(&t);
-        // A server gives the newest only.
-        let Reading::Known(records) = &mut w.instance(Side::Primary).records else { panic!() };
-        records.sort_by_key(|r| std::cmp::Reverse(r.transition.number));
-        records.truncate(11);
-    }
 }
 
 #[test]

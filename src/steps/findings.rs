@@ -73,17 +73,23 @@ pub fn findings(v: &View<'_>) -> Vec<Finding> {
         }
         Procedure::Align => {
             gating(StepId::PreflightPassed, beside_another(v));
+            gating(StepId::PreflightPassed, hearsay(v));
             gating(StepId::ActiveServersSet, central_management(v));
             gating(StepId::ActiveServersSet, wanted_servers(v));
             gating(StepId::MirrorEstablished, mirror(v));
         }
         Procedure::Protect => {
             gating(StepId::OldSideFenced, newer_than_its_copy(v));
+            gating(StepId::LogShippingEstablished, hearsay(v));
             gating(StepId::LogShippingEstablished, live_rights(v));
         }
     }
     out
 }
+
+/// How the Central Management store is moved.
+const MOVE_IT: &str = "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -BackupSqlInstanceName <instance> -Force on a Front \
+                       End of the surviving pool";
 
 /// The instance whose database is to go live, and its copy.
 fn target(v: &View<'_>) -> Vec<Problem> {
@@ -213,15 +219,13 @@ fn chain_and_folders(v: &View<'_>) -> Vec<Problem> {
 /// Whether Lync's configuration can be read and written.
 fn central_management(v: &View<'_>) -> Vec<Problem> {
     let mut found: Vec<Problem> = v.situation.lync.shell_trouble.iter().cloned().collect();
-    let move_it = "Move it: Invoke-CsManagementServerFailover -BackupSqlServerFqdn <sql> -BackupSqlInstanceName <instance> -Force on a Front End of the \
-                   surviving pool";
     match v.situation.lync.central_management.get() {
         Err(p) => found.push(p.clone()),
         Ok(cms) if cms.active_master.is_empty() || cms.file_transfer_agents.is_empty() => {
             found.push(Problem::ask(
                 Reason::CentralManagementDown,
                 "The Central Management store has no active master: the pool's state and its active servers cannot be set",
-                move_it,
+                MOVE_IT,
             ));
         }
         // While the other side lives, that is where the store may well be; a switch leaves one that lives.
@@ -237,7 +241,7 @@ fn central_management(v: &View<'_>) -> Vec<Problem> {
                     "The Central Management store still names {} of the lost side as its active master: it cannot be written",
                     clean(&cms.active_master)
                 ),
-                move_it,
+                MOVE_IT,
             ));
         }
         Ok(cms) if cms.master_answers.as_ref().and_then(Reading::known) == Some(&false) => {
@@ -247,7 +251,7 @@ fn central_management(v: &View<'_>) -> Vec<Problem> {
                     "The Central Management store names {} as its active master, which does not answer: it cannot be written",
                     clean(&cms.active_master)
                 ),
-                format!("{move_it}. If it lives, let port 5061 of it be reached from {}", clean(&v.to().management_shell.host)),
+                format!("{MOVE_IT}. If it lives, let port 5061 of it be reached from {}", clean(&v.to().management_shell.host)),
             ));
         }
         Ok(_) => {}
@@ -419,6 +423,27 @@ fn beside_another(v: &View<'_>) -> Vec<Problem> {
         }
         (Some(_) | None, Some(_) | None) => vec![],
     }
+}
+
+/// That only a replica says which side is the active one, while the other one is not to be seen: it may be the old side, back alone.
+fn hearsay(v: &View<'_>) -> Vec<Problem> {
+    let side = v.route.home();
+    let told = |unseen: &Problem| {
+        Problem::ask(
+            Reason::CentralManagementDown,
+            format!(
+                "Only a replica says that {} is the active side: the Central Management store is down, and {} is not to be seen ({})",
+                v.pool.name(side),
+                v.pool.name(side.other()),
+                unseen.what
+            ),
+            format!(
+                "Wait for {}. If it is lost, the store is to be where it is not. {MOVE_IT}",
+                v.pool.name(side.other())
+            ),
+        )
+    };
+    v.situation.hearsay().map(told).into_iter().collect()
 }
 
 /// Whether the side that is left lets itself be switched from: while its database is live there.

@@ -20,6 +20,14 @@ pub const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
+        name: "a side is set right on the word of its replica alone",
+        edits: &[(
+            "src/domain/situation.rs",
+            "        let other = state.of_replica.then(",
+            "        let other = state.identity.is_empty().then(",
+        )],
+    },
+    Mutant {
         name: "a process begins without knowing where chat was",
         edits: &[(
             "src/api/convert.rs",
