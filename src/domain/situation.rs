@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::backups::Folders;
 use super::lync::Lync;
 use super::problem::Problem;
-use super::route::Procedure;
+use super::route::{Course, Procedure};
 use super::side::{Side, Sides};
 use super::site::Site;
 use super::sql_server::Database;
@@ -47,7 +47,7 @@ pub struct Moved {
     /// When the newest tail of it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<Timestamp>,
-    /// That tail ends nothing any more: somebody has recovered the database that it had closed, and chat is there by that.
+    /// That tail ends nothing any more: the database that it had closed was recovered, or may have been, and chat is there by that.
     #[serde(default)]
     pub reopened: bool,
 }
@@ -78,7 +78,7 @@ impl Situation {
         let told = |t: &Transition| match t.ended {
             Some(ended) => Some(Moved::of(t, if ended.aborted { t.route.from } else { t.route.to })),
             // Where its target is not to be seen, nobody knows whether that was recovered: what lives is seen.
-            None if self.is_reopened(t) && self.sites[t.route.to].live().is_none() => {
+            None if self.ends_nothing(t) && self.sites[t.route.to].live().is_none() => {
                 Some(Moved { reopened: true, ..Moved::of(t, t.route.from) })
             }
             None => self.is_past(t).then(|| Moved::of(t, t.route.to)),
@@ -90,12 +90,19 @@ impl Situation {
     /// where that record lies. It may be the end of the same one, that was taken back. Who went on with it would bring chat back to an old
     /// database.
     pub fn is_overtaken(&self, t: &Transition) -> bool {
-        let Some(moved) = self.moved.filter(|moved| moved.to != t.route.to) else { return false };
+        // One that was being taken back ends where it began, and what came later went to where it had meant to go.
+        let elsewhere = |moved: &Moved| moved.to != t.route.to || t.route.course == Course::Back;
+        let Some(moved) = self.moved.filter(elsewhere) else { return false };
         match (moved.is_of(t), moved.ended) {
             (true, true) => t.ended.is_none(),
-            (true, false) => !self.is_reopened(t) && has_void_tail(t, moved),
+            (true, false) => !self.ends_nothing(t) && has_void_tail(t, moved),
             (false, _) => moved.order() > Moved::of(t, t.route.to).order(),
         }
+    }
+    /// Whether it is known of a switch's tail that it ends nothing any more, or may not: the database was brought back online where it was,
+    /// by somebody, or by us as the record says.
+    fn ends_nothing(&self, t: &Transition) -> bool {
+        t.facts.tail.as_ref().is_some_and(|tail| tail.undone) || self.is_reopened(t)
     }
     /// Whether the database whose log a switch has closed by its tail takes changes again, on a fork of its own: somebody has recovered it
     /// where it was. What our own hand does to it stands in the record.

@@ -74,6 +74,8 @@ pub struct Operator {
     pub awake: Option<Timestamp>,
     /// The situation that it last reported, and when the look at it began.
     pub look: Option<(Timestamp, Timestamp)>,
+    /// When the last look that it reported began while each side stood.
+    pub saw: Sides<Option<Timestamp>>,
 }
 
 /// What a process has heard of its resource since it started.
@@ -292,6 +294,11 @@ impl Shared {
             Some(_) | None => p.awake.unwrap_or(now),
         };
         (p.look, p.awake) = (Some((situation, began)), Some(now));
+        for side in Side::BOTH {
+            if self.truth.stood_at(side, began) {
+                p.saw[side] = Some(began);
+            }
+        }
         began
     }
 

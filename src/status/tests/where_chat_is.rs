@@ -45,6 +45,54 @@ fn a_tail_whose_database_somebody_has_recovered_ends_nothing_where_that_is_lost_
 }
 
 #[test]
+fn a_tail_that_we_have_undone_ends_nothing_where_only_an_older_record_is_left() {
+    let mut t = transition(Route::switch(Side::Backup));
+    t.facts.tail = Some(Tail {
+        at: at(12),
+        seat: Seat { side: Side::Primary, place: Place::Store },
+        fork: "F".into(),
+        file: "mgc_tail_12.trn".into(),
+        undone: false,
+    });
+    let mut undone = t.clone();
+    undone.facts.tail.iter_mut().for_each(|tail| tail.undone = true);
+    let seen = |t: &Transition| {
+        let mut w = World::with(Side::Primary);
+        w.instance(Side::Primary).database.as_mut().unwrap().state = DatabaseState::Restoring;
+        w.record(t);
+        w
+    };
+    let mut w = seen(&undone);
+    w.situation.moved = w.situation.newest_moved();
+    assert!(w.situation.moved.is_some_and(|m| m.reopened && m.to == Side::Primary));
+    assert!(w.situation.open_move().is_some(), "the record knows of it: the undoing goes on");
+    let moved = w.situation.moved;
+    let mut w = seen(&t);
+    assert!(w.situation.open_move().is_some());
+    w.situation.moved = moved;
+    assert!(w.situation.open_move().is_none(), "what was written there since is lost by going on");
+}
+
+#[test]
+fn a_switch_that_was_being_taken_back_is_overtaken_by_a_failover_to_where_it_had_meant_to_go() {
+    let mut w = World::with(Side::Primary);
+    let back = Route { course: Course::Back, ..Route::switch(Side::Backup) };
+    let t = transition(back);
+    w.record(&t);
+    assert!(w.situation.open_move().is_some());
+    let later = Moved {
+        number: t.number + 1,
+        started: at(20),
+        to: Side::Backup,
+        ended: true,
+        tail: None,
+        reopened: false,
+    };
+    w.situation.moved = Some(later);
+    assert!(w.situation.open_move().is_none(), "chat is there by now, and not where it was to come back to");
+}
+
+#[test]
 fn a_replica_that_was_away_does_not_say_where_chat_is() {
     let mut w = World::with(Side::Backup);
     let moved =

@@ -190,6 +190,17 @@ impl Truth {
         self.power[side].lost_since.is_some_and(|lost| lost >= at)
     }
 
+    /// Whether a side that stands or was lost since stood at a moment.
+    pub fn stood_at(&self, side: Side, at: Timestamp) -> bool {
+        self.power[side].lost_since.is_none_or(|lost| lost >= at)
+    }
+
+    /// Whether a side is lost whose database went live again when nobody looked: no look of this operator saw it.
+    fn went_live_unseen(&self, side: Side, operator: &Operator) -> bool {
+        let since = self.live_since[side].filter(|_| self.power[side].lost_since.is_some());
+        since.is_some_and(|since| operator.saw[side].is_none_or(|saw| saw < since))
+    }
+
     /// A promise is broken.
     pub fn broken(&mut self, how: String) {
         if self.violations.len() < KEPT {

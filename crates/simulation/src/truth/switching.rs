@@ -69,6 +69,9 @@ fn judge_tail(truth: &mut Truth, write: &Write<'_>) {
 /// Nothing is lost: the copy stands where the log of the side that is left ends, and that takes no more changes.
 fn judge_recovery(truth: &mut Truth, write: &Write<'_>) {
     let w = write.world;
+    if truth.went_live_unseen(write.there.other(), write.operator) {
+        return;
+    }
     let key = w.scenario.database.to_lowercase();
     // An old copy that is open on the other partner is nobody's.
     let closed = closed(write).and_then(|host| w.sql.get(host)?.databases.get(&key));
