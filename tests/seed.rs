@@ -118,7 +118,7 @@ async fn an_old_database_is_saved_and_overwritten_by_a_yes_only_and_chat_can_go_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wish_to_go_back_waits_until_the_copy_is_seeded_through_restarts_and_then_chat_moves() {
-    let scenario = Scenario { restore_ms: 1500, ..quick() };
+    let scenario = Scenario { restore_ms: 1500, full_ms: 3000, ..quick() };
     let (mut scene, _) = returned("failback", scenario).await;
     may_switch(&scene);
     scene.want(0);
@@ -126,10 +126,15 @@ async fn a_wish_to_go_back_waits_until_the_copy_is_seeded_through_restarts_and_t
     scene.wait_for("Stalled", "True", "ConsentRequired").await;
     let asked = question(&scene).await;
     scene.agree(&asked);
-    for work in [BACKUP, SEED] {
+    // A full backup takes its time: how far it is stands in the status.
+    scene.wait_for_text("OldSideFenced", "False", "WaitingForJob", " %)").await;
+    for (work, step) in [(BACKUP, Some("DatabaseSeeded")), (SEED, None)] {
         scene.until(work, || runs(&scene.lab, work)).await;
         scene.kill_operator();
         scene.start_operator();
+        if let Some(step) = step {
+            scene.wait_for_text(step, "False", "WaitingForJob", " %)").await;
+        }
     }
     scene.wait_until_ready_in(0).await;
     scene.wait_for("FailoverReady", "True", "Completed").await;

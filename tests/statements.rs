@@ -197,7 +197,7 @@ fn what_is_read_of_a_server_is_read_on_either_side() {
             };
             assert_eq!(b.rows(host, statement, &parameters).is_empty(), empty, "{statement}");
         }
-        b.rows(host, statements::RESTORES, &mgc);
+        b.rows(host, statements::RUNNING, &mgc);
         // What does not restore has no file that roll forward would go on from.
         assert_eq!(b.rows(host, statements::REDO, &mgc).is_empty(), host == LIVE);
         b.rows(host, statements::SESSIONS, &mgc);

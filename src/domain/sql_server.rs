@@ -39,6 +39,9 @@ pub struct Instance {
     pub sessions: Reading<Vec<Session>>,
     /// RESTORE statements that run on the instance.
     pub restores: Reading<Vec<RunningRestore>>,
+    /// How far a full backup of it is that runs, 0 to 100; absent: none was seen. It is told, and decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_backup: Option<f64>,
     /// The last restores into the database, newest first.
     pub history: Reading<Vec<RestoreHistory>>,
     /// Users of the database without a login; known only while it is ONLINE.
@@ -306,6 +309,11 @@ pub struct RestoreHistory {
     /// Minutes that the local time of that server was ahead of UTC then (`backupset.time_zone`); absent: it is not known.
     #[serde(default)]
     pub zone_minutes: Option<i32>,
+}
+
+/// How far a statement is, where that is known: for the end of a message.
+pub fn how_far(percent: Option<f64>) -> String {
+    percent.map_or_else(String::new, |p| format!(" ({p:.0} %)"))
 }
 
 /// A RESTORE that somebody else runs on the instance is waited for: ending it would leave the copy between two states.

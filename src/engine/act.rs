@@ -241,7 +241,7 @@ async fn tell_progress<S: Systems, C: Clock>(
     let seat = Seat { side: t.route.to, place: d.situation.sites[t.route.to].main_place() };
     let Some(server) = world.pool.server(seat) else { return };
     let Ok(mut session) = world.systems.sql(server).await else { return };
-    let running = Statement::read(statements::RESTORES, vec![world.pool.database.as_str().into()]);
+    let running = Statement::read(statements::RUNNING, vec![world.pool.database.as_str().into()]);
     loop {
         let Ok(rows) = session.send(&running, Some(Duration::from_secs(10))).await else {
             return;
@@ -249,12 +249,14 @@ async fn tell_progress<S: Systems, C: Clock>(
         let at = |row: &[Cell], name: &str| {
             rows.columns.iter().position(|c| c.eq_ignore_ascii_case(name)).and_then(|i| row.get(i).cloned())
         };
-        let restoring = rows.rows.first().map(|row| RunningRestore {
+        let command = |row: &[Cell]| match at(row, "command") {
+            Some(Cell::Text(t)) => t,
+            _ => String::new(),
+        };
+        let restore = rows.rows.iter().find(|row| command(row).starts_with("RESTORE"));
+        let restoring = restore.map(|row| RunningRestore {
             session: 0,
-            command: match at(row, "command") {
-                Some(Cell::Text(t)) => t,
-                _ => String::new(),
-            },
+            command: command(row),
             percent: match at(row, "percent_complete") {
                 Some(Cell::Float(f)) => f,
                 _ => 0.0,

@@ -1,5 +1,7 @@
 //! Begin: which transition the goal asks for, and whether it may start or go on. Pure.
 
+use jiff::SignedDuration;
+
 use super::goal::Goal;
 use crate::domain::acceptance::{self, Acceptance, Asked};
 use crate::domain::active::{self, Active};
@@ -14,7 +16,7 @@ use crate::domain::sql_server::Database;
 use crate::domain::step::StepId;
 use crate::domain::tail;
 use crate::domain::text::clean;
-use crate::domain::transition::Transition;
+use crate::domain::transition::{Ended, Transition};
 use crate::domain::wish::{LastWish, WishState, Wished};
 use crate::steps::view::Said;
 use crate::steps::{self, Effect, View};
@@ -470,8 +472,28 @@ pub fn align(ask: &Ask<'_>) -> Option<Transition> {
         active.sort();
         wanted != active
     });
-    let fork = live.fork.as_ref()?;
-    (lacks_mirror || other_servers).then(|| new_transition(ask, Route::align(side), fork))
+    let t = new_transition(ask, Route::align(side), live.fork.as_ref()?);
+    (lacks_mirror || other_servers || left_stopped(ask, &t)).then_some(t)
+}
+
+/// How long after a switch was taken back the services that it had stopped are started by what sets the side right.
+const STARTED_AFTERWARDS: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whether a switch that was taken back left chat services stopped on servers that are to serve: they were not to be seen then, or did not
+/// start, and nothing has set that side right since. Later on a service that does not run is somebody else's doing.
+fn left_stopped(ask: &Ask<'_>, t: &Transition) -> bool {
+    let s = ask.situation;
+    let sets_servers = |t: &&Transition| match t.route.procedure {
+        Procedure::Failover | Procedure::Switch | Procedure::Align => true,
+        Procedure::Protect => false,
+    };
+    let newest = s.transitions().into_iter().find(sets_servers);
+    let was_just_taken_back = newest.filter(|t| !t.facts.stopped_services.is_empty()).and_then(|t| t.ended);
+    let is_due = |e: Ended| e.aborted && s.at.duration_since(e.at) < STARTED_AFTERWARDS;
+    was_just_taken_back.is_some_and(is_due)
+        && View::new(ask.pool, s, t, Said { consent: None, is_uttered: true })
+            .service_to_start(StepId::ActiveServersSet)
+            .is_some()
 }
 
 /// What protects the side that is not the active one, if there is something to do for it, or to be asked of a human.

@@ -118,6 +118,7 @@ fn instance(side: Side, live: bool) -> Instance {
             program: "p".into(),
         }]),
         restores: Reading::Known(vec![]),
+        full_backup: None,
         history: Reading::Known(vec![]),
         orphaned_users: Reading::Known(vec![]),
         server_identities: Reading::Known(vec![(chat, at(0))]),

@@ -20,7 +20,7 @@ use crate::domain::route::Route;
 use crate::domain::seed::{Lost, Saved};
 use crate::domain::seeding::{self, FileIs, JobIs, Work};
 use crate::domain::side::{Place, Seat};
-use crate::domain::sql_server::{Database, DatabaseState, Instance, wait_for_restores};
+use crate::domain::sql_server::{Database, DatabaseState, Instance, how_far, wait_for_restores};
 use crate::domain::step::StepId;
 use crate::domain::text::clean;
 use crate::domain::transition::Transition;
@@ -299,7 +299,8 @@ fn save(v: &View<'_>, place: Place, i: &Instance, db: &Database) -> Result<Optio
     let save = saving(v, place, db, fork);
     let (file, job) = (&save.file, &save.job);
     let waiting = |until| {
-        let message = format!("{name} on {server} is being saved to {}", clean(file));
+        let message =
+            format!("{name} on {server} is being saved to {}{}", clean(file), how_far(i.full_backup));
         Decision::Wait(Waiting { until, ..Waiting::for_job(message) })
     };
     let is = seeding::file_is(v.situation, v.transition, file, &v.pool.database, fork);

@@ -20,7 +20,7 @@ use crate::domain::route::Route;
 use crate::domain::seed::Seed;
 use crate::domain::seeding::{self, FileIs, JobIs, Work};
 use crate::domain::side::{Place, Seat, Side};
-use crate::domain::sql_server::{Instance, wait_for_restores};
+use crate::domain::sql_server::{Instance, how_far, wait_for_restores};
 use crate::domain::step::StepId;
 use crate::domain::tail::Unapplied;
 use crate::domain::text::clean;
@@ -228,8 +228,8 @@ fn restoring(v: &View<'_>) -> Option<Word> {
     let standby = v.target_site().store.answer.instance().ok()?;
     let percent =
         standby.restores.known().and_then(|all| all.iter().find(|r| r.command == "RESTORE DATABASE"));
-    let percent = percent.map_or_else(String::new, |r| format!(" ({:.0} %)", r.percent));
-    let what = format!("it is restored on {}{percent}", clean(&standby.server_name));
+    let what =
+        format!("it is restored on {}{}", clean(&standby.server_name), how_far(percent.map(|r| r.percent)));
     busy(v, (standby, &Work::Restore.job(&v.transition.id)), None, &what)
 }
 
@@ -334,7 +334,8 @@ fn seed(v: &View<'_>) -> Word {
         let (begins, replace) = (set.first_lsn, standby.database.is_some());
         return Decision::Act(Effect::Restore { file, begins, replace, job: restore });
     }
-    let made = format!("{} is taken on {}", clean(&file), clean(&live.server_name));
+    let made =
+        format!("{} is taken on {}{}", clean(&file), clean(&live.server_name), how_far(live.full_backup));
     if let Some(word) = busy(v, (live, &backup), Some(is), &made) {
         return word;
     }

@@ -121,7 +121,7 @@ pub const RESTORE_LOCK: Assumption = Assumption {
     belief: Belief::RestoreLock,
     values: &["DATABASE"],
     believed: "A session that restores a database holds a lock on it that sys.dm_tran_locks shows. Nobody has recorded one",
-    used: "sql_server::statements::RESTORES",
+    used: "sql_server::statements::RUNNING",
     shown_by: "Not without a RESTORE that runs",
     not_alone: "Only a RESTORE that holds another database and not ours is passed over; one without any lock is waited for",
 };

@@ -127,6 +127,7 @@ pub async fn instance<S: SqlSession>(
         jobs: Reading::not_looked(),
         sessions: Reading::not_looked(),
         restores: Reading::not_looked(),
+        full_backup: None,
         history: Reading::not_looked(),
         orphaned_users: Reading::not_looked(),
         server_identities: Reading::not_looked(),
@@ -141,7 +142,7 @@ pub async fn instance<S: SqlSession>(
     // A mirror's copy is its principal's business; where there is none, one may be seeded.
     if i.database.as_ref().is_none_or(|d| d.is_live() || d.mirroring.is_none()) {
         log_shipping(session, server, pool, &mut i).await?;
-        i.restores = restores(session, server, pool).await?;
+        (i.restores, i.full_backup) = running(session, server, pool).await?;
         i.history = history(session, server, pool).await?;
     }
     if i.database.as_ref().is_some_and(Database::is_live) {
@@ -150,13 +151,14 @@ pub async fn instance<S: SqlSession>(
     Ok(i)
 }
 
-async fn restores<S: SqlSession>(
+/// The restores that run, and how far a full backup is.
+async fn running<S: SqlSession>(
     session: &mut S,
     server: &SqlServer,
     pool: &Pool,
-) -> Result<Reading<Vec<RunningRestore>>, SqlError> {
+) -> Result<(Reading<Vec<RunningRestore>>, Option<f64>), SqlError> {
     let db = vec![Parameter::from(pool.database.as_str())];
-    part(session, server, "looking for running restores", statements::RESTORES, db, |r, row| {
+    let all = part(session, server, "looking for running restores", statements::RUNNING, db, |r, row| {
         let text = |name: &str| r.text(row, name).map(Option::unwrap_or_default);
         Ok(RunningRestore {
             session: r.number(row, "session_id")?,
@@ -165,7 +167,10 @@ async fn restores<S: SqlSession>(
             by: format!("{} on {}", text("program_name")?, text("host_name")?),
         })
     })
-    .await
+    .await?;
+    let is_backup = |r: &RunningRestore| r.command == "BACKUP DATABASE";
+    let full_backup = all.known().and_then(|all| all.iter().find(|r| is_backup(r))).map(|r| r.percent);
+    Ok((all.map(|all| all.into_iter().filter(|r| !is_backup(r)).collect()), full_backup))
 }
 
 async fn history<S: SqlSession>(

@@ -148,12 +148,13 @@ WHERE s.is_user_process = 1 AND s.session_id <> @@SPID
          AND l.resource_type = N'DATABASE' AND l.resource_database_id = DB_ID(@P1)))
 ORDER BY s.session_id;";
 
-/// Running RESTORE statements that change the database, and how far they are: one that only reads a file (`RESTORE HEADERON`, as the view
-/// shows it) changes nothing. One that holds a lock on another database only is that one's. `@P1` database.
-pub const RESTORES: &str = "\
+/// Running RESTORE statements that change the database, and full backups of it, and how far they are (`percent_complete` is for those:
+/// sys.dm_exec_requests): one that only reads a file (`RESTORE HEADERON`, as the view shows it) changes nothing. One that holds a lock on
+/// another database only is that one's. `@P1` database.
+pub const RUNNING: &str = "\
 SELECT CAST(r.session_id AS int) AS session_id, r.command, CAST(r.percent_complete AS float) AS percent_complete, s.host_name, s.program_name
 FROM sys.dm_exec_requests AS r JOIN sys.dm_exec_sessions AS s ON s.session_id = r.session_id
-WHERE r.command IN (N'RESTORE DATABASE', N'RESTORE LOG') AND NOT (
+WHERE r.command IN (N'BACKUP DATABASE', N'RESTORE DATABASE', N'RESTORE LOG') AND NOT (
   EXISTS (SELECT 1 FROM sys.dm_tran_locks AS l WHERE l.request_session_id = r.session_id
           AND l.resource_type = N'DATABASE' AND l.resource_database_id > 4 AND l.resource_database_id <> DB_ID(@P1))
   AND NOT EXISTS (SELECT 1 FROM sys.dm_tran_locks AS l WHERE l.request_session_id = r.session_id

@@ -166,6 +166,10 @@ fn ends_split_brain(s: &mut Shared) -> Option<String> {
     if hands::takes_the_unused_offline(&mut s.world, used) {
         return Some("takes the one of two offline that chat does not use".into());
     }
+    // Whoever takes one offline looks first whether there are two: a switch may have gone on since that was told.
+    if sides::principal(&s.world, used).is_none() {
+        return Some("finds one live database only, and takes nothing offline".into());
+    }
     hands::take_offline(s, used.other());
     Some("takes the database offline that the pool does not use".into())
 }

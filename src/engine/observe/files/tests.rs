@@ -258,6 +258,7 @@ fn instance() -> Instance {
         jobs: Reading::Known(vec![]),
         sessions: Reading::Known(vec![]),
         restores: Reading::Known(vec![]),
+        full_backup: None,
         history: Reading::Known(vec![]),
         orphaned_users: Reading::Known(vec![]),
         server_identities: Reading::Known(vec![]),

@@ -29,7 +29,7 @@ pub fn listed() -> Vec<Listed> {
         ("INSTANCE_FILES", INSTANCE_FILES),
         ("FOLDER_LISTING", FOLDER_LISTING),
         ("SESSIONS", SESSIONS),
-        ("RESTORES", RESTORES),
+        ("RUNNING", RUNNING),
         ("RESTORE_HISTORY", RESTORE_HISTORY),
         ("OWN_BACKUPS", OWN_BACKUPS),
         ("LOCK", LOCK),
