@@ -190,11 +190,11 @@ impl Memory {
         more
     }
 
-    /// Whether these effects wait for a look that does not take long. Who chats comes back while a call hangs, and is cut off by the tail. Where
-    /// every look takes long, nothing waits for a better one.
+    /// Whether these effects wait for a look that does not take long. Who chats comes back while a call hangs, and is cut off by the tail; and a
+    /// mirror that somebody has built meanwhile would be built again. Where every look takes long, nothing waits for a better one.
     pub fn must_see_anew_for(&self, effects: &[Effect]) -> bool {
-        let closes = effects.iter().any(|e| e.step() == StepId::TailTaken);
-        closes && (1..=LONG_LOOKS).contains(&self.long_looks)
+        let of_the_moment = |e: &Effect| [StepId::TailTaken, StepId::MirrorEstablished].contains(&e.step());
+        effects.iter().any(of_the_moment) && (1..=LONG_LOOKS).contains(&self.long_looks)
     }
 
     /// The lock was given. Decided again with the lock in hand: what was seen before it may be another's doing.

@@ -7,7 +7,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "a tail is believed whose source somebody has recovered",
         edits: &[(
             "src/domain/situation.rs",
-            "            (true, false) => !self.is_reopened(t) && has_void_tail(t, moved),",
+            "            (true, false) => !self.ends_nothing(t) && has_void_tail(t, moved),",
             "            (true, false) => false,",
         )],
     },
@@ -25,6 +25,30 @@ pub const MUTANTS: &[Mutant] = &[
             "src/domain/situation.rs",
             "        let other = state.of_replica.then(",
             "        let other = state.identity.is_empty().then(",
+        )],
+    },
+    Mutant {
+        name: "a switch that was being taken back is overtaken by no failover to its target",
+        edits: &[(
+            "src/domain/situation.rs",
+            "        let elsewhere = |moved: &Moved| moved.to != t.route.to || t.route.course == Course::Back;",
+            "        let elsewhere = |moved: &Moved| moved.to != t.route.to;",
+        )],
+    },
+    Mutant {
+        name: "a tail that we have undone is not remembered as void",
+        edits: &[(
+            "src/domain/situation.rs",
+            "        t.facts.tail.as_ref().is_some_and(|tail| tail.undone) || self.is_reopened(t)",
+            "        self.is_reopened(t)",
+        )],
+    },
+    Mutant {
+        name: "services that a switch left stopped are nobody's",
+        edits: &[(
+            "src/engine/start.rs",
+            "    (lacks_mirror || other_servers || left_stopped(ask, &t)).then_some(t)",
+            "    (lacks_mirror || other_servers || t.number > 1_000_000 && left_stopped(ask, &t)).then_some(t)",
         )],
     },
     Mutant {
@@ -70,8 +94,8 @@ pub const MUTANTS: &[Mutant] = &[
         name: "a tail goes by what a look saw that hung",
         edits: &[(
             "src/engine/memory.rs",
-            "        closes && (1..=LONG_LOOKS).contains(&self.long_looks)",
-            "        closes && self.long_looks > u32::MAX - LONG_LOOKS",
+            "        effects.iter().any(of_the_moment) && (1..=LONG_LOOKS).contains(&self.long_looks)",
+            "        effects.iter().any(of_the_moment) && self.long_looks > u32::MAX - LONG_LOOKS",
         )],
     },
     Mutant {

@@ -2,16 +2,12 @@
 //!
 //! The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::plane;
-use common::scene::{Scene, backups, begun, quick};
+use crate::common::plane;
+use crate::common::scene::{Scene, backups, begun, quick};
 use lab::scenario::{Dialect, Scenario};
 use lab::tsql::{Cell, ColumnType, Done, Ends, Event, Kind, SqlMessage};
 use lab::world::answers::{Answered, End};

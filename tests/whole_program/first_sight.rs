@@ -3,11 +3,7 @@
 //!
 //! The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::scene::{RESOURCE, Scene, quick};
+use crate::common::scene::{RESOURCE, Scene, quick};
 use serde_json::{Value, json};
 
 /// How far the operator's answer has come: what a human would have to agree to.

@@ -1,15 +1,14 @@
 //! The way back: the data centre that was lost is there again with its old database. That is saved and overwritten by a copy of the live
 //! one, by a human's yes, while chat runs; then chat can go back. The whole program on a real API server.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
 use std::process::Command;
 
-use common::returns::{BACKUP, SEED, database, is_saved, left_behind, question, returned, until_protected};
-use common::scene::{RESOURCE, Scene, backups_for, begun, not_live_in, quick, runs, server};
-use common::switches::may_switch;
+use crate::common;
+use crate::common::returns::{
+    BACKUP, SEED, database, is_saved, left_behind, question, returned, until_protected,
+};
+use crate::common::scene::{RESOURCE, Scene, backups_for, begun, not_live_in, quick, runs, server};
+use crate::common::switches::may_switch;
 use lab::scenario::Scenario;
 use lab::world::journal::{Entry, Outcome};
 

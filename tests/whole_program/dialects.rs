@@ -4,13 +4,9 @@
 //! By day (`make test`) one row, which moves from run to run (`PCF_SAMPLE=n` repeats one), by night (`make night`) all of them. Success is
 //! read from the lab.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::courses::FailoverIn;
-use common::matrix::{Row, Staged, killed_while_it_installs_the_mirror};
-use common::{night, sample_number};
+use crate::common::courses::FailoverIn;
+use crate::common::matrix::{Row, Staged, killed_while_it_installs_the_mirror};
+use crate::common::{night, sample_number};
 use lab::scenario::{Dialect, Language, PowerShell, SqlServerVersion};
 
 fn rows() -> Vec<(&'static str, FailoverIn)> {

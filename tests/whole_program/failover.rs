@@ -3,17 +3,13 @@
 //!
 //! The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::matrix::{hold_first, until_held};
-use common::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, quick, runs};
+use crate::common::matrix::{hold_first, until_held};
+use crate::common::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, quick, runs};
 use lab::scenario::{Authentication, Scenario};
 use lab::serve::Lab;
 use lab::world::answers::{Answered, End};

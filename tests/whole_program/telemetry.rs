@@ -1,15 +1,12 @@
 //! The operator's port, and `pcf-operator probe`: what a whole program shows of a failover on a real API server, and what it says where it
 //! cannot. The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
-use common::scene::{Scene, quick};
+use crate::common;
+use crate::common::scene::{Scene, quick};
 use persistent_chat_failover::telemetry::probe;
 
 fn operator(arguments: &[&str], metrics_address: &str) -> Output {

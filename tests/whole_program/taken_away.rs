@@ -3,17 +3,13 @@
 //!
 //! The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::courses::Failover;
-use common::matrix::{Row, SOON, Staged, hold_first, until_held, world};
-use common::proxy::behind_a_proxy;
-use common::scene::{Scene, runs};
-use common::{Plane, signal};
+use crate::common::courses::Failover;
+use crate::common::matrix::{Row, SOON, Staged, hold_first, until_held, world};
+use crate::common::proxy::behind_a_proxy;
+use crate::common::scene::{Scene, runs};
+use crate::common::{Plane, signal};
 use lab::control_plane::Options;
 use lab::world::journal::Outcome;
 

@@ -1,12 +1,11 @@
 //! The way back where something is in the way of it, or breaks in the middle: each is told so that a human can answer, and nothing is lost.
 //! By night all of them. By day of those that take longest one, which moves from run to run (`PCF_SAMPLE=n` repeats it).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::returns::{BACKUP, SEED, database, is_saved, left_behind, question, returned, until_protected};
-use common::scene::{Scene, backups_for, begun, not_live_in, quick};
+use crate::common;
+use crate::common::returns::{
+    BACKUP, SEED, database, is_saved, left_behind, question, returned, until_protected,
+};
+use crate::common::scene::{Scene, backups_for, begun, not_live_in, quick};
 use lab::scenario::{Scenario, SqlServerVersion};
 use lab::world::journal::Outcome;
 

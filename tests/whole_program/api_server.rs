@@ -1,11 +1,7 @@
 //! The resource on a real API server: what is accepted, what is refused, and what the refusal says.
 //! The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::{count, manifests, plane};
+use crate::common::{count, manifests, plane};
 use lab::serve::demo;
 use serde_json::{Value, json};
 

@@ -3,15 +3,12 @@
 //!
 //! The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::matrix::until_runs;
-use common::scene::{Scene, quick};
+use crate::common;
+use crate::common::matrix::until_runs;
+use crate::common::scene::{Scene, quick};
 use lab::scenario::{Scenario, WinRm};
 use lab::world::journal::Outcome;
 use psrp::client::{Client, PoolOptions, ShellName};

@@ -3,12 +3,10 @@
 //!
 //! The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::matrix::{hold_first, until_held};
-use common::scene::{FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, query, quick, server};
+use crate::common::matrix::{hold_first, until_held};
+use crate::common::scene::{
+    FAILOVER_ONCE, Scene, backups, begun, not_live_in, not_once, query, quick, server,
+};
 use lab::serve::Lab;
 use lab::sql::Schedule;
 

@@ -1,13 +1,9 @@
 //! Wrong Secrets, certificates, hosts, disks and hostile texts: each is told by its name, and nothing irreversible happens.
 //! The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::matrix::{hold_first, until_held};
-use common::scene::{Scene, active_servers, backups, begun, quick, quick_in_the_other, server};
-use common::{Plane, manifests};
+use crate::common::matrix::{hold_first, until_held};
+use crate::common::scene::{Scene, active_servers, backups, begun, quick, quick_in_the_other, server};
+use crate::common::{Plane, manifests};
 use lab::chat::SHELL_PASSWORD;
 use lab::control_plane::Options;
 use lab::scenario::Scenario;

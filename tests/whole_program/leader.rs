@@ -3,17 +3,13 @@
 //!
 //! By day the leader is killed before the record, in the recovery and in the mirror; by night in each step.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::courses::Failover;
-use common::matrix::{Row, SOON, Staged, hold_first, until_held, world};
-use common::proxy::{Proxy, behind_a_proxy};
-use common::scene::{Scene, runs};
-use common::{Plane, Process, night};
+use crate::common::courses::Failover;
+use crate::common::matrix::{Row, SOON, Staged, hold_first, until_held, world};
+use crate::common::proxy::{Proxy, behind_a_proxy};
+use crate::common::scene::{Scene, runs};
+use crate::common::{Plane, Process, night};
 use serde_json::Value;
 
 /// How long the lease of these tests stands.

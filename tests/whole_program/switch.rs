@@ -3,14 +3,11 @@
 //!
 //! The same by day and by night, but for the directions of one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::courses::not_protected;
-use common::matrix::{hold_first, hold_the_tail, until_held};
-use common::scene::{Scene, backups_for, begun, not_live_in, quick, server};
-use common::switches::{RECOVER, beside, may_switch, not_taken_back};
+use crate::common;
+use crate::common::courses::not_protected;
+use crate::common::matrix::{hold_first, hold_the_tail, until_held};
+use crate::common::scene::{Scene, backups_for, begun, not_live_in, quick, server};
+use crate::common::switches::{RECOVER, beside, may_switch, not_taken_back};
 use lab::scenario::Scenario;
 use serde_json::{Value, json};
 

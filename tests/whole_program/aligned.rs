@@ -2,12 +2,10 @@
 //!
 //! The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::matrix::{hold_first, until_held};
-use common::scene::{Scene, active_servers, begun, not_live_in, query, quick, quick_in_the_other, server};
+use crate::common::matrix::{hold_first, until_held};
+use crate::common::scene::{
+    Scene, active_servers, begun, not_live_in, query, quick, quick_in_the_other, server,
+};
 use lab::scenario::Scenario;
 use lab::world::journal::Entry;
 use serde_json::json;

@@ -1,17 +1,13 @@
 //! `kubectl pcf` against a real API server and a lab. The same by day and by night.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use common::plane;
-use common::proxy::Proxy;
-use common::scene::{RESOURCE, Scene, backups, quick};
-use common::terminal::Terminal;
+use crate::common::plane;
+use crate::common::proxy::Proxy;
+use crate::common::scene::{RESOURCE, Scene, backups, quick};
+use crate::common::terminal::Terminal;
 use lab::scenario::Scenario;
 use serde_json::{Value, json};
 
