@@ -68,6 +68,10 @@ pub fn findings(v: &View<'_>) -> Vec<Finding> {
             gating(StepId::ChatDrained, wanted_servers(v));
             gating(StepId::ChatDrained, absent_partner(v));
             gating(StepId::TailTaken, absent_partner(v));
+            // Until then it can be taken back when that side is there again; and nobody chats before the pool's state is set.
+            if is_source_lost(v) {
+                gating(StepId::DatabaseOnline, central_management(v));
+            }
             gating(StepId::PoolStateSet, central_management(v));
             gating(StepId::MirrorEstablished, mirror(v));
         }
@@ -231,7 +235,7 @@ fn central_management(v: &View<'_>) -> Vec<Problem> {
         // While the other side lives, that is where the store may well be; a switch leaves one that lives.
         Ok(cms)
             if v.route.from != v.route.to
-                && v.route.procedure != Procedure::Switch
+                && (v.route.procedure != Procedure::Switch || is_source_lost(v))
                 && !matches!(v.verdict, Verdict::Alive(_))
                 && cms.active_master.eq_ignore_ascii_case(&v.from().management_shell.host) =>
         {
@@ -444,6 +448,11 @@ fn hearsay(v: &View<'_>) -> Vec<Problem> {
         )
     };
     v.situation.hearsay().map(told).into_iter().collect()
+}
+
+/// Whether nothing is to be seen of the side that is left.
+fn is_source_lost(v: &View<'_>) -> bool {
+    v.source().main().is_err()
 }
 
 /// Whether the side that is left lets itself be switched from: while its database is live there.

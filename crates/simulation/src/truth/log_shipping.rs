@@ -45,8 +45,8 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
 /// Whether log backups that can be reached, by their headers, bring the copy of a side up to the live database of the other one.
 pub(super) fn can_be_fed(w: &World, side: Side) -> bool {
     let (d, key) = (sides::data_center(&w.scenario, side), w.scenario.database.to_lowercase());
-    // An old copy that is open beside the one that waits is in the way.
-    if sides::principal(w, side).is_some() {
+    // An old copy that is open beside the one that waits is in the way; one that is down is found when it is back.
+    if sides::principal(w, side).is_some_and(|i| lab::sql::is_up(w, &i.host)) {
         return false;
     }
     let live = sides::principal(w, side.other()).and_then(|i| i.databases.get(&key));

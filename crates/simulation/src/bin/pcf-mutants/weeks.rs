@@ -52,6 +52,14 @@ pub const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
+        name: "a switch whose source is lost recovers before the pool's state can be set",
+        edits: &[(
+            "src/steps/findings.rs",
+            "            if is_source_lost(v) {\n",
+            "            if is_source_lost(v) && v.pool.database.is_empty() {\n",
+        )],
+    },
+    Mutant {
         name: "a process begins without knowing where chat was",
         edits: &[(
             "src/api/convert.rs",
