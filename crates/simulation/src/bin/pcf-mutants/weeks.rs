@@ -36,14 +36,6 @@ pub const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "a tail that we have undone is not remembered as void",
-        edits: &[(
-            "src/domain/situation.rs",
-            "        t.facts.tail.as_ref().is_some_and(|tail| tail.undone) || self.is_reopened(t)",
-            "        self.is_reopened(t)",
-        )],
-    },
-    Mutant {
         name: "services that a switch left stopped are nobody's",
         edits: &[(
             "src/engine/start.rs",
