@@ -163,6 +163,10 @@ fn mend_switch(s: &mut Shared, who: usize, problem: &Problem) -> Option<String> 
 /// Of two databases that live the one is taken offline that chat does not use.
 fn ends_split_brain(s: &mut Shared) -> Option<String> {
     let used = Side::of_pool_state(&s.world.chat.master.pool_state)?;
+    // Whoever takes one offline asks first whether somebody is just going on with it.
+    if s.operators.iter().any(|o| o.look.is_some() && o.next.starts_with("Act")) {
+        return Some("leaves both as they are: something is at work".into());
+    }
     if hands::takes_the_unused_offline(&mut s.world, used) {
         return Some("takes the one of two offline that chat does not use".into());
     }
