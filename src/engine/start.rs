@@ -507,8 +507,13 @@ pub fn protect(ask: &Ask<'_>, active: Side) -> Option<Transition> {
     let t = new_transition(ask, Route::protect(there), &fork);
     let view = View::new(ask.pool, s, &t, Said { consent: None, is_uttered: true });
     let steps = [StepId::DatabaseSeeded, StepId::LogShippingEstablished];
-    let acts = steps.into_iter().any(|step| matches!(steps::decide(step, &view), Decision::Act(_)));
-    let begins = acts || overwrites(&view);
+    // What only a human can put out of the way is told as well.
+    let has_to_do = |step| match steps::decide(step, &view) {
+        Decision::Act(_) => true,
+        Decision::Blocked(problem) => problem.reason == Reason::CentralManagementDown,
+        Decision::Done(_) | Decision::Wait(_) => false,
+    };
+    let begins = steps.into_iter().any(has_to_do) || overwrites(&view);
     begins.then_some(t)
 }
 

@@ -9,7 +9,7 @@
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::findings::gate;
+use super::findings::{gate, hearsay};
 use super::view::Continuity;
 use super::{Reads, Step, View};
 use crate::domain::decision::{Decision, Evidence, Outcome, Waiting};
@@ -86,7 +86,8 @@ impl Step for EstablishLogShipping {
         }
         match establish(v) {
             Ok(evidence) => Decision::Done(evidence),
-            Err(word) => word,
+            Err(Decision::Act(effect)) => hearsay(v).map_or(Decision::Act(effect), Decision::Blocked),
+            Err(word @ (Decision::Done(_) | Decision::Wait(_) | Decision::Blocked(_))) => word,
         }
     }
 

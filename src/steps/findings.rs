@@ -77,14 +77,13 @@ pub fn findings(v: &View<'_>) -> Vec<Finding> {
         }
         Procedure::Align => {
             gating(StepId::PreflightPassed, beside_another(v));
-            gating(StepId::PreflightPassed, hearsay(v));
+            gating(StepId::PreflightPassed, hearsay(v).into_iter().collect());
             gating(StepId::ActiveServersSet, central_management(v));
             gating(StepId::ActiveServersSet, wanted_servers(v));
             gating(StepId::MirrorEstablished, mirror(v));
         }
         Procedure::Protect => {
             gating(StepId::OldSideFenced, newer_than_its_copy(v));
-            gating(StepId::LogShippingEstablished, hearsay(v));
             gating(StepId::LogShippingEstablished, live_rights(v));
         }
     }
@@ -430,7 +429,7 @@ fn beside_another(v: &View<'_>) -> Vec<Problem> {
 }
 
 /// That only a replica says which side is the active one, while the other one is not to be seen: it may be the old side, back alone.
-fn hearsay(v: &View<'_>) -> Vec<Problem> {
+pub fn hearsay(v: &View<'_>) -> Option<Problem> {
     let side = v.route.home();
     let told = |unseen: &Problem| {
         Problem::ask(
@@ -447,7 +446,7 @@ fn hearsay(v: &View<'_>) -> Vec<Problem> {
             ),
         )
     };
-    v.situation.hearsay().map(told).into_iter().collect()
+    v.situation.hearsay().map(told)
 }
 
 /// Whether nothing is to be seen of the side that is left.
