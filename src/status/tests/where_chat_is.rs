@@ -154,6 +154,25 @@ fn a_transition_that_is_over_is_never_begun_again_however_many_there_were() {
 }
 
 #[test]
+fn nothing_is_set_right_and_nothing_protected_beside_a_failover() {
+    let mut w = World::with(Side::Primary);
+    let Reading::Known(service) = &mut w.situation.lync.service else { panic!() };
+    service.active.clear();
+    let at_work = |w: &World| {
+        let plan = plan(&w.pool, &w.goal, &w.situation, None, None, &BTreeMap::new());
+        plan.transition.map(|t| t.route.procedure)
+    };
+    assert_eq!(at_work(&w), Some(Procedure::Align));
+    let mut failover = transition(Route::failover(Side::Backup));
+    failover.steps.insert(StepId::LogShippingRemoved, StepHistory { attempts: 1, ..StepHistory::default() });
+    w.record(&failover);
+    for wanted in Side::BOTH {
+        w.goal.active = wanted;
+        assert_eq!(at_work(&w), Some(Procedure::Failover), "{wanted:?}");
+    }
+}
+
+#[test]
 fn a_replica_alone_lets_nothing_be_set_right_on_a_side_that_may_be_the_old_one() {
     let mut w = World::with(Side::Primary);
     let Reading::Known(service) = &mut w.situation.lync.service else { panic!() };

@@ -1,0 +1,111 @@
+//! What `docs/promises.md` says stands and exists: the sentences, the observer's checks, the tests. And no check is left out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const PAGE: &str = "docs/promises.md";
+const OBSERVER: &str = "crates/simulation/src/truth";
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// All Rust files below a folder.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// A text without emphasis and line breaks.
+fn plain(text: &str) -> String {
+    text.replace("**", "").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What stands between two marks, again and again.
+fn between<'t>(text: &'t str, from: &str, to: &str) -> Vec<&'t str> {
+    text.split(from).skip(1).filter_map(|rest| Some(rest.split_once(to)?.0)).collect()
+}
+
+/// What the observer checks in one of its files: the first argument of each `check`, a text or the name that one was given just before.
+fn checks(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut before = 0;
+    while let Some(at) = source[before..].find(".check(").map(|at| before + at) {
+        let argument = source[at + ".check(".len()..].trim_start();
+        let text = match argument.strip_prefix('"') {
+            Some(text) => text.split('"').next().unwrap(),
+            None => {
+                let name = argument.split(',').next().unwrap();
+                let given =
+                    source[..at].rsplit_once(&format!("let {name} = \"")).expect("a name of a text").1;
+                given.split('"').next().unwrap()
+            }
+        };
+        found.push(text.to_string());
+        before = at + 1;
+    }
+    found
+}
+
+/// The rows of the tables: the sentence, the page that it is said to stand on, and the rest.
+fn rows(page: &str) -> Vec<(&str, &str, &str)> {
+    let row = |line: &'_ str| line.starts_with("| “");
+    let lines = page.lines().filter(|line| row(line));
+    lines
+        .map(|line| {
+            let (sentence, rest) = line["| “".len()..].split_once("” | ").expect("a sentence");
+            let (place, proofs) = rest.split_once(" | ").expect("a place");
+            let place = between(place, "](", ")")[0];
+            (sentence, place, proofs)
+        })
+        .collect()
+}
+
+#[test]
+fn each_promise_stands_where_the_page_says_and_something_would_tell() {
+    let page = read(PAGE);
+    let sources: String =
+        ["src", "tests", "crates"].iter().flat_map(|d| rust_files(Path::new(d))).map(read).collect();
+    let checked: BTreeSet<String> =
+        rust_files(Path::new(OBSERVER)).iter().flat_map(|file| checks(&read(file))).collect();
+    assert!(checked.len() > 50, "{checked:?}");
+    let rows = rows(&page);
+    assert!(rows.len() > 30, "{}", rows.len());
+    let mut wrong = Vec::new();
+    let mut told = BTreeSet::new();
+    for (sentence, place, proofs) in rows {
+        if !plain(&read(Path::new("docs").join(place))).contains(&plain(sentence)) {
+            wrong.push(format!("{place} does not say: {sentence}"));
+        }
+        let (observer, tests) = (between(proofs, "observer: `", "`"), between(proofs, "test: `", "`"));
+        if observer.is_empty() && tests.is_empty() {
+            wrong.push(format!("nothing would tell: {sentence}"));
+        }
+        wrong.extend(
+            observer.iter().filter(|c| !checked.contains(**c)).map(|c| format!("no such check: {c}")),
+        );
+        let exists = |name: &&&str| sources.contains(&format!("fn {name}("));
+        wrong.extend(tests.iter().filter(|name| !exists(name)).map(|name| format!("no such test: {name}")));
+        told.extend(observer.into_iter().map(String::from));
+    }
+    wrong.extend(checked.difference(&told).map(|check| format!("{PAGE} does not have the check: {check}")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_check_is_found_by_its_text_and_by_the_name_of_its_text() {
+    let source = "t.check(\n \"one\", x); let told = \"two\"; t.check(told, y); t.check(\"three\", z)";
+    assert_eq!(checks(source), ["one", "two", "three"]);
+}
