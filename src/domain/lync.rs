@@ -49,6 +49,14 @@ impl Lync {
     }
 }
 
+impl Lync {
+    /// How the chat service of a server is called there, if it is known not to run.
+    pub fn service_at_rest(&self, host: &str) -> Option<&String> {
+        let rests = self.services.get(host).and_then(Reading::known) == Some(&Some(false));
+        self.service_names.get(host).filter(|_| rests)
+    }
+}
+
 /// State of the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

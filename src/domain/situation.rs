@@ -145,6 +145,10 @@ impl Situation {
         all.sort_by(|a, b| (b.number, b.started, &b.id).cmp(&(a.number, a.started, &a.id)));
         all
     }
+    /// The servers whose chat services a transition has stopped, and did not start again itself.
+    pub fn stopped_services(&self) -> impl Iterator<Item = &String> {
+        self.transitions().into_iter().flat_map(|t| &t.facts.stopped_services)
+    }
     /// A transition as its record has it.
     pub fn recorded(&self, id: &str) -> Option<&Transition> {
         self.transitions().into_iter().find(|t| t.id == id)

@@ -472,8 +472,9 @@ pub fn align(ask: &Ask<'_>) -> Option<Transition> {
         active.sort();
         wanted != active
     });
-    let t = new_transition(ask, Route::align(side), live.fork.as_ref()?);
-    (lacks_mirror || other_servers || left_stopped(ask, &t)).then_some(t)
+    let fork = live.fork.as_ref()?;
+    let lacks = lacks_mirror || other_servers || left_stopped(s, &here.active_servers);
+    lacks.then(|| new_transition(ask, Route::align(side), fork))
 }
 
 /// How long after a switch was taken back the services that it had stopped are started by what sets the side right.
@@ -481,8 +482,7 @@ const STARTED_AFTERWARDS: SignedDuration = SignedDuration::from_hours(1);
 
 /// Whether a switch that was taken back left chat services stopped on servers that are to serve: they were not to be seen then, or did not
 /// start, and nothing has set that side right since. Later on a service that does not run is somebody else's doing.
-fn left_stopped(ask: &Ask<'_>, t: &Transition) -> bool {
-    let s = ask.situation;
+fn left_stopped(s: &Situation, serve: &[String]) -> bool {
     let sets_servers = |t: &&Transition| match t.route.procedure {
         Procedure::Failover | Procedure::Switch | Procedure::Align => true,
         Procedure::Protect => false,
@@ -490,10 +490,8 @@ fn left_stopped(ask: &Ask<'_>, t: &Transition) -> bool {
     let newest = s.transitions().into_iter().find(sets_servers);
     let was_just_taken_back = newest.filter(|t| !t.facts.stopped_services.is_empty()).and_then(|t| t.ended);
     let is_due = |e: Ended| e.aborted && s.at.duration_since(e.at) < STARTED_AFTERWARDS;
-    was_just_taken_back.is_some_and(is_due)
-        && View::new(ask.pool, s, t, Said { consent: None, is_uttered: true })
-            .service_to_start(StepId::ActiveServersSet)
-            .is_some()
+    let rests = |host: &String| serve.contains(host) && s.lync.service_at_rest(host).is_some();
+    was_just_taken_back.is_some_and(is_due) && s.stopped_services().any(rests)
 }
 
 /// What protects the side that is not the active one, if there is something to do for it, or to be asked of a human.

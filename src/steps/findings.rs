@@ -449,7 +449,7 @@ pub fn hearsay(v: &View<'_>) -> Option<Problem> {
     v.situation.hearsay().map(told)
 }
 
-/// Whether nothing is to be seen of the side that is left.
+/// Whether the database that is left is not to be seen.
 fn is_source_lost(v: &View<'_>) -> bool {
     v.source().main().is_err()
 }

@@ -9,7 +9,6 @@ use crate::domain::fencing::{Verdict, verdict};
 use crate::domain::links::Link;
 use crate::domain::pool::{DataCenter, Pool, Shipping};
 use crate::domain::problem::{Problem, Reason};
-use crate::domain::reading::Reading;
 use crate::domain::route::{Course, Procedure, Route};
 use crate::domain::seeding;
 use crate::domain::side::Place;
@@ -354,12 +353,9 @@ impl<'a> View<'a> {
         }
         let lync = &self.situation.lync;
         let serves = &self.pool.sites[self.route.home()].active_servers;
-        let earlier = self.situation.transitions().into_iter().flat_map(|t| &t.facts.stopped_services);
-        let earlier = earlier.filter(|host| serves.contains(host));
-        let does_not_run =
-            |host: &&String| lync.services.get(*host).and_then(Reading::known) == Some(&Some(false));
-        let stopped = self.transition.facts.stopped_services.iter().chain(earlier).filter(does_not_run);
-        stopped.filter_map(|h| Some((h.clone(), lync.service_names.get(h)?.clone()))).next()
+        let earlier = self.situation.stopped_services().filter(|host| serves.contains(host));
+        let mut stopped = self.transition.facts.stopped_services.iter().chain(earlier);
+        stopped.find_map(|host| Some((host.clone(), lync.service_at_rest(host)?.clone())))
     }
     /// Whether SQL Server has read the headers of all files of a link where they were copied to.
     pub fn is_read_from_copy(&self, link: &Link) -> bool {

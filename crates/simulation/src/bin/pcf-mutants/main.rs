@@ -319,16 +319,16 @@ const MUTANTS: &[Mutant] = &[
         name: "other active servers are left as they are",
         edits: &[(
             "src/engine/start.rs",
-            "(lacks_mirror || other_servers || ",
-            "(lacks_mirror || other_servers && false || ",
+            "lacks_mirror || other_servers || ",
+            "lacks_mirror || other_servers && false || ",
         )],
     },
     Mutant {
         name: "a missing mirror is left missing",
         edits: &[(
             "src/engine/start.rs",
-            "(lacks_mirror || other_servers || ",
-            "(lacks_mirror && false || other_servers || ",
+            "lacks_mirror || other_servers || ",
+            "lacks_mirror && false || other_servers || ",
         )],
     },
     Mutant {

@@ -91,8 +91,8 @@ pub const MUTANTS: &[Mutant] = &[
         name: "services that were stopped stay so",
         edits: &[(
             "src/steps/view.rs",
-            "        stopped.filter_map(|h| Some((h.clone(), lync.service_names.get(h)?.clone()))).next()",
-            "        stopped.filter_map(|h| Some((h.clone(), lync.service_names.get(h)?.clone()))).nth(9)",
+            "        stopped.find_map(|host| Some((host.clone(), lync.service_at_rest(host)?.clone())))",
+            "        stopped.find_map(|host| Some((host.clone(), lync.service_at_rest(host)?.clone()))).filter(|_| false)",
         )],
     },
     Mutant {

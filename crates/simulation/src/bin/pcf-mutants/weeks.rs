@@ -39,8 +39,8 @@ pub const MUTANTS: &[Mutant] = &[
         name: "services that a switch left stopped are nobody's",
         edits: &[(
             "src/engine/start.rs",
-            "    (lacks_mirror || other_servers || left_stopped(ask, &t)).then_some(t)",
-            "    (lacks_mirror || other_servers || t.number > 1_000_000 && left_stopped(ask, &t)).then_some(t)",
+            " || other_servers || left_stopped(s, &here.active_servers);",
+            " || other_servers || left_stopped(s, &[]);",
         )],
     },
     Mutant {
