@@ -69,6 +69,11 @@ mutants: ## Plants defects in a copy of the sources; the simulation must find ea
 	cargo build --locked -p simulation
 	$(TARGET)/debug/pcf-mutants
 
+.PHONY: mutants-generated
+mutants-generated: ## Wakes mutants that cargo-mutants lists, one after the other: a sample, BASE=commit (what changed since), ALL=1 (goes on where it was).
+	@scripts/require.sh
+	@scripts/mutants-generated.sh
+
 .PHONY: build
 build: ## The two programs, for production.
 	@scripts/require.sh

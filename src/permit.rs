@@ -6,6 +6,7 @@
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+mod last_moment;
 mod records;
 
 use std::collections::BTreeMap;
@@ -14,11 +15,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::backups::{BackupFile, leave_unfinished_twins};
+use crate::domain::backups::BackupFile;
 use crate::domain::database_files::{Listed, Move, Placed, moves, seed_moves};
 use crate::domain::decision::Outcome;
 use crate::domain::pool::{Pool, SqlServer};
-use crate::domain::premises::Premises;
 use crate::domain::problem::{Problem, Reason};
 use crate::domain::reading::Reading;
 use crate::domain::route::Route;
@@ -26,7 +26,6 @@ use crate::domain::seed::Lost;
 use crate::domain::side::{Place, Seat, Side, Sides};
 use crate::domain::situation::Situation;
 use crate::domain::transition::{DetachedJob, LogSeen, Transition};
-use crate::systems::folders::Kind;
 use crate::systems::management_shell::{Cmdlet, ShellError, cmdlets, diagnostics, read as shell_read};
 use crate::systems::sql_server::lost_messages::{self, Asked};
 use crate::systems::sql_server::{
@@ -454,48 +453,6 @@ impl<'w, S: Systems> Permit<'w, S> {
         }
     }
 
-    /// Whether the servers that were silent still are, and the folders hold what they held: asked at the last moment, and quickly. The folders
-    /// after the servers: one that comes back while its silence is waited for, which takes seconds, backs up its log first of all.
-    pub async fn still_so(&self, seen: &Premises) -> Result<(), Problem> {
-        self.still_silent(&seen.silent).await?;
-        let (side, folders) = (self.to(), self.systems.folders());
-        let (share, copy) =
-            futures::join!(folders.list(side, Kind::BackupShare), folders.list(side, Kind::CopyFolder));
-        let (mut share, mut copy) = (share.ok().map(|l| l.files), copy.ok().map(|l| l.files));
-        leave_unfinished_twins(&mut share, &mut copy);
-        let shipping = self.pool.sites[side].log_shipping.as_ref();
-        let field = |kind: Kind| match (shipping, kind) {
-            (Some(s), Kind::BackupShare) => s.backup_share.field.clone(),
-            (Some(s), Kind::CopyFolder) => s.copy_folder.field.clone(),
-            (None, Kind::BackupShare | Kind::CopyFolder) => self.pool.sites[side].field(),
-        };
-        for (kind, before, now) in
-            [(Kind::BackupShare, &seen.share, share), (Kind::CopyFolder, &seen.copy, copy)]
-        {
-            if *before != now {
-                return Err(changed(format!(
-                    "The folder of {} has changed since it was looked at",
-                    field(kind)
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether servers that were silent still are.
-    pub async fn still_silent(&self, silent: &[SqlServer]) -> Result<(), Problem> {
-        let asked = futures::future::join_all(silent.iter().map(|server| self.systems.sql(server))).await;
-        for (server, answer) in silent.iter().zip(asked) {
-            match answer {
-                Err(SqlError::Unreachable(_)) => {}
-                Ok(_) | Err(_) => {
-                    return Err(changed(format!("{} answers again ({})", server.name(), server.field)));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Keeps a text for a human beside the copied log backups. What it says is in the record as well: that it cannot be written
     /// is told, and stops nothing.
     pub async fn keep(&self, name: &str, text: &str) {
@@ -519,11 +476,6 @@ impl<'w, S: Systems> Permit<'w, S> {
             Err(e) => Err(errors::problem(&e, server, "checking the lock")),
         }
     }
-}
-
-/// What was seen is not so any more.
-fn changed(what: String) -> Problem {
-    Problem::retry(Reason::EffectFailed, what, "It is looked at again before anything is done")
 }
 
 /// Takes the lock on every instance that answers. The one at home must give it; another one that has died since it was looked at is

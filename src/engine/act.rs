@@ -142,7 +142,7 @@ async fn are_silent_still<S: Systems>(permit: &Permit<'_, S>, d: &Decided<'_>) -
     if !leaves || d.situation.is_past(t) {
         return true;
     }
-    let silent = Premises::of(permit.pool(), d.situation, t.route).silent;
+    let silent = Premises::of(permit.pool(), d.situation, t).silent;
     permit.still_silent(&silent).await.is_ok()
 }
 

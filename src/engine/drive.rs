@@ -105,12 +105,13 @@ fn still_wanted(wish: &Wish, pool: &Pool, t: &Transition, past: bool) -> Result<
 }
 
 /// Onward, a transition makes the wanted side the active one, or works for it; back, it leaves the side that is not wanted any more. A side
-/// that a switch is to go to is protected first.
+/// that a switch is to go to is protected first, and a cmdlet that works on the side that it leaves is looked after until it has ended.
 fn is_asked_for(goal: &Goal, pool: &Pool, t: &Transition) -> bool {
     let comes_first = match (t.route.procedure, pool.policy.when_active_answers) {
         (Procedure::Protect, WhenActiveAnswers::Switch) => goal.active == t.route.to,
-        (Procedure::Protect, WhenActiveAnswers::Refuse)
-        | (Procedure::Failover | Procedure::Switch | Procedure::Align, _) => false,
+        (Procedure::Align, WhenActiveAnswers::Switch) => t.open_job().is_some(),
+        (Procedure::Protect | Procedure::Align, WhenActiveAnswers::Refuse)
+        | (Procedure::Failover | Procedure::Switch, _) => false,
     };
     match t.route.course {
         Course::Onward => goal.active == t.route.home() || comes_first,

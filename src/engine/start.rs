@@ -191,7 +191,8 @@ fn leave(ask: &Ask<'_>, active: Side) -> Choice {
     if lives && state == WishState::Drift {
         return Choice { heard: ask.becomes(state), ..ask.blocked(drifted(ask, active), None) };
     }
-    if let (WishState::Planned, true, Some(t)) = (state, switches, failback(ask, active)) {
+    let first = || attended(ask, active).or_else(|| failback(ask, active));
+    if let (WishState::Planned, true, Some(t)) = (state, switches, first()) {
         return ask.carry(state, t);
     }
     let route = match state {
@@ -527,6 +528,12 @@ fn failback(ask: &Ask<'_>, active: Side) -> Option<Transition> {
     let view = View::new(ask.pool, ask.situation, &t, Said { consent: None, is_uttered: true });
     let comes_first = t.has_begun_to_seed() || overwrites(&view);
     comes_first.then_some(t)
+}
+
+/// What comes before a switch that would leave a side whose mirror is being built: the cmdlet works on that very database, and is looked
+/// after until it has ended.
+fn attended(ask: &Ask<'_>, active: Side) -> Option<Transition> {
+    ask.situation.open(Procedure::Align, active).filter(|t| t.open_job().is_some()).cloned()
 }
 
 /// The switch that a seed comes before, as it would begin once the copy stands.

@@ -100,7 +100,7 @@ impl Step for RecoverDatabase {
                             redo: proofs.chain.redo().clone(),
                             restored: target.last_restored_log(),
                             loss: lost(v, &chain),
-                            premises: Box::new(Premises::of(v.pool, v.situation, v.route)),
+                            premises: Box::new(Premises::of(v.pool, v.situation, v.transition)),
                         })
                     }
                     Err(problem) => Decision::Blocked(problem),

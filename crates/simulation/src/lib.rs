@@ -8,6 +8,7 @@ pub mod cast;
 pub mod chance;
 pub mod cluster;
 pub mod fate;
+pub mod interrupted;
 pub mod moments;
 pub mod night;
 pub mod operator;

@@ -92,6 +92,13 @@ impl Kind {
             Kind::Failover | Kind::Undo | Kind::Align | Kind::Protect | Kind::Return => false,
         }
     }
+    /// Whether the side where chat begins is lost.
+    pub fn loses(self) -> bool {
+        match self {
+            Kind::Failover | Kind::Undo | Kind::Return | Kind::Failback => true,
+            Kind::Switch | Kind::SwitchUndone | Kind::Align | Kind::Protect => false,
+        }
+    }
     /// Whether chat is where it began in the end.
     fn stays(self) -> bool {
         match self {

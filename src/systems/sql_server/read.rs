@@ -285,7 +285,11 @@ pub(super) fn facts<T>(
     facts.map_err(|why| problem(&SqlError::Protocol(why), server, doing)).into()
 }
 
-async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<Database>, SqlError> {
+/// The pool's database on an instance; none: it is not there.
+///
+/// # Errors
+/// Those of the session, and rows that cannot be read.
+pub async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<Database>, SqlError> {
     let db = || vec![Parameter::from(pool.database.as_str())];
     let rows = ask(session, statements::DATABASE, db()).await?;
     let Some(row) = rows.rows.first() else { return Ok(None) };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use persistent_chat_failover::domain::side::Side;
 use simulation::fate::Fate;
+use simulation::interrupted;
 use simulation::night::{Verdict, run};
 use simulation::plan::{Kind, Plan};
 use simulation::shrink;
@@ -29,6 +30,9 @@ struct Arguments {
     /// Every crash point of a clean run with every fate, continued by the same and by another operator.
     #[arg(long)]
     exhaustive: bool,
+    /// Everything that can befall a pool, at every second of a clean night of each kind.
+    #[arg(long)]
+    interrupted: bool,
     /// Of the exhaustive runs only every so many-th point that does not write; points that write are never left out.
     #[arg(long, default_value_t = 1)]
     stride: u64,
@@ -149,7 +153,11 @@ fn main() -> ExitCode {
     let jobs = a.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let began = Instant::now();
     let sum = Mutex::new(Sum::default());
-    let exists = if a.exhaustive { exhaustive(&a, jobs, &sum) } else { nights(&a, jobs, &sum) };
+    let exists = match (a.exhaustive, a.interrupted) {
+        (true, _) => exhaustive(&a, jobs, &sum),
+        (false, true) => interrupted_nights(&a, jobs, &sum),
+        (false, false) => nights(&a, jobs, &sum),
+    };
     let Ok(mut sum) = sum.into_inner() else { return ExitCode::FAILURE };
     sum.failures.sort_by(|a, b| a.0.cmp(&b.0));
     println!(
@@ -177,7 +185,7 @@ fn main() -> ExitCode {
     for (name, plan, violations) in sum.failures.iter().take(20) {
         println!("VIOLATION {name}: {}", violations.first().map_or("", String::as_str));
         // Nights have their seed; what the exhaustive runs vary has none.
-        if a.exhaustive
+        if (a.exhaustive || a.interrupted)
             && let Ok(json) = serde_json::to_string(plan)
         {
             println!("  pcf-soak --plan '{json}'");
@@ -263,6 +271,23 @@ fn nights(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
             if differs {
                 sum.differing.push(seed);
             }
+        }
+    });
+    None
+}
+
+fn interrupted_nights(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
+    let kinds = Kind::ALL.into_iter().filter(|k| a.kind.is_none_or(|only| *k == only));
+    let nights = kinds.flat_map(|kind| Side::BOTH.map(|begins| (kind, begins)));
+    let all = nights.flat_map(|(kind, begins)| interrupted::nights(kind, begins, 1.0));
+    let stride = usize::try_from(a.stride).unwrap_or(usize::MAX).max(1);
+    let chosen: Vec<(String, Plan)> =
+        all.skip(usize::try_from(a.first_seed).unwrap_or(0) % stride).step_by(stride).collect();
+    spread(jobs, chosen.len() as u64, a.minutes, |n| {
+        let Some((name, plan)) = usize::try_from(n).ok().and_then(|n| chosen.get(n)) else { return };
+        let v = run(plan);
+        if let Ok(mut sum) = sum.lock() {
+            sum.add(name.clone(), plan, v);
         }
     });
     None

@@ -89,6 +89,8 @@ fn answer_as_another(s: &mut Shared, side: Side, on: bool) -> Result<(), String>
     let instance = s.world.sql.get_mut(&d.sql_server).ok_or("no such server")?;
     let machine = instance.server_name.split('\\').next().unwrap_or_default();
     instance.server_name = format!(r"{machine}\{}", if on { "OTHER" } else { &d.instance });
+    // Who talks to an instance goes on talking to that one: where another one takes the port, the first has gone.
+    super::end_sessions(s, &d.sql_server, |_| true);
     Ok(())
 }
 

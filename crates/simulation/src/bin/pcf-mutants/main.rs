@@ -3,6 +3,7 @@
 //! A mutant is a replacement (or several, where one guard stands behind another) in a copy of the sources. If its text is not found exactly once, the sources have moved on and
 //! the mutant must follow: that is an error, not a skip.
 
+mod generated;
 mod lent;
 mod readings;
 mod returning;
@@ -31,6 +32,15 @@ struct Arguments {
     /// Most seeds that are tried on a mutant.
     #[arg(long, default_value_t = 250)]
     seeds: u64,
+    /// Not those that were planted by hand, but those of this list (`cargo mutants --list --json`), all in one build.
+    #[arg(long)]
+    generated: Option<PathBuf>,
+    /// Of those only every so many-th.
+    #[arg(long, default_value_t = 1)]
+    every: usize,
+    /// Beginning with this one, from 0.
+    #[arg(long, default_value_t = 0)]
+    shift: usize,
     /// The workspace.
     #[arg(long, default_value = ".")]
     workspace: PathBuf,
@@ -401,22 +411,16 @@ fn all(a: &Arguments) -> Result<bool, String> {
         return Ok(fits(&root, mutants.map(|(m, _)| m)));
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let (copy, build) = (target.join("mutants/workspace"), target.join("mutants/target"));
-    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(&root).output().map_err(text)?;
-    let listed = String::from_utf8_lossy(&files.stdout).to_string();
-    let listed: BTreeSet<&str> = listed.split('\0').filter(|n| !n.is_empty()).collect();
-    remove_others(&copy, &copy, &listed).map_err(text)?;
-    for name in listed {
-        let to = copy.join(name);
-        if let Some(folder) = to.parent() {
-            std::fs::create_dir_all(folder).map_err(text)?;
-        }
-        let content = std::fs::read(root.join(name)).map_err(text)?;
-        // A file that has not changed keeps its time: what is built from it is not built again.
-        if std::fs::read(&to).ok().as_ref() != Some(&content) {
-            std::fs::write(&to, content).map_err(text)?;
-        }
+    if let Some(listing) = &a.generated {
+        let (copy, build) = generated::folders(&target);
+        copied(&root, &copy)?;
+        lent::lend(&copy, &target.join("debug"), &build.join("debug")).map_err(text)?;
+        lent::lend(&copy, &target.join("release"), &build.join("release")).map_err(text)?;
+        let wanted = generated::Wanted { listing, every: a.every, shift: a.shift };
+        return generated::run(&root, &copy, &build, &wanted);
     }
+    let (copy, build) = (target.join("mutants/workspace"), target.join("mutants/target"));
+    copied(&root, &copy)?;
     lent::lend(&copy, &target.join("debug"), &build.join("debug")).map_err(text)?;
     let (mut caught, mut tried) = (0, 0);
     for (m, nights) in mutants {
@@ -443,6 +447,27 @@ fn all(a: &Arguments) -> Result<bool, String> {
     }
     println!("{caught} of {tried} mutants caught");
     Ok(caught == tried && tried > 0)
+}
+
+/// Copies what belongs to the workspace, and removes what no longer does.
+fn copied(root: &Path, copy: &Path) -> Result<(), String> {
+    let text = |e: std::io::Error| e.to_string();
+    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output().map_err(text)?;
+    let listed = String::from_utf8_lossy(&files.stdout).to_string();
+    let listed: BTreeSet<&str> = listed.split('\0').filter(|n| !n.is_empty()).collect();
+    remove_others(copy, copy, &listed).map_err(text)?;
+    for name in listed {
+        let to = copy.join(name);
+        if let Some(folder) = to.parent() {
+            std::fs::create_dir_all(folder).map_err(text)?;
+        }
+        let content = std::fs::read(root.join(name)).map_err(text)?;
+        // A file that has not changed keeps its time: what is built from it is not built again.
+        if std::fs::read(&to).ok().as_ref() != Some(&content) {
+            std::fs::write(&to, content).map_err(text)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what the copy holds of sources that are gone: a module would stand in two places.

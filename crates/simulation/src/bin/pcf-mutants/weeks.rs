@@ -106,4 +106,12 @@ pub const MUTANTS: &[Mutant] = &[
             "        None => false,",
         )],
     },
+    Mutant {
+        name: "a switch does not wait for the cmdlet that builds a mirror where it leaves",
+        edits: &[(
+            "src/engine/start.rs",
+            "filter(|t| t.open_job().is_some()).cloned()",
+            "filter(|t| t.open_job().is_some() && false).cloned()",
+        )],
+    },
 ];
