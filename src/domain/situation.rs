@@ -10,7 +10,7 @@ use super::lync::Lync;
 use super::problem::Problem;
 use super::route::{Course, Procedure};
 use super::side::{Side, Sides};
-use super::site::Site;
+use super::site::{Answer, Site};
 use super::sql_server::Database;
 use super::transition::Transition;
 
@@ -144,6 +144,13 @@ impl Situation {
         let mut all: Vec<&Transition> = newest.into_values().collect();
         all.sort_by(|a, b| (b.number, b.started, &b.id).cmp(&(a.number, a.started, &a.id)));
         all
+    }
+    /// Whether a server answers and does not let itself be looked at: it refuses the login, say, or is not asked again yet.
+    pub fn turns_away(&self) -> bool {
+        self.sites.iter().flat_map(|(_, site)| site.partners()).any(|(_, p)| match &p.answer {
+            Answer::TurnsAway(_) | Answer::NotAsked(_) => true,
+            Answer::Speaks(_) | Answer::Silent(_) => false,
+        })
     }
     /// The servers whose chat services a transition has stopped, and did not start again itself.
     pub fn stopped_services(&self) -> impl Iterator<Item = &String> {

@@ -11,7 +11,6 @@ use super::wishes::Wish;
 use super::{Clock, World};
 use crate::domain::decision::Waiting;
 use crate::domain::problem::{Class, Problem, Reason};
-use crate::domain::site::Answer;
 use crate::domain::situation::{Moved, Situation};
 use crate::domain::step::StepId;
 use crate::domain::transition::Transition;
@@ -259,11 +258,7 @@ fn next_reads(plan: &Plan) -> Reads {
 
 /// Whether a look met something that did not answer as it should.
 fn is_unwell(s: &Situation, plan: &Plan) -> bool {
-    let turned_away = s.sites.iter().flat_map(|(_, site)| site.partners()).any(|(_, p)| match &p.answer {
-        Answer::TurnsAway(_) | Answer::NotAsked(_) => true,
-        Answer::Speaks(_) | Answer::Silent(_) => false,
-    });
     // That the host of a lost side does not answer is no news.
     let shell = s.lync.shell_trouble.as_ref().is_some_and(|p| p.reason != Reason::HostUnreachable);
-    turned_away || shell || s.lync.state.known().is_none() || matches!(plan.next, Next::Blocked(_))
+    s.turns_away() || shell || s.lync.state.known().is_none() || matches!(plan.next, Next::Blocked(_))
 }

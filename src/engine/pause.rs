@@ -42,7 +42,7 @@ impl Then {
     pub fn rest(pace: Pace, d: &Decided<'_>, unwell: u32) -> Then {
         Then {
             give_back: d.plan.next.is_for_a_human(),
-            ..Then::pausing(until_next_look(d.plan, pace, d.situation.at, unwell))
+            ..Then::pausing(until_next_look(d.plan, pace, d.situation.at, unwell, d.situation.turns_away()))
         }
     }
 }
@@ -69,8 +69,8 @@ pub fn jitter(pause: SignedDuration, at: Timestamp) -> SignedDuration {
 }
 
 /// How long to wait until the next look. `unwell` counts the looks in a row that met a problem: a server that refuses a login is
-/// not asked every few seconds for ever, or it locks the account.
-fn until_next_look(plan: &Plan, pace: Pace, at: Timestamp, unwell: u32) -> SignedDuration {
+/// not asked every few seconds for ever, or it locks the account; least of all while a human is waited for (`turns_away`).
+fn until_next_look(plan: &Plan, pace: Pace, at: Timestamp, unwell: u32, turns_away: bool) -> SignedDuration {
     let poll = SignedDuration::try_from(pace.poll).unwrap_or(SignedDuration::from_secs(10));
     let rarely = (poll * 30).min(SignedDuration::from_secs(300));
     let growing = (poll * (1 << unwell.min(5))).min(rarely).min(SignedDuration::from_secs(60));
@@ -83,9 +83,9 @@ fn until_next_look(plan: &Plan, pace: Pace, at: Timestamp, unwell: u32) -> Signe
         ),
         Next::Blocked(problem) => match problem.class {
             Class::Retry => jitter(growing, at),
-            // Chat goes on while somebody thinks about what protects it: it is watched as before.
-            Class::AskHuman | Class::Refuse if !moves => jitter(growing, at),
-            Class::AskHuman | Class::Refuse => jitter(rarely, at),
+            Class::AskHuman | Class::Refuse if moves && turns_away => jitter(rarely, at),
+            // What a human mends is seen soon: nobody may be able to chat until then.
+            Class::AskHuman | Class::Refuse => jitter(growing, at),
         },
         Next::Act(_) | Next::Finish => SignedDuration::ZERO,
     }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::domain::active::Active;
     use crate::domain::decision::{Decision, Waiting};
-    use crate::domain::problem::Reason;
+    use crate::domain::problem::{Problem, Reason};
     use crate::domain::route::Route;
     use crate::domain::side::Side;
     use crate::domain::step::StepId;
@@ -153,13 +153,28 @@ mod tests {
     #[test]
     fn what_chat_stands_still_for_is_noticed_within_a_twentieth_of_its_time() {
         let switch = waits(Route::switch(Side::Backup), StepId::PoolStateSet, None);
-        let pause = |after: i64| until_next_look(&switch, PACE, at(after), 0).as_millis();
+        let pause = |after: i64| until_next_look(&switch, PACE, at(after), 0, false).as_millis();
         assert_eq!([pause(0), pause(4_000), pause(10_000), pause(19_000)], [200, 200, 500, 950]);
         // However long it takes, it is looked at once in a second.
         assert_eq!([pause(20_000), pause(3_600_000)], [1_000, 1_000]);
         let protect = waits(Route::protect(Side::Backup), StepId::LogShippingEstablished, None);
-        assert_eq!(until_next_look(&protect, PACE, at(0), 0).as_millis(), 1_000, "chat goes on");
+        assert_eq!(until_next_look(&protect, PACE, at(0), 0, false).as_millis(), 1_000, "chat goes on");
         let until = waits(Route::switch(Side::Backup), StepId::PoolStateSet, Some(at(30_000)));
-        assert_eq!(until_next_look(&until, PACE, at(1_000), 0).as_millis(), 29_000, "it is known when");
+        assert_eq!(
+            until_next_look(&until, PACE, at(1_000), 0, false).as_millis(),
+            29_000,
+            "it is known when"
+        );
+    }
+
+    #[test]
+    fn what_a_human_mends_is_seen_within_a_minute_and_a_login_that_is_refused_is_tried_rarely() {
+        let mut plan = waits(Route::failover(Side::Backup), StepId::LogBackupsApplied, None);
+        plan.next = Next::Blocked(Problem::ask(Reason::FolderUnusable, "not mounted", "mount it"));
+        // The jitter leaves seven tenths at this moment.
+        let pause = |unwell, turns_away| until_next_look(&plan, PACE, at(999), unwell, turns_away);
+        let seconds = |unwell| pause(unwell, false).as_secs();
+        assert_eq!([seconds(0), seconds(1), seconds(2), seconds(3), seconds(30)], [7, 14, 28, 42, 42]);
+        assert_eq!([pause(1, true).as_secs(), pause(30, true).as_secs()], [210, 210]);
     }
 }

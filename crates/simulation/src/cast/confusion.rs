@@ -98,7 +98,11 @@ fn answer_as_another(s: &mut Shared, side: Side, on: bool) -> Result<(), String>
 pub fn clear_up(s: &mut Shared, problem: &Problem) -> bool {
     let there = sides::to_side(&s.world.scenario);
     let confusion = match problem.reason {
-        Reason::FolderUnusable if problem.fix.contains("Check the mount") => Confusion::Unmounted(there),
+        Reason::FolderUnusable
+            if problem.fix.contains("Check the mount") || problem.fix.contains("Mount the folder anew") =>
+        {
+            Confusion::Unmounted(there)
+        }
         Reason::InvalidSpec if problem.fix.contains("SQL Server Configuration Manager") => {
             Confusion::OtherInstance(there)
         }

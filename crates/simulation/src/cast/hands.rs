@@ -67,6 +67,7 @@ pub fn carry_out(s: &mut Shared, side: Side, hand: Hand) -> Result<(), String> {
         }
         Hand::SetState => {
             can(live && store, "the database is not live, or the store is down")?;
+            s.truth.said_by_hand = Some(s.world.now);
             finish_by_hand(s, side);
         }
         Hand::BuildMirror => {

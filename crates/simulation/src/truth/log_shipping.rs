@@ -5,7 +5,7 @@ use lab::sql::backup::BackupHeader;
 use lab::world::World;
 use persistent_chat_failover::domain::side::Side;
 
-use super::{Truth, Write};
+use super::{OBEDIENCE, Truth, Write};
 use crate::sides;
 
 /// Judges a write of an operator.
@@ -16,7 +16,9 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let told = || write.told();
     match e.name.as_str() {
         "EXEC sp_add_log_shipping_primary_database" | "EXEC sp_add_log_shipping_primary_secondary" => {
-            let holds = copy.is_some_and(Database::is_live) && write.side == write.active;
+            // Said by somebody since the look that this was decided on: nothing could know it.
+            let just = truth.said_by_hand.is_some_and(|t| e.time.duration_since(t) < OBEDIENCE);
+            let holds = copy.is_some_and(Database::is_live) && (write.side == write.active || just);
             truth.check("a log is shipped from the live database of the active side", holds, told);
         }
         "EXEC sp_add_log_shipping_secondary_primary" | "EXEC sp_add_log_shipping_secondary_database" => {

@@ -60,6 +60,8 @@ pub struct Truth {
     pub recovered_by_hand: bool,
     /// When somebody built the mirror by hand.
     pub mirrored_by_hand: Option<Timestamp>,
+    /// When somebody set the pool's state by hand.
+    pub said_by_hand: Option<Timestamp>,
     /// Whether a RESTORE of a log was refused by a fate: what its server says of a backup need not be so.
     pub refused_a_log: bool,
     /// Whether a changed wish switches while both sides live.
