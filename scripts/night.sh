@@ -15,11 +15,13 @@ part "chart" scripts/chart.sh check
 part "tests, with their build" scripts/tests.sh
 part "simulation: build" cargo build --locked --release -p simulation
 part "simulation: every crash point with every fate" "$target/release/pcf-soak" --exhaustive
+part "simulation: everything that can befall a pool, at every second" "$target/release/pcf-soak" --interrupted
 part "simulation: 20,000 seeds, each twice" "$target/release/pcf-soak" --twice --seeds 20000
 part "simulation: 20,000 nights of a planned switch" "$target/release/pcf-soak" --planned --seeds 20000
 part "simulation: 20,000 nights in which the lost side returns" "$target/release/pcf-soak" --returning --seeds 20000
 part "simulation: 20,000 weeks" "$target/release/pcf-soak" --weeks --seeds 20000
 part "planted defects, all of them" "$target/debug/pcf-mutants"
+part "mutants that nobody chose, a sample" scripts/mutants-generated.sh
 part "image, as it is shipped" make --no-print-directory image image-test
 part "figures" make --no-print-directory bench
 part "demo" make --no-print-directory demo

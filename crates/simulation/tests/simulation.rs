@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use persistent_chat_failover::domain::side::Side;
 use simulation::fate::Fate;
+use simulation::interrupted;
 use simulation::night::{Verdict, run};
 use simulation::plan::{Kind, Plan};
 use simulation::shrink::{Regression, is_fair, shrink};
@@ -88,11 +89,13 @@ fn every_write_with_every_fate(kind: Kind, begins: Side, operators: usize) {
 
 /// By night (`PCF_NIGHT=1`) all of it; by day some of it, others from run to run (`PCF_SAMPLE=n` chooses the same again).
 fn sample<T>(all: Vec<T>) -> Vec<T> {
-    if std::env::var("PCF_NIGHT").is_ok_and(|v| v == "1") {
-        return all;
-    }
+    if std::env::var("PCF_NIGHT").is_ok_and(|v| v == "1") { all } else { few(all, BY_DAY) }
+}
+
+/// So many of them, others from run to run.
+fn few<T>(all: Vec<T>, most: usize) -> Vec<T> {
     let number: usize = std::env::var("PCF_SAMPLE").map_or(0, |n| n.parse().unwrap());
-    let step = (all.len() / BY_DAY).max(1);
+    let step = (all.len() / most).max(1);
     all.into_iter().skip(number % step).step_by(step).collect()
 }
 
@@ -107,6 +110,18 @@ fn killed_cut_or_hung_at_calls_that_change_something_it_ends_well() {
 fn killed_cut_or_hung_at_calls_that_change_something_another_one_ends_it() {
     for kind in Kind::ALL {
         every_write_with_every_fate(kind, Side::Backup, 2);
+    }
+}
+
+/// How many of what can befall each kind of night are tried here; `pcf-soak --interrupted` tries all.
+const BEFALLS: usize = 3;
+
+#[test]
+fn whatever_befalls_a_pool_at_any_moment_it_ends_well() {
+    for (kind, begins) in Kind::ALL.into_iter().flat_map(|k| Side::BOTH.map(|begins| (k, begins))) {
+        for (name, plan) in few(interrupted::nights(kind, begins, 1.0).collect(), BEFALLS) {
+            assert_well(&name, &run(&plan));
+        }
     }
 }
 

@@ -285,8 +285,7 @@ pub(super) fn facts<T>(
     facts.map_err(|why| problem(&SqlError::Protocol(why), server, doing)).into()
 }
 
-/// The pool's database on an instance; none: it is not there.
-///
+/// The pool's database on an instance, if it is there.
 /// # Errors
 /// Those of the session, and rows that cannot be read.
 pub async fn database<S: SqlSession>(session: &mut S, pool: &Pool) -> Result<Option<Database>, SqlError> {

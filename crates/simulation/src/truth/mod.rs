@@ -203,6 +203,11 @@ impl Truth {
         since.is_some_and(|since| operator.saw[side].is_none_or(|saw| saw < since))
     }
 
+    /// Whether somebody has set the pool's state by hand just before a moment: who had looked before that could not know it.
+    fn was_just_said_by_hand(&self, at: Timestamp) -> bool {
+        self.said_by_hand.is_some_and(|said| at.duration_since(said) < OBEDIENCE)
+    }
+
     /// A promise is broken.
     pub fn broken(&mut self, how: String) {
         if self.violations.len() < KEPT {
