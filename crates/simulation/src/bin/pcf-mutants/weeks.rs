@@ -114,4 +114,12 @@ pub const MUTANTS: &[Mutant] = &[
             "filter(|t| t.open_job().is_some() && false).cloned()",
         )],
     },
+    Mutant {
+        name: "a switch recovers without looking once more at the side that it has closed",
+        edits: &[(
+            "src/permit/last_moment.rs",
+            "        if let Some(seat) = seen.closed {",
+            "        if let Some(seat) = seen.closed.filter(|_| false) {",
+        )],
+    },
 ];
