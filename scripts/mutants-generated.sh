@@ -31,7 +31,7 @@ every=40
 if [ -n "${BASE:-}" ] || [ "${ALL:-}" = 1 ]; then every=1; fi
 # Which sample moves from run to run (PCF_SAMPLE=n: the same again).
 shift_by=$((${PCF_SAMPLE:-$(date +%s)} % every))
-echo "every ${every}th of them, from number $shift_by"
+echo "one of every $every, from number $shift_by"
 cargo build --locked --workspace --all-targets
 cargo build --locked --release -p simulation --bins --tests
 "$target/debug/pcf-mutants" --generated "$target/mutants.json" --every "$every" --shift "$shift_by"
