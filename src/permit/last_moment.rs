@@ -46,14 +46,16 @@ impl<S: Systems> Permit<'_, S> {
     /// Whether the database whose log ends in a switch's tail still takes no changes. A write of the record may have hung since it was looked at.
     async fn still_closed(&self, seat: Seat) -> Result<(), Problem> {
         let server = self.server(seat);
-        let opened =
-            |how: &str| changed(format!("The database on {} ({}) {how}", server.name(), server.field));
         let Some(session) = self.sessions.get(&seat) else { return Err(not_locked(self.pool)) };
         let seen = read::database(&mut *session.lock().await, self.pool).await;
         match seen.map_err(|e| errors::problem(&e, server, "looking once more"))? {
-            Some(db) if db.is_restoring() => Ok(()),
-            Some(_) => Err(opened("does not wait for log backups any more")),
-            None => Err(opened("is gone")),
+            Some(db) if db.is_live() => Err(changed(format!(
+                "Somebody has opened the database on {} ({}), whose log had ended",
+                server.name(),
+                server.field
+            ))),
+            // Taken offline, or dropped, it takes no changes either.
+            Some(_) | None => Ok(()),
         }
     }
 
