@@ -21,7 +21,6 @@ part "simulation: 20,000 nights of a planned switch" "$target/release/pcf-soak" 
 part "simulation: 20,000 nights in which the lost side returns" "$target/release/pcf-soak" --returning --seeds 20000
 part "simulation: 20,000 weeks" "$target/release/pcf-soak" --weeks --seeds 20000
 part "planted defects, all of them" "$target/debug/pcf-mutants"
-part "mutants that nobody chose, a sample" scripts/mutants-generated.sh
 part "image, as it is shipped" make --no-print-directory image image-test
 part "figures" make --no-print-directory bench
 part "demo" make --no-print-directory demo

@@ -249,6 +249,7 @@ fn waits(w: &World, route: Route, step: StepId, reason: Reason) -> Plan {
 }
 
 mod where_chat_is;
+mod who_lives;
 
 #[test]
 fn a_transition_takes_the_conditions_of_other_procedures_steps_away() {
