@@ -5,18 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 target="${CARGO_TARGET_DIR:-target}"
 
-# In one pinned version, built once into the user's cache.
-version=26.2.0
-tools="${XDG_CACHE_HOME:-$HOME/.cache}/persistent-chat-failover/cargo-mutants-$version"
-if [ ! -x "$tools/bin/cargo-mutants" ]; then
-    echo "building cargo-mutants $version once"
-    CARGO_TARGET_DIR="$tools/target" CARGO_PROFILE_DEV_DEBUG=0 cargo install --debug --quiet --locked --root "$tools" "cargo-mutants@$version"
-    rm -rf "$tools/target"
-fi
-
+mkdir -p "$target"
 choice=()
 if [ -n "${BASE:-}" ]; then
-    mkdir -p "$target"
     git diff "$BASE" -- src >"$target/mutants.diff"
     choice+=(--in-diff "$target/mutants.diff")
 fi
@@ -24,8 +15,7 @@ for files in 'src/domain/**' 'src/steps/**' 'src/engine/**' 'src/permit.rs' 'src
     'src/systems/sql_server/**' 'src/systems/management_shell/**'; do
     choice+=(--file "$files")
 done
-mkdir -p "$target"
-"$tools/bin/cargo-mutants" mutants --list --json --no-config "${choice[@]}" >"$target/mutants.json"
+scripts/cargo-tool.sh cargo-mutants 26.2.0 mutants --list --json --no-config "${choice[@]}" >"$target/mutants.json"
 
 every=40
 if [ -n "${BASE:-}" ] || [ "${ALL:-}" = 1 ]; then every=1; fi

@@ -29,17 +29,13 @@ impl Premises {
         let route = t.route;
         let partners = s.sites[route.from].partners();
         let silent = partners.filter(|(_, p)| matches!(p.answer, Answer::Silent(_)));
-        let of_tail =
-            t.facts.tail.as_ref().map(|tail| tail.seat).filter(|_| route.procedure == Procedure::Switch);
-        let answers = |seat: &Seat| {
-            s.sites[route.from].partner(seat.place).is_some_and(|p| p.answer.instance().is_ok())
-        };
+        let tail = t.facts.tail.as_ref().filter(|_| route.procedure == Procedure::Switch);
         let folders = s.folders[route.to].as_ref();
         Premises {
             share: folders.and_then(|f| f.share.known().cloned()),
             copy: folders.and_then(|f| f.copy.known().cloned()),
             silent: silent.filter_map(|(place, _)| pool.sites[route.from].server(place).cloned()).collect(),
-            closed: of_tail.filter(answers),
+            closed: tail.filter(|_| s.ended_by_tail(t).is_some()).map(|tail| tail.seat),
         }
     }
 }

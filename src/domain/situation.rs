@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::route::{Course, Procedure};
 use super::side::{Side, Sides};
 use super::site::{Answer, Site};
-use super::sql_server::Database;
+use super::sql_server::{Database, Instance};
 use super::transition::Transition;
 
 /// What was seen, all of it at about the same time.
@@ -104,12 +104,16 @@ impl Situation {
     fn ends_nothing(&self, t: &Transition) -> bool {
         t.facts.tail.as_ref().is_some_and(|tail| tail.undone) || self.is_reopened(t)
     }
+    /// The server whose database's log ends in a switch's tail, or is about to; absent: there is no tail, or the server does not speak.
+    pub fn ended_by_tail(&self, t: &Transition) -> Option<&Instance> {
+        let tail = t.facts.tail.as_ref()?;
+        self.sites[t.route.from].partner(tail.seat.place)?.answer.instance().ok()
+    }
     /// Whether the database whose log a switch has closed by its tail takes changes again, on a fork of its own: somebody has recovered it
     /// where it was. What our own hand does to it stands in the record.
     fn is_reopened(&self, t: &Transition) -> bool {
         let Some(tail) = &t.facts.tail else { return false };
-        let there = self.sites[t.route.from].partner(tail.seat.place).and_then(|p| p.answer.instance().ok());
-        let db = there.and_then(|i| i.database.as_ref()).filter(|db| db.is_live());
+        let db = self.ended_by_tail(t).and_then(|i| i.database.as_ref()).filter(|db| db.is_live());
         db.and_then(|db| db.fork.as_ref()).is_some_and(|fork| !fork.eq_ignore_ascii_case(&tail.fork))
     }
     /// The side that the pool uses, as its state says. Where only the replica of a Management Shell host told it, since the Central

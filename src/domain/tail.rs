@@ -20,8 +20,7 @@ use super::transition::{Ended, Transition};
 /// removed may come back as an older copy that is open, and nobody's.
 pub fn taken(s: &Situation, t: &Transition, database: &str) -> Option<Lsn> {
     let tail = t.facts.tail.as_ref().filter(|tail| !tail.undone)?;
-    let there = s.sites[t.route.from].partner(tail.seat.place).and_then(|p| p.answer.instance().ok());
-    if there.and_then(|i| i.database.as_ref()).is_some_and(Database::is_live) {
+    if s.ended_by_tail(t).and_then(|i| i.database.as_ref()).is_some_and(Database::is_live) {
         return None;
     }
     let headers = s.folders[t.route.to].as_ref().and_then(|f| f.headers.get(&tail.file));

@@ -364,9 +364,7 @@ fn lost_meanwhile(ask: &Ask<'_>, t: &Transition) -> Option<Choice> {
 
 /// Whether the server whose tail a switch was about to take answers, and waits for log backups.
 fn closed_by_us(s: &Situation, t: &Transition) -> bool {
-    let there = t.facts.tail.as_ref().and_then(|tail| s.sites[t.route.from].partner(tail.seat.place));
-    let there = there.and_then(|p| p.answer.instance().ok()?.database.as_ref());
-    there.is_some_and(Database::is_restoring)
+    s.ended_by_tail(t).and_then(|i| i.database.as_ref()).is_some_and(Database::is_restoring)
 }
 
 /// A failover past its point of no return goes on whatever is wished; only its own wish is one that is being made true. A wish that was

@@ -92,6 +92,10 @@ impl Kind {
             Kind::Failover | Kind::Undo | Kind::Align | Kind::Protect | Kind::Return => false,
         }
     }
+    /// Each of them, begun on either side.
+    pub fn on_both_sides() -> impl Iterator<Item = (Kind, Side)> {
+        Kind::ALL.into_iter().flat_map(|kind| Side::BOTH.map(|begins| (kind, begins)))
+    }
     /// Whether the side where chat begins is lost.
     pub fn loses(self) -> bool {
         match self {

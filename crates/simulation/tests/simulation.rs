@@ -118,7 +118,7 @@ const BEFALLS: usize = 3;
 
 #[test]
 fn whatever_befalls_a_pool_at_any_moment_it_ends_well() {
-    for (kind, begins) in Kind::ALL.into_iter().flat_map(|k| Side::BOTH.map(|begins| (k, begins))) {
+    for (kind, begins) in Kind::on_both_sides() {
         for (name, plan) in few(interrupted::nights(kind, begins, 1.0).collect(), BEFALLS) {
             assert_well(&name, &run(&plan));
         }
@@ -128,7 +128,7 @@ fn whatever_befalls_a_pool_at_any_moment_it_ends_well() {
 #[test]
 fn clean_nights_check_every_promise() {
     let mut checks: BTreeMap<&str, u64> = BTreeMap::new();
-    for (kind, begins) in Kind::ALL.into_iter().flat_map(|k| Side::BOTH.map(|begins| (k, begins))) {
+    for (kind, begins) in Kind::on_both_sides() {
         let v = run(&Plan::clean(kind, begins, 1));
         assert_well(&format!("clean {kind:?} from {begins:?}"), &v);
         for (promise, n) in v.checks {

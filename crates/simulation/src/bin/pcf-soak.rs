@@ -33,7 +33,8 @@ struct Arguments {
     /// Everything that can befall a pool, at every second of a clean night of each kind.
     #[arg(long)]
     interrupted: bool,
-    /// Of the exhaustive runs only every so many-th point that does not write; points that write are never left out.
+    /// Of the exhaustive runs only every so many-th point that does not write; points that write are never left out. Of the interrupted
+    /// nights every so many-th, beginning with that of the number of the first seed.
     #[arg(long, default_value_t = 1)]
     stride: u64,
     /// Of the exhaustive runs only those of this kind.
@@ -69,6 +70,11 @@ struct Arguments {
 }
 
 impl Arguments {
+    /// The kinds of clean nights that are wanted, begun on either side.
+    fn kinds(&self) -> impl Iterator<Item = (Kind, Side)> {
+        Kind::on_both_sides().filter(|(kind, _)| self.kind.is_none_or(|only| *kind == only))
+    }
+
     /// The night of a seed.
     fn night(&self, seed: u64) -> Plan {
         match (self.planned, self.returning, self.weeks) {
@@ -277,9 +283,7 @@ fn nights(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
 }
 
 fn interrupted_nights(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
-    let kinds = Kind::ALL.into_iter().filter(|k| a.kind.is_none_or(|only| *k == only));
-    let nights = kinds.flat_map(|kind| Side::BOTH.map(|begins| (kind, begins)));
-    let all = nights.flat_map(|(kind, begins)| interrupted::nights(kind, begins, 1.0));
+    let all = a.kinds().flat_map(|(kind, begins)| interrupted::nights(kind, begins, 1.0));
     let stride = usize::try_from(a.stride).unwrap_or(usize::MAX).max(1);
     let chosen: Vec<(String, Plan)> =
         all.skip(usize::try_from(a.first_seed).unwrap_or(0) % stride).step_by(stride).collect();
@@ -297,9 +301,9 @@ fn exhaustive(a: &Arguments, jobs: usize, sum: &Mutex<Sum>) -> Option<u64> {
     let mut work: Vec<(Clean, u64, Fate)> = Vec::new();
     let mut points = 0;
     // One operator that goes on itself; two, of which the other one goes on.
-    let nights = Kind::ALL.into_iter().filter(|k| a.kind.is_none_or(|only| *k == only));
-    let nights = nights.flat_map(|kind| Side::BOTH.map(|begins| (kind, begins)));
-    for clean in nights.flat_map(|(kind, begins)| [1, 2].map(|operators| Clean { kind, begins, operators })) {
+    for clean in
+        a.kinds().flat_map(|(kind, begins)| [1, 2].map(|operators| Clean { kind, begins, operators }))
+    {
         let plan = Plan { keep: true, ..clean.plan() };
         let v = run(&plan);
         if let Ok(mut sum) = sum.lock() {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use lab::world::journal::Outcome;
 
-use super::{OBEDIENCE, RETURN, Truth, Write, last_record};
+use super::{RETURN, Truth, Write, just, last_record};
 use crate::sides;
 
 /// Judges a write of an operator.
@@ -24,7 +24,7 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     let principal = write.side.and_then(|side| sides::principal(w, side));
     let database = principal.and_then(|i| i.databases.get(&w.scenario.database.to_lowercase()));
     let mirrored = database.and_then(|d| d.mirroring.as_ref()).is_some_and(|m| m.state == 4);
-    let just = truth.mirrored_by_hand.is_some_and(|t| e.time.duration_since(t) < OBEDIENCE);
+    let just = just(truth.mirrored_by_hand, e.time);
     truth.check("a mirror that stands is not built again", !mirrored || just, told);
 }
 

@@ -5,7 +5,7 @@ use lab::sql::backup::BackupHeader;
 use lab::world::World;
 use persistent_chat_failover::domain::side::Side;
 
-use super::{Truth, Write};
+use super::{Truth, Write, just};
 use crate::sides;
 
 /// Judges a write of an operator.
@@ -17,7 +17,7 @@ pub(super) fn judge(truth: &mut Truth, write: &Write<'_>) {
     match e.name.as_str() {
         "EXEC sp_add_log_shipping_primary_database" | "EXEC sp_add_log_shipping_primary_secondary" => {
             // Said by somebody since the look that this was decided on: nothing could know it.
-            let just = truth.was_just_said_by_hand(e.time);
+            let just = just(truth.said_by_hand, e.time);
             let holds = copy.is_some_and(Database::is_live) && (write.side == write.active || just);
             truth.check("a log is shipped from the live database of the active side", holds, told);
         }

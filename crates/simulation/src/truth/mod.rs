@@ -169,6 +169,11 @@ impl Write<'_> {
     }
 }
 
+/// Whether something that somebody did by hand came just before a moment: who had looked before that could not know it.
+fn just(done: Option<Timestamp>, at: Timestamp) -> bool {
+    done.is_some_and(|done| at.duration_since(done) < OBEDIENCE)
+}
+
 impl Truth {
     fn check(&mut self, promise: &'static str, holds: bool, what: impl FnOnce() -> String) {
         *self.checks.entry(promise).or_default() += 1;
@@ -201,11 +206,6 @@ impl Truth {
     fn went_live_unseen(&self, side: Side, operator: &Operator) -> bool {
         let since = self.live_since[side].filter(|_| self.power[side].lost_since.is_some());
         since.is_some_and(|since| operator.saw[side].is_none_or(|saw| saw < since))
-    }
-
-    /// Whether somebody has set the pool's state by hand just before a moment: who had looked before that could not know it.
-    fn was_just_said_by_hand(&self, at: Timestamp) -> bool {
-        self.said_by_hand.is_some_and(|said| at.duration_since(said) < OBEDIENCE)
     }
 
     /// A promise is broken.

@@ -80,7 +80,7 @@ fn judge_count(truth: &mut Truth, write: &Write<'_>, here: Option<&Database>) {
     if let Some(counted) = lost.get("messages").and_then(serde_json::Value::as_u64) {
         let lacking = w.messages.rows_lacking(old, live) as u64;
         // Who is told by hand to chat there again adds to it.
-        let holds = counted == lacking || truth.was_just_said_by_hand(e.time);
+        let holds = counted == lacking || super::just(truth.said_by_hand, e.time);
         truth.check("what was lost is counted rightly", holds, || {
             format!("{}: {lost}, and the live one lacks {lacking}", write.told())
         });

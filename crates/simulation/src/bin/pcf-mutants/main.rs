@@ -449,14 +449,20 @@ fn all(a: &Arguments) -> Result<bool, String> {
     Ok(caught == tried && tried > 0)
 }
 
+/// The files that belong to the workspace.
+fn listed(root: &Path) -> Result<BTreeSet<String>, String> {
+    let out = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
+    let names = out.map_err(|e| e.to_string())?.stdout;
+    let names = String::from_utf8_lossy(&names);
+    Ok(names.split('\0').filter(|n| !n.is_empty()).map(str::to_string).collect())
+}
+
 /// Copies what belongs to the workspace, and removes what no longer does.
 fn copied(root: &Path, copy: &Path) -> Result<(), String> {
     let text = |e: std::io::Error| e.to_string();
-    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output().map_err(text)?;
-    let listed = String::from_utf8_lossy(&files.stdout).to_string();
-    let listed: BTreeSet<&str> = listed.split('\0').filter(|n| !n.is_empty()).collect();
+    let listed = listed(root)?;
     remove_others(copy, copy, &listed).map_err(text)?;
-    for name in listed {
+    for name in &listed {
         let to = copy.join(name);
         if let Some(folder) = to.parent() {
             std::fs::create_dir_all(folder).map_err(text)?;
@@ -471,7 +477,7 @@ fn copied(root: &Path, copy: &Path) -> Result<(), String> {
 }
 
 /// Removes what the copy holds of sources that are gone: a module would stand in two places.
-fn remove_others(copy: &Path, folder: &Path, listed: &BTreeSet<&str>) -> std::io::Result<()> {
+fn remove_others(copy: &Path, folder: &Path, listed: &BTreeSet<String>) -> std::io::Result<()> {
     if !folder.exists() {
         return Ok(());
     }

@@ -8,7 +8,6 @@ mod survivors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -151,15 +150,9 @@ struct Error {
 }
 
 fn errors(copy: &Path, build: &Path) -> Result<Vec<Error>, String> {
-    let out = Command::new("cargo")
-        .args(["test", "--no-run", "--locked", "--workspace", "--lib", "--message-format=json"])
-        .current_dir(copy)
-        .env("CARGO_TARGET_DIR", build)
-        .output()
-        .map_err(|e| e.to_string())?;
-    let lines = String::from_utf8_lossy(&out.stdout).into_owned();
-    let told = lines.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-    let messages = told.filter(|v| v["reason"] == "compiler-message" && v["message"]["level"] == "error");
+    let (told, failed) = oracle::compiled(copy, build, &["--workspace", "--lib"])?;
+    let messages =
+        told.into_iter().filter(|v| v["reason"] == "compiler-message" && v["message"]["level"] == "error");
     let errors: Vec<Error> = messages
         .filter_map(|v| {
             let m = &v["message"];
@@ -178,10 +171,10 @@ fn errors(copy: &Path, build: &Path) -> Result<Vec<Error>, String> {
             (!at.is_empty()).then_some(Error { text, at, not_const })
         })
         .collect();
-    if errors.is_empty() && !out.status.success() {
-        return Err(format!("cargo test --no-run:\n{}", String::from_utf8_lossy(&out.stderr)));
+    match failed {
+        Some(said) if errors.is_empty() => Err(format!("cargo test --no-run:\n{said}")),
+        Some(_) | None => Ok(errors),
     }
-    Ok(errors)
 }
 
 /// Where outcomes, copies and builds lie.

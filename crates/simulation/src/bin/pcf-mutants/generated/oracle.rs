@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// No number of a mutant: a process that is told it writes down which mutants it would have asked for.
 const ALL: u32 = u32::MAX;
 
@@ -123,21 +125,16 @@ pub fn checks(copy: &Path, build: &Path) -> Result<Vec<Check>, String> {
     };
     // With the features that all tests of the workspace are built with: what is lent fits.
     let units = ["--workspace", "--lib", "--test", "replay", "--test", "statements", "--test", "crd"];
-    for (target, program) in built(copy, build, &units)? {
-        if !UNITS.contains(&target.as_str()) {
-            continue;
-        }
-        for name in tests(&program, copy)? {
-            let arguments = [name.as_str(), "--exact"];
-            out.push(check(format!("{target}: {name}"), &program, &arguments, copy));
-        }
-    }
     let night = ["--release", "-p", "simulation", "--test", "simulation"];
-    let folder = copy.join("crates/simulation");
-    for (target, program) in built(copy, build, &night)? {
-        for name in tests(&program, &folder)? {
-            let arguments = [name.as_str(), "--exact"];
-            out.push(check(format!("{target}: {name}"), &program, &arguments, &folder));
+    let parts: [(&[&str], &[&str], &Path); 2] =
+        [(&units, &UNITS, copy), (&night, &["simulation"], &copy.join("crates/simulation"))];
+    for (of, wanted, folder) in parts {
+        let built = built(copy, build, of)?;
+        for (target, program) in built.iter().filter(|(target, _)| wanted.contains(&target.as_str())) {
+            for name in tests(program, folder)? {
+                let arguments = [name.as_str(), "--exact"];
+                out.push(check(format!("{target}: {name}"), program, &arguments, folder));
+            }
         }
     }
     let soak = build.join("release/pcf-soak");
@@ -148,8 +145,11 @@ pub fn checks(copy: &Path, build: &Path) -> Result<Vec<Check>, String> {
     Ok(out)
 }
 
-/// Builds tests, and says where each lies.
-fn built(copy: &Path, build: &Path, of: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
+/// Builds tests. What cargo tells of it, and what it said if it failed.
+///
+/// # Errors
+/// A cargo that cannot be started.
+pub fn compiled(copy: &Path, build: &Path, of: &[&str]) -> Result<(Vec<Value>, Option<String>), String> {
     let out = Command::new("cargo")
         .args(["test", "--no-run", "--locked", "--message-format=json"])
         .args(of)
@@ -157,12 +157,20 @@ fn built(copy: &Path, build: &Path, of: &[&str]) -> Result<BTreeMap<String, Path
         .env("CARGO_TARGET_DIR", build)
         .output()
         .map_err(|e| e.to_string())?;
-    if !out.status.success() {
-        return Err(format!("the planted sources do not build:\n{}", String::from_utf8_lossy(&out.stderr)));
+    let lines = String::from_utf8_lossy(&out.stdout);
+    let told = lines.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    let failed = (!out.status.success()).then(|| String::from_utf8_lossy(&out.stderr).into_owned());
+    Ok((told, failed))
+}
+
+/// Builds tests, and says where each lies.
+fn built(copy: &Path, build: &Path, of: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
+    let (told, failed) = compiled(copy, build, of)?;
+    if let Some(said) = failed {
+        return Err(format!("the planted sources do not build:\n{said}"));
     }
-    let lines = String::from_utf8_lossy(&out.stdout).into_owned();
-    let told = lines.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-    let tests = told.filter(|v| v["reason"] == "compiler-artifact" && v["profile"]["test"] == true);
+    let tests =
+        told.into_iter().filter(|v| v["reason"] == "compiler-artifact" && v["profile"]["test"] == true);
     let named = tests.filter_map(|v| {
         let program = v["executable"].as_str()?;
         Some((v["target"]["name"].as_str()?.to_string(), PathBuf::from(program)))

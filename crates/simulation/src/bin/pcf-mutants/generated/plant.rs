@@ -210,7 +210,6 @@ impl Visitor<'_> {
     fn binary(&mut self, e: &ExprBinary, mutants: &[&Mutant]) {
         let ids: Vec<u32> = mutants.iter().map(|m| m.id).collect();
         let whole = (range(&e.left).0, range(&e.right).1);
-        // From the left side's end: an operator is not replaced twice, and what is between keeps its lines.
         let op = range(&e.op);
         let (first, operator) = (mutants[0], &self.source[op.0..op.1]);
         let chosen = |otherwise: &str, form: &dyn Fn(&str) -> String| {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::Outcomes;
 use super::oracle::Fate;
@@ -51,11 +50,9 @@ impl Log {
     /// # Errors
     /// What git or the file system says.
     pub fn of(root: &Path, file: &Path) -> Result<Self, String> {
-        let out = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
-        let listed = out.map_err(|e| e.to_string())?.stdout;
-        let listed = String::from_utf8_lossy(&listed).into_owned();
+        let listed = crate::listed(root)?;
         let (mut sources, mut all) = (DefaultHasher::new(), DefaultHasher::new());
-        for name in listed.split('\0').filter(|n| n.ends_with(".rs") || n.ends_with(".json")) {
+        for name in listed.iter().filter(|n| n.ends_with(".rs") || n.ends_with(".json")) {
             let content = std::fs::read(root.join(name)).map_err(|e| format!("{name}: {e}"))?;
             (name, &content).hash(&mut all);
             if name.starts_with("src/") && !name.contains("tests") {
