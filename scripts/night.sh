@@ -12,7 +12,8 @@ part "format" cargo fmt --all --check
 part "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 part "bans, licences, sources" scripts/cargo-deny.sh --locked check bans licenses sources
 part "chart" scripts/chart.sh check
-part "tests, with their build" scripts/tests.sh
+part "build" cargo test --workspace --locked --no-run
+part "tests" scripts/tests.sh
 part "simulation: build" cargo build --locked --release -p simulation
 part "simulation: every crash point with every fate" "$target/release/pcf-soak" --exhaustive
 part "simulation: everything that can befall a pool, at every second" "$target/release/pcf-soak" --interrupted

@@ -12,6 +12,7 @@ need() { # command-or-file package
 }
 need cc gcc
 need pkg-config pkg-config
+need chrt util-linux
 need /usr/include/openssl/ssl.h libssl-dev
 for extra in "$@"; do
     case "$extra" in

@@ -11,9 +11,11 @@ part "format" cargo fmt --all --check
 part "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 part "bans, licences, sources" scripts/cargo-deny.sh --locked check bans licenses sources
 part "chart" scripts/chart.sh check
-part "tests, with their build" scripts/tests.sh
+part "build" cargo test --workspace --locked --no-run
 part "planted defects have their place" "$target/debug/pcf-mutants" --fits
-part "planted defects, two of them" "$target/debug/pcf-mutants" --short
+part_beside "planted defects, two of them" "$target/debug/pcf-mutants" --short
+part "tests" scripts/tests.sh
+parts_wait
 
 status=0
 parts_table || status=1
