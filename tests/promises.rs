@@ -14,6 +14,7 @@ use sources::sources;
 
 const PAGE: &str = "docs/promises.md";
 const OBSERVER: &str = "crates/simulation/src/truth";
+const PLANTED: &str = "crates/simulation/src/bin/pcf-mutants";
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = path.as_ref();
@@ -57,15 +58,26 @@ fn is_test(code: &str, name: &str) -> bool {
     before.and_then(|b| b.trim_end().lines().next_back()).is_some_and(|line| line.contains("test"))
 }
 
-/// The rows of the tables: the sentence, the page that it is said to stand on, and the rest.
-fn rows(page: &str) -> Vec<(&str, &str, &str)> {
+/// A row of the tables.
+struct Row<'p> {
+    sentence: &'p str,
+    /// The page that it is said to stand on.
+    place: &'p str,
+    /// What fails if it is broken.
+    proofs: &'p str,
+    /// Defects that break it.
+    planted: Vec<&'p str>,
+}
+
+fn rows(page: &str) -> Vec<Row<'_>> {
     let lines = page.lines().filter_map(|line| line.strip_prefix("| “"));
     lines
         .map(|line| {
             let (sentence, rest) = line.split_once("” | ").expect("a sentence");
-            let (place, proofs) = rest.split_once(" | ").expect("a place");
-            let place = between(place, "](", ")")[0];
-            (sentence, place, proofs)
+            let (place, rest) = rest.split_once(" | ").expect("a place");
+            let (proofs, planted) = rest.split_once(" | ").expect("proofs");
+            let planted = planted.split('`').skip(1).step_by(2).collect();
+            Row { sentence, place: between(place, "](", ")")[0], proofs, planted }
         })
         .collect()
 }
@@ -77,11 +89,18 @@ fn each_promise_stands_where_the_page_says_and_something_would_tell() {
         ["src", "tests", "crates"].into_iter().flat_map(sources).map(|(_, text)| text).collect();
     let checked: BTreeSet<String> = sources(OBSERVER).iter().flat_map(|(_, text)| checks(text)).collect();
     assert!(checked.len() > 50, "{checked:?}");
+    let planted: String = sources(PLANTED).into_iter().map(|(_, text)| text).collect();
+    let planted: BTreeSet<&str> = between(&planted, "name: \"", "\"").into_iter().collect();
     let rows = rows(&page);
     assert!(rows.len() > 30, "{}", rows.len());
     let mut wrong = Vec::new();
     let mut told = BTreeSet::new();
-    for (sentence, place, proofs) in rows {
+    for Row { sentence, place, proofs, planted: breaking } in rows {
+        if breaking.is_empty() {
+            wrong.push(format!("no planted defect breaks: {sentence}"));
+        }
+        let unknown = breaking.iter().filter(|name| !planted.contains(**name));
+        wrong.extend(unknown.map(|name| format!("no such planted defect: {name}")));
         if !plain(&read(Path::new("docs").join(place))).contains(&plain(sentence)) {
             wrong.push(format!("{place} does not say: {sentence}"));
         }

@@ -1,10 +1,11 @@
 //! Secrets, read when a connection is made. Nothing is watched.
 //!
-//! What was read last is kept in memory, for one purpose: a transition must not stop because the API server dies in it. It is
-//! used only while the API server does not answer. Whatever it answers counts, and what it refuses is forgotten.
+//! What was read last is kept in memory. For a few seconds it serves all connections: a look opens many at once, and to ask for each of them
+//! would be most of what an API server hears of an operator. After that it has one purpose: a transition must not stop because the API server
+//! dies in it. It is used only while the API server does not answer. Whatever it answers counts, and what it refuses is forgotten.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -21,12 +22,17 @@ use crate::systems::secrets::{Credentials, Password, SecretSource};
 /// Annotation that lists the hosts that a Secret may be sent to.
 pub const HOSTS: &str = "persistentchat.dev/hosts";
 
+/// How long a Secret that was read is not read again: about as long as a look takes.
+const FRESH: Duration = Duration::from_secs(5);
 /// Longest wait for a Secret that was never read.
 const FIRST: Duration = Duration::from_secs(10);
 /// Longest wait for one that was: a failover must not wait for an API server that hangs.
 const AGAIN: Duration = Duration::from_secs(3);
 /// How long an API server that did not answer is not asked for what is kept.
 const QUIET: Duration = Duration::from_secs(15);
+
+/// That nobody answered.
+const SILENT: &str = "cannot be read: the API server does not answer";
 
 /// Secrets of one namespace. Lives as long as the worker of a resource. It has no `Debug`: a Secret would show its content.
 pub struct ClusterSecrets {
@@ -36,7 +42,10 @@ pub struct ClusterSecrets {
 
 #[derive(Default)]
 struct Kept {
-    secrets: BTreeMap<String, Secret>,
+    /// Secrets, and when each was read.
+    secrets: BTreeMap<String, (Secret, Instant)>,
+    /// Of those who want the same Secret at once, one asks.
+    turns: BTreeMap<String, Arc<futures::lock::Mutex<()>>>,
     /// When the API server was found silent; absent while it answers.
     silent: Option<Instant>,
 }
@@ -77,7 +86,7 @@ impl ClusterSecrets {
             Ok(Ok(None)) => Asked::Refused("does not exist".into()),
             Ok(Err(e)) if is_silence(&e) => Asked::Silent(format!("cannot be read: {e}")),
             Ok(Err(e)) => Asked::Refused(format!("cannot be read: {e}")),
-            Err(_) => Asked::Silent("cannot be read: the API server does not answer".into()),
+            Err(_) => Asked::Silent(SILENT.into()),
         }
     }
 
@@ -89,20 +98,28 @@ impl ClusterSecrets {
                 format!("Create the Secret in the namespace of the resource, or correct {field}"),
             )
         };
+        let came = Instant::now();
+        let turn = self.kept().turns.entry(name.into()).or_default().clone();
+        let _turn = turn.lock().await;
         let (last, silent) = {
             let kept = self.kept();
-            (kept.secrets.get(name).cloned(), kept.silent.is_some_and(|since| since.elapsed() < QUIET))
+            (kept.secrets.get(name).cloned(), kept.silent)
         };
-        if let (Some(last), true) = (&last, silent) {
-            return Ok(last.clone());
+        match (&last, silent) {
+            (Some((secret, at)), None) if at.elapsed() < FRESH => return Ok(secret.clone()),
+            (Some((secret, _)), Some(since)) if since.elapsed() < QUIET => return Ok(secret.clone()),
+            // Whoever had the turn before waited for long enough for all who stood behind.
+            (None, Some(since)) if since >= came => return Err(unusable(SILENT.into())),
+            (Some(_) | None, Some(_) | None) => {}
         }
+        let last = last.map(|(secret, _)| secret);
         match self.ask(name, if last.is_some() { AGAIN } else { FIRST }).await {
             Asked::Read(secret) => {
                 let mut kept = self.kept();
                 if kept.silent.take().is_some() {
                     tracing::info!("the API server answers again");
                 }
-                kept.secrets.insert(name.into(), secret.clone());
+                kept.secrets.insert(name.into(), (secret.clone(), Instant::now()));
                 Ok(secret)
             }
             Asked::Refused(what) => {
@@ -229,7 +246,6 @@ impl SecretSource for FileSecrets {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
     use kube::client::Body;
@@ -262,29 +278,47 @@ mod tests {
         (ClusterSecrets::new(Client::new(service, "chat"), "chat"), code, asked)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_was_read_last_serves_while_the_api_server_does_not_answer() {
         for silence in [0, 429, 500, 503] {
             let (secrets, code, asked) = server();
             secrets.get("s", "f").await.unwrap();
             code.store(silence, Ordering::SeqCst);
+            tokio::time::advance(FRESH).await;
             secrets.get("s", "f").await.unwrap();
             secrets.get("s", "f").await.unwrap();
             assert_eq!(asked.load(Ordering::SeqCst), 2, "{silence}: it is not asked again at once");
-            let told = secrets.get("never read", "f").await.unwrap_err();
-            assert_eq!(told.reason, Reason::SecretUnusable);
+            tokio::time::advance(Duration::from_millis(1)).await;
+            let never_read = ["never-read"; 4].map(|name| secrets.get(name, "f"));
+            for told in futures::future::join_all(never_read).await {
+                assert_eq!(told.unwrap_err().reason, Reason::SecretUnusable);
+            }
+            assert_eq!(asked.load(Ordering::SeqCst), 3, "{silence}: one waits for all");
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_refusal_is_an_answer_and_makes_forget() {
         for refusal in [401, 403, 404] {
             let (secrets, code, _) = server();
             secrets.get("s", "f").await.unwrap();
             code.store(refusal, Ordering::SeqCst);
+            tokio::time::advance(FRESH).await;
             secrets.get("s", "f").await.unwrap_err();
             code.store(0, Ordering::SeqCst);
             secrets.get("s", "f").await.unwrap_err();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_of_one_look_share_what_was_read_and_those_of_a_later_one_do_not() {
+        let (secrets, _, asked) = server();
+        for looks in 1..4 {
+            for read in futures::future::join_all(["s"; 8].map(|name| secrets.get(name, "f"))).await {
+                read.unwrap();
+            }
+            assert_eq!(asked.load(Ordering::SeqCst), looks);
+            tokio::time::advance(FRESH).await;
         }
     }
 }

@@ -248,6 +248,7 @@ fn waits(w: &World, route: Route, step: StepId, reason: Reason) -> Plan {
     w.with_transition(&transition(route), step, Decision::Wait(word.clone()), Next::Wait(word))
 }
 
+mod in_vain;
 mod where_chat_is;
 mod who_lives;
 

@@ -275,7 +275,11 @@ async fn a_yes_is_written_to_exactly_what_is_asked_by_whoever_may() {
     scene.lab.fault("remove-backup", &[names[5].clone()]).unwrap();
     scene.patch(r#"{"policy":{"mirrorDeadline":"1m"}}"#);
     scene
-        .until("it is asked anew", || needed(&scene)["situation"].as_str().is_some_and(|s| s != digest))
+        .until("it is asked anew, by who has seen that", || {
+            let seen = scene.object();
+            let is_seen = seen["status"]["observedGeneration"] == seen["metadata"]["generation"];
+            is_seen && needed(&scene)["situation"].as_str().is_some_and(|s| s != digest)
+        })
         .await;
     let refused = pcf(&scene, &["approve", "litware", "--yes", &digest]);
     ends(&refused, 3, needed(&scene)["situation"].as_str().unwrap());

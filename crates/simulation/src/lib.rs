@@ -8,6 +8,7 @@ pub mod cast;
 pub mod chance;
 pub mod cluster;
 pub mod fate;
+pub mod guards;
 pub mod interrupted;
 pub mod moments;
 pub mod night;

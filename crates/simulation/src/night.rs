@@ -14,6 +14,7 @@ use tokio::time::Interval;
 use crate::cast::human::Human;
 use crate::cast::{self, Act, edits};
 use crate::fate::Fate;
+use crate::guards::{Guard, Held};
 use crate::moments::Moment;
 use crate::operator::{Process, Program};
 use crate::plan::{self, Plan};
@@ -31,6 +32,8 @@ pub struct Verdict {
     pub dealt: BTreeMap<Fate, u64>,
     /// How often each kind of act happened.
     pub acts: BTreeMap<&'static str, u64>,
+    /// What has held the operators back.
+    pub guards: BTreeMap<Guard, Held>,
     /// The bad fates, by point: what a replay needs.
     pub faults: BTreeMap<u64, Fate>,
     /// Every call, if kept.
@@ -281,6 +284,7 @@ impl Night {
             checks: s.truth.checks.clone(),
             dealt: s.dealt.clone(),
             acts: s.acts.clone(),
+            guards: s.guards.all(),
             faults: s.faults.clone(),
             points: std::mem::take(&mut s.points),
             count: s.count,

@@ -304,7 +304,7 @@ async fn work(work: Work) {
         let next = next;
         let tell = |r: &Report<'_>| {
             let since = shared.now().reported(who, r.situation.at);
-            note(&mut shared.now(), who, r);
+            note(&mut shared.now(), who, &pool, r);
             next.send_modify(|t| {
                 t.status = status::status(&pool, r, &t.status);
                 (t.since, t.wanted) = (since, Some(r.goal.active));
@@ -327,7 +327,8 @@ async fn work(work: Work) {
 }
 
 /// What the others see of a process.
-fn note(s: &mut Shared, who: usize, r: &Report<'_>) {
+fn note(s: &mut Shared, who: usize, pool: &Pool, r: &Report<'_>) {
+    s.guards.report(who, pool, r);
     let Some(p) = s.operators.get_mut(who) else { return };
     p.active = r.plan.active.side();
     p.consent_needed = match (&r.plan.transition, &r.plan.consent_needed) {

@@ -15,6 +15,7 @@ use crate::cast::edits::Edit;
 use crate::chance::Chance;
 use crate::cluster::{Cluster, Object};
 use crate::fate::{Call, Fate};
+use crate::guards::Guards;
 use crate::moments::Moment;
 use crate::sides;
 use crate::truth::Truth;
@@ -144,6 +145,8 @@ pub struct Shared {
     pub dealt: BTreeMap<Fate, u64>,
     /// How often each kind of act happened.
     pub acts: BTreeMap<&'static str, u64>,
+    /// What has held the operators back.
+    pub guards: Guards,
     /// The bad ones, by point.
     pub faults: BTreeMap<u64, Fate>,
     /// Digest of everything that happened.
@@ -185,6 +188,7 @@ impl Handle {
             truth: Truth::default(),
             dealt: BTreeMap::new(),
             acts: BTreeMap::new(),
+            guards: Guards::default(),
             faults: BTreeMap::new(),
             hash: 0xcbf2_9ce4_8422_2325,
             trace: keep.then(Vec::new),

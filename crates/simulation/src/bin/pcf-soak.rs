@@ -1,14 +1,17 @@
 //! `pcf-soak`: many bad nights, every crash point with every fate, and what came of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use persistent_chat_failover::domain::problem::Reason;
 use persistent_chat_failover::domain::side::Side;
+use persistent_chat_failover::domain::step::StepId;
 use simulation::fate::Fate;
+use simulation::guards::{Guard, Held};
 use simulation::interrupted;
 use simulation::night::{Verdict, run};
 use simulation::plan::{Kind, Plan};
@@ -110,6 +113,7 @@ struct Sum {
     mended: u64,
     dealt: BTreeMap<Fate, u64>,
     acts: BTreeMap<&'static str, u64>,
+    guards: BTreeMap<Guard, Held>,
     checks: BTreeMap<&'static str, u64>,
     failures: Vec<(String, Plan, Vec<String>)>,
     reached: u64,
@@ -131,6 +135,11 @@ impl Sum {
         }
         for (a, n) in v.acts {
             *self.acts.entry(a).or_default() += n;
+        }
+        for (guard, held) in v.guards {
+            let all = self.guards.entry(guard).or_default();
+            all.times += held.times;
+            all.alone += held.alone;
         }
         for (c, n) in v.checks {
             *self.checks.entry(c).or_default() += n;
@@ -188,6 +197,7 @@ fn main() -> ExitCode {
     for (check, n) in &sum.checks {
         println!("  {n:>9} checks: {check}");
     }
+    show_guards(&sum.guards);
     for (name, plan, violations) in sum.failures.iter().take(20) {
         println!("VIOLATION {name}: {}", violations.first().map_or("", String::as_str));
         // Nights have their seed; what the exhaustive runs vary has none.
@@ -207,6 +217,19 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// What held operators back, and what never did.
+fn show_guards(guards: &BTreeMap<Guard, Held>) {
+    for ((step, reason), Held { times, alone }) in guards {
+        let step = step.map_or("no step", StepId::as_str);
+        println!("  {times:>9} times, {alone:>9} alone: {step}, {}", reason.as_str());
+    }
+    let told: BTreeSet<Reason> = guards.keys().map(|(_, reason)| *reason).collect();
+    // Those before tell what goes well.
+    let hold_back = Reason::ALL.iter().skip_while(|r| **r != Reason::Suspended);
+    let never: Vec<&str> = hold_back.filter(|r| !told.contains(r)).map(|r| r.as_str()).collect();
+    println!("  has held back nothing: {}", never.join(", "));
 }
 
 /// A plan from its JSON or from a file: the plan itself, or a regression that holds one.

@@ -100,9 +100,14 @@ fn judge_record(truth: &mut Truth, write: &Write<'_>, record: &Value) {
         let served = "a failover is over only when chat has reported itself from the new database";
         truth.check(served, !is_over || has_reported(truth, write), told);
         let lies = "a record lies on the side that is live in the end";
-        // That of a switch lies on both.
-        let both = route.procedure == Procedure::Switch;
-        truth.check(lies, both || write.side == Some(route.home()), told);
+        let (from, to) = (Some(route.from), Some(route.to));
+        let rightly = match route.procedure {
+            Procedure::Failover | Procedure::Align => write.side == to,
+            Procedure::Protect => write.side == from,
+            // That of a switch lies on both.
+            Procedure::Switch => write.side == from || write.side == to,
+        };
+        truth.check(lies, rightly, told);
     }
     let consents = part::<Vec<AcceptedConsent>>(record, "consents").unwrap_or_default();
     let only = "a consent is used for what was shown and nothing else";

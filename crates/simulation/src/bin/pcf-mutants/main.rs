@@ -5,6 +5,8 @@
 
 mod generated;
 mod lent;
+mod oracle;
+mod promises;
 mod readings;
 mod returning;
 mod switching;
@@ -16,6 +18,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use clap::Parser;
+use oracle::{Oracle, one};
 
 /// Plants defects in a copy of the sources and runs the simulation on each.
 #[derive(Parser)]
@@ -51,22 +54,6 @@ struct Mutant {
     /// File, text, and what takes its place. Several where one guard stands behind another.
     edits: &'static [(&'static str, &'static str, &'static str)],
 }
-
-/// In which nights a defect is looked for.
-#[derive(Clone, Copy)]
-enum Nights {
-    /// The active side is lost.
-    Bad,
-    /// Chat is to move while both sides live.
-    Planned,
-    /// The side that was lost comes back.
-    Returning,
-    /// No single one: plans that are kept, then weeks.
-    Weeks,
-}
-
-/// A week takes as long as so many nights.
-const WEEKS: u64 = 4;
 
 const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -274,14 +261,6 @@ const MUTANTS: &[Mutant] = &[
         ],
     },
     Mutant {
-        name: "an intent counts as a recovery",
-        edits: &[(
-            "src/domain/situation.rs",
-            "(t.facts.recovery.is_some() && !restoring)",
-            "(t.facts.recovery.is_some() || restoring && false)",
-        )],
-    },
-    Mutant {
         name: "consent not compared with what is there now",
         edits: &[(
             "src/domain/acceptance.rs",
@@ -402,10 +381,11 @@ fn all(a: &Arguments) -> Result<bool, String> {
     let text = |e: std::io::Error| e.to_string();
     let root = a.workspace.canonicalize().map_err(text)?;
     let chosen = |m: &&Mutant| m.name.contains(&a.only) && (!a.short || SHORT.contains(&m.name));
-    let nights = MUTANTS.iter().chain(readings::MUTANTS).map(|m| (m, Nights::Bad));
-    let all = nights.chain(switching::MUTANTS.iter().map(|m| (m, Nights::Planned)));
-    let all = all.chain(returning::MUTANTS.iter().map(|m| (m, Nights::Returning)));
-    let all = all.chain(weeks::MUTANTS.iter().map(|m| (m, Nights::Weeks)));
+    let nights = MUTANTS.iter().chain(readings::MUTANTS).map(|m| (m, Oracle::Bad));
+    let all = nights.chain(switching::MUTANTS.iter().map(|m| (m, Oracle::Planned)));
+    let all = all.chain(returning::MUTANTS.iter().map(|m| (m, Oracle::Returning)));
+    let all = all.chain(weeks::MUTANTS.iter().map(|m| (m, Oracle::Weeks)));
+    let all = all.chain(promises::MUTANTS.iter().map(|(m, oracle)| (m, *oracle)));
     let mutants = all.filter(|(m, _)| chosen(m));
     if a.fits {
         return Ok(fits(&root, mutants.map(|(m, _)| m)));
@@ -423,7 +403,7 @@ fn all(a: &Arguments) -> Result<bool, String> {
     copied(&root, &copy)?;
     lent::lend(&copy, &target.join("debug"), &build.join("debug")).map_err(text)?;
     let (mut caught, mut tried) = (0, 0);
-    for (m, nights) in mutants {
+    for (m, oracle) in mutants {
         tried += 1;
         let began = Instant::now();
         let mut originals = Vec::new();
@@ -432,7 +412,7 @@ fn all(a: &Arguments) -> Result<bool, String> {
             originals.push((path.clone(), std::fs::read_to_string(&path).map_err(text)?));
             std::fs::write(&path, content).map_err(text)?;
         }
-        let result = one(&copy, &build, nights, a.seeds);
+        let result = one(&copy, &build, oracle, a.seeds);
         for (path, original) in originals {
             std::fs::write(path, original).map_err(text)?;
         }
@@ -514,52 +494,4 @@ fn fits<'m>(root: &Path, mutants: impl Iterator<Item = &'m Mutant>) -> bool {
     let lost: Vec<String> = mutants.filter_map(|m| planted(root, m).err()).collect();
     lost.iter().for_each(|e| println!("{e}"));
     lost.is_empty()
-}
-
-/// What the simulation finds, if it finds something.
-fn one(copy: &Path, build: &Path, nights: Nights, seeds: u64) -> Result<Option<String>, String> {
-    // A test of the simulation brings its programs with it, with the features that all tests of the workspace are built with: what is lent fits.
-    let cargo = Command::new("cargo")
-        .args(["test", "--no-run", "--quiet", "--locked", "--workspace", "--test", "simulation"])
-        .current_dir(copy)
-        .env("CARGO_TARGET_DIR", build)
-        .output()
-        .map_err(|e| e.to_string())?;
-    if !cargo.status.success() {
-        return Err(format!("a mutant does not compile:\n{}", String::from_utf8_lossy(&cargo.stderr)));
-    }
-    let soak = |arguments: &[&str]| {
-        let out = Command::new(build.join("debug/pcf-soak")).args(arguments).output();
-        out.map(|o| String::from_utf8_lossy(&o.stdout).to_string()).map_err(|e| e.to_string())
-    };
-    let broken = |said: &str| {
-        let violation = said.lines().find_map(|l| l.strip_prefix("VIOLATION "));
-        violation.map(|v| v.split_once("): ").map_or(v, |(_, p)| p).chars().take(90).collect::<String>())
-    };
-    let (most, seeds) = (seeds, seeds.to_string());
-    let said = match nights {
-        Nights::Bad => soak(&["--until-failure", "--seeds", &seeds])?,
-        Nights::Planned => soak(&["--planned", "--until-failure", "--seeds", &seeds])?,
-        Nights::Returning => soak(&["--returning", "--until-failure", "--seeds", &seeds])?,
-        Nights::Weeks => String::new(),
-    };
-    if let Some(promise) = broken(&said) {
-        let runs = said.lines().next().and_then(|l| l.split(' ').next()).unwrap_or("?");
-        return Ok(Some(format!("after {runs} seeds: {promise}")));
-    }
-    // What no night of those has: plans that are kept.
-    let plans = copy.join("crates/simulation/regressions");
-    for entry in std::fs::read_dir(&plans).map_err(|e| format!("{}: {e}", plans.display()))? {
-        let path = entry.map_err(|e| e.to_string())?.path();
-        let kept = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let kept: serde_json::Value =
-            serde_json::from_str(&kept).map_err(|e| format!("{}: {e}", path.display()))?;
-        if let Some(promise) = broken(&soak(&["--no-shrink", "--plan", &kept["plan"].to_string()])?) {
-            let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            return Ok(Some(format!("by the plan {name}: {promise}")));
-        }
-    }
-    // One disaster after the other.
-    let said = soak(&["--weeks", "--until-failure", "--seeds", &(most / WEEKS).to_string()])?;
-    Ok(broken(&said).map(|promise| format!("in weeks: {promise}")))
 }
