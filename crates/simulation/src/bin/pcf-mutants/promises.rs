@@ -158,12 +158,19 @@ pub(super) const MUTANTS: &[(Mutant, Oracle)] = &[
     ),
     (
         Mutant {
-            name: "a status of another generation is believed",
-            edits: &[(
-                "src/cli/wait.rs",
-                "r.status.as_ref().filter(|s| r.metadata.generation == Some(s.observed_generation))?",
-                "r.status.as_ref().filter(|s| r.metadata.generation >= Some(s.observed_generation))?",
-            )],
+            name: "a status of another generation is believed, and each of its conditions",
+            edits: &[
+                (
+                    "src/cli/wait.rs",
+                    "r.status.as_ref().filter(|s| r.metadata.generation == Some(s.observed_generation))?",
+                    "r.status.as_ref().filter(|s| r.metadata.generation >= Some(s.observed_generation))?",
+                ),
+                (
+                    "src/cli/wait.rs",
+                    "c.status == \"True\" && c.observed_generation.is_none_or(|g| Some(g) == self.generation)",
+                    "c.status == \"True\" && c.observed_generation.is_none_or(|g| Some(g) <= self.generation)",
+                ),
+            ],
         },
         Oracle::Test { of: "lib", name: "a_status_of_another_generation_says_nothing" },
     ),
