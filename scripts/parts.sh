@@ -3,10 +3,10 @@
 # says how each of them went and how long it took.
 set -euo pipefail
 
+# shellcheck source=scripts/beside.sh
+source scripts/beside.sh
 parts_work="$(mktemp -d)"
-trap 'parts_end' EXIT
-# Of each part that runs beside the others its process and the file of what it prints.
-parts_beside=()
+trap 'besides_end; rm -rf "$parts_work"' EXIT
 # One line for each part: result, seconds, name, separated by tabs. What a part consists of may add lines of its own.
 export PCF_PARTS="$parts_work/parts"
 : >"$PCF_PARTS"
@@ -21,33 +21,20 @@ part() { # name command…
     record_part "$result" "$(seconds_since "$began")" "$name"
 }
 
-# Runs a command that only computes as a part beside those that come after it, on what they leave of the processors. What it prints is
-# shown by `parts_wait`.
+# Runs a command that only computes as a part beside those that come after it. What it prints is shown by `parts_wait`.
 part_beside() { # name command…
-    local printed="$parts_work/beside-${#parts_beside[@]}"
     printf '\n== %s, beside what follows: %s\n' "$1" "${*:2}"
-    # In a process group of its own, so that all of it can be ended.
-    set -m
-    (part "$1" scripts/when-idle.sh "${@:2}") >"$printed" 2>&1 &
-    set +m
-    parts_beside+=("$!" "$printed")
+    beside "$parts_work/beside-${#besides[@]}" part "$@"
 }
 
 # Waits for the parts that run beside the others.
 parts_wait() {
     local n
-    for ((n = 0; n < ${#parts_beside[@]}; n += 2)); do
-        wait "${parts_beside[n]}" || true
-        cat "${parts_beside[n + 1]}"
+    for n in "${!besides[@]}"; do
+        wait "${besides[n]}" || true
+        cat "$parts_work/beside-$n"
     done
-    parts_beside=()
-}
-
-# Leaves nothing behind, even if ended early.
-parts_end() {
-    local n
-    for ((n = 0; n < ${#parts_beside[@]}; n += 2)); do kill -- "-${parts_beside[n]}" 2>/dev/null || true; done
-    rm -rf "$parts_work"
+    besides=()
 }
 
 seconds_since() { # time as `date +%s.%N` gives it

@@ -4,8 +4,10 @@
 # server. By day; with PCF_NIGHT=1 everything that there is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/beside.sh
+source scripts/beside.sh
 work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+trap 'besides_end; rm -rf "$work"' EXIT
 export PCF_API_SERVER_TESTS="$work/api-server-tests"
 : >"$PCF_API_SERVER_TESTS"
 export PCF_CRASH_MATRIX="$work/crash-matrix"
@@ -26,15 +28,11 @@ status=0
 # Built first, so that the seconds of each test program are its own.
 cargo test --workspace --locked --no-run 2>&1 | tee "$work/built" || status=1
 # The simulation has no clock but its own: it runs on what the others leave of the processors. The patterns name all programs but it.
-set -m
-scripts/when-idle.sh cargo test --workspace --locked --no-fail-fast --test simulation >"$work/simulation" 2>&1 &
-simulation=$!
-set +m
-trap 'kill -- "-$simulation" 2>/dev/null || true; rm -rf "$work"' EXIT
+beside "$work/simulation" cargo test --workspace --locked --no-fail-fast --test simulation
 cargo test --workspace --locked --no-fail-fast --lib --bins --test '[!s]*' --test 's[!i]*' 2>&1 | tee "$work/log" || status=1
 cargo test --workspace --locked --no-fail-fast --doc 2>&1 | tee -a "$work/log" || status=1
-wait "$simulation" || status=1
-trap 'rm -rf "$work"' EXIT
+wait "${besides[0]}" || status=1
+besides=()
 tee -a "$work/log" <"$work/simulation"
 programs() { sed -n "s/^ *$1 .*(\(.*\))\$/\1/p" "$2" | sort -u; } # verb file
 left_out="$(comm -23 <(programs Executable "$work/built") <(programs Running "$work/log"))"

@@ -12,6 +12,7 @@ use crate::api::convert;
 use crate::api::v1alpha1::PersistentChatFailoverStatus;
 use crate::domain::active::{Active, active};
 use crate::domain::decision::{Decision, Evidence, Waiting};
+use crate::domain::log_shipping::Job;
 use crate::domain::lync::{ChatService, Lync, PoolState};
 use crate::domain::pool::{
     Authentication, ConsentPolicy, DataCenter, ManagementShell, Policy, Pool, SqlServer, Tls,
@@ -219,6 +220,19 @@ impl World {
 
 fn speaks(i: Instance) -> Answer {
     Answer::Speaks(Box::new(i))
+}
+
+/// A job of log shipping that its schedule starts, and that does not run.
+fn job(id: &str) -> Job {
+    Job {
+        id: id.into(),
+        name: id.into(),
+        enabled: true,
+        running: false,
+        scheduled: true,
+        category: "Log Shipping".into(),
+        last: None,
+    }
 }
 
 fn transition(route: Route) -> Transition {

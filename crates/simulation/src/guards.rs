@@ -52,13 +52,12 @@ impl Guards {
 
 /// What holds back the stage at work, or that a stage begins.
 fn holding(r: &Report<'_>) -> BTreeSet<Guard> {
-    let Some(t) = &r.plan.transition else {
-        return match &r.plan.next {
-            Next::Blocked(p) => BTreeSet::from([(None, p.reason)]),
-            Next::Wait(w) => BTreeSet::from([(None, w.reason)]),
-            Next::Settled | Next::Act(_) | Next::Finish => BTreeSet::new(),
-        };
+    let said = match &r.plan.next {
+        Next::Blocked(p) => Some((None, p.reason)),
+        Next::Wait(w) => Some((None, w.reason)),
+        Next::Settled | Next::Act(_) | Next::Finish => None,
     };
+    let Some(t) = &r.plan.transition else { return said.into_iter().collect() };
     let at_work = r.plan.at_work();
     let stage = stages(t.route).iter().find(|s| at_work.is_some_and(|id| s.steps().contains(&id)));
     let of_stage = |id: &StepId| stage.is_some_and(|s| s.steps().contains(id));
@@ -72,15 +71,9 @@ fn holding(r: &Report<'_>) -> BTreeSet<Guard> {
         .collect();
     // What was decided and then refused: by the last look before an effect, by the lock, or by a server.
     holding.extend(r.trouble.iter().map(|(id, trouble)| (Some(*id), trouble.problem.reason)));
-    match &r.plan.next {
-        // Past what the steps say: suspended, no lock, no lease, overtaken.
-        Next::Blocked(p) if holding.is_empty() => {
-            holding.insert((None, p.reason));
-        }
-        Next::Wait(w) if holding.is_empty() || w.reason == Reason::Suspended => {
-            holding.insert((None, w.reason));
-        }
-        Next::Blocked(_) | Next::Wait(_) | Next::Settled | Next::Act(_) | Next::Finish => {}
+    // Past what the steps say: suspended, no lock, no lease, overtaken.
+    if holding.is_empty() || said == Some((None, Reason::Suspended)) {
+        holding.extend(said);
     }
     holding
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::backups::{Folders, Lsn, RedoPoint};
-use crate::domain::log_shipping::{Columns, Job, PrimaryHalf, SecondaryHalf};
+use crate::domain::log_shipping::{Columns, PrimaryHalf, SecondaryHalf};
 use crate::domain::pool::{Folder, Shipping};
 use crate::domain::transition::LogSeen;
 use crate::steps::establish_log_shipping;
@@ -12,18 +12,6 @@ const COPIES: &str = r"D:\copies";
 
 fn columns(of: &[(&str, &str)]) -> Columns {
     of.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
-}
-
-fn job(id: &str) -> Job {
-    Job {
-        id: id.into(),
-        name: id.into(),
-        enabled: true,
-        running: false,
-        scheduled: true,
-        category: "Log Shipping".into(),
-        last: None,
-    }
 }
 
 /// A world in which log shipping stands, and no log backup has been taken since.

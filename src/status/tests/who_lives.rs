@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::domain::fencing::{Verdict, verdict};
-use crate::domain::log_shipping::Job;
 use crate::domain::lync::Diagnostics;
 use crate::domain::sql_server::Mirroring;
 use crate::domain::transition::{DetachedJob, JobEnd};
@@ -93,15 +92,7 @@ fn releases_are_told_by_their_first_two_numbers_and_log_shippings_jobs_by_their_
         release("10.50.1600.1") > release("10.0.6000.29") && release("11.0.7001.0") > release("10.50.1600.1")
     );
     assert_eq!([release("13"), release("")], [None, None]);
-    let job = |category: &str| Job {
-        id: "i".into(),
-        name: "LSCopy_mgc".into(),
-        enabled: true,
-        running: false,
-        scheduled: true,
-        category: category.into(),
-        last: None,
-    };
-    assert!(job("Log Shipping").is_of_log_shipping());
-    assert!(!job("[Uncategorized (Local)]").is_of_log_shipping());
+    let of = |category: &str| Job { category: category.into(), ..job("LSCopy_mgc") };
+    assert!(of("Log Shipping").is_of_log_shipping());
+    assert!(!of("[Uncategorized (Local)]").is_of_log_shipping());
 }

@@ -1,4 +1,4 @@
-//! `pcf-mutants`: defects planted on purpose, each of which the simulation must find.
+//! `pcf-mutants`: defects planted on purpose, each of which the simulation must find, or a test that is named with it.
 //!
 //! A mutant is a replacement (or several, where one guard stands behind another) in a copy of the sources. If its text is not found exactly once, the sources have moved on and
 //! the mutant must follow: that is an error, not a skip.
@@ -20,7 +20,7 @@ use std::time::Instant;
 use clap::Parser;
 use oracle::{Oracle, one};
 
-/// Plants defects in a copy of the sources and runs the simulation on each.
+/// Plants defects in a copy of the sources and runs the simulation, or a test, on each.
 #[derive(Parser)]
 struct Arguments {
     /// Only mutants whose name holds this.

@@ -37,16 +37,21 @@ pub(super) fn one(copy: &Path, build: &Path, oracle: Oracle, seeds: u64) -> Resu
     }
 }
 
+/// `cargo test` on the copy of the sources, as far as it is the same whatever is tested.
+pub(super) fn cargo_test(copy: &Path, build: &Path) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--locked"]).current_dir(copy).env("CARGO_TARGET_DIR", build);
+    cargo
+}
+
 /// A test that fails, or the program that it is in.
 fn tested(copy: &Path, build: &Path, of: &str, name: &str) -> Result<Option<String>, String> {
     let program = if of == "lib" { vec!["--lib"] } else { vec!["--test", of] };
     built(copy, build, &program)?;
-    let out = Command::new("cargo")
-        .args(["test", "--quiet", "--locked", "--workspace"])
+    let out = cargo_test(copy, build)
+        .args(["--quiet", "--workspace"])
         .args(&program)
         .arg(name)
-        .current_dir(copy)
-        .env("CARGO_TARGET_DIR", build)
         .output()
         .map_err(|e| e.to_string())?;
     let said = String::from_utf8_lossy(&out.stdout);
@@ -59,11 +64,9 @@ fn tested(copy: &Path, build: &Path, of: &str, name: &str) -> Result<Option<Stri
 
 /// Builds tests with the features that all of the workspace are built with: what is lent fits.
 fn built(copy: &Path, build: &Path, programs: &[&str]) -> Result<(), String> {
-    let cargo = Command::new("cargo")
-        .args(["test", "--no-run", "--quiet", "--locked", "--workspace"])
+    let cargo = cargo_test(copy, build)
+        .args(["--no-run", "--quiet", "--workspace"])
         .args(programs)
-        .current_dir(copy)
-        .env("CARGO_TARGET_DIR", build)
         .output()
         .map_err(|e| e.to_string())?;
     if cargo.status.success() {

@@ -150,11 +150,9 @@ pub fn checks(copy: &Path, build: &Path) -> Result<Vec<Check>, String> {
 /// # Errors
 /// A cargo that cannot be started.
 pub fn compiled(copy: &Path, build: &Path, of: &[&str]) -> Result<(Vec<Value>, Option<String>), String> {
-    let out = Command::new("cargo")
-        .args(["test", "--no-run", "--locked", "--message-format=json"])
+    let out = crate::oracle::cargo_test(copy, build)
+        .args(["--no-run", "--message-format=json"])
         .args(of)
-        .current_dir(copy)
-        .env("CARGO_TARGET_DIR", build)
         .output()
         .map_err(|e| e.to_string())?;
     let lines = String::from_utf8_lossy(&out.stdout);
